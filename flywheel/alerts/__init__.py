@@ -1,0 +1,1 @@
+"""Who must know, who knows, and when it is over."""

@@ -1,0 +1,133 @@
+"""What state should the alert be in now?
+
+In: what the newest windows say, the alert as it stands, the policy, the time. Out: one move with its reason, or none.
+Called until it makes no move, so that an alert that need not be held passes through pending in one go. The letters are
+those of the diagram in ``alert``. Acknowledging is not done here.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from flywheel.alerts.alert import Alert, AlertState
+from flywheel.alerts.facts import Finding, WindowFacts
+from flywheel.ids import AlertId, WorkloadId, derive
+
+RUNBOOK = "deploy/runbooks/drift.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertPolicy:
+    """How long facts must hold before anybody is told, and how long they must stay away before it is over."""
+
+    hold: timedelta = timedelta(0)
+    resolve_after: timedelta = timedelta(hours=1)
+
+
+class Move(StrEnum):
+    """What ``advance`` did."""
+
+    NONE = "none"
+    OPENED = "opened"
+    SEEN_AGAIN = "seen_again"
+    FIRED = "fired"  # a
+    FIRED_AGAIN = "fired_again"  # c
+    DROPPED = "dropped"  # d: resolved without ever having fired
+    RESOLVED = "resolved"  # e
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advance:
+    """``alert`` is the alert after the move; None while there is none."""
+
+    alert: Alert | None
+    move: Move
+    reason: str
+
+
+def fingerprint_of(workload: WorkloadId) -> str:
+    """One incident per workload: what moves together is told together."""
+    return derive("drift", *(f"{key}={value}" for key, value in sorted(_labels(workload).items())))
+
+
+def advance(*, alert: Alert | None, facts: WindowFacts | None, policy: AlertPolicy, now: datetime) -> Advance:
+    """``alert``: the open one of this fingerprint, if any. ``facts``: of the newest window, if any was judged."""
+    if alert is None or alert.state is AlertState.RESOLVED:
+        return _open(alert, facts, now)
+    unread = facts is not None and facts.window != alert.evidence.get("window") and facts.at > _seen_until(alert)
+    if unread and facts is not None and facts.finding is Finding.MOVED:
+        return _seen_again(alert, facts, now)
+    if alert.state is AlertState.ACKNOWLEDGED and alert.acknowledgement is not None and now >= alert.acknowledgement.until:
+        return _again(alert, "the acknowledgement expired", now)
+    quiet = unread and facts is not None and facts.finding is Finding.QUIET
+    if alert.state is AlertState.PENDING:
+        if quiet:
+            gone = replace(alert, state=AlertState.RESOLVED, resolved_at=now)
+            return Advance(alert=gone, move=Move.DROPPED, reason="nothing moves any more, before it was time to tell anybody")
+        if now - alert.started_at >= policy.hold:
+            return Advance(
+                alert=replace(alert, state=AlertState.FIRING, fired_at=now), move=Move.FIRED, reason="the facts have held for long enough"
+            )
+        return Advance(alert=alert, move=Move.NONE, reason="the facts have not held for long enough yet")
+    if quiet and now - alert.last_seen_at >= policy.resolve_after:
+        return Advance(
+            alert=replace(alert, state=AlertState.RESOLVED, resolved_at=now),
+            move=Move.RESOLVED,
+            reason=f"nothing has moved for {policy.resolve_after}",
+        )
+    return Advance(alert=alert, move=Move.NONE, reason="still open: moving, or not quiet for long enough, or without data to say so")
+
+
+def _open(last: Alert | None, facts: WindowFacts | None, now: datetime) -> Advance:
+    if facts is None or facts.finding is not Finding.MOVED:
+        return Advance(alert=last, move=Move.NONE, reason="nothing moves")
+    if last is not None and facts.at <= _seen_until(last):
+        return Advance(alert=last, move=Move.NONE, reason="this window belongs to the alert that was resolved")
+    labels = _labels(facts.workload)
+    fingerprint = fingerprint_of(facts.workload)
+    opened = Alert(
+        id=AlertId(derive("alert", fingerprint, facts.window)),
+        fingerprint=fingerprint,
+        workload=facts.workload,
+        labels=labels,
+        severity=facts.severity,
+        state=AlertState.PENDING,
+        summary=facts.summary,
+        first_action=facts.first_action,
+        runbook=RUNBOOK,
+        started_at=now,
+        last_seen_at=now,
+        evidence={**facts.evidence, "first_window": facts.window, "seen_until": facts.at.isoformat()},
+    )
+    return Advance(alert=opened, move=Move.OPENED, reason=facts.summary)
+
+
+def _seen_again(alert: Alert, facts: WindowFacts, now: datetime) -> Advance:
+    """The summary follows the newest window, the severity only rises, the first window stays named."""
+    worse = facts.severity > alert.severity
+    kept = {key: alert.evidence[key] for key in ("first_window", "fired_again_at") if key in alert.evidence}
+    seen = replace(
+        alert,
+        severity=max(alert.severity, facts.severity),
+        summary=facts.summary,
+        first_action=facts.first_action,
+        last_seen_at=now,
+        evidence={**facts.evidence, **kept, "seen_until": facts.at.isoformat()},
+    )
+    if worse and alert.state is AlertState.ACKNOWLEDGED:
+        return _again(seen, "severity rose", now)
+    return Advance(alert=seen, move=Move.SEEN_AGAIN, reason=facts.summary)
+
+
+def _again(alert: Alert, reason: str, now: datetime) -> Advance:
+    firing = replace(alert, state=AlertState.FIRING, acknowledgement=None, evidence={**alert.evidence, "fired_again_at": now.isoformat()})
+    return Advance(alert=firing, move=Move.FIRED_AGAIN, reason=reason)
+
+
+def _seen_until(alert: Alert) -> datetime:
+    """The end of the newest window that this alert has taken in."""
+    return datetime.fromisoformat(str(alert.evidence.get("seen_until", alert.started_at.isoformat())))
+
+
+def _labels(workload: WorkloadId) -> dict[str, str]:
+    return {"workload": workload, "kind": "drift"}

@@ -1,0 +1,69 @@
+"""Which request is the correction about?
+
+In: the correction, the recorded request when there is one, the entity keys of the workload. Out: the correction joined with
+its prompt, or why it cannot be (yet). Looking the request up and trying again are not done here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flywheel.corrections.correction import Correction, JoinedCorrection
+from flywheel.traffic.inference import Inference
+
+
+class JoinOutcome(StrEnum):
+    """How the join ended."""
+
+    JOINED = "joined"
+    INLINE = "inline"  # the request came with the correction
+    NOT_RECORDED = "not_recorded"  # the traffic may still be on its way
+    CUT = "cut"  # the recorded request was over 1 MB and is incomplete: it never trains
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinDecision:
+    """``joined`` is set for JOINED and INLINE."""
+
+    outcome: JoinOutcome
+    reason: str
+    joined: JoinedCorrection | None = None
+
+
+def join(*, correction: Correction, request: Inference | None, entity_keys: Sequence[str]) -> JoinDecision:
+    """The recorded request wins over an inline one: it is what the model really saw and said."""
+    if request is not None:
+        if request.truncated:
+            return JoinDecision(
+                outcome=JoinOutcome.CUT, reason="the recorded request was cut at 1 MB, and a cut prompt teaches nothing right"
+            )
+        return JoinDecision(
+            outcome=JoinOutcome.JOINED,
+            reason="joined to the recorded request",
+            joined=JoinedCorrection(
+                correction=correction,
+                messages=request.messages,
+                original=request.answer,
+                entity=declared_entity(request.dimensions, entity_keys),
+                dimensions=request.dimensions,
+                adapter=request.adapter,
+            ),
+        )
+    if correction.messages:
+        return JoinDecision(
+            outcome=JoinOutcome.INLINE,
+            reason="the request came with the correction",
+            joined=JoinedCorrection(
+                correction=correction, messages=correction.messages, original=correction.original, entity="", joined=False
+            ),
+        )
+    return JoinDecision(outcome=JoinOutcome.NOT_RECORDED, reason="the request is not recorded yet")
+
+
+def declared_entity(dimensions: Mapping[str, str], entity_keys: Sequence[str]) -> str:
+    """The first key that is present, as ``function=get_weather``; empty when none is. ``dim:<name>`` reads a dimension."""
+    for key in entity_keys:
+        name = key.removeprefix("dim:")
+        if dimensions.get(name):
+            return f"{name}={dimensions[name]}"
+    return ""

@@ -1,0 +1,1 @@
+"""Is the adapter applied, and is it better? Three verdicts; cannot tell never passes."""

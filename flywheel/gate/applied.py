@@ -1,0 +1,69 @@
+"""Is the adapter really applied? A server may answer 200, list the adapter, and serve the base.
+
+In: log-probabilities of known answers, as served under the adapter's name, as served by the base, and as replayed in bf16
+at the end of training. Out: a verdict. Asking the server is not done here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flywheel.errors import InvalidInput
+
+SAME_AS_BASE = 0.05
+"""Mean absolute difference per token below which the base answers: wrong key names give 0 exactly, shifted layers 0.035; trained 0.8."""
+FAITHFUL = 0.03
+"""Mean absolute difference per token to the replay below which these weights serve: measured 0.008; half-scaled weights give 0.07."""
+FAITHFUL_SHARE = 0.05
+"""An adapter that moves the base far carries more rounding: this share of its distance to the base is allowed (half-scaled: 0.09)."""
+ANOTHER = 0.3
+"""Above this to the replay it is another adapter rather than other arithmetic."""
+
+LogProbabilities = Sequence[Sequence[float]]
+
+
+class Applied(StrEnum):
+    """What the server serves under the adapter's name."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not_applied"
+    DIFFERS = "differs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedVerdict:
+    """Means are absolute differences of natural log-probabilities per answer token."""
+
+    verdict: Applied
+    mean_to_base: float
+    mean_to_replay: float
+    tokens: int
+    reason: str
+
+
+def judge(*, served: LogProbabilities, base: LogProbabilities, replay: LogProbabilities) -> AppliedVerdict:
+    """Means, not maxima; and never a comparison of two bases under different quantisation."""
+    to_base, tokens = _mean_difference(served, base, "base")
+    to_replay, _ = _mean_difference(served, replay, "replay")
+    if to_base < SAME_AS_BASE:
+        verdict, reason = Applied.NOT_APPLIED, "the server answers as the base does: the adapter's weights are ignored or empty"
+    elif to_replay < max(FAITHFUL, FAITHFUL_SHARE * to_base):
+        verdict, reason = Applied.APPLIED, "the server answers as the trained weights do"
+    elif to_replay <= ANOTHER:
+        verdict, reason = Applied.DIFFERS, "near to the trained weights, but not them: scaled, stale, or other arithmetic"
+    else:
+        verdict, reason = Applied.DIFFERS, "the server answers with other weights than the trained ones"
+    measured = f"{reason} (mean difference to base {to_base:.4f}, to the replay {to_replay:.4f}, {tokens} tokens)"
+    return AppliedVerdict(verdict=verdict, mean_to_base=to_base, mean_to_replay=to_replay, tokens=tokens, reason=measured)
+
+
+def _mean_difference(served: LogProbabilities, other: LogProbabilities, name: str) -> tuple[float, int]:
+    if len(served) != len(other) or any(len(s) != len(o) for s, o in zip(served, other, strict=False)):
+        raise InvalidInput("the probes have different lengths", where=f"probe.{name}", remedy="Ask all three with the same items.")
+    differences = [abs(s - o) for item, against in zip(served, other, strict=True) for s, o in zip(item, against, strict=True)]
+    if not differences:
+        raise InvalidInput("there is no probe", where=f"probe.{name}", remedy="Keep at least one probe item in probe.json.")
+    if not all(math.isfinite(difference) for difference in differences):
+        raise InvalidInput("a log-probability is not a number", where=f"probe.{name}", remedy="Look at the weights: they may hold NaN.")
+    return sum(differences) / len(differences), len(differences)

@@ -1,0 +1,118 @@
+"""What the same items asked of two arms can show: better (exact McNemar) or not worse (Tango's score interval).
+
+In: right or wrong per item and arm. Out: paired counts, a p-value, bounds of the difference challenger minus baseline,
+and how many items would be needed. Turning these into a verdict is not done here.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from statistics import NormalDist
+
+from flywheel.errors import InvalidInput
+from flywheel.gate.axes import PairedCounts
+
+_SMALLEST_VARIANCE = 1e-12
+
+
+def pair(*, baseline: Sequence[bool], challenger: Sequence[bool]) -> PairedCounts:
+    """Item i of both sequences is the same item; raises when the arms were asked different numbers of items."""
+    if len(baseline) != len(challenger):
+        raise InvalidInput(
+            "the arms were asked different items",
+            where="gate.pair",
+            value=f"{len(baseline)} and {len(challenger)}",
+            remedy="Ask every arm every item of the axis.",
+        )
+    both = sum(b and c for b, c in zip(baseline, challenger, strict=True))
+    wins = sum(c and not b for b, c in zip(baseline, challenger, strict=True))
+    losses = sum(b and not c for b, c in zip(baseline, challenger, strict=True))
+    return PairedCounts(both=both, wins=wins, losses=losses, neither=len(baseline) - both - wins - losses)
+
+
+def p_better(*, wins: int, losses: int) -> float:
+    """Exact McNemar, one-sided: the chance of this many wins or more when wins and losses are equally likely.
+
+    Source: McNemar (1947), Psychometrika 12:153; exact form P(X >= wins), X ~ Binomial(wins + losses, 1/2).
+    """
+    _whole(wins=wins, losses=losses)
+    n = wins + losses
+    as_good: int = sum(math.comb(n, k) for k in range(wins, n + 1))
+    return float(Fraction(as_good, 1 << n))  # exact: 2**n overflows a double beyond n = 1023
+
+
+def wins_needed(*, alpha: float) -> int:
+    """The fewest wins that show "better" when there is no loss."""
+    return math.ceil(math.log(alpha) / math.log(0.5) - 1e-9)
+
+
+def score_z(*, n: int, wins: int, losses: int, difference: float) -> float:
+    """Tango's score statistic of the hypothesis "challenger minus baseline is ``difference``"; falls as ``difference`` grows.
+
+    Source: Tango (1998), Statistics in Medicine 17:891-908, equations 6 to 8. With q the probability of a loss estimated
+    under the hypothesis: 2n q^2 + B q + C = 0, B = -(wins + losses) + (2n - wins + losses) d, C = -losses d (1 - d);
+    z = (wins - losses - n d) / sqrt(n (2 q + d (1 - d))).
+    """
+    d = difference
+    b = -(wins + losses) + (2 * n - wins + losses) * d
+    c = -losses * d * (1 - d)
+    q = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+    variance = n * (2 * q + d * (1 - d))
+    distance = wins - losses - n * d
+    if variance <= _SMALLEST_VARIANCE:  # d at the edge of what is possible: no spread is left
+        return 0.0 if abs(distance) < 1e-9 else math.copysign(math.inf, distance)
+    return distance / math.sqrt(variance)
+
+
+def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[float, float]:
+    """Lower and upper bound of challenger minus baseline, each one-sided at ``alpha``, by inverting the score."""
+    _whole(n=n, wins=wins, losses=losses)
+    if n == 0:
+        return -1.0, 1.0
+    if wins + losses > n:
+        raise InvalidInput("more differing items than items", where="gate.pair", value=f"{wins}+{losses} of {n}", remedy="Count again.")
+    limit = NormalDist().inv_cdf(1 - alpha)
+    seen = (wins - losses) / n
+    low = _where_z_is(limit, n=n, wins=wins, losses=losses, between=(-1.0, seen))
+    high = _where_z_is(-limit, n=n, wins=wins, losses=losses, between=(seen, 1.0))
+    return low, high
+
+
+def needed_without_loss(*, margin: float, alpha: float) -> int:
+    """The fewest items on which an arm that answers exactly like the baseline is shown to be within ``margin``."""
+    limit = NormalDist().inv_cdf(1 - alpha)
+    n = math.floor(limit * limit * (1 - margin) / margin)
+    while score_z(n=max(n, 1), wins=0, losses=0, difference=-margin) <= limit:
+        n += 1
+    return max(n, 1)
+
+
+def needed_at_this_rate(*, n: int, wins: int, losses: int, margin: float, alpha: float) -> int | None:
+    """The fewest items that would show "within ``margin``" if wins and losses keep their shares; None when no number would."""
+    if n == 0:
+        return needed_without_loss(margin=margin, alpha=alpha)
+    seen = (wins - losses) / n
+    if seen <= -margin:
+        return None
+    limit = NormalDist().inv_cdf(1 - alpha)
+    # z grows with the square root of n at fixed shares, so one division gives the answer.
+    z = score_z(n=n, wins=wins, losses=losses, difference=-margin)
+    return max(needed_without_loss(margin=margin, alpha=alpha), math.ceil(n * (limit / z) ** 2)) if z > 0 else None
+
+
+def _where_z_is(target: float, *, n: int, wins: int, losses: int, between: tuple[float, float]) -> float:
+    """Bisection: z falls from left to right."""
+    left, right = between
+    for _ in range(60):  # 2^-60 of an interval of length 2 is below a double's resolution
+        middle = (left + right) / 2
+        if score_z(n=n, wins=wins, losses=losses, difference=middle) > target:
+            left = middle
+        else:
+            right = middle
+    return (left + right) / 2
+
+
+def _whole(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 0:
+            raise InvalidInput("a count is negative", where=f"gate.{name}", value=value, remedy="Count again.")

@@ -1,0 +1,1 @@
+"""What a release must keep right: cases, the golden set, graders, scorecards."""

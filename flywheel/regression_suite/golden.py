@@ -1,0 +1,114 @@
+"""The golden set: frozen, versioned cases that compare versions on one fixed ruler.
+
+In: rows that an expert verified, then the cases to freeze. Out: cases, and a GoldenSet whose id is the hash of its cases.
+Keeping it is not done here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from flywheel.corrections.clusters import asked, normalise
+from flywheel.errors import InvalidInput, Refused
+from flywheel.ids import CaseId, Person, WorkloadId, derive, digest_of
+from flywheel.regression_suite.case import Case, Grader, Tier
+from flywheel.regression_suite.grade import check
+from flywheel.traffic.inference import Message
+
+IMPORTED = (Tier.GOLDEN, Tier.GENERAL, Tier.SAFETY)
+ROW_KEYS = frozenset({"tier", "messages", "grader", "entity", "slice", "reference_answer", "verified_by"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenSet:
+    """Frozen before the first request it is compared with; a new version never replaces an old one."""
+
+    id: str  # hash of its cases
+    workload: WorkloadId
+    version: int
+    cases: tuple[Case, ...]
+    frozen_by: Person
+    frozen_at: datetime
+
+
+def freeze(*, cases: Sequence[Case], workload: WorkloadId, version: int, by: Person, now: datetime) -> GoldenSet:
+    """Sorted by id, so the same cases are the same set whatever order they came in."""
+    golden = sorted((case for case in cases if case.tier is Tier.GOLDEN), key=lambda case: case.id)
+    if not golden:
+        raise Refused("there are no golden cases to freeze", where=workload, remedy="Import them first: flywheel golden import.")
+    for case in golden:
+        if case.workload != workload:
+            raise Refused("a case of another workload", where=case.id, value=case.workload, remedy=f"Freeze cases of {workload} only.")
+    identity = digest_of("\n".join(_line(case) for case in golden))[:16]
+    return GoldenSet(id=f"golden-{identity}", workload=workload, version=version, cases=tuple(golden), frozen_by=by, frozen_at=now)
+
+
+def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime, by: Person) -> Case:
+    """One imported row as a case; InvalidInput names the key that does not fit. The same row again is the same case."""
+    if not isinstance(row, Mapping):
+        raise InvalidInput("must be a JSON object", where=where, value=type(row).__name__, remedy="Write one object a line.")
+    unknown = sorted(set(row) - ROW_KEYS)
+    if unknown:
+        raise InvalidInput("unknown key", where=f"{where}: {unknown[0]}", remedy=f"Known keys: {', '.join(sorted(ROW_KEYS))}.")
+    tier, grader = row.get("tier"), row.get("grader")
+    if tier not in tuple(IMPORTED):
+        raise InvalidInput("must be golden, general or safety", where=f"{where}: tier", value=tier, remedy="Correct the tier.")
+    if not isinstance(grader, Mapping) or not isinstance(grader.get("kind"), str) or not isinstance(grader.get("expected", {}), Mapping):
+        raise InvalidInput("must hold kind and expected", where=f"{where}: grader", remedy='Write {"kind": ..., "expected": {...}}.')
+    messages = messages_of(row.get("messages"), where=where)
+    checked = check(Grader(kind=grader["kind"], expected=dict(grader.get("expected", {}))), where=where)
+    entity = _text(row, "entity", where) or f"cluster-{digest_of(normalise(asked(messages)))[:16]}"
+    identity = json.dumps(
+        [[[message.role, message.content] for message in messages], checked.kind, dict(checked.expected)],
+        sort_keys=True,
+        ensure_ascii=False,
+    )
+    return Case(
+        id=CaseId(derive("case", workload, tier, identity)),
+        workload=workload,
+        tier=Tier(str(tier)),
+        messages=messages,
+        grader=checked,
+        entity=entity,
+        slice=_text(row, "slice", where) or "all",
+        reference_answer=_text(row, "reference_answer", where),
+        verified_by=_text(row, "verified_by", where) or by,
+        created_at=now,
+    )
+
+
+def messages_of(value: object, *, where: str) -> tuple[Message, ...]:
+    """Chat messages of a row: at least one, each with role and content, one of them the user's."""
+    remedy = 'Write [{"role": "user", "content": ...}].'
+    if not isinstance(value, list) or not value:
+        raise InvalidInput("must be a list of messages", where=f"{where}: messages", value=type(value).__name__, remedy=remedy)
+    found = []
+    for index, message in enumerate(value):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+            raise InvalidInput("must hold role and content", where=f"{where}: messages[{index}]", remedy=remedy)
+        found.append(Message(role=message["role"], content=message["content"]))
+    if not any(message.role == "user" and message.content.strip() for message in found):
+        raise InvalidInput("the user says nothing", where=f"{where}: messages", remedy=remedy)
+    return tuple(found)
+
+
+def _text(row: Mapping[str, object], name: str, where: str) -> str:
+    value = row.get(name, "")
+    if not isinstance(value, str):
+        raise InvalidInput("must be text", where=f"{where}: {name}", value=type(value).__name__, remedy="Put it into quotes.")
+    return value
+
+
+def _line(case: Case) -> str:
+    return json.dumps(
+        {
+            "id": case.id,
+            "messages": [[message.role, message.content] for message in case.messages],
+            "grader": [case.grader.kind, dict(case.grader.expected)],
+            "entity": case.entity,
+            "slice": case.slice,
+        },
+        sort_keys=True,
+        ensure_ascii=False,
+    )

@@ -1,0 +1,1 @@
+"""When to train, whether it is worth it, and the exact plan."""

@@ -1,0 +1,69 @@
+"""What exactly a run will do. The adapter's name is a hash of this, so equal plans are the same adapter.
+
+In: snapshot, base, policy. Out: a TrainingPlan. Training is not done here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from flywheel.ids import AdapterName, SnapshotId, WorkloadId, derive
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPolicy:
+    """The knobs a person may turn, with the starting points of ``deploy/docs/training.md``."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = ("all-linear",)
+    learning_rate: float = 2e-4
+    steps: int = 60
+    batch: int = 4
+    warmup_steps: int = 5
+    max_length: int = 512  # tokens of prompt and answer
+    seed: int = 7
+    threads: int = 2  # part of the plan: another thread count gives other bits
+    quantization: str = "nf4"
+    general_share: float = 0.15  # of the rows, general instruction rows against forgetting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """Everything that determines the adapter's bytes."""
+
+    workload: WorkloadId
+    base: str  # served name of the base model
+    base_digest: str  # SHA-256 over the base's weight files, tokenizer and template
+    snapshot: SnapshotId
+    method: str  # "qlora-sft"; "edited" for an adapter made from another one
+    policy: TrainingPolicy
+    versions: Mapping[str, str] = field(default_factory=dict)  # packages and code
+    parent: AdapterName | None = None
+    edit: str = ""  # for "edited": what was done to the parent
+
+
+def make_plan(
+    *, snapshot: SnapshotId, workload: WorkloadId, base: str, base_digest: str, policy: TrainingPolicy, versions: Mapping[str, str]
+) -> TrainingPlan:
+    """A fine-tune of the base on one snapshot."""
+    return TrainingPlan(
+        workload=workload,
+        base=base,
+        base_digest=base_digest,
+        snapshot=snapshot,
+        method="qlora-sft" if policy.quantization == "nf4" else "lora-sft",
+        policy=policy,
+        versions=dict(versions),
+    )
+
+
+def make_edited_plan(*, parent: AdapterName, parent_plan: TrainingPlan, edit: str) -> TrainingPlan:
+    """An adapter made from another one's weights, without training: for rehearsals of what must be caught."""
+    return replace(parent_plan, method="edited", parent=parent, edit=edit)
+
+
+def adapter_name(plan: TrainingPlan) -> AdapterName:
+    """``<workload>-<hash of the plan>``: equal plans are the same adapter, and no name ever stands for two."""
+    return AdapterName(f"{plan.workload}-{derive('plan', json.dumps(asdict(plan), sort_keys=True)).rpartition('-')[2]}")

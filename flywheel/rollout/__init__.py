@@ -1,0 +1,1 @@
+"""From a proven adapter to users and back: shadow, canary, promotion, rollback."""

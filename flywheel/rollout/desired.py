@@ -1,0 +1,39 @@
+"""Which adapters a server should hold, and which it may let go.
+
+In: the route, the releases, what the server lists. Out: names to load and names to unload. Files are never deleted here, nor
+anywhere while the server lists the adapter: deleting the files of a loaded adapter ends the engine.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flywheel.ids import BASE, AdapterName
+from flywheel.rollout.release import CLOSED, Release, Route
+from flywheel.rollout.rollback import rollback_target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """``load`` is ordered: who serves users comes first."""
+
+    wanted: tuple[AdapterName, ...]
+    load: tuple[AdapterName, ...]
+    unload: tuple[AdapterName, ...]
+
+
+def slots(*, route: Route | None, releases: Sequence[Release], listed: Collection[AdapterName], drain: timedelta, now: datetime) -> Slots:
+    """Champion, challenger, rollback target, then every open release. A name that is not one of ours is left alone."""
+    first: list[AdapterName | None] = []
+    if route is not None:
+        first = [route.champion, route.challenger, rollback_target(route=route, releases=releases)]
+    open_ones = [release.adapter for release in sorted(releases, key=lambda release: release.since) if release.state not in CLOSED]
+    wanted = tuple(dict.fromkeys(name for name in [*first, *open_ones] if name is not None and name != BASE))
+    drained = [  # requests in flight still name it for a while
+        release.adapter for release in releases if release.state in CLOSED and now - release.since >= drain
+    ]
+    return Slots(
+        wanted=wanted,
+        load=tuple(name for name in wanted if name not in listed),
+        unload=tuple(name for name in drained if name in listed and name not in wanted),
+    )

@@ -1,0 +1,282 @@
+"""What happens next to a release: the whole release policy on one page.
+
+In: a release, the facts about it, the policy, the workload's mode, the time. Out: an Action: wait, or the release's next state
+with the route it brings, and the reason that an operator will read. Loading, saving and telling the gateways are not done here.
+
+Three things hold in every state. Missing data is never healthy: without facts the answer is to wait. Going back is allowed in
+every mode; going on needs mode ``auto`` or a named person. The route is the truth: a release follows what the route says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from flywheel.gate.axes import GateVerdict
+from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
+from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, SessionOutcome, judge_guards
+from flywheel.rollout.release import Release, ReleaseState, Route
+from flywheel.rollout.routes import with_canary, with_champion, with_shadow
+from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
+
+Mode = Literal["observe", "propose", "auto"]
+
+
+class Served(StrEnum):
+    """What is known of the adapter on the server. Unknown: the server is away, or it was not asked yet."""
+
+    UNKNOWN = "unknown"
+    APPLIED = "applied"
+    NOT_SERVABLE = "not_servable"  # refused by the server, or not the trained weights
+
+
+class ActionKind(StrEnum):
+    """``wait`` and ``done`` change nothing; every other one is a move of the diagram in ``release``."""
+
+    WAIT = "wait"
+    DONE = "done"
+    PROBED = "probed"
+    REFUSE = "refuse"
+    GATED = "gated"
+    GATE_AGAIN = "gate_again"
+    START_SHADOW = "start_shadow"
+    START_CANARY = "start_canary"
+    STEP = "step"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+    RETIRE = "retire"
+    PUT_BACK = "put_back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutPolicy:
+    """``canary_sessions`` of the challenger for each share."""
+
+    shadow_requests: int = 200
+    canary_shares: tuple[float, ...] = (0.05, 0.25, 0.5)
+    canary_sessions: int = 400
+    guards: GuardPolicy = field(default_factory=GuardPolicy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateFact:
+    """The newest gate of the adapter."""
+
+    id: GateId
+    champion: AdapterName  # what it was compared with
+    verdict: GateVerdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseFacts:
+    """Everything the policy looks at. ``outcomes`` and ``shadow`` since the release entered its state; None: not known."""
+
+    route: Route | None
+    served: Served = Served.UNKNOWN
+    served_reason: str = "the server was not asked yet"
+    served_evidence: Mapping[str, object] = field(default_factory=dict)
+    gate: GateFact | None = None
+    in_flight: ReleaseId | None = None  # another release in shadow or canary
+    shadow: ShadowCounts | None = None
+    outcomes: tuple[SessionOutcome, ...] | None = None
+    step_sessions: int = 0  # of the challenger, since the present step began
+    rollback_target: AdapterName = BASE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """``release`` is the release after the move, ``route`` the route to be saved with it; both None when nothing changes."""
+
+    kind: ActionKind
+    reason: str
+    by: str = "policy"  # probe, gate, guard, policy
+    release: Release | None = None
+    route: Route | None = None
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy, mode: Mode, now: datetime) -> Action:
+    """Total over the states; safe to repeat: a move is made once, because the next look sees the next state."""
+    route = facts.route
+    if route is None:
+        return _wait("there is no route yet")
+    match release.state:
+        case ReleaseState.REGISTERED:
+            return _registered(release, facts, now)
+        case ReleaseState.PROBED:
+            return _probed(release, facts, route, now)
+        case ReleaseState.GATED:
+            return _gated(release, facts, route, mode, now)
+        case ReleaseState.SHADOW:
+            return _shadow(release, facts, route, policy, now)
+        case ReleaseState.CANARY:
+            return _canary(release, facts, route, policy, now)
+        case ReleaseState.LIVE:
+            return _live(release, facts, route, now)
+        case ReleaseState.RETIRED:
+            if route.champion == release.adapter:
+                return _move(ActionKind.PUT_BACK, release, ReleaseState.LIVE, "put back: its successor was rolled back", now)
+        case ReleaseState.REFUSED:
+            if release.gate and facts.gate and facts.gate.id != release.gate and _passed(facts.gate, route):
+                return _gate_passed(release, facts.gate, now)
+        case ReleaseState.ROLLED_BACK:
+            pass
+    return Action(kind=ActionKind.DONE, reason=f"closed: {release.reason}")
+
+
+def _registered(release: Release, facts: ReleaseFacts, now: datetime) -> Action:
+    if facts.served is Served.NOT_SERVABLE:
+        return _not_servable(release, facts, now)
+    if facts.served is Served.UNKNOWN:
+        return _wait(facts.served_reason)
+    return _move(ActionKind.PROBED, release, ReleaseState.PROBED, facts.served_reason, now, by="probe", evidence=facts.served_evidence)
+
+
+def _probed(release: Release, facts: ReleaseFacts, route: Route, now: datetime) -> Action:
+    if facts.served is Served.NOT_SERVABLE:
+        return _not_servable(release, facts, now)
+    gate = facts.gate
+    if gate is None or gate.champion != route.champion:
+        return _wait("waits for its gate")
+    if gate.verdict is GateVerdict.PASS:
+        return _gate_passed(release, gate, now)
+    refused = replace(release, gate=gate.id)
+    return _move(ActionKind.REFUSE, refused, ReleaseState.REFUSED, gate.reason, now, by="gate", evidence=_of_gate(gate))
+
+
+def _gated(release: Release, facts: ReleaseFacts, route: Route, mode: Mode, now: datetime) -> Action:
+    if facts.served is Served.NOT_SERVABLE:
+        return _not_servable(release, facts, now)
+    if release.overridden_by is None and (facts.gate is None or facts.gate.champion != route.champion):
+        waits = replace(release, gate="", approved_by=None)
+        return _move(ActionKind.GATE_AGAIN, waits, ReleaseState.PROBED, "the champion has changed since its gate", now)
+    if mode != "auto" and release.approved_by is None:
+        return _wait(f"waits for a named person: mode is {mode}")
+    if facts.served is Served.UNKNOWN:
+        return _wait(facts.served_reason)
+    if facts.in_flight is not None or route.challenger is not None:
+        return _wait("waits for another release to end its shadow or canary")
+    reason = f"approved by {release.approved_by}" if release.approved_by else "mode is auto and the gate passed"
+    changed = with_shadow(route, release, now=now)
+    return _move(ActionKind.START_SHADOW, release, ReleaseState.SHADOW, reason, now, route=changed)
+
+
+def _shadow(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPolicy, now: datetime) -> Action:
+    gone = _gone(release, facts, route, now)
+    if gone is not None:
+        return gone
+    verdict = judge_shadow(counts=facts.shadow, wanted=policy.shadow_requests)
+    evidence = asdict(verdict)
+    if verdict.status is ShadowStatus.FAILS:
+        return _roll_back(release, route, verdict.reason, now, evidence=evidence)
+    if verdict.status is ShadowStatus.WAITS or facts.served is Served.UNKNOWN:
+        return _wait(verdict.reason if verdict.status is ShadowStatus.WAITS else facts.served_reason)
+    if not policy.canary_shares:
+        return _promote(release, route, "the policy has no canary steps", now, evidence)
+    first = replace(release, step=0, step_since=now)
+    share = policy.canary_shares[0]
+    reason = f"{verdict.reason}; canary at {share:.0%} of the sessions"
+    changed = with_canary(route, release, share=share, now=now)
+    return _move(ActionKind.START_CANARY, first, ReleaseState.CANARY, reason, now, route=changed, evidence=evidence)
+
+
+def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPolicy, now: datetime) -> Action:
+    gone = _gone(release, facts, route, now)
+    if gone is not None:
+        return gone
+    if facts.outcomes is None:
+        return _wait("no outcomes of the canary are known")
+    verdicts = judge_guards(outcomes=facts.outcomes, challenger=release.adapter, champion=route.champion, policy=policy.guards)
+    evidence = {"step": release.step, "share": route.share, "guards": [_of_guard(verdict) for verdict in verdicts]}
+    breached = [verdict for verdict in verdicts if verdict.status is GuardStatus.BREACHED]
+    if breached:
+        return _roll_back(release, route, "; ".join(verdict.reason for verdict in breached), now, evidence=evidence)
+    silent = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
+    if silent:
+        return _wait("; ".join(silent), evidence=evidence)
+    if facts.step_sessions < policy.canary_sessions:
+        return _wait(f"{facts.step_sessions} of {policy.canary_sessions} sessions in this step", evidence=evidence)
+    if facts.served is Served.UNKNOWN:
+        return _wait(facts.served_reason)
+    held = f"all guards held over {facts.step_sessions} sessions at {route.share:.0%}"
+    if release.step + 1 >= len(policy.canary_shares):
+        return _promote(release, route, held, now, evidence)
+    share = policy.canary_shares[release.step + 1]
+    stepped = replace(release, step=release.step + 1, step_since=now, reason=f"{held}; on to {share:.0%}", actor=DAEMON)
+    changed = with_canary(route, release, share=share, now=now)
+    return Action(kind=ActionKind.STEP, reason=stepped.reason, release=stepped, route=changed, evidence=evidence)
+
+
+def _live(release: Release, facts: ReleaseFacts, route: Route, now: datetime) -> Action:
+    if route.champion != release.adapter:
+        return _move(ActionKind.RETIRE, release, ReleaseState.RETIRED, f"replaced by {route.champion}", now)
+    if facts.served is Served.NOT_SERVABLE:  # nobody can be answered by it any more, so this does not wait for a person
+        reason, changed = f"cannot be served: {facts.served_reason}", with_champion(route, facts.rollback_target, now=now)
+        return _move(ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, reason, now, by="probe", route=changed)
+    return _wait("live")
+
+
+def _gone(release: Release, facts: ReleaseFacts, route: Route, now: datetime) -> Action | None:
+    """A challenger that is off the route, or can no longer be served, is rolled back in every mode."""
+    if route.challenger != release.adapter:
+        return _move(ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, "taken off the route", now)
+    if facts.served is Served.NOT_SERVABLE:
+        return _roll_back(release, route, f"cannot be served: {facts.served_reason}", now, by="probe", evidence=facts.served_evidence)
+    return None
+
+
+def _not_servable(release: Release, facts: ReleaseFacts, now: datetime) -> Action:
+    unproven = replace(release, gate="")  # without a gate's name no override can lift it
+    reason, evidence = facts.served_reason, facts.served_evidence
+    return _move(ActionKind.REFUSE, unproven, ReleaseState.REFUSED, reason, now, by="probe", evidence=evidence)
+
+
+def _passed(gate: GateFact, route: Route) -> bool:
+    return gate.verdict is GateVerdict.PASS and gate.champion == route.champion
+
+
+def _gate_passed(release: Release, gate: GateFact, now: datetime) -> Action:
+    passed = replace(release, gate=gate.id)
+    return _move(ActionKind.GATED, passed, ReleaseState.GATED, gate.reason, now, by="gate", evidence=_of_gate(gate))
+
+
+def _promote(release: Release, route: Route, reason: str, now: datetime, evidence: Mapping[str, object]) -> Action:
+    champion = replace(release, replaced=route.champion)
+    changed = with_champion(route, release.adapter, now=now)
+    return _move(ActionKind.PROMOTE, champion, ReleaseState.LIVE, reason, now, route=changed, evidence=evidence)
+
+
+def _roll_back(release: Release, route: Route, reason: str, now: datetime, *, evidence: Mapping[str, object], by: str = "guard") -> Action:
+    changed = with_champion(route, route.champion, now=now)
+    return _move(ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, reason, now, by=by, route=changed, evidence=evidence)
+
+
+def _move(
+    kind: ActionKind,
+    release: Release,
+    state: ReleaseState,
+    reason: str,
+    now: datetime,
+    *,
+    by: str = "policy",
+    route: Route | None = None,
+    evidence: Mapping[str, object] | None = None,
+) -> Action:
+    actor: Person = release.approved_by if kind is ActionKind.START_SHADOW and release.approved_by else DAEMON
+    moved = replace(release, state=state, since=now, reason=reason, actor=actor)
+    return Action(kind=kind, reason=reason, by=by, release=moved, route=route, evidence=evidence or {})
+
+
+def _wait(reason: str, *, evidence: Mapping[str, object] | None = None) -> Action:
+    return Action(kind=ActionKind.WAIT, reason=reason, evidence=evidence or {})
+
+
+def _of_gate(gate: GateFact) -> dict[str, object]:
+    return {"gate": gate.id, "verdict": gate.verdict.value, "champion": gate.champion}
+
+
+def _of_guard(verdict: GuardVerdict) -> dict[str, object]:
+    """As the journal keeps it: JSON values only."""
+    return {**asdict(verdict), "status": verdict.status.value}

@@ -1,0 +1,123 @@
+"""Back to what answered before, or to the base.
+
+In: the route, the workload's releases, who and why. Out: a RollbackDecision: the new route, and the releases that leave it.
+Saving it and telling the gateways are not done here. What was answered in the meantime is measured afterwards.
+
+The route is the truth: a release that a rollback puts back becomes live again when ``next_action`` sees it on the route.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from flywheel.errors import Refused
+from flywheel.ids import BASE, AdapterName, Person, WorkloadId
+from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
+from flywheel.rollout.routes import with_champion
+
+CLIENT_CLOSED = 499
+"""The status of an attempt whose user went away: nobody was there to be failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackDecision:
+    """Save ``releases[0]`` together with ``route`` in one transaction, then the others; all of them are rolled back."""
+
+    workload: WorkloadId
+    adapters: tuple[AdapterName, ...]  # what leaves
+    to: AdapterName  # what answers everybody from now on
+    route: Route
+    releases: tuple[Release, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harm:
+    """What users met on a canary or an adapter that was rolled back."""
+
+    failed_requests: int  # no attempt of the request was answered 2xx
+    bad_answers: int  # answers of the adapter in an invalid format
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One upstream attempt, as far as harm is concerned."""
+
+    request_id: str
+    adapter: AdapterName
+    status: int
+    valid_format: bool | None
+
+
+def to_previous(
+    *, workload: WorkloadId, route: Route, releases: Sequence[Release], by: Person, reason: str, now: datetime
+) -> RollbackDecision:
+    """Undoes the newest change: a challenger leaves first; without one the champion gives way to what it replaced."""
+    if route.challenger is not None:
+        return _leave(route, {route.challenger}, to=route.champion, releases=releases, by=by, reason=reason, now=now)
+    if route.champion == BASE:
+        raise Refused("the base model answers already", where=workload, remedy="There is nothing to roll back.")
+    target = rollback_target(route=route, releases=releases)
+    return _leave(route, {route.champion}, to=target, releases=releases, by=by, reason=reason, now=now)
+
+
+def detach(*, workload: WorkloadId, route: Route, releases: Sequence[Release], by: Person, reason: str, now: datetime) -> RollbackDecision:
+    """Every adapter leaves; the base answers. Always possible while an adapter is on the route."""
+    leaving = {route.champion, route.challenger} - {BASE, None}
+    if not leaving:
+        raise Refused("the base model answers already", where=workload, remedy="There is nothing to detach.")
+    return _leave(route, {name for name in leaving if name}, to=BASE, releases=releases, by=by, reason=reason, now=now)
+
+
+def rollback_target(*, route: Route, releases: Iterable[Release]) -> AdapterName:
+    """What the champion replaced, as long as that was retired in good order; else what that one replaced; in the end the base."""
+    by_adapter = {release.adapter: release for release in releases}
+    seen = {route.champion}
+    current = by_adapter.get(route.champion)
+    while current is not None and current.replaced is not None and current.replaced not in seen:
+        seen.add(current.replaced)
+        current = by_adapter.get(current.replaced)
+        if current is not None and current.state in {ReleaseState.RETIRED, ReleaseState.LIVE}:
+            return current.adapter
+    return BASE
+
+
+def harm_of(attempts: Iterable[Attempt], *, adapter: AdapterName) -> Harm:
+    """A failed attempt that was answered by another arm failed nobody."""
+    answered: dict[str, bool] = {}
+    bad = 0
+    for attempt in attempts:
+        answered[attempt.request_id] = answered.get(attempt.request_id, False) or _serves(attempt.status)
+        bad += attempt.adapter == adapter and attempt.valid_format is False
+    return Harm(failed_requests=sum(not ok for ok in answered.values()), bad_answers=bad)
+
+
+def _serves(status: int) -> bool:
+    return 200 <= status < 300 or status == CLIENT_CLOSED
+
+
+def _leave(
+    route: Route,
+    leaving: set[AdapterName],
+    *,
+    to: AdapterName,
+    releases: Sequence[Release],
+    by: Person,
+    reason: str,
+    now: datetime,
+) -> RollbackDecision:
+    on_route = IN_FLIGHT | {ReleaseState.LIVE, ReleaseState.RETIRED}
+    changed = [
+        replace(release, state=ReleaseState.ROLLED_BACK, since=now, reason=reason, actor=by)
+        for release in releases
+        if release.adapter in leaving and release.state in on_route
+    ]
+    changed.sort(key=lambda release: release.adapter != route.champion)  # the champion's line carries the route
+    return RollbackDecision(
+        workload=route.workload,
+        adapters=tuple(sorted(leaving)),
+        to=to,
+        route=with_champion(route, to, now=now),
+        releases=tuple(changed),
+        reason=reason,
+    )

@@ -1,0 +1,45 @@
+"""What can be measured of one request: a column, its family, and the fixed fine grid its counts live on.
+
+In: nothing. Out: values. Which columns there are stands in ``features``; how rows are counted stands in ``windows``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+FeatureRow = Mapping[str, float | str | None]
+"""Column name to value: a number, a name, 1.0 / 0.0 for a rate, None for missing."""
+
+
+class Family(StrEnum):
+    """The kind of drift a column speaks of."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    QUALITY = "quality"
+    SLICE = "slice"
+
+
+class Measure(StrEnum):
+    """How a column is read: a number on a grid, one of some names, or yes/no."""
+
+    NUMBER = "number"
+    NAME = "name"
+    RATE = "rate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column and its grid. Bins: one per interval (NUMBER: len(lines)+1) or name (NAME, RATE), then OTHER, then MISSING."""
+
+    name: str
+    family: Family
+    measure: Measure
+    lines: tuple[float, ...] = ()  # NUMBER: ascending; a value v falls into bin #{lines <= v}
+    names: tuple[str, ...] = ()  # NAME: the known values; RATE: ("no", "yes")
+    worse: str = ""  # RATE: "yes" or "no" where only that direction is bad; "" where both matter
+
+    @property
+    def bins(self) -> int:
+        """Number of bins with OTHER and MISSING, which are the last two."""
+        return (len(self.lines) + 1 if self.measure is Measure.NUMBER else len(self.names)) + 2

@@ -1,0 +1,108 @@
+"""What is counted of every request: cheap column values, computed once, when the row is recorded.
+
+In: one inference and whether its answer has the asked-for form. Out: a value per column. No model is asked, no text kept.
+A heuristic here need not be right about one row; it must move when the traffic moves, and cost microseconds.
+"""
+
+import json
+import re
+
+from flywheel.traffic.column import Column, Family, FeatureRow, Measure
+from flywheel.traffic.inference import Inference
+from flywheel.traffic.redaction import holds_pseudonym
+
+_REFUSAL = re.compile(
+    r"\s*(i(?: a|')m (?:very )?sorry|sorry|i apologi[sz]e|i can(?:no|')t|i can not|i(?: a|')m (?:not able|unable)|i won't|i will not"
+    r"|as an ai|i do not feel comfortable|i must decline|unfortunately,? i can)",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(r"\s*(who|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|would|should|will)\b", re.IGNORECASE)
+_LIST = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+\S", re.MULTILINE)
+_CODE = re.compile(r"```|^\s*(?:def |class |import |#include|function\b.*\{|SELECT\s)", re.MULTILINE)
+
+
+def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:
+    """Grid lines that grow by ``ratio``, whole numbers, each once."""
+    lines: list[float] = []
+    line = first
+    while line <= last:
+        whole = float(round(line))
+        if not lines or whole > lines[-1]:
+            lines.append(whole)
+        line *= ratio
+    return tuple(lines)
+
+
+_LENGTHS = _geometric(1, 200_000, 1.12)  # about 12 % wide: a shift of the median by less is not worth an alert
+_SHARES = tuple(round(step / 50, 2) for step in range(1, 51))
+_YES_NO = ("no", "yes")
+
+COLUMNS: tuple[Column, ...] = (
+    Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="prompt_words", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="prompt_shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "imperative", "code", "list", "other")),
+    Column(name="digits_share", family=Family.INPUT, measure=Measure.NUMBER, lines=_SHARES),
+    Column(name="personal_data", family=Family.INPUT, measure=Measure.RATE, names=_YES_NO),
+    Column(name="answer_chars", family=Family.OUTPUT, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="answer_words", family=Family.OUTPUT, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="finish_reason", family=Family.OUTPUT, measure=Measure.NAME, names=("stop", "length", "tool_calls", "error")),
+    Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes"),
+    Column(name="valid_format", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="no"),
+    Column(name="answer_opening", family=Family.OUTPUT, measure=Measure.NAME, names=("json", "code_fence", "prose", "list", "empty")),
+    Column(name="latency_ms", family=Family.QUALITY, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes"),
+)
+"""Every column there is. Adding one is safe; changing a grid makes older panes of that column unusable."""
+
+
+def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow:
+    """The row's values. Of a failed attempt the answer's columns are missing, not zero."""
+    asked, answer = inference.user_turns, inference.answer
+    failed = not 200 <= inference.status < 300
+    return {
+        "prompt_chars": float(len(asked)),
+        "prompt_words": float(len(asked.split())),
+        "prompt_shape": prompt_shape(asked),
+        "digits_share": sum(map(str.isdigit, asked)) / len(asked) if asked else None,
+        "personal_data": float(holds_pseudonym(asked)),
+        "answer_chars": None if answer is None else float(len(answer)),
+        "answer_words": None if answer is None else float(len(answer.split())),
+        "finish_reason": "error" if failed else inference.finish_reason,
+        "refusal": None if answer is None else float(is_refusal(answer)),
+        "valid_format": None if valid_format is None else float(valid_format),
+        "answer_opening": None if answer is None else answer_opening(answer),
+        "latency_ms": inference.latency_ms,
+        "error": float(failed),
+    }
+
+
+def is_refusal(answer: str) -> bool:
+    """Does it open like a refusal? English openings only."""
+    return _REFUSAL.match(answer.replace("’", "'")) is not None
+
+
+def prompt_shape(asked: str) -> str:
+    """question, imperative, code, list or other: from the last line and a few marks."""
+    if _CODE.search(asked):
+        return "code"
+    if len(_LIST.findall(asked)) >= 2:
+        return "list"
+    if asked.rstrip().endswith("?") or _QUESTION.match(asked):
+        return "question"
+    return "imperative" if asked[:1].isalpha() else "other"
+
+
+def answer_opening(answer: str) -> str:
+    """json, code_fence, list, prose or empty."""
+    text = answer.strip()
+    if not text:
+        return "empty"
+    if text.startswith("```"):
+        return "code_fence"
+    if text[0] in "{[":
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return "prose"
+        return "json"
+    return "list" if _LIST.match(text) else "prose"

@@ -1,0 +1,57 @@
+"""One production request and its answer, with the adapter that gave it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+
+
+class Arm(StrEnum):
+    """Which way through the gateway an attempt took."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    SHADOW = "shadow"  # reaches no user and no statistic
+    HOLD_BACK = "hold_back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One chat message, as the model saw it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """Every upstream attempt is one: a failed canary attempt that was retried on the champion leaves two."""
+
+    event_id: EventId
+    request_id: RequestId  # what the client saw; corrections join on it
+    workload: WorkloadId
+    adapter: AdapterName
+    arm: Arm
+    session: str
+    client: str  # the token's name
+    occurred_at: datetime  # timezone-aware; when the request arrived at the gateway
+    messages: tuple[Message, ...]
+    answer: str | None  # None when the attempt failed
+    finish_reason: str | None
+    status: int  # HTTP status of the attempt
+    error: str | None
+    latency_ms: float
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    dimensions: Mapping[str, str] = field(default_factory=dict)  # declared slice dimensions, e.g. {"tenant": "acme"}
+    truncated: bool = False  # the event was over 1 MB: such rows never train
+    route_version: int = 0
+    attempt: int = 1  # 2: the retry of a failed canary attempt on the champion
+    redacted: bool = False  # the producer has replaced personal data already
+
+    @property
+    def user_turns(self) -> str:
+        """What the user said, without system text, tool lists and templates: the ground of every similarity."""
+        return "\n".join(message.content for message in self.messages if message.role == "user")

@@ -1,0 +1,1 @@
+"""What the next adapter learns from: examples, their leakage report, the snapshot."""

@@ -1,0 +1,213 @@
+"""What exactly will the next adapter learn from?
+
+In: accepted corrections, general instruction rows, the cases that must never be trained on, the policy, the cut-off in time.
+Out: a snapshot with its leakage report, or the reason why there is none. Held-out and golden always win over training.
+Writing files and rows is not done here.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from flywheel.corrections.clusters import NearTexts, asked
+from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
+from flywheel.corrections.duplicates import answer_key, prompt_key
+from flywheel.ids import WorkloadId, unit_interval
+from flywheel.regression_suite.case import Case
+from flywheel.traffic.inference import Message
+from flywheel.training_set import leakage
+from flywheel.training_set.example import CORRECTION, GENERAL, Example, example_id
+from flywheel.training_set.leakage import LeakageReport, Touch
+from flywheel.training_set.snapshot import Snapshot, id_of
+from flywheel.training_set.surrogates import with_surrogates
+
+ENOUGH_EXAMPLES = 500
+DUPLICATES_RED_FLAG = 0.30
+
+
+class DecidedCorrection(Protocol):
+    """What is read of a kept correction."""
+
+    @property
+    def joined(self) -> JoinedCorrection: ...
+    @property
+    def state(self) -> CorrectionState: ...
+    @property
+    def decided_at(self) -> datetime: ...
+    @property
+    def entity(self) -> str: ...
+    @property
+    def held_out(self) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurationPolicy:
+    """``general_share`` of all rows are general instruction rows, against forgetting."""
+
+    general_share: float = 0.15
+    near_duplicate: float = 0.7
+    minimum: int = 1  # rows from corrections, below which there is no snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurationResult:
+    """``snapshot`` is None when curation refused; ``dropped`` counts rows by reason."""
+
+    snapshot: Snapshot | None
+    leakage: LeakageReport
+    reason: str
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def curate(
+    *,
+    workload: WorkloadId,
+    corrections: Sequence[DecidedCorrection],
+    general: Sequence[Example],
+    protected_cases: Sequence[Case],
+    policy: CurationPolicy,
+    cut_off: datetime,
+) -> CurationResult:
+    """The same inputs give the same snapshot id. The report is made on the final rows, after every other step."""
+    dropped: Counter[str] = Counter()
+    candidates = _trainable(workload, corrections, cut_off, dropped)
+    unprotected = _without_leaks(candidates, corrections, protected_cases, policy, dropped)
+    taught = _without_repeats(_without_contradictions(unprotected, dropped), policy, dropped)
+    mixed = _general(general, taught, protected_cases, policy, dropped)
+    rows = tuple(sorted((*taught, *mixed), key=lambda row: (unit_interval("order", row.id), row.id)))
+
+    report = leakage.find(examples=rows, cases=protected_cases, near_duplicate=policy.near_duplicate)
+    if not report.clean:
+        first = report.leaks[0]
+        reason = f"{len(report.leaks)} rows touch protected cases (first: {first.example}, {first.touch}, {first.case})"
+        return CurationResult(snapshot=None, leakage=report, reason=reason, dropped=dict(dropped))
+    if len(taught) < policy.minimum:
+        reason = f"{len(taught)} rows from corrections remain, at least {policy.minimum} are needed"
+        return CurationResult(snapshot=None, leakage=report, reason=reason, dropped=dict(dropped))
+    snapshot = Snapshot(
+        id=id_of(workload=workload, examples=rows),
+        workload=workload,
+        cut_off=cut_off,
+        examples=rows,
+        counts={CORRECTION: len(taught), GENERAL: len(mixed), **dict(sorted(dropped.items()))},
+        warnings=_warnings(len(rows), len(candidates), len(mixed), dropped, policy),
+    )
+    return CurationResult(
+        snapshot=snapshot, leakage=report, reason=f"{len(taught)} corrections and {len(mixed)} general rows", dropped=dict(dropped)
+    )
+
+
+def _trainable(workload: WorkloadId, corrections: Sequence[DecidedCorrection], cut_off: datetime, dropped: Counter[str]) -> list[Example]:
+    """Accepted edits of this workload, not held out, decided in time; the oldest first."""
+    rows = []
+    for kept in sorted(corrections, key=lambda one: (one.decided_at, one.joined.correction.id)):
+        correction = kept.joined.correction
+        if correction.workload != workload or kept.state is not CorrectionState.ACCEPTED or kept.held_out:
+            continue
+        if correction.kind is not CorrectionKind.EDIT or correction.corrected is None or not kept.joined.messages:
+            dropped["without_answer_dropped"] += 1
+            continue
+        if kept.decided_at > cut_off:
+            dropped["after_cut_off"] += 1
+            continue
+        rows.append(_example(kept, correction.corrected))
+    return rows
+
+
+def _example(kept: DecidedCorrection, corrected: str) -> Example:
+    correction = kept.joined.correction
+    identity = example_id(correction.workload, correction.id)
+    told = [message.content for message in kept.joined.messages]
+    texts = with_surrogates([*told, corrected, kept.joined.original or ""], seed=identity)
+    return Example(
+        id=identity,
+        messages=tuple(Message(role=message.role, content=text) for message, text in zip(kept.joined.messages, texts, strict=False)),
+        completion=texts[-2],
+        entity=kept.entity,
+        source=CORRECTION,
+        correction=correction.id,
+        rejected=texts[-1] if kept.joined.original is not None else None,
+    )
+
+
+def _without_leaks(
+    rows: list[Example],
+    corrections: Sequence[DecidedCorrection],
+    cases: Sequence[Case],
+    policy: CurationPolicy,
+    dropped: Counter[str],
+) -> list[Example]:
+    """Held-out entities count even where a held-out correction has no case (yet)."""
+    held_out = {kept.entity for kept in corrections if kept.held_out and kept.state is CorrectionState.ACCEPTED}
+    report = leakage.find(examples=rows, cases=cases, near_duplicate=policy.near_duplicate)
+    leaking = {leak.example: leak.touch for leak in report.leaks}
+    kept_rows = []
+    for row in rows:
+        touch = leaking.get(row.id) or (Touch.ENTITY if row.entity in held_out else None)
+        if touch is None:
+            kept_rows.append(row)
+        else:
+            dropped[f"protected_{touch}_dropped"] += 1
+    return kept_rows
+
+
+def _without_contradictions(rows: list[Example], dropped: Counter[str]) -> list[Example]:
+    """Rows of one prompt with several answers teach nothing: all of them go."""
+    answers: dict[str, set[str]] = {}
+    for row in rows:
+        answers.setdefault(_prompt(row), set()).add(answer_key(row.completion))
+    kept_rows = [row for row in rows if len(answers[_prompt(row)]) == 1]
+    if len(kept_rows) < len(rows):
+        dropped["contradictory_dropped"] += len(rows) - len(kept_rows)
+    return kept_rows
+
+
+def _without_repeats(rows: list[Example], policy: CurationPolicy, dropped: Counter[str]) -> list[Example]:
+    """The first of each prompt, and of each cluster of near-same prompts within an entity: the same words asked of another tool
+    are another lesson."""
+    seen: set[str] = set()
+    by_entity: dict[str, NearTexts] = {}
+    kept_rows = []
+    for row in rows:
+        texts = by_entity.setdefault(row.entity, NearTexts(threshold=policy.near_duplicate))
+        text = asked(row.messages)
+        if _prompt(row) in seen:
+            dropped["duplicates_dropped"] += 1
+        elif texts.near(text):
+            dropped["near_duplicates_dropped"] += 1
+        else:
+            kept_rows.append(row)
+            texts.add(row.id, text)
+        seen.add(_prompt(row))
+    return kept_rows
+
+
+def _general(
+    general: Sequence[Example], taught: list[Example], cases: Sequence[Case], policy: CurationPolicy, dropped: Counter[str]
+) -> list[Example]:
+    """As many as the share asks for, drawn by the hash of their ids, none that touches a protected case."""
+    wanted = round(len(taught) * policy.general_share / (1 - policy.general_share)) if policy.general_share < 1 else 0
+    unique = list({row.id: row for row in general}.values())
+    leaking = {leak.example for leak in leakage.find(examples=unique, cases=cases, near_duplicate=policy.near_duplicate).leaks}
+    if leaking:
+        dropped["general_protected_dropped"] += len(leaking)
+    free = sorted((row for row in unique if row.id not in leaking), key=lambda row: (unit_interval("general", row.id), row.id))
+    return free[:wanted]
+
+
+def _warnings(rows: int, candidates: int, mixed: int, dropped: Mapping[str, int], policy: CurationPolicy) -> tuple[str, ...]:
+    warnings = ["the audit of 50 random rows is not signed"]
+    if rows < ENOUGH_EXAMPLES:
+        warnings.append(f"{rows} examples: under {ENOUGH_EXAMPLES} a fine-tune often does not beat a good prompt")
+    repeats = dropped.get("duplicates_dropped", 0) + dropped.get("near_duplicates_dropped", 0)
+    if candidates and repeats / candidates > DUPLICATES_RED_FLAG:
+        warnings.append(f"{repeats} of {candidates} rows repeat another one: over {DUPLICATES_RED_FLAG:.0%} is a red flag")
+    if mixed < 0.10 * rows and policy.general_share > 0:
+        warnings.append(f"{mixed} of {rows} rows are general: under 10 % forgetting is likely")
+    return tuple(warnings)
+
+
+def _prompt(row: Example) -> str:
+    return prompt_key(row.messages, declared_entity=row.entity)

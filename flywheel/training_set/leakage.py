@@ -1,0 +1,73 @@
+"""Does a training row touch a case that must never be trained on?
+
+In: examples and protected cases (golden, held-out, general, safety). Out: a report of every touch: same prompt, near prompt,
+same entity. Dropping rows is not done here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flywheel.corrections.clusters import NearTexts, asked, normalise
+from flywheel.regression_suite.case import Case, Tier
+from flywheel.training_set.example import Example
+
+
+class Touch(StrEnum):
+    """How a row touches a protected case."""
+
+    EXACT = "exact"
+    NEAR = "near"
+    ENTITY = "entity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """One row and the strongest way in which it touches."""
+
+    example: str
+    touch: Touch
+    case: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakageReport:
+    """``checked`` rows against ``cases`` protected cases."""
+
+    checked: int
+    cases: int
+    leaks: tuple[Leak, ...]
+
+    @property
+    def clean(self) -> bool:
+        """No row touches a protected case."""
+        return not self.leaks
+
+    def count(self, touch: Touch) -> int:
+        """Rows that touch in this way."""
+        return sum(leak.touch is touch for leak in self.leaks)
+
+
+def find(*, examples: Sequence[Example], cases: Iterable[Case], near_duplicate: float) -> LeakageReport:
+    """Recurrence cases are trained on, on purpose: they protect nothing and are left out."""
+    protected = [case for case in cases if case.tier is not Tier.RECURRENCE]
+    entities = {case.entity: str(case.id) for case in reversed(protected) if case.entity}
+    prompts: dict[str, str] = {}
+    texts = NearTexts(threshold=near_duplicate)
+    for case in protected:
+        text = asked(case.messages)
+        prompts.setdefault(normalise(text), str(case.id))
+        texts.add(str(case.id), text)
+    leaks = [leak for example in examples if (leak := _leak(example, entities, prompts, texts)) is not None]
+    return LeakageReport(checked=len(examples), cases=len(protected), leaks=tuple(leaks))
+
+
+def _leak(example: Example, entities: dict[str, str], prompts: dict[str, str], texts: NearTexts) -> Leak | None:
+    text = asked(example.messages)
+    if (case := prompts.get(normalise(text))) is not None:
+        return Leak(example=example.id, touch=Touch.EXACT, case=case)
+    if near := texts.near(text):
+        return Leak(example=example.id, touch=Touch.NEAR, case=near[0])
+    if (case := entities.get(example.entity)) is not None:
+        return Leak(example=example.id, touch=Touch.ENTITY, case=case)
+    return None

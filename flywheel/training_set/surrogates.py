@@ -1,0 +1,59 @@
+"""Pseudonyms become random surrogates of the same form, so that training looks like what the model will see.
+
+In: the texts of one example and a seed. Out: the texts, each pseudonym replaced; the same pseudonym by the same surrogate
+everywhere in the example, two pseudonyms by two surrogates. The real value is not known here and cannot be won back.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+from faker import Faker
+
+from flywheel.ids import unit_interval
+
+PSEUDONYM = re.compile(r"<([A-Z][A-Z0-9_]*):[0-9a-f]{8}>")
+MAKERS: Mapping[str, Callable[[Faker], str]] = {
+    "EMAIL_ADDRESS": lambda fake: str(fake.email()),
+    "PHONE_NUMBER": lambda fake: str(fake.numerify("+1-202-555-01##")),  # a range that belongs to nobody
+    "PERSON": lambda fake: str(fake.name()),
+    "LOCATION": lambda fake: str(fake.city()),
+    "CREDIT_CARD": lambda fake: str(fake.credit_card_number()),
+    "IBAN_CODE": lambda fake: str(fake.iban()),
+    "IP_ADDRESS": lambda fake: str(fake.ipv4_private()),
+    "MAC_ADDRESS": lambda fake: str(fake.mac_address()),
+    "URL": lambda fake: str(fake.url()),
+    "DOMAIN_NAME": lambda fake: str(fake.domain_name()),
+    "DATE_TIME": lambda fake: str(fake.date()),
+    "US_SSN": lambda fake: str(fake.ssn()),
+    "CRYPTO": lambda fake: str(fake.sha1()),
+}
+DISTINCT_TRIES = 50
+
+
+def with_surrogates(texts: Sequence[str], *, seed: str) -> tuple[str, ...]:
+    """The texts of one example in order; the same seed gives the same surrogates."""
+    found = list(dict.fromkeys(match.group(0) for text in texts for match in PSEUDONYM.finditer(text)))
+    if not found:
+        return tuple(texts)
+    fake = _faker()
+    fake.seed_instance(int(unit_interval("surrogates", seed) * 2**53))
+    replacement: dict[str, str] = {}
+    for pseudonym in found:
+        replacement[pseudonym] = _other_than(frozenset(replacement.values()), pseudonym[1:].partition(":")[0], fake)
+    return tuple(PSEUDONYM.sub(lambda match: replacement[match.group(0)], text) for text in texts)
+
+
+def _other_than(taken: frozenset[str], kind: str, fake: Faker) -> str:
+    make = MAKERS.get(kind, lambda faker: str(faker.bothify("????-####")))
+    for _ in range(DISTINCT_TRIES):
+        surrogate = make(fake)
+        if surrogate not in taken:
+            return surrogate
+    return f"{make(fake)}-{len(taken)}"
+
+
+@lru_cache(maxsize=1)
+def _faker() -> Faker:
+    """Loading its word lists takes longer than all else here; every use seeds it anew."""
+    return Faker("en_US")

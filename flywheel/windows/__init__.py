@@ -1,0 +1,1 @@
+"""Counts that add up: panes, windows and bounded samples."""

@@ -1,0 +1,48 @@
+"""Which pane a moment belongs to, and which windows may close.
+
+In: event times and the policy. Out: moments. Both count from the epoch, so that every worker and every restart cuts
+time in the same places. Closing by the wall clock when traffic stopped is the caller's: it hands in a later ``newest``.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowPolicy:
+    """Lengths in panes, so that a demo in seconds and a production in hours are the same policy."""
+
+    pane: timedelta = timedelta(minutes=5)
+    window_panes: int = 12
+    slide_panes: int = 12
+    lateness: timedelta = timedelta(minutes=1)  # a window closes this long after its end, in event time
+
+    @property
+    def window(self) -> timedelta:
+        return self.pane * self.window_panes
+
+    @property
+    def slide(self) -> timedelta:
+        return self.pane * self.slide_panes
+
+
+def pane_start(at: datetime, pane: timedelta) -> datetime:
+    """The start of the pane that holds ``at``."""
+    return EPOCH + (at - EPOCH) // pane * pane
+
+
+def windows_to_close(
+    newest: datetime, last_closed_end: datetime | None, policy: WindowPolicy, *, at_most: int = 500
+) -> list[tuple[datetime, datetime]]:
+    """Windows that no row should reach any more, oldest first. Nothing closed before: only the newest such window.
+
+    After a long pause only the newest ``at_most`` are given: a window nobody waits for is not worth the backlog.
+    """
+    last_end = pane_start(newest - policy.lateness, policy.slide)
+    if last_closed_end is None:
+        return [(last_end - policy.window, last_end)]
+    due = (last_end - pane_start(last_closed_end, policy.slide)) // policy.slide
+    ends = [last_end - policy.slide * back for back in range(min(due, at_most) - 1, -1, -1)]
+    return [(end - policy.window, end) for end in ends]

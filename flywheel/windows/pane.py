@@ -1,0 +1,124 @@
+"""Counts that add up: for one slice of time, how many rows fell into each bin of each column of each slice.
+
+In: rows of column values. Out: integer counts on a fixed fine grid. Addition is the only merge, so panes of many
+workers, of any order and of late rows give the same sums. Which grid lines matter is chosen later, by the reference:
+its edges are a subset of the grid lines, so a newly pinned reference never makes an old pane unreadable.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.ids import WorkloadId
+from flywheel.traffic.column import Column, Family, FeatureRow, Measure
+
+__all__ = [
+    "Column",
+    "Counts",
+    "Family",
+    "Measure",
+    "SliceCounts",
+    "Tally",
+    "WindowCounts",
+    "add",
+    "bin_of",
+    "count_rows",
+    "empty_counts",
+    "tally",
+    "window_of",
+]
+
+Counts = NDArray[np.int64]
+SliceCounts = Mapping[str, Mapping[str, Counts]]
+"""``counts[slice][column]`` has the column's number of bins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowCounts:
+    """The sum of the panes of one window. ``counts[slice][column]`` has the column's number of bins."""
+
+    workload: WorkloadId
+    start: datetime
+    end: datetime
+    counts: Mapping[str, Mapping[str, Counts]]
+    rows: Mapping[str, int]  # rows per slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Counts and rows without a place in time: what one pane holds."""
+
+    counts: SliceCounts
+    rows: Mapping[str, int]
+
+
+def count_rows(
+    *,
+    workload: WorkloadId,
+    start: datetime,
+    end: datetime,
+    rows: Iterable[tuple[FeatureRow, Sequence[str]]],
+    columns: Sequence[Column],
+) -> WindowCounts:
+    """Counts rows, each given as (column values, names of the slices it belongs to)."""
+    return window_of(workload=workload, start=start, end=end, tallies=[tally(rows=rows, columns=columns)])
+
+
+def tally(*, rows: Iterable[tuple[FeatureRow, Sequence[str]]], columns: Sequence[Column]) -> Tally:
+    """Counts rows. A value of the wrong kind is OTHER, None or a column left out is MISSING: no row is ever dropped."""
+    counts: dict[str, dict[str, Counts]] = {}
+    per_slice: dict[str, int] = {}
+    for row, slices in rows:
+        bins = [bin_of(column, row.get(column.name)) for column in columns]
+        for name in slices:
+            if name not in counts:
+                counts[name] = empty_counts(columns)
+                per_slice[name] = 0
+            per_slice[name] += 1
+            for column, bin_number in zip(columns, bins, strict=True):
+                counts[name][column.name][bin_number] += 1
+    return Tally(counts=counts, rows=per_slice)
+
+
+def window_of(*, workload: WorkloadId, start: datetime, end: datetime, tallies: Iterable[Tally]) -> WindowCounts:
+    """The sum of panes as a window."""
+    total = add(*tallies)
+    return WindowCounts(workload=workload, start=start, end=end, counts=total.counts, rows=total.rows)
+
+
+def add(*tallies: Tally | WindowCounts) -> Tally:
+    """The only merge. Where a column's grid changed between two panes the later one stands and the older is left out."""
+    counts: dict[str, dict[str, Counts]] = {}
+    rows: dict[str, int] = {}
+    for part in tallies:
+        for name, columns in part.counts.items():
+            rows[name] = rows.get(name, 0) + part.rows.get(name, 0)
+            held = counts.setdefault(name, {})
+            for column, values in columns.items():
+                there = held.get(column)
+                held[column] = there + values if there is not None and there.shape == values.shape else values.copy()
+    return Tally(counts=counts, rows=rows)
+
+
+def empty_counts(columns: Sequence[Column]) -> dict[str, Counts]:
+    """Zeroes, one array per column."""
+    return {column.name: np.zeros(column.bins, dtype=np.int64) for column in columns}
+
+
+def bin_of(column: Column, value: float | str | None) -> int:
+    """Which bin a value falls into; total over every value."""
+    other, missing = column.bins - 2, column.bins - 1
+    if value is None:
+        return missing
+    if column.measure is Measure.NAME:
+        return column.names.index(value) if value in column.names else other
+    if isinstance(value, str) or not isfinite(value):
+        return other
+    if column.measure is Measure.RATE:
+        return int(value) if value in (0, 1) else other
+    return bisect_right(column.lines, value)

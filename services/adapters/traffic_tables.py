@@ -1,0 +1,124 @@
+"""The tables of ``traffic.db``, and a pane's counts as one blob."""
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
+
+from flywheel.windows.pane import Counts, Tally
+
+metadata = MetaData()
+
+inferences = Table(
+    "inferences",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("request_id", String, nullable=False),
+    Column("workload", String, nullable=False),
+    Column("adapter", String, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("session", String, nullable=False),
+    Column("client", String, nullable=False),
+    Column("occurred_at", String, nullable=False),
+    Column("messages", String, nullable=False),
+    Column("answer", String),
+    Column("finish_reason", String),
+    Column("status", Integer, nullable=False),
+    Column("error", String),
+    Column("latency_ms", Float, nullable=False),
+    Column("prompt_tokens", Integer),
+    Column("answer_tokens", Integer),
+    Column("dimensions", String, nullable=False),
+    Column("truncated", Integer, nullable=False),
+    Column("route_version", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("features", String, nullable=False),
+    Column("sample_rank", Integer, nullable=False),  # see flywheel.windows.sample
+    Column("recorded_at", String, nullable=False),
+    Index("inferences_by_time", "workload", "occurred_at"),
+    Index("inferences_by_request", "request_id"),
+)
+seen_ids = Table(  # outlives the rows, as long as the topic can deliver an event again
+    "seen_ids",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("at", String, nullable=False),
+)
+panes = Table(  # one writer per row: the worker that holds the partition; readers add up
+    "panes",
+    metadata,
+    Column("workload", String, primary_key=True),
+    Column("pane_start", String, primary_key=True),
+    Column("topic", String, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("counts", LargeBinary, nullable=False),
+)
+traffic_counts = Table(
+    "traffic_counts",
+    metadata,
+    Column("workload", String, primary_key=True),  # "" for dead letters that name no workload
+    Column("recorded", Integer, nullable=False),
+    Column("duplicates_ignored", Integer, nullable=False),
+    Column("dead_lettered", Integer, nullable=False),
+    Column("newest", String),
+)
+positions = Table(
+    "positions",
+    metadata,
+    Column("log", String, primary_key=True),  # the topic's id: a broker that came back empty has another
+    Column("topic", String, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("next_offset", Integer, nullable=False),
+)
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("event_id", String, nullable=False, index=True),
+    Column("workload", String, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", Integer, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("at", String, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+
+_LENGTH = struct.Struct("<I")
+
+
+def pane_to_blob(pane: Tally) -> bytes:
+    """A header (slices, rows, columns with their number of bins), then the counts, slice by slice: far smaller than a row per cell."""
+    slices = sorted(pane.counts)
+    columns = sorted({name: len(counts) for held in pane.counts.values() for name, counts in held.items()}.items())
+    header = json.dumps({"slices": slices, "rows": [pane.rows[name] for name in slices], "columns": columns}).encode()
+    flat = [_of_length(pane.counts[name].get(column), bins) for name in slices for column, bins in columns]
+    body = np.concatenate(flat).astype("<i8").tobytes() if flat else b""
+    return _LENGTH.pack(len(header)) + header + zlib.compress(body, 1)
+
+
+def pane_from_blob(blob: bytes) -> Tally:
+    """The inverse. Says which columns it holds by itself, so panes of an older set of columns stay readable."""
+    (length,) = _LENGTH.unpack_from(blob)
+    header = json.loads(blob[_LENGTH.size : _LENGTH.size + length])
+    body: Counts = np.frombuffer(zlib.decompress(blob[_LENGTH.size + length :]), dtype="<i8").astype(np.int64)
+    counts: dict[str, Mapping[str, Counts]] = {}
+    at = 0
+    for name in header["slices"]:
+        held: dict[str, Counts] = {}
+        for column, bins in header["columns"]:
+            held[column] = body[at : at + bins].copy()
+            at += bins
+        counts[name] = held
+    return Tally(counts=counts, rows=dict(zip(header["slices"], header["rows"], strict=True)))
+
+
+def _of_length(counts: Counts | None, bins: int) -> Counts:
+    """A slice last counted before a column came or its grid changed has nothing to say about it."""
+    return counts if counts is not None and len(counts) == bins else np.zeros(bins, dtype=np.int64)

@@ -1,0 +1,144 @@
+"""Adapters on one vLLM replica: list, load, unload, and what it really serves.
+
+In: adapter names and folders. Out: nothing, or NotLoaded with vLLM's own words. Deciding what should be loaded is not done here.
+vLLM's key opens chat and load alike, so only gateway and release controller know it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from flywheel.errors import CannotRun, InvalidInput
+from flywheel.ids import AdapterName
+from flywheel.rollout.release import NotLoaded
+
+HEALTH_TIMEOUT_SECONDS = 3.0
+LOAD_TIMEOUT_SECONDS = 120.0  # measured 35 to 125 ms for a small model; a large one is read from disk
+PROBE_TIMEOUT_SECONDS = 120.0
+REASON_LENGTH = 500  # of the server's text; a stack trace may hang on it
+
+
+class VllmAdapters:
+    """The AdapterServer on vLLM's HTTP interface. Runtime loading must be allowed there (VLLM_ALLOW_RUNTIME_LORA_UPDATING)."""
+
+    def __init__(self, *, url: str, key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(base_url=self._url, headers=headers, transport=transport, trust_env=False)
+
+    def healthy(self) -> bool:
+        try:
+            return self._client.get("/health", timeout=HEALTH_TIMEOUT_SECONDS).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def listed(self) -> Mapping[AdapterName, str]:
+        content = self._content(self._ask("GET", "/v1/models", timeout=HEALTH_TIMEOUT_SECONDS), "the list of models")
+        return {AdapterName(model["id"]): str(model.get("root", "")) for model in content["data"] if model.get("parent") is not None}
+
+    def load(self, name: AdapterName, path: str) -> None:
+        answer = self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout=LOAD_TIMEOUT_SECONDS)
+        if answer.status_code == 200:
+            return
+        if answer.status_code == 400 and self.listed().get(name) == path:
+            return  # loaded already, by a call whose answer was lost
+        if _says_nothing_of_the_adapter(answer) or not self.healthy():
+            raise CannotRun(
+                f"vLLM cannot load adapters: {_reason(answer)}", where=self._url, value=answer.status_code, remedy=_remedy(answer)
+            )
+        raise NotLoaded(
+            f"vLLM does not load it: {_reason(answer)}",
+            where=name,
+            value=answer.status_code,
+            remedy="Train again with settings that this server accepts, or change the server's.",
+        )
+
+    def unload(self, name: AdapterName) -> None:
+        answer = self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, timeout=LOAD_TIMEOUT_SECONDS)
+        if answer.status_code not in (200, 404):
+            raise CannotRun(f"vLLM does not unload it: {_reason(answer)}", where=name, value=answer.status_code, remedy="See vLLM's log.")
+
+    def log_probabilities(self, model: AdapterName, items: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Sequence[Sequence[float]]:
+        return [self._answer_log_probabilities(model, prompt, answer) for prompt, answer in items]
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _answer_log_probabilities(self, model: AdapterName, prompt: Sequence[int], answer: Sequence[int]) -> Sequence[float]:
+        """One request a token, each allowed to say only that token; its log-probability is taken before that restriction.
+
+        Not ``prompt_logprobs``: with LoRA on a CPU one such request in a batch with others ends vLLM's engine (the shapes of
+        prompt tokens and sampled tokens differ), and others there are, because users are served meanwhile.
+        """
+        return [self._token_log_probability(model, [*prompt, *answer[:place]], token) for place, token in enumerate(answer)]
+
+    def _token_log_probability(self, model: AdapterName, before: Sequence[int], token: int) -> float:
+        body = {
+            "model": model,
+            "prompt": before,
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": 0,
+            "allowed_token_ids": [token],
+            "return_tokens_as_token_ids": True,
+        }
+        response = self._ask("POST", "/v1/completions", body, timeout=PROBE_TIMEOUT_SECONDS)
+        if response.status_code == 404:
+            raise NotLoaded(f"vLLM does not serve it: {_reason(response)}", where=model, value=404, remedy="It is loaded again.")
+        if response.status_code == 400:
+            raise InvalidInput(
+                f"vLLM refuses the probe: {_reason(response)}", where=f"{model} probe", remedy="Train with shorter examples."
+            )
+        said = self._content(response, "the probe")["choices"][0]["logprobs"]
+        try:
+            if said["tokens"] != [f"token_id:{token}"]:
+                raise KeyError(said["tokens"])
+            return float(said["token_logprobs"][0])
+        except (KeyError, IndexError, TypeError) as error:
+            raise CannotRun(
+                f"vLLM gives no log-probability for a token: {error!r}",
+                where=f"{self._url}/v1/completions",
+                remedy="Use a vLLM that answers logprobs and allowed_token_ids.",
+            ) from error
+
+    def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None, *, timeout: float) -> httpx.Response:
+        try:
+            return self._client.request(method, path, json=body, timeout=timeout)
+        except httpx.HTTPError as error:
+            raise CannotRun(
+                f"vLLM does not answer: {type(error).__name__}", where=f"{self._url}{path}", remedy="See that it runs: flywheel doctor."
+            ) from error
+
+    def _content(self, response: httpx.Response, what: str) -> dict[str, Any]:
+        """The JSON of a good answer; a bad one is a fault of the server, not of the adapter."""
+        if response.status_code != 200:
+            value = response.status_code
+            raise CannotRun(f"vLLM refuses {what}: {_reason(response)}", where=self._url, value=value, remedy=_remedy(response))
+        content: dict[str, Any] = response.json()
+        return content
+
+
+def _reason(answer: httpx.Response) -> str:
+    """vLLM answers {"error": {"message"}}, {"error": "Unauthorized"}, {"detail"} or text."""
+    try:
+        content = answer.json()
+    except ValueError:
+        return answer.text.strip()[:REASON_LENGTH] or f"status {answer.status_code}"
+    error = content.get("error", content.get("detail", content)) if isinstance(content, dict) else content
+    text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    return " ".join(text.split())[:REASON_LENGTH].rstrip(".")
+
+
+def _says_nothing_of_the_adapter(answer: httpx.Response) -> bool:
+    """A wrong key, or a server without the route: 404 with FastAPI's own text instead of vLLM's."""
+    return answer.status_code in (401, 403, 405) or (answer.status_code == 404 and _reason(answer) == "Not Found")
+
+
+def _remedy(answer: httpx.Response) -> str:
+    if answer.status_code in (401, 403):
+        return "Set serving.key_file to vLLM's key."
+    if answer.status_code in (404, 405):
+        return "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
+    return "See vLLM's log."

@@ -1,0 +1,1 @@
+"""Turns verdicts into one alert and its notices; people acknowledge it."""

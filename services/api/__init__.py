@@ -1,0 +1,1 @@
+"""Every HTTP route but the gateway's; the outbox's relay."""

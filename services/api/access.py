@@ -1,0 +1,70 @@
+"""Who may do what: the person behind a request's token.
+
+In: the Authorization header, the scopes of which one is enough, the workload. Out: the person's name. Tokens themselves
+are read elsewhere.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Header
+
+from flywheel.errors import NotAllowed, NotFound
+from flywheel.ids import Person, WorkloadId
+from services.wiring.api import ApiParts, WorkloadRules
+
+Bearer = Annotated[str | None, Header(alias="Authorization")]
+READ = ("operate", "review", "admin", "internal")
+OPERATE = ("operate",)
+SUBMIT = ("submit",)
+INTERNAL = ("internal",)
+
+
+def admitted(parts: ApiParts, authorization: str | None, scopes: Sequence[str], *, workload: WorkloadId | None = None) -> Person:
+    """The first of ``scopes`` that the token has is enough. Raises NotAllowed."""
+    refusal: NotAllowed | None = None
+    for scope in scopes:
+        try:
+            return parts.access.person(authorization, scope=scope, workload=workload)
+        except NotAllowed as error:
+            refusal = error
+            if status_of(error) == 401:
+                raise
+    assert refusal is not None, "at least one scope is named"
+    raise refusal
+
+
+def status_of(error: NotAllowed) -> int:
+    """401: nobody known; 403: known, but not for this."""
+    return int(getattr(error, "status", 403))
+
+
+def known_workload(parts: ApiParts, name: str) -> WorkloadRules:
+    """Raises NotFound for a workload that the configuration does not name."""
+    found = parts.workloads.get(WorkloadId(name))
+    if found is None:
+        known = ", ".join(sorted(parts.workloads)) or "none"
+        raise NotFound("there is no such workload", where="workload", value=name, remedy=f"Configured are: {known}.")
+    return found
+
+
+def admitted_to(parts: ApiParts, authorization: str | None, scopes: Sequence[str], name: str) -> tuple[Person, WorkloadRules]:
+    """A person and the workload that the person's token covers."""
+    admitted(parts, authorization, scopes)
+    workload = known_workload(parts, name)
+    return admitted(parts, authorization, scopes, workload=workload.id), workload
+
+
+def visible(parts: ApiParts, authorization: str | None, name: str | None, scopes: Sequence[str] = READ) -> list[WorkloadId]:
+    """The workload named, or every one that the token covers."""
+    if name is not None:
+        return [admitted_to(parts, authorization, scopes, name)[1].id]
+    admitted(parts, authorization, scopes)
+    covered = []
+    for workload in parts.workloads:
+        try:
+            admitted(parts, authorization, scopes, workload=workload)
+        except NotAllowed:
+            continue
+        covered.append(workload)
+    return covered

@@ -1,0 +1,72 @@
+"""How an error looks to a caller: {"error": {kind, where, value, reason, remedy, exit_code}} with the right status."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from flywheel.errors import CannotRun, Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound, Refused
+from services.api.access import status_of
+from services.api.bodies import TooLarge, brief
+from services.api.shown import Json
+
+STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
+    (TooLarge, 413),
+    (InvalidInput, 422),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Refused, 409),
+    (CannotRun, 503),
+)
+log = structlog.get_logger()
+
+
+def error_shown(error: FlywheelError) -> dict[str, Json]:
+    """``exit_code`` is what the command line ends with."""
+    value = brief(error.value)
+    return {
+        "kind": next((kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "flywheel.errors"), "FlywheelError"),
+        "where": error.where,
+        "value": value if isinstance(value, str | int | float | bool | None) else str(value),
+        "reason": error.reason,
+        "remedy": error.remedy,
+        "exit_code": error.exit_code,
+    }
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Every way of failing answers in the same form."""
+
+    @app.exception_handler(FlywheelError)
+    async def known(_request: Request, error: FlywheelError) -> JSONResponse:
+        status = (
+            status_of(error) if isinstance(error, NotAllowed) else next((code for kind, code in STATUS if isinstance(error, kind)), 500)
+        )
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        return JSONResponse({"error": error_shown(error)}, status_code=status, headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def misfit(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        named = InvalidInput(
+            str(first["msg"]), where=where, value=brief(first.get("input")), remedy="Correct the request; see deploy/docs."
+        )
+        return JSONResponse({"error": error_shown(named)}, status_code=422)
+
+    @app.exception_handler(HTTPException)
+    async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
+        named = NotFound(str(error.detail), where=f"{request.method} {request.url.path}", remedy="See the routes in /openapi.json.")
+        return JSONResponse({"error": error_shown(named)}, status_code=error.status_code)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        """Named in the log with its trace; the caller sees one sentence."""
+        log.error("A route failed", action="route_failed", route=request.url.path, exc_info=error)
+        named = FlywheelError(
+            f"the api failed on this request ({type(error).__name__})",
+            where=f"{request.method} {request.url.path}",
+            remedy="Its log says where; please report it.",
+        )
+        return JSONResponse({"error": error_shown(named)}, status_code=500)

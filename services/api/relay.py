@@ -1,0 +1,118 @@
+"""The outbox's relay: events leave the ledger for the broker, again and again until they have arrived.
+
+In: due messages. Out: messages sent and forgotten. Corrections are forgotten only when the desk has kept them, because a
+broker's acknowledgement is not yet a record. A broker that is down is no error: the messages wait.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from prometheus_client import Counter
+
+from flywheel.ids import CorrectionId
+from services.api.submissions import MESSAGE_PREFIX
+from services.observability import LAST_STEP
+from services.ports.events import EventPublisher, NotPublished
+from services.ports.learn import LearnLedger
+from services.ports.record import Journal, Outbox, OutboxMessage
+
+RESEND_AFTER = timedelta(seconds=15)
+IDLE_SECONDS = 0.2
+BROKER_DOWN_SECONDS = 1.0
+RELAYED = Counter("flywheel_outbox_total", "Messages of the outbox", ["outcome"])
+log = structlog.get_logger()
+
+
+class Relay:
+    """One thread of the api process."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        learn: LearnLedger,
+        journal: Journal,
+        open_publisher: Callable[[], EventPublisher],
+        corrections_topic: str,
+        resend_after: timedelta = RESEND_AFTER,
+    ) -> None:
+        self._outbox, self._learn, self._journal = outbox, learn, journal
+        self._open_publisher = open_publisher
+        self._publisher: EventPublisher | None = None
+        self._corrections_topic, self._resend_after = corrections_topic, resend_after
+        self.trouble: str | None = None
+        """Why events do not leave at the moment; shown by /readyz."""
+        self.failure: BaseException | None = None
+        """What ended the thread, when it was not asked to end."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Until ``stop``. Anything unexpected sets ``stop`` too: the process ends and its restart reads again."""
+        try:
+            while not stop.is_set():
+                moved = self.step(datetime.now(UTC))
+                LAST_STEP.labels("api").set(time.time())
+                stop.wait(BROKER_DOWN_SECONDS if self.trouble else 0.0 if moved else IDLE_SECONDS)
+        except BaseException as error:  # noqa: BLE001 (kept, and raised again by the process's main thread)
+            self.failure = error
+            stop.set()
+        finally:
+            self._let_go()
+
+    def step(self, now: datetime) -> int:
+        """Sends what is due; returns how many messages moved on."""
+        due = self._outbox.due(now=now, resend_after=self._resend_after)
+        kept = [message for message in due if self._is_kept(message)]
+        if kept:
+            self._outbox.confirmed([message.id for message in kept])
+            RELAYED.labels("confirmed").inc(len(kept))
+        left = [message for message in due if message not in kept]
+        return len(kept) + (self._send(left, now) if left else 0)
+
+    def _send(self, messages: list[OutboxMessage], now: datetime) -> int:
+        try:
+            if self._publisher is None:
+                self._publisher = self._open_publisher()
+            for message in messages:
+                self._publisher.send(message)
+            arrived = self._publisher.flush()
+        except NotPublished as error:
+            self._in_trouble(str(error))
+            return 0
+        waiting = [message.id for message in messages if message.id in arrived and message.topic == self._corrections_topic]
+        done = [message.id for message in messages if message.id in arrived and message.topic != self._corrections_topic]
+        if waiting:
+            self._outbox.sent(waiting, now=now)
+        if done:
+            self._outbox.confirmed(done)
+        RELAYED.labels("sent").inc(len(arrived))
+        if len(waiting) + len(done) < len(messages):
+            self._in_trouble(f"the broker did not acknowledge {len(messages) - len(waiting) - len(done)} of {len(messages)} events")
+        elif self.trouble:
+            log.info("Events leave again", action="outbox_recovered")
+            self.trouble = None
+        return len(waiting) + len(done)
+
+    def _is_kept(self, message: OutboxMessage) -> bool:
+        """The desk has decided on it, or has journalled why it cannot be read."""
+        if message.topic != self._corrections_topic or not message.id.startswith(MESSAGE_PREFIX):
+            return False
+        correction_id = message.id.removeprefix(MESSAGE_PREFIX)
+        if self._learn.correction(CorrectionId(correction_id)) is not None:
+            return True
+        return any(entry.state != "submitted" for entry in self._journal.entries(kind="correction", subject=correction_id, limit=10))
+
+    def _in_trouble(self, reason: str) -> None:
+        if self.trouble is None:
+            log.warning("Events wait in the outbox", action="outbox_waits", reason=reason)
+        self.trouble = reason
+        RELAYED.labels("failed").inc()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """A new connection next time: an old one may hold what it could not send."""
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None

@@ -1,0 +1,93 @@
+"""What a named person does to releases: approve, roll back, detach.
+
+In: a person, a reason, the time. Out: the new states and the route, kept in one go and told to the gateways at once. Loading
+and unloading is not done here: only the release controller calls vLLM.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from flywheel.errors import NotFound, Refused
+from flywheel.ids import Person, ReleaseId
+from flywheel.rollout.approval import approve as decide_approval
+from flywheel.rollout.release import Release, Route, release_line, route_line
+from flywheel.rollout.rollback import RollbackDecision, detach, to_previous
+from services.api.operations import ATTEMPTS, moved_on
+from services.ports.release import GateRecord
+from services.wiring.api import ApiParts, WorkloadRules
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack:
+    """``gateways``: where the route is in force already; the others read it within a second."""
+
+    route: Route
+    releases: tuple[Release, ...]
+    gateways: Mapping[str, bool]
+
+
+def find_release(parts: ApiParts, name: str) -> Release:
+    """By its id, or by the adapter's name (its newest release)."""
+    found = parts.releases.release(ReleaseId(name))
+    if found is not None:
+        return found
+    for workload in parts.workloads:
+        for release in parts.releases.releases(workload):
+            if release.adapter == name:
+                return release
+    raise NotFound("there is no such release", where="release", value=name, remedy="List them: flywheel release status.")
+
+
+def newest_gate(parts: ApiParts, release: Release) -> GateRecord | None:
+    """The gate that speaks for this adapter."""
+    return next(iter(parts.gates.gates(release.workload, adapter=release.adapter)), None)
+
+
+def approve(parts: ApiParts, release_id: ReleaseId, *, override: bool, by: Person, reason: str, now: datetime) -> Release:
+    """Lets a gated release on; with ``override`` also one that its gate refused. Raises Refused when there is nothing to approve."""
+    for _ in range(ATTEMPTS):
+        release = find_release(parts, release_id)
+        gate = newest_gate(parts, release)
+        changed = decide_approval(
+            release=release, gate=gate.decision if gate is not None else None, override=override, by=by, reason=reason, now=now
+        )
+        if changed == release:
+            return release  # approved before: one line in the journal is enough
+        verdict = gate.decision.verdict.value if gate is not None else "none"
+        entry = release_line(
+            changed,
+            by="person",
+            caused_by=gate.id if gate is not None else "",
+            evidence={"from": release.state.value, "override_gate": override, "gate_verdict": verdict},
+        )
+        if parts.releases.save_release(changed, entry, expected=release):
+            return changed
+    raise moved_on("release", release_id)
+
+
+def roll_back(parts: ApiParts, workload: WorkloadRules, *, to_base: bool, by: Person, reason: str, now: datetime) -> RolledBack:
+    """The previous adapter, or the base model, back in the route. The first changed release carries the route: one transaction."""
+    for _ in range(ATTEMPTS):
+        route = parts.releases.route(workload.id)
+        if route is None:
+            raise Refused("there is no route yet", where=workload.id, remedy="Wait until the release controller has published one.")
+        releases = parts.releases.releases(workload.id)
+        decide = detach if to_base else to_previous
+        decision = decide(workload=workload.id, route=route, releases=releases, by=by, reason=reason, now=now)
+        if _kept(parts, decision, before={release.id: release for release in releases}, by=by, reason=reason, now=now):
+            return RolledBack(route=decision.route, releases=tuple(decision.releases), gateways=parts.gateways.push(decision.route))
+    raise moved_on("route", workload.id)
+
+
+def _kept(
+    parts: ApiParts, decision: RollbackDecision, *, before: Mapping[ReleaseId, Release], by: Person, reason: str, now: datetime
+) -> bool:
+    if not decision.releases:
+        return parts.releases.save_route(decision.route, route_line(decision.route, actor=by, reason=reason, at=now))
+    for index, release in enumerate(decision.releases):
+        entry = release_line(release, by="person", evidence={"to": decision.route.champion, "route": decision.route.version})
+        with_route = decision.route if index == 0 else None
+        if not parts.releases.save_release(release, entry, expected=before[release.id], route=with_route) and index == 0:
+            return False  # nothing is written yet: decide again on what stands there now
+    return True

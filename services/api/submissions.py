@@ -1,0 +1,134 @@
+"""Taking corrections in: who sent it, does it fit, was it here before.
+
+In: the raw body and the token. Out: a receipt, once the submission's digest and its event lie in the ledger together. What
+becomes of the correction is decided by the correction desk.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import Counter
+
+from flywheel.errors import Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound
+from flywheel.ids import CorrectionId, Person, WorkloadId, digest_of
+from services.api.access import SUBMIT, admitted, known_workload, status_of
+from services.api.bodies import lines, parsed
+from services.ports.learn import Submission
+from services.ports.record import OutboxMessage
+from services.wiring.api import ApiParts
+
+EVENT_TYPE = "flywheel.correction.v1"
+REMEDY = "Correct the submission; see schemas/corrections/correction.v1.json."
+MESSAGE_PREFIX = "correction:"  # a caller chooses the id: without a prefix it could be another message's
+RECEIVED = Counter("flywheel_submissions_total", "Corrections handed in over HTTP", ["result"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """``result`` is "accepted" or "duplicate"."""
+
+    id: str
+    result: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineReceipt:
+    """The outcome of one line of a batch: a receipt or an error."""
+
+    line: int
+    receipt: Receipt | None
+    error: FlywheelError | None
+
+
+def submit(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
+    """Safe to repeat. Raises NotAllowed, InvalidInput, Conflict; the first two are counted."""
+    _admit(parts, raw, authorization)
+    try:
+        return _take(parts, raw, authorization=authorization)
+    except (NotAllowed, InvalidInput) as error:
+        _count_out(parts, error, kind="rejected", source=_claimed_source(raw))
+        raise
+    except Conflict:
+        RECEIVED.labels("conflict").inc()
+        raise
+
+
+def submit_many(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Iterator[LineReceipt]:
+    """Each line stands for itself; a refused token ends it all."""
+    _admit(parts, raw, authorization)
+    for number, line in lines(raw):
+        try:
+            yield LineReceipt(line=number, receipt=submit(parts, line, authorization=authorization), error=None)
+        except FlywheelError as error:
+            yield LineReceipt(line=number, receipt=None, error=error)
+
+
+def _admit(parts: ApiParts, raw: bytes, authorization: str | None) -> None:
+    """Counts who was turned away: forged is a token that nobody was given."""
+    try:
+        admitted(parts, authorization, SUBMIT)
+    except NotAllowed as error:
+        forged = status_of(error) == 401 and bool(authorization)
+        _count_out(parts, error, kind="forged" if forged else "rejected", source=_claimed_source(raw))
+        raise
+
+
+def _take(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
+    body = _checked(parts, raw)
+    try:
+        workload = known_workload(parts, str(body["workload_id"])).id
+    except NotFound as error:
+        raise InvalidInput(error.reason, where="$.workload_id", value=error.value, remedy=error.remedy) from None
+    person = admitted(parts, authorization, SUBMIT, workload=workload)
+    if body.get("submitted_by") not in (None, person):
+        raise InvalidInput("is set by the api", where="$.submitted_by", remedy="Leave it out: it is the name of your token.")
+    now = parts.clock()
+    submission, message = _kept(parts, body, workload=workload, person=person, now=now)
+    result = parts.learn.submit(submission, message)
+    RECEIVED.labels(result).inc()
+    return Receipt(id=submission.id, result=result)
+
+
+def _checked(parts: ApiParts, raw: bytes) -> dict[str, object]:
+    body = parsed(raw)
+    try:
+        parts.check_correction(body)
+    except InvalidInput as error:  # its remedy speaks to a producer on the topic
+        raise InvalidInput(error.reason, where=error.where, value=error.value, remedy=REMEDY) from None
+    return body
+
+
+def _kept(
+    parts: ApiParts, body: dict[str, object], *, workload: WorkloadId, person: Person, now: datetime
+) -> tuple[Submission, OutboxMessage]:
+    """Digest and event. The digest is of the canonical form, so that the order of keys makes no conflict."""
+    correction_id = CorrectionId(str(body["correction_id"]))
+    key = str(body.get("request_id") or body.get("ticket") or correction_id)
+    submission = Submission(
+        id=correction_id,
+        workload=workload,
+        source=str(body["source"]),
+        submitted_by=person,
+        body_digest=digest_of(json.dumps({**body, "submitted_by": ""}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)),
+        at=now,
+    )
+    value = parts.encode(
+        type=EVENT_TYPE, id=correction_id, workload=workload, time=now, data={**body, "submitted_by": person}, partitionkey=key
+    )
+    return submission, OutboxMessage(id=MESSAGE_PREFIX + correction_id, topic=parts.corrections_topic, key=key, value=value, created_at=now)
+
+
+def _count_out(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:
+    RECEIVED.labels(kind).inc()
+    parts.learn.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
+
+
+def _claimed_source(raw: bytes) -> str:
+    """Whoever it says it is: for the count only."""
+    try:
+        claimed = parsed(raw).get("source")
+    except InvalidInput:
+        return "unknown"
+    return claimed[:100] if isinstance(claimed, str) and claimed else "unknown"

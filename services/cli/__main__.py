@@ -1,0 +1,40 @@
+"""``flywheel``: exit codes 0 ok, 1 failed, 2 usage, 3 refused, 4 cannot tell; never a stack trace for what a person can put right."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from flywheel.errors import FlywheelError
+from services.cli.app import build_app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ends the process with the exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code."""
+    try:
+        result = get_command(build_app()).main(args=arguments, prog_name="flywheel", standalone_mode=True)
+    except FlywheelError as error:
+        if "--json" in arguments:
+            value = error.value if isinstance(error.value, str | int | float | bool | None) else str(error.value)
+            body = {"where": error.where, "value": value, "reason": error.reason, "remedy": error.remedy, "exit_code": error.exit_code}
+            typer.echo(json.dumps({"error": body}, ensure_ascii=False))
+        typer.echo(f"flywheel: {error}", err=True)
+        return error.exit_code
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else (0 if ended.code is None else 1)
+    except BrokenPipeError:  # the reader of our output went away: head, less
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    main()

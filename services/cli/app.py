@@ -1,0 +1,66 @@
+"""The command tree."""
+
+import importlib
+
+import typer
+from typer.main import get_command
+
+from flywheel.errors import CannotRun
+from services.cli import alerts, check_config, corrections, dataset, dlq, gate, golden, lineage, reference, release, train
+
+FAR = {
+    "up": "Start, watch and stop everything.",
+    "doctor": "Say what this machine can do and what is wrong.",
+    "demo": "Show one full turn of the wheel.",
+    "report": "Write the report of a ledger.",
+}
+"""Commands that do not speak to the api and bring their own options: ``services.cli.<name>.<name>``, imported when called."""
+
+
+def build_app() -> typer.Typer:
+    """All commands."""
+    app = typer.Typer(
+        name="flywheel",
+        help="Stands beside a production language model and makes it better from its own failures.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for name, sentence in FAR.items():
+        _add_far(app, name, sentence)
+    app.command("check-config")(check_config.check_config)
+    app.add_typer(corrections.commands, name="corrections")
+    app.add_typer(alerts.commands, name="alerts")
+    app.add_typer(reference.commands, name="reference")
+    app.add_typer(golden.commands, name="golden")
+    app.add_typer(dataset.commands, name="dataset")
+    app.command("train")(train.train)
+    app.add_typer(gate.commands, name="gate")
+    app.add_typer(release.commands, name="release")
+    app.command("lineage")(lineage.lineage)
+    app.add_typer(dlq.commands, name="dlq")
+    return app
+
+
+def _add_far(app: typer.Typer, name: str, sentence: str) -> None:
+    """The command's own function parses its own options; importing it here would cost every other command its start-up time."""
+
+    @app.command(
+        name,
+        help=sentence,
+        short_help=sentence,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def pass_on(context: typer.Context) -> None:
+        try:
+            command = getattr(importlib.import_module(f"services.cli.{name}"), name)
+        except ModuleNotFoundError as error:
+            raise CannotRun(
+                "a package is missing", where=f"flywheel {name}", value=error.name, remedy="Install it, or run `make setup`."
+            ) from error
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        single.command(name)(command)
+        code = get_command(single).main(args=list(context.args), prog_name=f"flywheel {name}", standalone_mode=False)
+        raise typer.Exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,59 @@
+"""``flywheel corrections``: hand fixes in, see what became of them."""
+
+import json as json_text
+from typing import Annotated
+
+import typer
+
+from flywheel.corrections.correction import CorrectionState
+from services.cli.options import AsJson, Config, TokenFile, WorkloadName, content_of, opened
+from services.cli.show import as_json, next_step, rows_of, said, table
+from services.wiring.client import Json
+
+commands = typer.Typer(help="Captured failures and their fixes.", no_args_is_help=True)
+
+
+@commands.command("submit")
+def submit(
+    file: Annotated[str, typer.Argument(help="NDJSON, one correction a line; - for standard input.")],
+    json: AsJson = False,
+    config: Config = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Hand in corrections. Safe to repeat: the same id and content counts once."""
+    api, _ = opened(config, token_file)
+    answer = api.upload("/v1/corrections:batch", content_of(file))
+    results: list[dict[str, Json]] = [json_text.loads(line) for line in answer.splitlines() if line]
+    refused = [result for result in results if result.get("result") == "refused"]
+    if json:
+        as_json({"results": results})
+    else:
+        counts = {word: sum(result.get("result") == word for result in results) for word in ("accepted", "duplicate", "refused")}
+        said(f"{counts['accepted']} taken in, {counts['duplicate']} known already, {counts['refused']} refused.")
+        if refused:
+            table(refused, ("line", "error.where", "error.reason", "error.value", "error.remedy"), none="")
+        next_step("correct the refused lines and submit the file again" if refused else "flywheel corrections list")
+    if refused:
+        raise typer.Exit(1)
+
+
+@commands.command("list")
+def list_all(
+    state: Annotated[CorrectionState | None, typer.Option("--state", help="Only those in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many, newest first.")] = 50,
+    workload: WorkloadName = None,
+    json: AsJson = False,
+    config: Config = None,
+    token_file: TokenFile = None,
+) -> None:
+    """What became of them, newest first."""
+    api, _ = opened(config, token_file)
+    answer = api.get("/v1/corrections", workload=workload, state=state.value if state else None, limit=limit)
+    if json:
+        as_json(answer)
+        return
+    rows = rows_of(answer, "corrections")
+    table(rows, ("id", "workload", "source", "state", "reason", "held_out", "decided_at"), none="No corrections.")
+    if rows:
+        said(f"{len(rows)} of {answer.get('total')}")
+    next_step("flywheel dataset build --reason ..." if rows else "flywheel corrections submit FILE")

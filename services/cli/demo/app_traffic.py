@@ -1,0 +1,84 @@
+"""The demo's users: they ask the gateway through the ``openai`` client, as any application would.
+
+In: items, a session for each. Out: what was sent and what came back, in order. Nothing is recorded here: that is the gateway's.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI
+
+from services.cli.demo.tool_router import ToolItem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request as its user saw it."""
+
+    item: ToolItem
+    request_id: str
+    adapter: str
+    answer: str
+    ok: bool
+
+
+class AppTraffic:
+    """Sends requests with a bounded number in flight, and counts them."""
+
+    def __init__(self, *, url: str, token: str, alias: str, max_tokens: int, concurrency: int) -> None:
+        self._url, self._token, self._alias, self._max_tokens, self._concurrency = url, token, alias, max_tokens, concurrency
+        self.sent = 0
+        self.failed = 0
+
+    def send(self, items: Sequence[ToolItem], *, round_name: str, done: Callable[[Asked], None]) -> list[Asked]:
+        """Asks all items; ``round_name`` is part of the session, so that another round is another user."""
+        return asyncio.run(self._send(items, round_name, done, lambda: False))
+
+    def send_until(
+        self, items: Sequence[ToolItem], *, round_name: str, done: Callable[[Asked], None], enough: Callable[[], bool]
+    ) -> list[Asked]:
+        """Asks items until ``enough`` says so; no new request starts after that."""
+        return asyncio.run(self._send(items, round_name, done, enough))
+
+    async def _send(
+        self, items: Sequence[ToolItem], round_name: str, done: Callable[[Asked], None], enough: Callable[[], bool]
+    ) -> list[Asked]:
+        answered: list[Asked | None] = [None] * len(items)
+        waiting = iter(enumerate(items))
+        async with AsyncOpenAI(base_url=f"{self._url}/v1", api_key=self._token, max_retries=0, timeout=300) as client:
+
+            async def user() -> None:
+                for at, item in waiting:  # one iterator for all users: each takes the next item
+                    if enough():
+                        return
+                    answered[at] = asked = await self._ask(client, item, round_name)
+                    done(asked)
+
+            await asyncio.gather(*(user() for _ in range(self._concurrency)))
+        return [asked for asked in answered if asked is not None]
+
+    async def _ask(self, client: AsyncOpenAI, item: ToolItem, round_name: str) -> Asked:
+        self.sent += 1
+        try:
+            answer = await client.chat.completions.with_raw_response.create(
+                model=self._alias,
+                messages=item.messages,  # type: ignore[arg-type] (plain dictionaries are what the library sends)
+                max_tokens=self._max_tokens,
+                temperature=0,
+                extra_headers={
+                    "X-Flywheel-Session": f"{round_name}-{item.id}",
+                    "X-Flywheel-Dim-tenant": item.tenant,
+                    "X-Flywheel-Dim-function": item.function,
+                },
+            )
+        except (APIStatusError, APIConnectionError):
+            self.failed += 1
+            return Asked(item=item, request_id="", adapter="", answer="", ok=False)
+        return Asked(
+            item=item,
+            request_id=answer.headers["X-Flywheel-Request"],
+            adapter=answer.headers["X-Flywheel-Adapter"],
+            answer=answer.parse().choices[0].message.content or "",
+            ok=True,
+        )

@@ -1,0 +1,130 @@
+"""The running daemon, as the demo's driver sees it: started and stopped as ``flywheel up``, and looked at through its ledgers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from flywheel.alerts.alert import Alert, AlertState
+from flywheel.corrections.correction import CorrectionState
+from flywheel.errors import CannotRun
+from flywheel.ids import AdapterName, WorkloadId
+from flywheel.retraining.run import Run
+from flywheel.rollout.release import Release
+from services.adapters.ledger_record import LedgerJournal
+from services.ports.record import Journal
+from services.ports.release import GateRecord
+from services.settings import Settings
+from services.wiring.learn import learn_ledger
+from services.wiring.ledger import open_ledger
+from services.wiring.release import release_ledger
+from services.wiring.traffic import traffic_store
+from services.wiring.train import gate_ledger, train_ledger
+from services.wiring.watch import watch_ledger
+
+START_SECONDS = 300.0
+STOP_SECONDS = 40.0
+
+
+class Daemon:
+    """``with Daemon(...) as daemon``: at the end, also on Ctrl-C, nothing of it is left."""
+
+    def __init__(self, *, config: Path, settings: Settings) -> None:
+        self._config, self._settings = config, settings
+        (self._workload,) = (WorkloadId(name) for name in settings.workloads)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = settings.data_dir / "logs" / "up.log"
+
+    def __enter__(self) -> "Daemon":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process is None:
+            return
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave the daemon behind
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # its children end with it
+            self._process.wait()
+
+    def start(self, *, show: Callable[[str], None]) -> None:
+        """Until every process is ready."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.cli", "up", "--config", str(self._config), "--json"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the driver, which ends the daemon in order
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            )
+        until = time.monotonic() + START_SECONDS
+        page = self._settings.data_dir / "up.json"
+        while time.monotonic() < until:
+            self.check()
+            if page.exists():
+                state = json.loads(page.read_text())
+                if state.get("ready"):
+                    self._open()
+                    return
+                waiting = [name for name, part in state.get("parts", {}).items() if part.get("state") != "ready"]
+                show(f"waiting for {', '.join(waiting[:3])}" if waiting else "")
+            time.sleep(0.3)
+        raise CannotRun(f"not everything was ready within {START_SECONDS:.0f} s", where=str(self._log), remedy="Read that file.")
+
+    def check(self) -> None:
+        """Raises CannotRun when the daemon has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            lines = self._log.read_text(errors="replace").strip().splitlines()
+            raise CannotRun(f"the daemon ended: {lines[-1] if lines else 'no word'}", where=str(self._log), remedy="Read that file.")
+
+    def recorded(self) -> int:
+        """Rows of the demo's workload."""
+        return self._traffic.counts(self._workload).recorded
+
+    def settle(self, at_least: int) -> None:
+        """Waits until all that was answered is recorded."""
+        until = time.monotonic() + 60
+        while self.recorded() < at_least and time.monotonic() < until:
+            self.check()
+            time.sleep(0.5)
+
+    def firing_alert(self) -> Alert | None:
+        """The open alert, if there is one."""
+        firing = [alert for alert in self._watch.alerts(workload=self._workload, open_only=True) if alert.state is AlertState.FIRING]
+        return firing[0] if firing else None
+
+    def decided(self) -> int:
+        """Corrections with an outcome."""
+        return sum(kept.state is not CorrectionState.SUBMITTED for kept in self._learn.corrections(self._workload))
+
+    def runs(self) -> Sequence[Run]:
+        """Newest first."""
+        return self._train.runs(self._workload)
+
+    def release_of(self, adapter: AdapterName) -> Release | None:
+        """The release of this adapter."""
+        return next((release for release in self._release.releases(self._workload) if release.adapter == adapter), None)
+
+    def gate_of(self, adapter: AdapterName) -> GateRecord | None:
+        """Its newest gate."""
+        return next(iter(self._gates.gates(self._workload, adapter=adapter)), None)
+
+    def rollback_measured(self, adapter: AdapterName) -> dict[str, object] | None:
+        """What the controller wrote down about it."""
+        for entry in self.journal.entries(workload=self._workload, kind="rollback"):
+            if entry.evidence.get("adapter") == adapter:
+                return dict(entry.evidence)
+        return None
+
+    def _open(self) -> None:
+        self.journal: Journal = LedgerJournal(open_ledger(self._settings))
+        self._traffic, self._watch, self._learn = traffic_store(self._settings), watch_ledger(self._settings), learn_ledger(self._settings)
+        self._train, self._gates, self._release = train_ledger(self._settings), gate_ledger(self._settings), release_ledger(self._settings)

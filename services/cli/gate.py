@@ -1,0 +1,116 @@
+"""``flywheel gate``: is it better?"""
+
+import time
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from flywheel.errors import CannotRun
+from services.cli.options import AsJson, Config, TokenFile, WorkloadName, opened, the_workload
+from services.cli.show import as_json, facts, inner, next_step, rows_of, said, table
+from services.wiring.client import ApiClient, Json
+
+commands = typer.Typer(help="The release gate.", no_args_is_help=True)
+EXIT_CODES = {"pass": 0, "refuse": 3, "cannot_tell": 4}
+LOOK_EVERY_SECONDS = 1.0
+
+
+@commands.command("run")
+def run(
+    adapter: Annotated[str, typer.Argument(help="Its name, e.g. from `flywheel release status`.")],
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the verdict; the exit code says it.")] = True,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait.")] = 1_800.0,
+    workload: WorkloadName = None,
+    json: AsJson = False,
+    config: Config = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Ask the gate about an adapter: exit code 0 pass, 3 refuse, 4 cannot tell."""
+    api, settings = opened(config, token_file)
+    name = the_workload(settings, workload)
+    before = {row["id"] for row in rows_of(api.get("/v1/gates", workload=name, adapter=adapter), "gates")}
+    asked = api.post("/v1/gates", {"workload": name, "adapter": adapter}, once=uuid4().hex)
+    if not wait:
+        if json:
+            as_json(asked)
+        else:
+            said(f"Asked for: {asked.get('id')} ({asked.get('state')}).")
+            next_step("flywheel gate show")
+        return
+    _answer(_decided(api, name, adapter, str(asked["id"]), before, timeout), json=json)
+
+
+@commands.command("show")
+def show(
+    gate: Annotated[str | None, typer.Argument(help="Its id; else the newest one.")] = None,
+    all_of_them: Annotated[bool, typer.Option("--all", help="A line per gate.")] = False,
+    workload: WorkloadName = None,
+    json: AsJson = False,
+    config: Config = None,
+    token_file: TokenFile = None,
+) -> None:
+    """A gate with its axes. The exit code says its verdict, as for `gate run`."""
+    api, _ = opened(config, token_file)
+    if gate is not None:
+        _answer(api.get(f"/v1/gates/{gate}"), json=json)
+        return
+    rows = rows_of(api.get("/v1/gates", workload=workload), "gates")
+    if rows and not all_of_them:
+        _answer(max(rows, key=lambda row: str(row["at"])), json=json)
+        return
+    if json:
+        as_json({"gates": rows})
+        return
+    table(rows, ("id", "workload", "adapter", "champion", "decision.verdict", "decision.reason", "at"), none="No gate has been decided.")
+    next_step(f"flywheel gate show {rows[0]['id']}" if rows else "flywheel train --reason ...")
+
+
+def _decided(api: ApiClient, workload: str, adapter: str, work: str, before: set[Json], timeout: float) -> dict[str, Json]:
+    """The gate that answers this asking: a new one, or the one that stood there when nothing had changed since."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        state = api.get(f"/v1/work/{work}").get("state")
+        rows = rows_of(api.get("/v1/gates", workload=workload, adapter=adapter), "gates")
+        new = [row for row in rows if row["id"] not in before]
+        if new or (state == "done" and rows):
+            return new[0] if new else rows[0]
+        if state in ("done", "failed"):
+            raise CannotRun("the gate could not be run", where=adapter, remedy="See the gatekeeper's log: var/logs/gatekeeper.log.")
+        time.sleep(LOOK_EVERY_SECONDS)
+    raise CannotRun("no verdict yet", where=adapter, value=f"{timeout:.0f} s", remedy="It goes on by itself: flywheel gate show.")
+
+
+def _answer(gate: dict[str, Json], *, json: bool) -> None:
+    decision = inner(gate, "decision")
+    verdict = str(decision.get("verdict"))
+    if json:
+        as_json(gate)
+    else:
+        facts(gate, ("id", "workload", "adapter", "champion", "golden_version", "at", "decision.verdict", "decision.reason"))
+        columns = (
+            "name",
+            "n",
+            "baseline_arm",
+            "baseline",
+            "challenger",
+            "wins",
+            "losses",
+            "p",
+            "low",
+            "high",
+            "margin",
+            "verdict",
+            "reason",
+        )
+        table(rows_of(decision, "axes"), columns, none="No axis was asked.")
+        next_step(
+            {
+                "pass": "flywheel release status",
+                "refuse": "better data, or flywheel release approve --override-gate --reason ... (scope override)",
+                "cannot_tell": "more golden cases: the reason says how many",
+            }.get(verdict, "flywheel release status")
+        )
+    code = EXIT_CODES.get(verdict, 1)
+    if code:
+        raise typer.Exit(code)

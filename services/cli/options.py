@@ -1,0 +1,51 @@
+"""The options that every command has, and what they open."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flywheel.errors import InvalidInput
+from services.settings import Settings, load
+from services.wiring.client import ApiClient, client, read_token
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="PATH", help="flywheel.yaml; else $FLYWHEEL_CONFIG, else ./flywheel.yaml.")
+]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="PATH", help="File with your token; else $FLYWHEEL_TOKEN.")]
+WorkloadName = Annotated[str | None, typer.Option("--workload", "-w", help="May be left out when only one is configured.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stands in the journal beside your name.")]
+
+
+def opened(config: Path | None, token_file: Path | None) -> tuple[ApiClient, Settings]:
+    """The api that the configuration names, spoken to with the caller's token."""
+    settings = load(config)
+    return client(settings, token=read_token(token_file, os.environ.get("FLYWHEEL_TOKEN"))), settings
+
+
+def the_workload(settings: Settings, given: str | None) -> str:
+    """The one named, or the only one there is."""
+    known = sorted(settings.workloads)
+    if given is None and len(known) == 1:
+        return known[0]
+    if given is None:
+        raise InvalidInput("say which workload", where="--workload", remedy=f"Configured are: {', '.join(known) or 'none'}.")
+    if given not in settings.workloads:
+        raise InvalidInput(
+            "there is no such workload", where="--workload", value=given, remedy=f"Configured are: {', '.join(known) or 'none'}."
+        )
+    return given
+
+
+def content_of(file: str) -> bytes:
+    """A file's bytes; ``-`` is standard input."""
+    if file == "-":
+        return typer.get_binary_stream("stdin").read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidInput(
+            "cannot be read", where=file, value=error.strerror, remedy="Name an existing file, or - for standard input."
+        ) from error

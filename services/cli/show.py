@@ -1,0 +1,96 @@
+"""How answers look: tables on a terminal, tabs in a pipe, JSON when asked for; and always the next step.
+
+In: JSON values of the api. Out: lines on standard output; the next step goes to standard error, so that pipes stay clean.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.wiring.client import Json
+
+
+def as_json(value: Json) -> None:
+    """The api's answer as it is."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(rows: Sequence[Mapping[str, Json]], columns: Sequence[str], *, none: str) -> None:
+    """``none`` is said when there are no rows. A column ``a.b`` looks into ``a``."""
+    if not rows:
+        typer.echo(none)
+        return
+    cells = [[_text(_inside(row, column)) for column in columns] for row in rows]
+    if not sys.stdout.isatty():
+        for line in ([column.replace("_", " ") for column in columns], *cells):
+            typer.echo("\t".join(line))
+        return
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column.rpartition(".")[2].replace("_", " "), overflow="fold")
+    for line in cells:
+        drawn.add_row(*line)
+    Console().print(drawn, markup=False)
+
+
+def facts(values: Mapping[str, Json], names: Sequence[str] | None = None) -> None:
+    """One thing, a line per field."""
+    chosen = list(names or values)
+    width = max((len(name) for name in chosen), default=0)
+    for name in chosen:
+        typer.echo(f"{name.replace('_', ' '):<{width}}  {_text(_inside(values, name))}")
+
+
+def said(sentence: str) -> None:
+    """What happened."""
+    typer.echo(sentence)
+
+
+def next_step(sentence: str) -> None:
+    """What to do now."""
+    typer.echo(f"Next: {sentence}", err=True)
+
+
+def rows_of(answer: Mapping[str, Json], name: str) -> list[dict[str, Json]]:
+    """A list of objects in an answer."""
+    value = answer.get(name)
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def inner(answer: Mapping[str, Json], name: str) -> dict[str, Json]:
+    """An object in an answer; empty when there is none."""
+    value = answer.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def number(value: Json) -> float | None:
+    """A number, or None."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _inside(row: Mapping[str, Json], path: str) -> Json:
+    value: Json = row
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: Json) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_text(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value) or "-"
+    text = str(value).replace("\n", " ").replace("\t", " ")
+    if len(text) == 27 and text.endswith("Z") and text[10] == "T":
+        return text[:19].replace("T", " ") + "Z"  # microseconds help nobody on a screen
+    return "".join(sign for sign in text if sign.isprintable())  # a terminal must not obey what a user wrote

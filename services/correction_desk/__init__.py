@@ -1,0 +1,1 @@
+"""Joins, diagnoses, splits and accepts corrections."""

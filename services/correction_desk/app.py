@@ -1,0 +1,98 @@
+"""The Faust app of the correction desk: one agent on the corrections topic, one timer for those that wait.
+
+An event is acknowledged by hand, after it was kept or dead-lettered. Faust on its own acknowledges an event whose agent
+raised, which would lose it: so everything unexpected ends the process, and the restart reads the event again.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import faust
+import structlog
+
+from flywheel.errors import FlywheelError, InvalidInput
+from services.correction_desk.dead_letter import RecordPlace, entry, letter
+from services.correction_desk.steps import CorrectionDesk
+from services.observability import LAST_STEP, STEPS
+from services.wiring.correction_desk import DeskStream
+
+log = structlog.get_logger()
+PROCESS = "correction_desk"
+
+
+def build_app(desk: CorrectionDesk, stream: DeskStream, *, on_assigned: Callable[[int], None], retry_seconds: float = 1.0) -> faust.App:
+    """To be called inside the running loop. ``on_assigned`` hears how many partitions this worker holds."""
+    app = faust.App(
+        "flywheel-correction-desk",
+        broker=stream.broker,
+        broker_credentials=stream.credentials,
+        store="memory://",
+        datadir=stream.scratch,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=stream.session_timeout_seconds,
+        broker_heartbeat_interval=stream.session_timeout_seconds / 4,
+        broker_rebalance_timeout=stream.session_timeout_seconds + 2.0,
+        broker_commit_interval=1.0,
+        stream_wait_empty=False,
+    )
+    raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
+    incoming, letters = app.topic(stream.topic, **raw), app.topic(stream.dead_letter_topic, **raw)
+    one_at_a_time = asyncio.Lock()
+
+    async def corrections(events: Any) -> None:
+        async for event in events.noack().events():
+            message = event.message
+            place = RecordPlace(topic=message.topic, partition=message.partition, offset=message.offset, at=_moment(message.timestamp))
+            try:
+                async with one_at_a_time:
+                    await _receive(event.value or b"", place)
+            except Exception as error:  # noqa: BLE001 (ends the process: Faust would go on and lose the event)
+                _end(error, place)
+            event.ack()
+            STEPS.labels(PROCESS, "done").inc()
+
+    async def _receive(value: bytes, place: RecordPlace) -> None:
+        try:
+            await asyncio.to_thread(desk.take, value, now=datetime.now(UTC))
+        except InvalidInput as error:
+            await (await letters.send(key=None, value=letter(value, place=place, error=error)))
+            line = entry(place=place, error=error, workload=stream.claimed_workload(value), known=stream.workloads)
+            await asyncio.to_thread(stream.journal.append, line)
+            log.warning(f"Dead letter: {error.reason}", action="correction_dead_lettered", where=error.where, offset=place.offset)
+            STEPS.labels(PROCESS, "dead_lettered").inc()
+
+    async def waiting() -> None:
+        try:
+            async with one_at_a_time:
+                await asyncio.to_thread(desk.retry_waiting, now=datetime.now(UTC))
+        except Exception as error:  # noqa: BLE001 (ends the process: a timer that fails in silence would let corrections wait for ever)
+            _end(error, None)
+        LAST_STEP.labels(PROCESS).set_to_current_time()
+
+    async def assigned(_app: Any, assigned: Any = (), **_rest: Any) -> None:
+        on_assigned(len(assigned))
+
+    app.agent(incoming, name="corrections", concurrency=1)(corrections)
+    app.timer(interval=retry_seconds)(waiting)
+    app.on_partitions_assigned.connect(assigned, weak=False)
+    return app
+
+
+def _end(error: Exception, place: RecordPlace | None) -> None:
+    """At once: a tidy stop would commit offsets on its way out."""
+    what = str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"
+    log.error(f"The desk ends: {what}", action="correction_desk_ended", exc_info=not isinstance(error, FlywheelError), place=str(place))
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _moment(timestamp: float | None) -> datetime:
+    """The broker's time of a record, in seconds; the epoch when it gives none, so that a record read twice has one time."""
+    return datetime.fromtimestamp(timestamp if timestamp and timestamp > 0 else 0, UTC)

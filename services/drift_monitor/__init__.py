@@ -1,0 +1,1 @@
+"""Closes windows, judges them, keeps Evidently's report beside the verdict."""

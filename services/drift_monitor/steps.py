@@ -1,0 +1,240 @@
+"""Each tick: close the windows that are due, judge them, ask Evidently for a second opinion, keep the verdicts.
+
+read -> load -> decide (flywheel.drift) -> store, with journal line and outbox event in one transaction. Safe to repeat: a
+window's id is its workload and its time, and one that is closed stays closed. Opening alerts is the alert desk's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from flywheel.alerts.facts import has_moved
+from flywheel.drift.closing import closing_edge
+from flywheel.drift.reference import Covers, Reference, in_force, pin, pinning_due
+from flywheel.drift.verdict import DriftStatus, DriftVerdict, judge, judge_columns
+from flywheel.errors import CannotRun
+from flywheel.ids import BASE, DAEMON, EVERYTHING, WorkloadId, derive
+from flywheel.journal import JournalEntry
+from flywheel.rollout.release import Route
+from flywheel.traffic.column import Column, Family
+from flywheel.traffic.features import COLUMNS
+from flywheel.windows.assign import pane_start, windows_to_close
+from services.ports.traffic import RecordedInference
+from services.ports.watch import ClosedWindow, SecondOpinion
+from services.wiring.drift_monitor import MonitorParts, WatchRules
+
+log = structlog.get_logger()
+
+INPUTS = tuple(column for column in COLUMNS if column.family is Family.INPUT)
+OUTPUTS = tuple(column for column in COLUMNS if column.family is not Family.INPUT)
+AT_MOST_WINDOWS = 24  # of a backlog; older ones nobody waits for
+AT_MOST_FLAGGED = 10  # flagged slices that get a second opinion, those that moved most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinions:
+    """Evidently's scores, or why there are none."""
+
+    scores: tuple[SecondOpinion, ...] = ()
+    missing: str = ""
+    html: str = ""
+
+
+def tick(parts: MonitorParts, now: datetime) -> None:
+    """Every workload, one after the other."""
+    for workload, rules in parts.workloads.items():
+        close_due_windows(parts, workload, rules, now)
+
+
+def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRules, now: datetime) -> None:
+    """Oldest first. Of a backlog only the newest window gets a second opinion, and the others say so."""
+    newest = parts.traffic.newest(workload)
+    if newest is None:
+        return
+    closed = parts.watch.windows(workload, limit=1)
+    edge = closing_edge(newest=newest, now=now, policy=rules.windows)
+    due = windows_to_close(edge, closed[0].end if closed else None, rules.windows, at_most=AT_MOST_WINDOWS)
+    if not due:
+        return
+    route = parts.route(workload)
+    _pin_when_due(parts, workload, rules, route, newest=newest, now=now)
+    inputs, outputs = in_force(parts.watch.references(workload), champion=route.champion if route else None)
+    for start, end in due:
+        _close(parts, workload, rules, inputs, outputs, start=start, end=end, is_newest=end == due[-1][1], now=now)
+
+
+def _close(
+    parts: MonitorParts,
+    workload: WorkloadId,
+    rules: WatchRules,
+    inputs: Reference | None,
+    outputs: Reference | None,
+    *,
+    start: datetime,
+    end: datetime,
+    is_newest: bool,
+    now: datetime,
+) -> None:
+    counts = parts.traffic.window(workload=workload, start=start, end=end)
+    verdicts = judge(window=counts, reference=inputs, columns=INPUTS, policy=rules.drift, now=now)
+    verdicts += judge_columns(window=counts, reference=outputs, columns=OUTPUTS, policy=rules.drift, now=now)
+    window = ClosedWindow(
+        id=derive("window", workload, start.isoformat(), end.isoformat()),
+        workload=workload,
+        start=start,
+        end=end,
+        reference=inputs.id if inputs else "",
+        traffic=parts.traffic.counts(workload),
+        verdicts=verdicts,
+    )
+    if not is_newest:
+        opinions = Opinions(missing="backlog: only the newest window is compared")
+    elif not counts.rows.get(EVERYTHING, 0):
+        opinions = Opinions(missing="no rows in this window")
+    else:
+        opinions = _second_opinions(parts, rules, window, inputs, outputs)
+    entry = _journal_line(window, inputs, outputs, opinions, rows=counts.rows.get(EVERYTHING, 0), now=now)
+    if parts.watch.close(replace(window, second_opinions=opinions.scores), entry):
+        log.info("Window closed", action="window_closed", workload=workload, window=window.id, reason=entry.reason)
+
+
+def _second_opinions(
+    parts: MonitorParts, rules: WatchRules, window: ClosedWindow, inputs: Reference | None, outputs: Reference | None
+) -> Opinions:
+    """The whole, the protected slices, and those that our pass flagged. Input and output columns each against their own reference."""
+    if inputs is None and outputs is None:
+        return Opinions(missing="there is no reference yet")
+    moved = sorted(
+        (verdict for verdict in window.verdicts if has_moved(verdict)), key=lambda verdict: abs(verdict.effect or 0), reverse=True
+    )
+    flagged = [name for name in dict.fromkeys(verdict.slice for verdict in moved) if name != EVERYTHING][:AT_MOST_FLAGGED]
+    names = tuple(dict.fromkeys((EVERYTHING, *rules.drift.protected, *flagged)))
+    current = {name: _sample(parts, window.workload, rules, name, start=window.start, end=window.end) for name in names}
+    html = (
+        str(parts.reports_folder / f"{window.id}.html")
+        if moved and not parts.watch.alerts(workload=window.workload, open_only=True)
+        else ""
+    )
+    scores: list[SecondOpinion] = []
+    try:
+        if inputs is not None and outputs is not None and inputs.id == outputs.id:
+            asked: list[tuple[Reference, Sequence[Column]]] = [(inputs, COLUMNS)]
+        else:
+            asked = [(reference, columns) for reference, columns in ((inputs, INPUTS), (outputs, OUTPUTS)) if reference is not None]
+        for reference, columns in asked:
+            before = {name: _sample(parts, window.workload, rules, name, start=reference.start, end=reference.end) for name in names}
+            if not before[EVERYTHING]:
+                return Opinions(scores=tuple(scores), missing=f"the rows of reference {reference.id} are no longer kept", html="")
+            scores += parts.reports.compare(
+                current=_only(current, columns),
+                reference=_only(before, columns),
+                html_to=html if html and reference is asked[0][0] else None,
+            )
+    except CannotRun as error:
+        log.warning("No second opinion", action="second_opinion_missing", workload=window.workload, window=window.id, reason=error.reason)
+        return Opinions(scores=tuple(scores), missing=error.reason)
+    return Opinions(scores=tuple(scores), html=html)
+
+
+def _sample(
+    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, name: str, *, start: datetime, end: datetime
+) -> Sequence[RecordedInference]:
+    return parts.traffic.rows(workload=workload, start=start, end=end, slice_name=name, limit=rules.sample_rows)
+
+
+def _only(rows: Mapping[str, Sequence[RecordedInference]], columns: Sequence[Column]) -> dict[str, list[RecordedInference]]:
+    """Rows that show these columns alone: what a reference was not pinned for is not compared with it."""
+    return {
+        name: [replace(row, features={column.name: row.features.get(column.name) for column in columns}) for row in held]
+        for name, held in rows.items()
+    }
+
+
+def _journal_line(
+    window: ClosedWindow, inputs: Reference | None, outputs: Reference | None, opinions: Opinions, *, rows: int, now: datetime
+) -> JournalEntry:
+    statuses = {status.value: sum(verdict.status is status for verdict in window.verdicts) for status in DriftStatus}
+    moved = [verdict for verdict in window.verdicts if has_moved(verdict)]
+    said = f"{rows} rows: {len(moved)} of {len(window.verdicts)} moved"
+    if opinions.missing:
+        said += f"; no second opinion ({opinions.missing})"
+    return JournalEntry(
+        at=now,
+        workload=window.workload,
+        kind="window",
+        subject=window.id,
+        state="judged",
+        reason=said,
+        caused_by=window.reference,
+        evidence={
+            "start": window.start.isoformat(),
+            "end": window.end.isoformat(),
+            "rows": rows,
+            "statuses": {name: number for name, number in statuses.items() if number},
+            "moved": [_named(verdict) for verdict in moved[:20]],
+            "input_reference": inputs.id if inputs else "",
+            "output_reference": outputs.id if outputs else "",
+            "second_opinions": len(opinions.scores),
+            "second_opinions_drifted": sum(opinion.drifted for opinion in opinions.scores),
+            "no_second_opinion": opinions.missing,
+            "html": opinions.html,
+        },
+    )
+
+
+def _named(verdict: DriftVerdict) -> str:
+    return f"{verdict.slice}/{verdict.column}"
+
+
+def _pin_when_due(
+    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, route: Route | None, *, newest: datetime, now: datetime
+) -> None:
+    """The daemon pins after a whole day, and a new champion's output after its watch period. A person may pin at any time."""
+    pane = rules.windows.pane
+    until = pane_start(newest, pane)
+    champion = route.champion if route else BASE
+    inputs, outputs = in_force(parts.watch.references(workload), champion=champion)
+    if inputs is not None and outputs is not None:
+        return
+    day_ago = pane_start(until - rules.pinning.whole_day, pane)
+    seen_then = parts.traffic.window(workload=workload, start=day_ago - rules.windows.window, end=day_ago).rows.get(EVERYTHING, 0)
+    alone_since = None
+    if route is not None and route.challenger is None and route.changed_at is not None:
+        alone_since = pane_start(route.changed_at, pane) + pane
+    due = pinning_due(
+        inputs=inputs,
+        outputs=outputs,
+        champion_alone_since=alone_since,
+        first_seen=day_ago if seen_then else None,
+        newest=until,
+        policy=rules.pinning,
+    )
+    if due.start is None or due.end is None:
+        return
+    counts = parts.traffic.window(workload=workload, start=due.start, end=due.end)
+    if counts.rows.get(EVERYTHING, 0) < rules.drift.minimum_rows:
+        return  # too thin to compare anything with: the next window asks again
+    enough = rules.pinning.watch if due.covers is Covers.OUTPUT else rules.pinning.whole_day
+    reference = pin(counts=counts, adapter=champion, by=DAEMON, now=now, whole_day=enough, covers=due.covers)
+    parts.watch.pin(
+        reference,
+        JournalEntry(
+            at=now,
+            workload=workload,
+            kind="reference",
+            subject=reference.id,
+            state="pinned",
+            reason=due.reason,
+            evidence={
+                "adapter": champion,
+                "start": reference.start.isoformat(),
+                "end": reference.end.isoformat(),
+                "maturity": reference.maturity.value,
+                "covers": due.covers.value,
+                "rows": counts.rows.get(EVERYTHING, 0),
+            },
+        ),
+    )
+    log.info("Reference pinned", action="reference_pinned", workload=workload, reference=reference.id, reason=due.reason)

@@ -1,0 +1,1 @@
+"""Asks the arms and decides the gate."""

@@ -1,0 +1,41 @@
+"""``python -m services.gatekeeper``: gates what was proven applied, one adapter at a time."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flywheel.errors import FlywheelError
+from services.gatekeeper.desk import GateDesk
+from services.observability import configure_logging, run_loop, serve_health, stop_event
+from services.settings import load
+from services.wiring import metrics_port
+from services.wiring.gatekeeper import gatekeeper_parts
+
+PROCESS = "gatekeeper"
+EVERY_SECONDS = 0.5
+
+
+def main() -> int:
+    """Until SIGTERM."""
+    parser = argparse.ArgumentParser(prog=f"python -m services.{PROCESS}")
+    parser.add_argument("--config", type=Path)
+    arguments = parser.parse_args()
+    stop = stop_event()
+    try:
+        settings = load(arguments.config)
+        configure_logging(settings.log_level)
+        desk = GateDesk(gatekeeper_parts(settings))
+        serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
+        try:
+            run_loop(process=PROCESS, step=desk.tick, every_seconds=EVERY_SECONDS, stop=stop)
+        finally:
+            desk.stop(datetime.now(UTC))
+    except FlywheelError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Stands before vLLM: alias, sticky arm, streaming, capture off the request path."""

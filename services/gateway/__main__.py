@@ -1,0 +1,116 @@
+"""``python -m services.gateway --config flywheel.yaml``: serves until SIGTERM."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from flywheel.errors import CannotRun, FlywheelError
+from services.gateway.capture import Capture
+from services.gateway.proxy import Gateway
+from services.gateway.routes import RouteTable, follow_topic, poll_api
+from services.gateway.steps import encoded_by
+from services.gateway.upstream import Upstream
+from services.observability import configure_logging, serve_health
+from services.settings import Settings, load
+from services.wiring import metrics_port
+from services.wiring.gateway import gateway_parts
+
+log = structlog.get_logger()
+DRAIN_SECONDS = 2.0
+"""For requests in flight, and again for what is in memory: SIGTERM ends the process within 5 seconds."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="services.gateway", description="The gateway before vLLM.")
+    parser.add_argument("--config", type=Path, default=None)
+    arguments = parser.parse_args()
+    try:
+        settings = load(arguments.config)
+        configure_logging(settings.log_level)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is down is told once, by follow_topic
+        asyncio.run(serve(settings))
+    except FlywheelError as error:
+        print(error, file=sys.stderr)  # noqa: T201 (the one line that a person reads)
+        return error.exit_code
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Wires, listens, and ends in the mirror order of its start."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    parts = gateway_parts(settings)
+    table = RouteTable(workloads=parts.aliases.values(), disk=parts.route_files)
+    table.restore()
+    capture = Capture(
+        redactor=parts.redactor,
+        encode=encoded_by(parts.encode),
+        spool=parts.spool,
+        publisher=parts.publisher,
+        question=parts.recorded_ids,
+        topic=parts.traffic_topic,
+    )
+
+    def ready() -> str | None:
+        missing = table.without_route()
+        return f"no route yet for {', '.join(missing)}" if missing else capture.trouble
+
+    upstream = Upstream(url=parts.upstream_url, key=parts.upstream_key)
+    gateway = Gateway(
+        access=parts.tokens,
+        aliases=parts.aliases,
+        table=table,
+        upstream=upstream,
+        record=capture,
+        read_route=parts.read_route,
+        ready=ready,
+    )
+    health = serve_health(host=settings.http.host, port=metrics_port(settings, "gateway"), process="gateway", ready=ready)
+    # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
+    runner = web.AppRunner(gateway.app(), handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_SECONDS)
+    await runner.setup()
+    await _listen(runner, settings)
+    capture.start()
+    tasks = [
+        asyncio.create_task(poll_api(table=table, api=parts.route_api, session=upstream.session), name="route-poll"),
+        asyncio.create_task(follow_topic(table=table, topic=parts.route_topic), name="route-topic"),
+        asyncio.create_task(gateway.shadow.run(), name="shadow"),
+    ]
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    log.info("The gateway listens.", action="gateway_started", host=settings.http.host, port=settings.http.gateway_port)
+    try:
+        done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in [*tasks, stopped]:
+            task.cancel()
+        await runner.cleanup()
+        with suppress(TimeoutError):  # a consumer that hangs on a dead broker
+            async with asyncio.timeout(0.5):
+                await asyncio.gather(*tasks, stopped, return_exceptions=True)
+        await asyncio.to_thread(capture.stop, within_seconds=DRAIN_SECONDS)
+        await upstream.close()
+        health.shutdown()
+    for task in done - {stopped}:
+        task.result()  # one of the tasks that never end has ended: its error is the process's
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    host, port = settings.http.host, settings.http.gateway_port
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise CannotRun(
+            "the port is taken", where="gateway", value=f"{host}:{port}", remedy="End what listens there or set http.gateway_port."
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

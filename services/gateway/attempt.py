@@ -1,0 +1,138 @@
+"""One upstream attempt, and the traffic event that tells of it.
+
+In: what was asked, what came back. Out: the event's ``data``, redacted, under 1 MB. Sending it is not done here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from flywheel.ids import AdapterName, Person, RequestId, WorkloadId, digest_of
+from flywheel.traffic.inference import Arm
+
+if TYPE_CHECKING:  # at run time it brings datasketch and scipy: 2 s at each start of a process that needs neither
+    from services.ports.learn import Redactor
+
+LARGEST_DATA_BYTES = 1_000_000
+"""Kafka's usual limit of 1 MiB an event, less the envelope."""
+CUT_REQUEST_BYTES, CUT_ANSWER_BYTES = 110_000, 40_000
+"""What is left of an event that is too large. JSON may write one byte as six, so the sum stays under the limit whatever it holds."""
+NEVER_PERSONAL = frozenset({"id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id"})
+"""Made by machines; redacting ``chatcmpl-4155550134`` would only break it."""
+CLIENT_CLOSED = 499  # nginx's number for a client that went away
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """``body`` is the request as the client sent it; ``response`` a ChatCompletion, or None when the attempt failed."""
+
+    request_id: RequestId
+    number: int  # 2: the champion, after a failed canary attempt
+    workload: WorkloadId
+    adapter: AdapterName
+    arm: Arm
+    session: str
+    client: Person
+    arrived_at: datetime
+    route_version: int
+    dimensions: Mapping[str, str]
+    body: Mapping[str, Any]
+    response: Mapping[str, Any] | None
+    status: int  # 0: no answer came
+    error: str | None
+    latency_ms: float
+
+    @property
+    def event_id(self) -> str:
+        """One per attempt; shadow attempts have their own."""
+        return f"{self.request_id}-shadow" if self.arm is Arm.SHADOW else f"{self.request_id}-{self.number}"
+
+
+def can_be_captured(body: Mapping[str, Any]) -> bool:
+    """Would the recorder read it? A request without proper messages was refused by vLLM and teaches nothing."""
+    messages = body.get("messages")
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(
+            isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str | list | None)
+            for message in messages
+        )
+    )
+
+
+def event_data(attempt: Attempt, *, redactor: "Redactor") -> dict[str, Any]:
+    """Redacted first, then measured: pseudonyms change the length."""
+    data: dict[str, Any] = {
+        "request_id": attempt.request_id,
+        "workload_id": attempt.workload,
+        "client_id": attempt.client[:200],
+        "timestamp": attempt.arrived_at.astimezone(UTC).isoformat(),
+        "session_id": _short(redactor.redact(attempt.session)[0]),
+        "adapter": attempt.adapter,
+        "arm": attempt.arm.value,
+        "route_version": attempt.route_version,
+        "attempt": attempt.number,
+        "request": _redacted(dict(attempt.body), redactor),
+        "response": _redacted(attempt.response, redactor),
+        "status": attempt.status,
+        "error": redactor.redact(attempt.error)[0][:2000] if attempt.error is not None else None,
+        "latency_ms": round(attempt.latency_ms, 3),
+        "dimensions": {name: redactor.redact(value)[0][:200] for name, value in attempt.dimensions.items()},
+        "redacted": True,
+        "truncated": False,
+    }
+    return data if len(orjson.dumps(data)) <= LARGEST_DATA_BYTES else _cut(data)
+
+
+def _redacted(value: Any, redactor: "Redactor") -> Any:
+    """Every string in it: personal data also stands in tool arguments, names and metadata."""
+    if isinstance(value, str):
+        return redactor.redact(value)[0]
+    if isinstance(value, Mapping):
+        return {
+            redactor.redact(str(key))[0]: inner if key in NEVER_PERSONAL and isinstance(inner, str) else _redacted(inner, redactor)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_redacted(inner, redactor) for inner in value]
+    return value
+
+
+def _cut(data: dict[str, Any]) -> dict[str, Any]:
+    """The last messages, and the beginning of the answer. Flagged: such a row is counted and never trains."""
+    left, messages = CUT_REQUEST_BYTES, []
+    for message in reversed(data["request"]["messages"]):
+        text = _head_of(_text(message.get("content")), left)
+        messages.append({"role": message["role"][:40], "content": text})
+        left -= len(text.encode()) + 100  # the role and the punctuation
+        if left <= 0:
+            break
+    response = data["response"]
+    choices = response.get("choices") if response is not None else None
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        answer = choices[0].get("message")
+        text = _head_of(_text(answer.get("content")) if isinstance(answer, dict) else "", CUT_ANSWER_BYTES)
+        kept = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": choices[0].get("finish_reason")}
+        response = {"object": "chat.completion", "choices": [kept]}
+    elif response is not None:
+        response = {"object": "chat.completion", "choices": []}
+    return {**data, "request": {"messages": messages[::-1]}, "response": response, "truncated": True}
+
+
+def _text(content: object) -> str:
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
+def _head_of(text: str, most_bytes: int) -> str:
+    return text[: max(most_bytes, 0)].encode("utf-8", "replace")[: max(most_bytes, 0)].decode("utf-8", "ignore")
+
+
+def _short(session: str) -> str:
+    """The schema's 200 characters; longer ones stay apart by their digest."""
+    return session if len(session) <= 200 else digest_of(session)

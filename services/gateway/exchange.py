@@ -1,0 +1,74 @@
+"""One request of a user, read and routed: who asks, for which workload, over which route.
+
+In: headers and body. Out: an Exchange. Asking a model is not done here.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from flywheel.errors import InvalidInput
+from flywheel.ids import Person, RequestId, WorkloadId
+from flywheel.rollout.release import Route
+
+SESSION_HEADER = "X-Flywheel-Session"
+DIMENSION_PREFIX = "x-flywheel-dim-"
+MOST_DIMENSIONS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """``body`` as the client sent it, with the alias in ``model``."""
+
+    request_id: RequestId
+    workload: WorkloadId
+    route: Route
+    session: str
+    client: Person
+    arrived_at: datetime
+    dimensions: Mapping[str, str]
+    body: Mapping[str, Any]
+    size: int  # bytes of the body
+    path: str
+    captured: bool  # chat is recorded; the rest is passed through
+
+
+def new_request_id() -> RequestId:
+    return RequestId(uuid.uuid4().hex)
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """Raises InvalidInput; everything but ``model`` is vLLM's to judge."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"is not JSON in UTF-8: {error}", where="body", remedy="Send a JSON object.") from None
+    if not isinstance(body, dict):
+        raise InvalidInput(
+            "must be a JSON object", where="body", value=type(body).__name__, remedy="Send an object with model and messages."
+        )
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise InvalidInput(
+            "must be a string", where="body.model", value=body.get("model"), remedy="Name a model that GET /v1/models lists."
+        )
+    return body
+
+
+def session_of(headers: Mapping[str, str], body: Mapping[str, Any], *, otherwise: str) -> str:
+    """The header, else OpenAI's ``user``, else the request is a session of its own."""
+    user = body.get("user")
+    return headers.get(SESSION_HEADER, "").strip() or (user.strip() if isinstance(user, str) else "") or otherwise
+
+
+def dimensions_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """``X-Flywheel-Dim-Tenant: acme`` is {"tenant": "acme"}. Names are lower case, because header names have no case."""
+    found = {
+        name.lower().removeprefix(DIMENSION_PREFIX): value.strip()[:200]
+        for name, value in headers.items()
+        if name.lower().startswith(DIMENSION_PREFIX) and value.strip()
+    }
+    return dict(sorted(found.items())[:MOST_DIMENSIONS])

@@ -1,0 +1,141 @@
+"""The routes in force: the highest version of each workload that any source has shown.
+
+In: routes from disk, topic, api and admin port, in any order and again and again. Out: the one to serve by. The sources are
+equals, so that no two of them need to be up.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import aiohttp
+import structlog
+from prometheus_client import Gauge
+
+from flywheel.errors import FlywheelError, InvalidInput, NotFound
+from flywheel.ids import WorkloadId
+from flywheel.rollout.release import Route
+
+log = structlog.get_logger()
+POLL_SECONDS = 1.0
+TOPIC_RETRY_SECONDS = 5.0
+VERSION = Gauge("flywheel_gateway_route_version", "Version of the route in force", ["workload"])
+
+
+class RouteDisk(Protocol):
+    """The gateway's own copy."""
+
+    def save(self, route: Route) -> None: ...
+
+    def load(self) -> tuple[Sequence[Route], Sequence[str]]: ...
+
+
+class RouteApi(Protocol):
+    """All routes, asked for."""
+
+    async def read(self, session: aiohttp.ClientSession) -> Sequence[Route]: ...
+
+
+class RouteTopic(Protocol):
+    """Routes as they change."""
+
+    def follow(self) -> AsyncIterator[Route | InvalidInput]: ...
+
+
+class RouteTable:
+    """Read and changed by the event loop alone; other threads only read."""
+
+    def __init__(self, *, workloads: Collection[WorkloadId], disk: RouteDisk) -> None:
+        self._workloads, self._disk = frozenset(workloads), disk
+        self._routes: dict[WorkloadId, Route] = {}
+
+    def restore(self) -> None:
+        """From disk, at start."""
+        routes, unreadable = self._disk.load()
+        for sentence in unreadable:
+            log.warning("A route file cannot be read.", action="route_file_unreadable", file=sentence)
+        for route in routes:
+            if route.workload in self._workloads:  # a workload may have left flywheel.yaml
+                self._put_in_force(route)
+
+    def in_force(self, workload: WorkloadId) -> Route | None:
+        return self._routes.get(workload)
+
+    def versions(self) -> Mapping[str, int]:
+        return {workload: route.version for workload, route in self._routes.items()}
+
+    def without_route(self) -> Sequence[WorkloadId]:
+        return sorted(self._workloads - self._routes.keys())
+
+    def adapters(self) -> frozenset[str]:
+        """Every name that a route speaks of."""
+        return frozenset(name for route in self._routes.values() for name in (route.champion, route.challenger) if name is not None)
+
+    def apply(self, route: Route) -> int:
+        """The version in force afterwards. Raises NotFound for a workload that is not served here."""
+        if route.workload not in self._workloads:
+            raise NotFound(
+                "there is no such workload here", where="workload", value=route.workload, remedy="Add it to flywheel.yaml and restart."
+            )
+        before = self._routes.get(route.workload)
+        if before is not None and before.version >= route.version:
+            return before.version
+        self._put_in_force(route)
+        try:
+            self._disk.save(route)
+        except OSError as error:  # the route is in force; only a restart without api and broker would not know it
+            log.warning("The route could not be kept on disk.", action="route_not_kept", workload=route.workload, error=str(error))
+        log.info(
+            "A route came into force.",
+            action="route_changed",
+            workload=route.workload,
+            version=route.version,
+            champion=route.champion,
+            challenger=route.challenger,
+            arm=route.challenger_arm,
+            share=route.share,
+        )
+        return route.version
+
+    def _put_in_force(self, route: Route) -> None:
+        self._routes[route.workload] = route
+        VERSION.labels(route.workload).set(route.version)
+
+
+async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientSession) -> None:
+    """Until cancelled. With the api down the last routes stay."""
+    silent = False
+    while True:
+        try:
+            for route in await api.read(session):
+                _apply_quietly(table, route)
+            silent = False
+        except FlywheelError as error:
+            if not silent:  # once per silence, not once per second
+                log.warning("The api gives no routes; the last ones stay.", action="route_poll_failed", error=str(error))
+            silent = True
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:
+    """Until cancelled. With the broker down the last routes stay."""
+    silent = False
+    while True:
+        try:
+            async for found in topic.follow():
+                silent = False
+                if isinstance(found, Route):
+                    _apply_quietly(table, found)
+                else:
+                    log.warning("A release event cannot be read.", action="route_event_unreadable", error=str(found))
+        except FlywheelError as error:
+            if not silent:
+                log.warning("The releases topic cannot be read; the api is still asked.", action="route_topic_failed", error=str(error))
+            silent = True
+        await asyncio.sleep(TOPIC_RETRY_SECONDS)
+
+
+def _apply_quietly(table: RouteTable, route: Route) -> None:
+    with suppress(NotFound):  # topic and api speak of every workload, this gateway serves those of its own flywheel.yaml
+        table.apply(route)

@@ -1,0 +1,23 @@
+"""Events on their way out."""
+
+from typing import Protocol
+
+from flywheel.errors import FlywheelError
+from services.ports.record import OutboxMessage
+
+
+class NotPublished(FlywheelError):
+    """The broker cannot be reached; the message is still ours."""
+
+
+class EventPublisher(Protocol):
+    """Carries messages to a broker. Which of them arrived is known only after ``flush``."""
+
+    def send(self, message: OutboxMessage) -> None:
+        """Hands the message over. Raises NotPublished when there is no broker."""
+
+    def flush(self) -> frozenset[str]:
+        """Waits for the broker; returns the ids it has acknowledged since the last flush. The others must be sent again."""
+
+    def close(self) -> None:
+        """Lets go of the connection."""

@@ -1,0 +1,144 @@
+"""Traffic: recording it exactly, and reading it back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.column import FeatureRow as FeatureRow
+from flywheel.traffic.inference import Inference
+from flywheel.windows.pane import WindowCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedInference:
+    """A recorded row: the inference (text redacted), its column values, its position."""
+
+    inference: Inference
+    features: FeatureRow
+    topic: str = ""
+    partition: int = 0  # whose panes it counts in
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """An event that could not be read, and why. ``raw`` is shown redacted only."""
+
+    id: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    path: str
+    at: datetime
+    raw: bytes
+    attempts: int = 1
+    event_id: str = ""  # as far as it could be read
+    workload: str = ""  # as far as it could be read and is configured
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficCounts:
+    """Cumulative counts of the recorder for one workload: production attempts, never shadow answers.
+
+    A dead letter that names no known workload counts for each: nobody can say whose it was.
+    """
+
+    recorded: int = 0
+    duplicates_ignored: int = 0
+    dead_lettered: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmOutcomes:
+    """One session of one arm, in order of time: what a canary guard needs."""
+
+    session: str
+    adapter: AdapterName
+    at: datetime
+    ok: bool  # every attempt answered 2xx
+    valid_format: bool | None  # every answer; None when there was none
+    refused: bool | None
+    latency_ms: float
+    requests: int = 1
+
+
+class TrafficReader(Protocol):
+    """What other processes read from the record of traffic."""
+
+    def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
+        """The sum of all panes that start in [start, end)."""
+
+    def rows(
+        self,
+        *,
+        workload: WorkloadId,
+        start: datetime,
+        end: datetime,
+        slice_name: str = "all",
+        adapter: AdapterName | None = None,
+        limit: int = 5_000,
+    ) -> Sequence[RecordedInference]:
+        """Rows of production arms (never shadow), the ``limit`` with the smallest hash of event id, by time."""
+
+    def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
+        """The attempt that answered the user."""
+
+    def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
+        """Which of these ids are recorded (dead-lettered ones count: nothing more will come of them)."""
+
+    def counts(self, workload: WorkloadId) -> TrafficCounts:
+        """The cumulative counts."""
+
+    def newest(self, workload: WorkloadId) -> datetime | None:
+        """The event time up to which traffic has been recorded."""
+
+    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
+        """Sessions seen since a time, of champion and canary arms, with route version at least as given."""
+
+    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
+        """Newest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionPosition:
+    """Where a worker stands in one partition of one log. ``epoch`` fences a worker that lost the partition."""
+
+    log: str  # the topic's id: another id is a new log, which starts at 0
+    topic: str
+    partition: int
+    epoch: int
+    offset: int  # next offset to read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advance:
+    """Compare and set: only if epoch and expected offset still hold."""
+
+    position: PartitionPosition
+    to_offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingBatch:
+    """What one transaction writes."""
+
+    advances: Sequence[Advance]
+    rows: Sequence[RecordedInference] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+    in_batch_duplicates: Mapping[WorkloadId, int] = field(default_factory=dict)
+    recorded_at: datetime | None = None
+
+
+class TrafficRecorder(Protocol):
+    """The recorder's side of the record."""
+
+    def assign(self, *, log: str, topic: str, partition: int) -> PartitionPosition:
+        """Takes the partition: raises the epoch, returns where to read from."""
+
+    def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
+        """One transaction: new rows, the panes of the rows that were really inserted, counts, dead letters, offsets.
+
+        Raises LostPartition when an advance no longer holds; then nothing is written.
+        """

@@ -1,0 +1,94 @@
+"""Drift and alerts: references, verdicts, reports, alert states, notices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from flywheel.alerts.alert import Alert
+from flywheel.drift.reference import Reference
+from flywheel.drift.verdict import DriftVerdict
+from flywheel.ids import AdapterName, AlertId, WorkloadId
+from flywheel.journal import JournalEntry
+from services.ports.traffic import RecordedInference, TrafficCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondOpinion:
+    """Evidently's score of one column of one slice, on a sample of ``n`` rows."""
+
+    slice: str
+    column: str
+    method: str
+    score: float
+    drifted: bool
+    n: int
+    n_reference: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedWindow:
+    """A judged window as the ledger keeps it."""
+
+    id: str
+    workload: WorkloadId
+    start: datetime
+    end: datetime
+    reference: str
+    traffic: TrafficCounts
+    verdicts: tuple[DriftVerdict, ...]
+    second_opinions: tuple[SecondOpinion, ...] = ()
+
+
+class DriftReports(Protocol):
+    """Evidently, in a worker process that imports it once."""
+
+    def compare(
+        self,
+        *,
+        current: Mapping[str, Sequence[RecordedInference]],
+        reference: Mapping[str, Sequence[RecordedInference]],
+        html_to: str | None = None,
+    ) -> tuple[SecondOpinion, ...]:
+        """Per slice, per column. A column without data in either part is left out, never an error."""
+
+
+class WatchLedger(Protocol):
+    """References, windows and alerts in the ledger."""
+
+    def reference(self, workload: WorkloadId, *, adapter: AdapterName) -> Reference | None:
+        """The reference in force for what this adapter answers."""
+
+    def references(self, workload: WorkloadId) -> Sequence[Reference]:
+        """All, newest first."""
+
+    def pin(self, reference: Reference, entry: JournalEntry) -> None:
+        """Keeps the reference and the journal's line in one transaction."""
+
+    def close(self, window: ClosedWindow, entry: JournalEntry) -> bool:
+        """Keeps the judged window; False when it was closed before."""
+
+    def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
+        """Newest first."""
+
+    def alert(self, alert_id: AlertId) -> Alert | None:
+        """One alert, or None."""
+
+    def alerts(self, *, workload: WorkloadId | None = None, open_only: bool = False) -> Sequence[Alert]:
+        """Newest first."""
+
+    def save_alert(self, alert: Alert, entry: JournalEntry, *, expected: Alert | None) -> bool:
+        """Keeps the new state with its journal line and the outbox event; False when ``expected`` is no longer what stands there."""
+
+    def notice_due(self, alert_id: AlertId, *, kind: str) -> bool:
+        """True when no notice of this kind went out for this alert yet."""
+
+    def notice_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
+        """Remembers a notice."""
+
+
+class Notifier(Protocol):
+    """Carries a notice outward."""
+
+    def notify(self, alert: Alert, *, kind: str) -> str:
+        """Sends; returns what the receiver answered. Raises NotDelivered when it must be tried again."""

@@ -1,0 +1,1 @@
+"""The only one that loads and unloads adapters; shadow, canary, promotion, rollback."""

@@ -1,0 +1,113 @@
+"""One server brought to what it should hold: load, prove, unload.
+
+In: what the routes and releases want. Out: for each adapter what is known of it: unknown, applied, or not servable.
+A load that answers 200 proves nothing: every adapter is asked for the log-probabilities of known answers before it counts.
+Which release moves because of that is not decided here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from flywheel.errors import CannotRun, InvalidInput
+from flywheel.gate.applied import Applied, judge
+from flywheel.ids import BASE, AdapterName
+from flywheel.retraining.run import AdapterBundle, ProbeItem
+from flywheel.rollout.desired import slots
+from flywheel.rollout.next_action import Served
+from flywheel.rollout.release import NotLoaded, Release, Route
+from services.ports.release import AdapterServer
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What is known of one adapter on the server."""
+
+    served: Served
+    reason: str
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One workload's part of what the server should hold."""
+
+    route: Route | None
+    releases: Sequence[Release]
+    bundles: Mapping[AdapterName, AdapterBundle]
+    probe_items: int
+
+
+class Replica:
+    """``reconcile`` is called by one thread; ``healthy`` and ``proof`` may be read by another."""
+
+    def __init__(self, *, server: AdapterServer, read_probe: Callable[[str], tuple[ProbeItem, ...]], drain: timedelta) -> None:
+        self._server, self._read_probe, self._drain = server, read_probe, drain
+        self._proofs: dict[AdapterName, Proof] = {}
+        self.healthy = False
+
+    def proof(self, adapter: AdapterName) -> Proof:
+        """The base needs no proof: it is what every other one is compared with."""
+        if not self.healthy:
+            return Proof(served=Served.UNKNOWN, reason="the server does not answer")
+        if adapter == BASE:
+            return Proof(served=Served.APPLIED, reason="the base model")
+        return self._proofs.get(adapter, Proof(served=Served.UNKNOWN, reason="waits to be loaded and proven"))
+
+    def reconcile(self, wanted: Sequence[Wanted], *, now: datetime) -> None:
+        """Safe to repeat. A server that goes away in between leaves what it has not answered unknown."""
+        try:
+            self._reconcile(wanted, now=now)
+        except CannotRun as error:
+            if self.healthy:  # once per silence
+                log.warning("The server does not answer; nothing follows from that.", action="server_away", reason=str(error))
+            self.healthy = False
+
+    def _reconcile(self, wanted: Sequence[Wanted], *, now: datetime) -> None:
+        if not self._server.healthy():
+            raise CannotRun("the server is not healthy", where="serving", remedy="See vLLM's log.")
+        listed = self._server.listed()
+        for name in [name for name, proof in self._proofs.items() if proof.served is Served.APPLIED and name not in listed]:
+            del self._proofs[name]  # the server was restarted: to be loaded and proven again
+        self.healthy = True
+        for one in wanted:
+            plan = slots(route=one.route, releases=one.releases, listed=listed, drain=self._drain, now=now)
+            for name in plan.wanted:
+                if name not in self._proofs:
+                    self._proofs[name] = self._prove(name, one, loaded=name in listed)
+            for name in plan.unload:
+                self._server.unload(name)
+                self._proofs.pop(name, None)
+                log.info("An adapter was unloaded.", action="adapter_unloaded", adapter=name)
+
+    def _prove(self, name: AdapterName, wanted: Wanted, *, loaded: bool) -> Proof:
+        bundle = wanted.bundles.get(name)
+        if bundle is None:
+            return Proof(served=Served.NOT_SERVABLE, reason="there is no such adapter in the ledger")
+        try:
+            items = self._read_probe(bundle.path)[: wanted.probe_items]
+            if not loaded:
+                self._server.load(name, bundle.path)
+                log.info("An adapter was loaded.", action="adapter_loaded", adapter=name, path=bundle.path)
+            asked = [(item.prompt_ids, item.answer_ids) for item in items]
+            verdict = judge(
+                served=self._server.log_probabilities(name, asked),
+                base=self._server.log_probabilities(BASE, asked),
+                replay=[item.replay for item in items],
+            )
+        except (NotLoaded, InvalidInput) as error:
+            log.warning("An adapter cannot be served.", action="adapter_not_servable", adapter=name, reason=str(error))
+            return Proof(served=Served.NOT_SERVABLE, reason=str(error))
+        evidence = {
+            "verdict": verdict.verdict.value,
+            "mean_to_base": verdict.mean_to_base,
+            "mean_to_replay": verdict.mean_to_replay,
+            "tokens": verdict.tokens,
+        }
+        log.info("An adapter was probed.", action="adapter_probed", adapter=name, reason=verdict.reason)
+        served = Served.APPLIED if verdict.verdict is Applied.APPLIED else Served.NOT_SERVABLE
+        return Proof(served=served, reason=verdict.reason, evidence=evidence)

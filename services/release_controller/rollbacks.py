@@ -1,0 +1,94 @@
+"""What a rollback took and what users met before it: one line in the journal, a few seconds afterwards.
+
+In: releases that were rolled back from canary or live. Out: journal lines of kind ``rollback``. The rollback itself was done before.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from flywheel.ids import ReleaseId, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.rollout.release import Release, ReleaseState, Route
+from flywheel.rollout.rollback import Attempt, harm_of
+from services.ports.traffic import RecordedInference
+from services.wiring.release_controller import ControllerParts
+
+log = structlog.get_logger()
+SETTLE = timedelta(seconds=5)  # answers given just before are still on their way to the record
+SETTLE_AT_MOST = timedelta(seconds=15)  # when traffic has stopped, nothing newer will come
+LOOK_BACK = timedelta(hours=1)
+ROWS_AT_MOST = 200_000
+
+
+@dataclass
+class RollbackWatch:
+    """Remembers what was seen since the process began; what it does not know it reads from the journal."""
+
+    seconds: dict[ReleaseId, float] = field(default_factory=dict)  # from the decision to the last gateway
+    measured: set[ReleaseId] = field(default_factory=set)
+
+    def applied_after(self, release: ReleaseId, seconds: float) -> None:
+        """Every gateway has the route."""
+        self.seconds.setdefault(release, round(seconds, 3))
+
+    def step(self, parts: ControllerParts, *, workload: WorkloadId, route: Route, now: datetime) -> None:
+        """Safe to repeat: a rollback that has its line is left alone."""
+        for release in parts.releases.releases(workload):
+            if release.state is not ReleaseState.ROLLED_BACK or release.id in self.measured or now - release.since > LOOK_BACK:
+                continue
+            if release.id not in self.seconds:
+                versions = parts.gateways.applied_versions(workload)
+                if versions and all(version >= route.version for version in versions.values()):
+                    self.applied_after(release.id, (now - release.since).total_seconds())  # at most: seen at this look
+            newest = parts.traffic.newest(workload)
+            caught_up = newest is not None and newest >= release.since
+            if now - release.since >= (SETTLE if caught_up else SETTLE_AT_MOST):
+                self._measure(parts, release, now=now)
+                self.measured.add(release.id)
+
+    def _measure(self, parts: ControllerParts, release: Release, *, now: datetime) -> None:
+        history = parts.journal.entries(kind="release", subject=release.id)
+        began = [entry.at for entry in history if entry.state in (ReleaseState.CANARY.value, ReleaseState.LIVE.value)]
+        if not began or parts.journal.entries(kind="rollback", subject=release.id):
+            return  # no user has met it, or it is measured already
+        rows = parts.traffic.rows(workload=release.workload, start=began[0], end=now, limit=ROWS_AT_MOST)
+        harm = harm_of((_attempt(row) for row in rows), adapter=release.adapter)
+        back_to = [
+            entry.evidence.get("champion")
+            for entry in parts.journal.entries(workload=release.workload, kind="route")
+            if entry.caused_by == release.id and entry.at == release.since
+        ]
+        by = history[-1].evidence.get("by", "")
+        line = JournalEntry(
+            at=now,
+            workload=release.workload,
+            kind="rollback",
+            subject=release.id,
+            state="measured",
+            reason=release.reason,
+            caused_by=release.id,
+            evidence={
+                "adapter": release.adapter,
+                "to": back_to[-1] if back_to else None,
+                "cause": release.reason,
+                "by": by,
+                "seconds": self.seconds.get(release.id),  # None: no gateway has answered
+                "failed_requests": harm.failed_requests,
+                "bad_answers": harm.bad_answers,
+                "rows": len(rows),
+            },
+        )
+        parts.journal.append(line)
+        log.info("A rollback was measured.", action="rollback_measured", release=release.id, **line.evidence)
+
+
+def _attempt(row: RecordedInference) -> Attempt:
+    valid = row.features.get("valid_format")
+    return Attempt(
+        request_id=row.inference.request_id,
+        adapter=row.inference.adapter,
+        status=row.inference.status,
+        valid_format=None if valid is None else bool(valid),
+    )

@@ -1,0 +1,1 @@
+"""Asks every few seconds whether to train; queues the run."""

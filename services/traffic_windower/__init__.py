@@ -1,0 +1,1 @@
+"""Records traffic exactly: rows, panes, samples and offsets in one transaction."""

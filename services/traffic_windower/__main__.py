@@ -1,0 +1,96 @@
+"""``python -m services.traffic_windower --config flywheel.yaml``: records traffic until SIGTERM.
+
+Ends with 0 when told to stop, with the error's code when a person can put it right, and with 1 on anything unexpected; what
+was not recorded is read again at the next start.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from flywheel.errors import CannotRun, FlywheelError
+from services.observability import configure_logging, serve_health
+from services.settings import Settings, load
+from services.traffic_windower.app import build_app
+from services.traffic_windower.recorder import PROCESS, Recorder
+from services.wiring import metrics_port
+from services.wiring.traffic_windower import windower_parts
+
+START_SECONDS = 30.0  # Faust's app hangs in silence when a service inside it fails to start
+STOP_SECONDS = 4.0  # then the process ends anyway: the record is consistent at every moment
+POLL_SECONDS = 0.1
+QUIET = {"aiokafka": logging.ERROR, "kafka": logging.CRITICAL, "alembic": logging.WARNING}  # they speak at every connection
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m services.traffic_windower", description="Records traffic.")
+    parser.add_argument("--config", type=Path)
+    arguments = parser.parse_args()
+    try:
+        settings = load(arguments.config)
+        configure_logging(settings.log_level)
+        for name, level in QUIET.items():
+            logging.getLogger(name).setLevel(level)
+        return asyncio.run(_run(settings))
+    except FlywheelError as error:
+        print(error, file=sys.stderr)  # noqa: T201  for whoever started the process
+        return error.exit_code
+
+
+async def _run(settings: Settings) -> int:
+    parts = windower_parts(settings)
+    if why := await asyncio.to_thread(parts.broker_answers):  # asked before Faust is, whose answer is a stack trace
+        raise CannotRun(f"cannot start: {why.rstrip('.')}", where=PROCESS, remedy="Then start this process again; `flywheel up` does.")
+    recorder = Recorder(parts)
+    server = serve_health(
+        host=settings.http.host,
+        port=metrics_port(settings, PROCESS),
+        process=PROCESS,
+        ready=lambda: None if recorder.joined else "has not joined its consumer group yet",
+    )
+    app, service = build_app(recorder, broker=parts.faust_broker, data_dir=parts.faust_dir)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    starting = asyncio.create_task(app.start())
+    try:
+        await _until_ended(app, service, starting, stop)
+    finally:
+        await _stopped(app, starting)
+        server.shutdown()
+    return 0
+
+
+async def _until_ended(app: object, service: object, starting: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    """Returns when told to stop; raises what ended app or service, which Faust itself would keep to itself."""
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + START_SECONDS
+    while not stop.is_set():
+        if starting.done() and (error := starting.exception()):
+            raise error
+        for part in (service, app):
+            if part.crashed:  # type: ignore[attr-defined]
+                raise part.crash_reason or RuntimeError(f"{part} has crashed")  # type: ignore[attr-defined]
+        if not service.started and loop.time() > give_up:  # type: ignore[attr-defined]
+            raise CannotRun(
+                "the recorder does not start", where="traffic_windower", remedy="See that the broker of kafka.bootstrap answers."
+            )
+        try:
+            await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+        except TimeoutError:
+            continue
+
+
+async def _stopped(app: object, starting: "asyncio.Task[None]") -> None:
+    starting.cancel()
+    try:
+        await asyncio.wait_for(app.stop(), STOP_SECONDS)  # type: ignore[attr-defined]
+    except TimeoutError:
+        logging.getLogger(PROCESS).warning("The app did not stop in %s s; ending without it", STOP_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""One batch from the topic into the record: read -> decide -> redact and measure -> store. Acknowledging is the caller's.
+
+Safe to repeat: ids decide what is new, positions move by compare-and-set. Anything unexpected leaves the batch unrecorded.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from flywheel.errors import InvalidInput
+from flywheel.ids import WorkloadId, derive
+from flywheel.traffic import recording
+from flywheel.traffic.answer_format import fits
+from flywheel.traffic.features import columns_of
+from flywheel.traffic.inference import Inference
+from flywheel.traffic.recording import KeptInference, Partition, PutAside, RawRecord, ReadRecord, Unreadable
+from services.ports.traffic import (
+    Advance,
+    DeadLetter,
+    PartitionPosition,
+    RecordedInference,
+    RecordingBatch,
+    TrafficCounts,
+    TrafficRecorder,
+)
+
+if TYPE_CHECKING:  # the port stands beside types whose import costs seconds
+    from services.ports.learn import Redactor
+
+KEPT_RAW_BYTES = 1_048_576  # of a dead letter; a longer one is of no more use
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What a recorder needs beside the records."""
+
+    recorder: TrafficRecorder
+    decode: Callable[[bytes], Inference]
+    claimed_ids: Callable[[bytes], tuple[str, str]]
+    redactor: "Callable[[], Redactor]"
+    formats: Mapping[WorkloadId, dict[str, object] | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of a batch: the next offset per partition that moved, and those that must be looked at."""
+
+    moved_to: Mapping[Partition, int]
+    another_log: tuple[Partition, ...]
+    counts: Mapping[WorkloadId, TrafficCounts]
+    dead_letters: int
+
+
+def record_batch(
+    *,
+    records: Sequence[RawRecord],
+    positions: Mapping[Partition, PartitionPosition],
+    reading_at: Mapping[Partition, int],
+    parts: Recording,
+    now: datetime,
+) -> Recorded:
+    """``reading_at`` is the next offset expected; it differs from the stored position only where a log has lost its oldest part.
+
+    Raises LostPartition: nothing was written then.
+    """
+    read = [ReadRecord(record=record, outcome=_read(record, parts)) for record in records]
+    decision = recording.decide(records=read, expected=reading_at, workloads=frozenset(parts.formats), now=now)
+    if not decision.advances:
+        return Recorded(moved_to={}, another_log=decision.another_log, counts={}, dead_letters=0)
+    batch = RecordingBatch(
+        advances=[Advance(position=positions[partition], to_offset=offset) for partition, offset in sorted(decision.advances.items())],
+        rows=[_measured(kept, parts) for kept in decision.keep],
+        dead_letters=[_dead_letter(aside, log=positions[_of(aside)].log, known=parts.formats, now=now) for aside in decision.dead],
+        in_batch_duplicates=decision.duplicates,
+        recorded_at=now,
+    )
+    counts = parts.recorder.record(batch)
+    return Recorded(moved_to=decision.advances, another_log=decision.another_log, counts=counts, dead_letters=len(batch.dead_letters))
+
+
+def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:
+    try:
+        return parts.decode(record.value)
+    except InvalidInput as error:
+        event_id, workload = parts.claimed_ids(record.value)
+        return Unreadable(reason=error.reason, path=error.where, event_id=event_id, workload=workload)
+
+
+def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
+    """Form is judged on the answer as given: a pseudonym in place of a number would break its JSON."""
+    inference = kept.inference
+    valid = None if inference.truncated else fits(inference.answer, parts.formats[inference.workload])
+    if not inference.redacted:
+        inference = _redacted(inference, parts.redactor())
+    topic, partition = kept.partition
+    return RecordedInference(inference=inference, features=columns_of(inference, valid_format=valid), topic=topic, partition=partition)
+
+
+def _redacted(inference: Inference, redactor: "Redactor") -> Inference:
+    def clean(text: str | None) -> str | None:
+        return redactor.redact(text)[0] if text else text
+
+    return replace(
+        inference,
+        messages=tuple(replace(message, content=clean(message.content) or "") for message in inference.messages),
+        answer=clean(inference.answer),
+        error=clean(inference.error),
+        redacted=True,
+    )
+
+
+def _dead_letter(aside: PutAside, *, log: str, known: Mapping[WorkloadId, object], now: datetime) -> DeadLetter:
+    """The id follows from what was read where: a redelivery is the same letter, and so is a resent event with the same bytes."""
+    record, why = aside.record, aside.why
+    cause = (why.event_id, sha256(record.value).hexdigest()) if why.event_id else (log, record.topic, record.partition, record.offset)
+    return DeadLetter(
+        id=derive("dead", *cause),
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=why.reason,
+        path=why.path,
+        at=now,
+        raw=record.value[:KEPT_RAW_BYTES],
+        event_id=why.event_id,
+        workload=why.workload if why.workload in known else "",
+    )
+
+
+def _of(aside: PutAside) -> Partition:
+    return aside.record.topic, aside.record.partition

@@ -1,0 +1,120 @@
+"""The daemon's own api, as its command line sees it.
+
+In: where the api listens, a token. Out: parsed JSON, or the api's error with the exit code it names.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from flywheel.errors import CannotRun, FlywheelError, InvalidInput
+from services.settings import Settings
+
+ANSWER_SECONDS = 60.0  # pinning a reference reads weeks of panes
+Json = object
+
+
+class ApiError(FlywheelError):
+    """What the api answered, word for word."""
+
+    def __init__(self, *, reason: str, remedy: str, where: str, value: object, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(reason, remedy=remedy, where=where, value=value)
+
+
+class ApiClient:
+    """One base URL and one token."""
+
+    def __init__(self, *, url: str, token: str) -> None:
+        # trust_env=False: a proxy in the environment must not stand between the command line and its own host
+        self._client = httpx.Client(base_url=url, timeout=ANSWER_SECONDS, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        self._url = url
+
+    def get(self, path: str, **query: object) -> dict[str, Json]:
+        """Raises ApiError, CannotRun."""
+        return _parsed(self._ask("GET", path, params=_query(query)))
+
+    def post(self, path: str, body: Mapping[str, object], *, once: str | None = None) -> dict[str, Json]:
+        """``once``: the same key asks once."""
+        return _parsed(self._ask("POST", path, json=dict(body), headers={"Idempotency-Key": once} if once else None))
+
+    def upload(self, path: str, content: bytes, **query: object) -> str:
+        """NDJSON in, text out."""
+        return self._ask("POST", path, content=content, params=_query(query), headers={"Content-Type": "application/x-ndjson"}).text
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: object = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            answer = self._client.request(method, path, params=params, json=json, content=content, headers=headers)
+        except (httpx.HTTPError, UnicodeEncodeError) as error:
+            raise CannotRun(
+                f"the api does not answer: {error}",
+                where=self._url,
+                remedy="Start the daemon with `flywheel up`, or correct http.host and http.api_port.",
+            ) from error
+        if answer.status_code >= 400:
+            raise _error(answer)
+        return answer
+
+
+def client(settings: Settings, *, token: str) -> ApiClient:
+    """Talks to the api that this configuration names."""
+    return ApiClient(url=f"http://{settings.http.host}:{settings.http.api_port}", token=token)
+
+
+def read_token(token_file: Path | None, from_environment: str | None) -> str:
+    """The file wins over FLYWHEEL_TOKEN. Raises InvalidInput when there is neither."""
+    remedy = "Give --token-file, or set FLYWHEEL_TOKEN to a token that stands under tokens in flywheel.yaml."
+    if token_file is not None:
+        try:
+            token = token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput("the token file cannot be read", where=str(token_file), remedy=remedy) from error
+    else:
+        token = (from_environment or "").strip()
+    if not token:
+        raise InvalidInput("there is no token", where=str(token_file or "FLYWHEEL_TOKEN"), remedy=remedy)
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise InvalidInput(
+            "is not a token: it holds blanks or signs that no token has", where=str(token_file or "FLYWHEEL_TOKEN"), remedy=remedy
+        )
+    return token
+
+
+def _query(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items() if value is not None}
+
+
+def _parsed(answer: httpx.Response) -> dict[str, Json]:
+    try:
+        value = answer.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise CannotRun("does not answer like the api", where=str(answer.url), remedy="See what listens on http.api_port.")
+    return value
+
+
+def _error(answer: httpx.Response) -> FlywheelError:
+    try:
+        error = answer.json()["error"]
+        return ApiError(
+            reason=str(error["reason"]),
+            remedy=str(error["remedy"]),
+            where=str(error["where"]),
+            value=error["value"],
+            exit_code=int(error["exit_code"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return CannotRun(
+            f"answered {answer.status_code} without a reason", where=str(answer.url), remedy="See what listens on http.api_port."
+        )

@@ -1,0 +1,79 @@
+"""The drift monitor's parts, from settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from flywheel.drift.reference import PinningPolicy
+from flywheel.drift.verdict import DriftPolicy
+from flywheel.ids import WorkloadId
+from flywheel.rollout.release import Route
+from flywheel.traffic.features import COLUMNS
+from flywheel.windows.assign import WindowPolicy
+from services.adapters.evidently_reports import EvidentlyReports
+from services.ports.traffic import TrafficReader
+from services.ports.watch import DriftReports, WatchLedger
+from services.settings import Settings, Workload
+from services.wiring.release import release_ledger
+from services.wiring.traffic import traffic_store
+from services.wiring.watch import watch_ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchRules:
+    """What a workload's configuration says about watching."""
+
+    windows: WindowPolicy
+    drift: DriftPolicy
+    pinning: PinningPolicy
+    sample_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorParts:
+    """What the steps need."""
+
+    traffic: TrafficReader
+    watch: WatchLedger
+    reports: DriftReports
+    route: Callable[[WorkloadId], Route | None]
+    workloads: Mapping[WorkloadId, WatchRules]
+    reports_folder: Path
+
+
+def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
+    """The parts, and the worker to start and to close."""
+    reports = EvidentlyReports(columns=COLUMNS)
+    parts = MonitorParts(
+        traffic=traffic_store(settings),
+        watch=watch_ledger(settings),
+        reports=reports,
+        route=release_ledger(settings).route,
+        workloads={WorkloadId(name): watch_rules(workload) for name, workload in settings.workloads.items()},
+        reports_folder=settings.data_dir / "reports",
+    )
+    return parts, reports
+
+
+def watch_rules(workload: Workload) -> WatchRules:
+    """Seconds and counts of the configuration as policies."""
+    watch = workload.watch
+    return WatchRules(
+        windows=WindowPolicy(
+            pane=timedelta(seconds=watch.pane_seconds),
+            window_panes=watch.window_panes,
+            slide_panes=watch.slide_panes,
+            lateness=timedelta(seconds=watch.lateness_seconds),
+        ),
+        drift=DriftPolicy(
+            p_below=watch.p_below,
+            ks_floor=watch.ks_floor,
+            variation_floor=watch.variation_floor,
+            rate_floor=watch.rate_floor,
+            minimum_rows=watch.minimum_rows,
+            protected=workload.slices.protected,
+        ),
+        pinning=PinningPolicy(whole_day=timedelta(seconds=watch.learning_seconds), watch=timedelta(seconds=watch.watch_seconds)),
+        sample_rows=watch.sample_rows,
+    )

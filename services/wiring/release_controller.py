@@ -1,0 +1,97 @@
+"""The parts of the release controller: the only process that loads and unloads adapters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flywheel.ids import WorkloadId
+from flywheel.retraining.run import ProbeItem
+from flywheel.rollout.guards import GuardPolicy
+from flywheel.rollout.next_action import Mode, RolloutPolicy
+from services.adapters.adapter_bundle import read_probe
+from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue
+from services.adapters.shadow_counts import RecordedShadows
+from services.adapters.vllm_adapters import VllmAdapters
+from services.ports.record import Journal, WorkQueue
+from services.ports.release import AdapterServer, GateLedger, Gateways, ReleaseLedger
+from services.ports.shadow import ShadowReader
+from services.ports.traffic import TrafficReader
+from services.ports.train import TrainLedger
+from services.settings import Settings, Workload
+from services.wiring.ledger import open_ledger, open_traffic
+from services.wiring.release import gateways, release_ledger
+from services.wiring.tokens import secret_from
+from services.wiring.traffic import traffic_store
+from services.wiring.train import gate_ledger, train_ledger
+
+DRAIN = timedelta(seconds=60)  # how long requests in flight may still name an adapter that left the route
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadRules:
+    """What the controller needs of a workload's section."""
+
+    id: WorkloadId
+    alias: str
+    mode: Mode
+    policy: RolloutPolicy
+    probe_items: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerParts:
+    """Everything the controller touches."""
+
+    workloads: Mapping[WorkloadId, WorkloadRules]
+    releases: ReleaseLedger
+    gates: GateLedger
+    train: TrainLedger
+    journal: Journal
+    work: WorkQueue
+    traffic: TrafficReader
+    shadows: ShadowReader
+    gateways: Gateways
+    server: AdapterServer
+    read_probe: Callable[[str], tuple[ProbeItem, ...]]  # raises InvalidInput
+    drain: timedelta = DRAIN
+
+
+def controller_parts(settings: Settings) -> ControllerParts:
+    """One straight line from settings to parts."""
+    engine = open_ledger(settings)
+    key = secret_from(settings.serving.key_file, where="serving.key_file") if settings.serving.key_file else None
+    return ControllerParts(
+        workloads={WorkloadId(name): rules_of(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
+        releases=release_ledger(settings),
+        gates=gate_ledger(settings),
+        train=train_ledger(settings),
+        journal=LedgerJournal(engine),
+        work=LedgerWorkQueue(engine),
+        traffic=traffic_store(settings),
+        shadows=RecordedShadows(open_traffic(settings)),
+        gateways=gateways(settings),
+        server=VllmAdapters(url=settings.serving_url, key=key),
+        read_probe=read_probe,
+    )
+
+
+def rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
+    """One section of flywheel.yaml, in the words of the policy."""
+    release = workload.release
+    guards = GuardPolicy(
+        alpha=release.guard_alpha,
+        minimum_sessions=release.minimum_sessions,
+        judges_format=workload.format.json_schema is not None,
+    )
+    return WorkloadRules(
+        id=name,
+        alias=workload.alias,
+        mode=workload.mode,
+        policy=RolloutPolicy(
+            shadow_requests=release.shadow_requests,
+            canary_shares=release.canary_shares,
+            canary_sessions=release.canary_sessions,
+            guards=guards,
+        ),
+        probe_items=release.probe_items,
+    )

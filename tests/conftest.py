@@ -1,0 +1,18 @@
+"""What every test may ask for."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.brokers import running_broker
+
+
+@pytest.fixture
+def embedded_broker(tmp_path: Path) -> Iterator[str]:
+    """The address of a real, empty embedded broker."""
+    with running_broker(tmp_path) as bootstrap:
+        yield bootstrap

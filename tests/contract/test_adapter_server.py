@@ -1,0 +1,120 @@
+"""What every AdapterServer holds to: vLLM as we talk to it, on a stand-in always and on a real one when there is one.
+
+A real vLLM is used when FLYWHEEL_TEST_VLLM_URL names one with runtime loading, and FLYWHEEL_TEST_ADAPTER an adapter folder for it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flywheel.errors import CannotRun
+from flywheel.ids import BASE, AdapterName
+from flywheel.rollout.release import NotLoaded
+from services.adapters.vllm_adapters import VllmAdapters
+from services.ports.release import AdapterServer
+from tests.fakes.vllm_server import FakeVllm
+
+NAME = AdapterName("contract-router-1")
+ITEMS = [((1, 2, 3), (4, 5)), ((6, 7), (8, 9, 10))]
+
+
+@dataclass
+class Served:
+    """A server and a folder that it can load."""
+
+    server: AdapterServer
+    adapter: str
+
+
+@pytest.fixture(params=["stand-in", pytest.param("vllm", marks=pytest.mark.serving)])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    if request.param == "vllm":
+        url, adapter = os.environ.get("FLYWHEEL_TEST_VLLM_URL"), os.environ.get("FLYWHEEL_TEST_ADAPTER")
+        if not url or not adapter:
+            pytest.skip("FLYWHEEL_TEST_VLLM_URL and FLYWHEEL_TEST_ADAPTER name no vLLM")
+        real = VllmAdapters(url=url)
+        yield Served(server=real, adapter=adapter)
+        real.unload(NAME)
+        return
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with FakeVllm() as fake:
+        yield Served(server=VllmAdapters(url=fake.url), adapter=str(tmp_path))
+
+
+def test_a_loaded_adapter_is_listed_with_its_path_and_the_base_is_not(served: Served) -> None:
+    assert served.server.healthy()
+    served.server.load(NAME, served.adapter)
+    assert served.server.listed()[NAME] == served.adapter
+    assert BASE not in served.server.listed()
+
+
+def test_loading_what_is_loaded_changes_nothing(served: Served) -> None:
+    served.server.load(NAME, served.adapter)
+    served.server.load(NAME, served.adapter)
+    assert list(served.server.listed()).count(NAME) == 1
+
+
+def test_a_name_is_never_loaded_again_from_another_path(served: Served, tmp_path: Path) -> None:
+    served.server.load(NAME, served.adapter)
+    with pytest.raises(NotLoaded, match="already been loaded"):
+        served.server.load(NAME, str(tmp_path / "other"))
+
+
+def test_a_missing_path_is_refused_with_the_reason_of_the_server(served: Served, tmp_path: Path) -> None:
+    with pytest.raises(NotLoaded, match="No adapter found for"):
+        served.server.load(NAME, str(tmp_path / "nowhere"))
+    assert NAME not in served.server.listed()
+
+
+def test_an_unloaded_adapter_is_gone_and_unloading_it_again_is_fine(served: Served) -> None:
+    served.server.load(NAME, served.adapter)
+    served.server.unload(NAME)
+    served.server.unload(NAME)
+    assert NAME not in served.server.listed()
+
+
+def test_each_answer_token_has_one_log_probability(served: Served) -> None:
+    known = served.server.log_probabilities(BASE, ITEMS)
+    assert [len(item) for item in known] == [2, 3]
+    assert all(value <= 0 for item in known for value in item)
+    assert served.server.log_probabilities(BASE, ITEMS) == known
+
+
+def test_a_model_that_is_not_loaded_has_none(served: Served) -> None:
+    with pytest.raises(NotLoaded, match="does not exist"):
+        served.server.log_probabilities(AdapterName("nobody"), ITEMS)
+
+
+def test_the_positions_are_those_of_the_answer() -> None:
+    with FakeVllm(log_probability=lambda model, position, token: -float(position)) as fake:
+        assert VllmAdapters(url=fake.url).log_probabilities(BASE, ITEMS) == [[-3.0, -4.0], [-2.0, -3.0, -4.0]]
+
+
+def test_the_servers_own_words_are_kept_when_it_refuses_an_adapter(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    words = "LoRA rank 16 is greater than max_lora_rank 8"
+    with FakeVllm(refused={str(tmp_path): f"{words}."}) as fake, pytest.raises(NotLoaded, match=words):
+        VllmAdapters(url=fake.url).load(NAME, str(tmp_path))
+
+
+def test_a_dead_engine_says_nothing_about_the_adapter(tmp_path: Path) -> None:
+    with FakeVllm(refused={str(tmp_path): "EngineCore encountered an issue"}, dead=True, check_paths=False) as fake:
+        server = VllmAdapters(url=fake.url)
+        assert not server.healthy()
+        with pytest.raises(CannotRun):
+            server.load(NAME, str(tmp_path))
+
+
+def test_a_wrong_key_and_a_server_that_is_away_are_the_operators_to_mend() -> None:
+    with FakeVllm(api_key="right") as fake:
+        with pytest.raises(CannotRun, match="key_file"):
+            VllmAdapters(url=fake.url, key="wrong").load(NAME, "/x")
+        assert VllmAdapters(url=fake.url, key="right").listed() == {}
+        url = fake.url
+    away = VllmAdapters(url=url)
+    assert not away.healthy()
+    with pytest.raises(CannotRun, match="does not answer"):
+        away.listed()

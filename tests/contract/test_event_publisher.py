@@ -1,0 +1,81 @@
+"""Publishing events: the same promises by the real publisher on a real broker and by the fake."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from flywheel.errors import CannotRun
+from services.adapters.embedded_broker import EmbeddedBroker
+from services.adapters.kafka_events import KafkaEventPublisher
+from services.adapters.kafka_topics import KafkaAccess, create_topics, topic_id
+from services.ports.events import EventPublisher, NotPublished
+from services.ports.record import OutboxMessage
+from tests.brokers import free_port, running_broker
+from tests.fakes.event_publisher import FakeEventPublisher
+from tests.traffic_events import NOON
+
+SPEC = {"topics": {"alerts": {"partitions": 1, "retention_days": 1, "cleanup": "compact"}}, "dead_letters": {"suffix": ".dlq", "partitions": 1, "retention_days": 1}}  # fmt: skip
+Arrived = Callable[[], list[bytes]]
+
+
+def message(number: int) -> OutboxMessage:
+    return OutboxMessage(id=f"m-{number}", topic="alerts.v1", key="k", value=f"value {number}".encode(), created_at=NOON)
+
+
+@pytest.fixture(params=["fake", pytest.param("kafka", marks=pytest.mark.broker)])
+def published(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[EventPublisher, Arrived]]:
+    if request.param == "fake":
+        fake = FakeEventPublisher()
+        yield fake, lambda: [sent.value for sent in fake.arrived]
+        return
+    with running_broker(tmp_path) as bootstrap:
+        access = KafkaAccess(bootstrap=bootstrap)
+        assert set(create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC)) == {"alerts.v1", "alerts.v1.dlq"}
+        assert create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC) == ()
+        assert topic_id(access, "alerts.v1") == topic_id(access, "alerts.v1") != topic_id(access, "alerts.v1.dlq")
+
+        def arrived() -> list[bytes]:
+            consumer = KafkaConsumer(bootstrap_servers=bootstrap, consumer_timeout_ms=3_000)
+            consumer.assign([TopicPartition("alerts.v1", 0)])
+            consumer.seek(TopicPartition("alerts.v1", 0), 0)
+            values = []
+            for record in consumer:
+                values.append(record.value)
+                if len(values) == 3:
+                    break
+            consumer.close()
+            return values
+
+        publisher = KafkaEventPublisher(access)
+        yield publisher, arrived
+        publisher.close()
+
+
+def test_what_is_acknowledged_has_arrived_in_order(published: tuple[EventPublisher, Arrived]) -> None:
+    publisher, arrived = published
+    for number in range(3):
+        publisher.send(message(number))
+    assert publisher.flush() == {"m-0", "m-1", "m-2"}
+    assert publisher.flush() == frozenset()
+    assert arrived() == [b"value 0", b"value 1", b"value 2"]
+
+
+def test_without_a_broker_the_message_stays_ours() -> None:
+    publisher = KafkaEventPublisher(KafkaAccess(bootstrap=f"127.0.0.1:{free_port()}"))
+    with pytest.raises(NotPublished):
+        publisher.send(message(1))
+    assert publisher.flush() == frozenset()
+    publisher.close()
+
+
+@pytest.mark.broker
+def test_a_second_broker_on_the_port_is_refused_and_stopping_twice_is_fine(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as bootstrap:
+        second = EmbeddedBroker(port=int(bootstrap.rpartition(":")[2]), log_path=tmp_path / "second.log")
+        with pytest.raises(CannotRun, match="port is taken"):
+            second.start()
+        second.stop()
+        second.stop()
+        assert not second.alive()

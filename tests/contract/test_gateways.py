@@ -1,0 +1,52 @@
+"""Telling gateways a route, and asking which one is in force."""
+
+from datetime import UTC, datetime
+
+from flywheel.ids import BASE, AdapterName, WorkloadId
+from flywheel.rollout.release import Route
+from flywheel.traffic.inference import Arm
+from services.adapters.gateway_admin import GatewayAdmin
+from services.adapters.route_source import from_wire
+from tests.fakes.gateway_server import FakeGateway
+
+ROUTER = WorkloadId("router")
+ROUTE = Route(
+    workload=ROUTER,
+    alias="r-1",
+    version=3,
+    champion=BASE,
+    challenger=AdapterName("router-1"),
+    challenger_arm=Arm.CANARY,
+    share=0.25,
+    salt="release-1",
+    changed_at=datetime(2026, 11, 22, tzinfo=UTC),
+)
+
+
+def test_a_pushed_route_is_in_force_and_arrives_as_it_is() -> None:
+    with FakeGateway(key="k") as one, FakeGateway(key="k") as two:
+        gateways = GatewayAdmin(urls=[one.url, two.url], key="k")
+        assert gateways.applied_versions(ROUTER) == {one.url: 0, two.url: 0}
+        assert gateways.push(ROUTE) == {one.url: True, two.url: True}
+        assert gateways.applied_versions(ROUTER) == {one.url: 3, two.url: 3}
+        assert from_wire(one.routes[ROUTER]) == ROUTE
+
+
+def test_a_gateway_that_is_away_is_left_out_and_keeps_nothing_from_the_others() -> None:
+    with FakeGateway(key="k") as one, FakeGateway(key="k") as two:
+        two.deaf = True
+        gateways = GatewayAdmin(urls=[one.url, two.url, "http://127.0.0.1:9"], key="k")
+        assert gateways.push(ROUTE) == {one.url: True, two.url: False, "http://127.0.0.1:9": False}
+        assert gateways.applied_versions(ROUTER) == {one.url: 3}
+
+
+def test_a_gateway_with_a_newer_route_has_the_push_in_force_already() -> None:
+    with FakeGateway(key="k") as one:
+        one.routes[ROUTER] = {"workload": ROUTER, "version": 9}
+        assert GatewayAdmin(urls=[one.url], key="k").push(ROUTE) == {one.url: True}
+
+
+def test_a_wrong_key_puts_nothing_in_force() -> None:
+    with FakeGateway(key="k") as one:
+        assert GatewayAdmin(urls=[one.url], key="other").push(ROUTE) == {one.url: False}
+        assert one.routes == {}

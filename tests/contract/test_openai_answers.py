@@ -1,0 +1,85 @@
+"""Asking a server: order, patience, and what is kept."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+
+from flywheel.ids import BASE, AdapterName
+from flywheel.traffic.inference import Message
+from services.adapters import openai_answers
+from services.adapters.openai_answers import OpenAiAnswers
+from services.ports.release import Answer
+from tests.fakes.vllm_server import FakeVllm
+
+PROMPTS = [(Message(role="user", content=f"question {n}"),) for n in range(20)]
+ADAPTER = AdapterName("router-1")
+
+
+class KeptAnswers:
+    """The part of a gate ledger that answers need."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Answer] = {}
+
+    def cached_answers(self, keys: Sequence[str]) -> Mapping[str, Answer]:
+        return {key: self.kept[key] for key in keys if key in self.kept}
+
+    def cache_answers(self, answers: Mapping[str, Answer]) -> None:
+        self.kept.update(answers)
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVllm]:
+    monkeypatch.setattr(openai_answers, "FIRST_WAIT_SECONDS", 0.0)
+    with FakeVllm(answers=lambda model, messages: f"{model}: {messages[-1]['content']}", adapters={ADAPTER: "/a"}) as server:
+        yield server
+
+
+def asking(vllm: FakeVllm, cache: KeptAnswers, *, base: str = "base-1") -> OpenAiAnswers:
+    return OpenAiAnswers(vllm.url, cache=cache, base_identity=lambda: base)  # type: ignore[arg-type]
+
+
+def test_answers_come_in_the_order_of_the_prompts(vllm: FakeVllm) -> None:
+    answers = asking(vllm, KeptAnswers()).ask(ADAPTER, PROMPTS, max_tokens=16, concurrency=8)
+    assert [answer.text for answer in answers] == [f"{ADAPTER}: question {n}" for n in range(20)]
+    assert {body["temperature"] for body in vllm.requests} == {0}
+
+
+def test_what_was_answered_is_not_asked_again(vllm: FakeVllm) -> None:
+    cache = KeptAnswers()
+    first = asking(vllm, cache).ask(ADAPTER, PROMPTS, max_tokens=16, concurrency=8)
+    assert asking(vllm, cache).ask(ADAPTER, PROMPTS, max_tokens=16, concurrency=8) == first
+    assert len(vllm.requests) == 20
+
+
+def test_another_base_another_length_or_another_concurrency_is_asked_anew(vllm: FakeVllm) -> None:
+    cache = KeptAnswers()
+    asking(vllm, cache).ask(BASE, PROMPTS[:1], max_tokens=16, concurrency=8)
+    asking(vllm, cache, base="base-2").ask(BASE, PROMPTS[:1], max_tokens=16, concurrency=8)
+    asking(vllm, cache).ask(BASE, PROMPTS[:1], max_tokens=17, concurrency=8)
+    asking(vllm, cache).ask(BASE, PROMPTS[:1], max_tokens=16, concurrency=4)
+    assert len(vllm.requests) == 4
+
+
+def test_a_failure_is_tried_again_reported_and_never_kept(vllm: FakeVllm) -> None:
+    cache = KeptAnswers()
+    vllm.failing = {ADAPTER: (500, "engine is tired")}
+    (answer,) = asking(vllm, cache).ask(ADAPTER, PROMPTS[:1], max_tokens=16, concurrency=1)
+    assert (answer.text, answer.status) == (None, 500)
+    assert "tired" in (answer.error or "")
+    assert len(vllm.requests) == openai_answers.ATTEMPTS
+    assert cache.kept == {}
+    vllm.failing = {}
+    (answer,) = asking(vllm, cache).ask(ADAPTER, PROMPTS[:1], max_tokens=16, concurrency=1)
+    assert answer.status == 200
+
+
+def test_an_unknown_adapter_is_not_asked_again_and_again(vllm: FakeVllm) -> None:
+    (answer,) = asking(vllm, KeptAnswers()).ask(AdapterName("router-2"), PROMPTS[:1], max_tokens=16, concurrency=1)
+    assert (answer.text, answer.status) == (None, 404)
+
+
+def test_no_server_is_a_status_and_no_exception() -> None:
+    nobody = OpenAiAnswers("http://127.0.0.1:9", cache=KeptAnswers(), base_identity=lambda: "b")  # type: ignore[arg-type]
+    (answer,) = nobody.ask(ADAPTER, PROMPTS[:1], max_tokens=16, concurrency=1)
+    assert (answer.text, answer.status) == (None, 0)

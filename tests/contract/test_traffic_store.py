@@ -1,0 +1,197 @@
+"""The record of traffic: exact under duplicates, redelivery and a lost partition."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.features import columns_of
+from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.recording import LostPartition
+from flywheel.windows.slices import SlicePolicy
+from services.adapters.ledger import open_database, reading
+from services.adapters.traffic_store import PaneShape, TrafficStore
+from services.adapters.traffic_tables import metadata
+from services.ports.traffic import Advance, DeadLetter, PartitionPosition, RecordedInference, RecordingBatch
+from services.wiring import deploy_dir
+from tests.traffic_events import NOON, inference
+
+SUPPORT = WorkloadId("support")
+LATER = NOON + timedelta(hours=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TrafficStore:
+    engine = open_database(f"sqlite:///{tmp_path / 'traffic.db'}", migrations=deploy_dir() / "migrations" / "traffic")
+    return TrafficStore(engine, shapes={SUPPORT: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy(dimensions=("tenant",)))})
+
+
+def row(one: Inference, partition: int = 0, *, valid: bool | None = None) -> RecordedInference:
+    return RecordedInference(inference=one, features=columns_of(one, valid_format=valid), topic="t", partition=partition)
+
+
+def batch(at: PartitionPosition, rows: Sequence[RecordedInference], **more: object) -> RecordingBatch:
+    advance = Advance(position=at, to_offset=at.offset + max(len(rows), 1))
+    return RecordingBatch(advances=[advance], rows=rows, recorded_at=LATER, **more)  # type: ignore[arg-type]
+
+
+def letter(number: int, *, workload: str = "", event_id: str = "") -> DeadLetter:
+    return DeadLetter(
+        id=f"dead-{number}",
+        topic="t",
+        partition=0,
+        offset=number,
+        reason="is not JSON",
+        path="$",
+        at=LATER,
+        raw=b"\xff",
+        workload=workload,
+        event_id=event_id,
+    )
+
+
+def test_the_migration_makes_exactly_the_tables(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'traffic.db'}", migrations=deploy_dir() / "migrations" / "traffic")
+    with reading(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"include_name": lambda name, kind, parents: name != "alembic_version"})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_a_row_comes_back_as_it_was_recorded(store: TrafficStore) -> None:
+    one = row(inference(1, dimensions={"tenant": 'Ä "quoted"'}), valid=True)
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [one]))
+    found = store.rows(workload=SUPPORT, start=NOON, end=LATER)
+    assert [replace(read, topic="t") for read in found] == [one]
+    assert store.by_request(RequestId("req-1"), workload=SUPPORT) is not None
+    assert store.newest(SUPPORT) == one.inference.occurred_at
+
+
+def test_redelivery_changes_nothing_but_the_count_of_duplicates(store: TrafficStore) -> None:
+    rows = [row(inference(n)) for n in range(20)]
+    store.record(batch(store.assign(log="a", topic="t", partition=0), rows))
+    before = store.window(workload=SUPPORT, start=NOON, end=LATER)
+    store.record(batch(store.assign(log="a", topic="t", partition=1), [replace(one, partition=1) for one in rows]))
+    after = store.window(workload=SUPPORT, start=NOON, end=LATER)
+    assert before.rows == after.rows == {"all": 20, "tenant=acme": 10, "tenant=globex": 10}
+    counts = store.counts(SUPPORT)
+    assert (counts.recorded, counts.duplicates_ignored) == (20, 20)
+
+
+def test_a_duplicate_inside_a_batch_is_counted_once(store: TrafficStore) -> None:
+    twice = row(inference(1))
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [twice, twice], in_batch_duplicates={SUPPORT: 3}))
+    counts = store.counts(SUPPORT)
+    assert (counts.recorded, counts.duplicates_ignored) == (1, 4)
+
+
+def test_a_worker_that_lost_its_partition_writes_nothing(store: TrafficStore) -> None:
+    stale = store.assign(log="a", topic="t", partition=0)
+    fresh = store.assign(log="a", topic="t", partition=0)
+    with pytest.raises(LostPartition):
+        store.record(batch(stale, [row(inference(1))], dead_letters=[letter(1)]))
+    assert store.counts(SUPPORT).recorded == 0
+    assert store.rows(workload=SUPPORT, start=NOON, end=LATER) == []
+    assert store.dead_letters() == []
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == {}
+    store.record(batch(fresh, [row(inference(1))]))
+    assert store.counts(SUPPORT).recorded == 1
+
+
+def test_the_same_batch_cannot_be_written_twice_from_one_position(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    store.record(batch(at, [row(inference(1))]))
+    with pytest.raises(LostPartition):
+        store.record(batch(at, [row(inference(2))]))
+
+
+def test_when_one_of_two_partitions_is_lost_neither_moves(store: TrafficStore) -> None:
+    held, lost = store.assign(log="a", topic="t", partition=0), store.assign(log="a", topic="t", partition=1)
+    store.assign(log="a", topic="t", partition=1)
+    both = RecordingBatch(advances=[Advance(position=held, to_offset=9), Advance(position=lost, to_offset=9)], rows=[row(inference(1))])
+    with pytest.raises(LostPartition):
+        store.record(both)
+    assert store.assign(log="a", topic="t", partition=0).offset == 0
+
+
+def test_another_log_starts_at_zero_and_the_old_one_keeps_its_place(store: TrafficStore) -> None:
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(1))]))
+    assert store.assign(log="b", topic="t", partition=0).offset == 0
+    again = store.assign(log="a", topic="t", partition=0)
+    assert (again.offset, again.epoch) == (1, 2)
+
+
+def test_shadow_answers_are_kept_and_enter_no_statistic(store: TrafficStore) -> None:
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(1, arm=Arm.SHADOW)), row(inference(2))]))
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows["all"] == 1
+    assert store.counts(SUPPORT).recorded == 1
+    assert [read.inference.event_id for read in store.rows(workload=SUPPORT, start=NOON, end=LATER)] == ["event-2"]
+    assert store.recorded([EventId("event-1"), EventId("event-9")]) == {"event-1"}
+
+
+def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: TrafficStore) -> None:
+    for partition in (0, 1):
+        at = store.assign(log="a", topic="t", partition=partition)
+        store.record(batch(at, [row(inference(100 + partition), partition)]))
+        later = replace(at, offset=1)
+        store.record(batch(later, [row(inference(partition), partition)]))
+    assert store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=10)).rows["all"] == 2
+    assert store.window(workload=SUPPORT, start=NOON + timedelta(seconds=100), end=NOON + timedelta(seconds=110)).rows["all"] == 2
+    assert store.newest(SUPPORT) == NOON + timedelta(seconds=101)
+
+
+def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    store.record(batch(at, [], dead_letters=[letter(1, event_id="bad", workload="support"), letter(2)]))
+    store.record(batch(replace(at, offset=1), [], dead_letters=[letter(1, event_id="bad", workload="support")]))
+    assert store.recorded([EventId("bad")]) == {"bad"}
+    assert store.counts(SUPPORT).dead_lettered == 2
+    assert {kept.raw for kept in store.dead_letters()} == {b"\xff"}
+
+
+def test_rows_are_the_same_sample_whenever_they_are_asked_for_and_by_slice(store: TrafficStore) -> None:
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(n)) for n in range(50)]))
+    sample = store.rows(workload=SUPPORT, start=NOON, end=LATER, limit=10)
+    assert sample == store.rows(workload=SUPPORT, start=NOON, end=LATER, limit=10)
+    assert [one.inference.occurred_at for one in sample] == sorted(one.inference.occurred_at for one in sample)
+    acme = store.rows(workload=SUPPORT, start=NOON, end=LATER, slice_name="tenant=acme")
+    assert len(acme) == 25
+    assert store.rows(workload=SUPPORT, start=NOON, end=LATER, adapter=AdapterName("other")) == []
+    assert store.rows(workload=SUPPORT, start=NOON, end=LATER, slice_name="no such=x") == []
+
+
+def test_the_attempt_that_answered_the_user_is_found(store: TrafficStore) -> None:
+    same = {"request_id": RequestId("r"), "occurred_at": NOON}
+    failed = inference(1, arm=Arm.CANARY, answer=None, status=500, **same)
+    retried = inference(2, attempt=2, answer="Here.", **same)
+    shadow = inference(3, arm=Arm.SHADOW, attempt=3, answer="Never seen.", **same)
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(failed), row(retried), row(shadow)]))
+    found = store.by_request(RequestId("r"), workload=SUPPORT)
+    assert found is not None
+    assert found.inference.answer == "Here."
+    assert store.by_request(RequestId("r"), workload=WorkloadId("other")) is None
+
+
+def test_outcomes_are_sessions_of_an_arm_without_retries(store: TrafficStore) -> None:
+    rows = [
+        row(inference(1, session="s", adapter=AdapterName("new"), arm=Arm.CANARY, route_version=3), valid=True),
+        row(inference(2, session="s", adapter=AdapterName("new"), arm=Arm.CANARY, route_version=3, status=500, answer=None)),
+        row(inference(3, session="s", attempt=2, route_version=3)),
+        row(inference(4, session="c", route_version=3, answer="I cannot help."), valid=False),
+        row(inference(5, session="c", route_version=2)),
+    ]
+    store.record(batch(store.assign(log="a", topic="t", partition=0), rows))
+    canary, champion = store.outcomes(workload=SUPPORT, since=NOON, route_version=3)
+    assert (canary.session, canary.adapter, canary.ok, canary.valid_format, canary.requests) == ("s", "new", False, True, 2)
+    assert (champion.ok, champion.valid_format, champion.refused, champion.requests) == (True, False, True, 1)
+
+
+def test_an_empty_record_has_no_data_and_no_errors(store: TrafficStore) -> None:
+    assert store.newest(SUPPORT) is None
+    assert store.recorded([]) == frozenset()
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).counts == {}
+    assert store.outcomes(workload=SUPPORT, since=NOON) == []

@@ -1,0 +1,48 @@
+"""The released examples of the traffic event: each stays valid and readable for ever."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from flywheel.traffic.inference import Arm
+from schemas import schema
+from services.adapters.event_codec import decode_traffic
+
+EXAMPLES = sorted(
+    (example for example in files("schemas").joinpath("examples").iterdir() if example.name.startswith("traffic.v1.")),
+    key=lambda example: example.name,
+)
+
+
+def read(case: str) -> bytes:
+    return files("schemas").joinpath(f"examples/traffic.v1.{case}.json").read_bytes()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_example_fits_its_schemas_and_is_readable(example: Any) -> None:
+    event = json.loads(example.read_text())
+    Draft202012Validator(schema("envelope.v1")).validate(event)
+    Draft202012Validator(schema("traffic/traffic.v1")).validate(event["data"])
+    assert decode_traffic(example.read_bytes()).event_id == event["id"]
+
+
+def test_the_schemas_are_schemas() -> None:
+    for name in ("envelope.v1", "traffic/traffic.v1"):
+        Draft202012Validator.check_schema(schema(name))
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    least = decode_traffic(read("least"))
+    assert (least.redacted, least.truncated, least.attempt, least.route_version, dict(least.dimensions)) == (False, False, 1, 0, {})
+
+
+def test_each_case_reads_as_its_name_says() -> None:
+    assert decode_traffic(read("failed_attempt")).answer is None
+    assert decode_traffic(read("no_answer_came")).status == 0
+    assert decode_traffic(read("shadow")).arm is Arm.SHADOW
+    assert decode_traffic(read("truncated")).truncated
+    assert decode_traffic(read("tool_call")).answer == '{"tool": "track_order", "arguments": {"order": 1042}}'
+    assert decode_traffic(read("all_fields")).dimensions == {"tenant": "acme", "function": "track_order"}

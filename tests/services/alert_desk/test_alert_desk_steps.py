@@ -1,0 +1,145 @@
+"""From judged windows to alerts and notices, on the real ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from flywheel.alerts.acknowledgement import acknowledge
+from flywheel.alerts.alert import Alert, AlertState
+from flywheel.alerts.lifecycle import AlertPolicy
+from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.journal import JournalEntry
+from services.adapters.ledger import open_database
+from services.adapters.ledger_record import LedgerJournal, LedgerOutbox
+from services.adapters.ledger_watch import LedgerWatch
+from services.alert_desk.steps import AlertStates, Notices
+from services.ports.traffic import TrafficCounts
+from services.ports.watch import ClosedWindow
+from services.wiring import deploy_dir
+from services.wiring.alert_desk import AlertRules, DeskParts, Receiver
+from tests.fakes.watching import ReceiverInMemory
+from tests.watching import MARIA, NOON, ROUTER, verdict
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+QUIET = (verdict(DriftStatus.OK, effect=0.01, score=0.5),)
+
+
+@dataclass(kw_only=True)
+class World:
+    engine: Engine
+    watch: LedgerWatch
+    receiver: ReceiverInMemory
+    parts: DeskParts
+
+    def close(self, hour: int, verdicts: Sequence[DriftVerdict]) -> None:
+        start = NOON + hour * HOUR
+        window = ClosedWindow(
+            id=f"window-{hour}",
+            workload=ROUTER,
+            start=start,
+            end=start + HOUR,
+            reference="r",
+            traffic=TrafficCounts(recorded=1),
+            verdicts=tuple(verdicts),
+        )
+        self.watch.close(
+            window, JournalEntry(at=window.end, workload=ROUTER, kind="window", subject=window.id, state="judged", reason="judged")
+        )
+
+    def tick(self, now: datetime) -> None:
+        """As after a restart: nothing is remembered between ticks."""
+        AlertStates(self.parts).tick(now)
+        Notices(self.parts).tick(now)
+
+    def alert(self) -> Alert:
+        return self.watch.alerts(workload=ROUTER)[0]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    engine = open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
+    watch = LedgerWatch(engine, drift_topic="drift", alerts_topic="alerts")
+    receiver = ReceiverInMemory()
+    rules = AlertRules(policy=AlertPolicy(resolve_after=HOUR), receivers=(Receiver(name="phone", notifier=receiver),))
+    return World(engine=engine, watch=watch, receiver=receiver, parts=DeskParts(watch=watch, workloads={ROUTER: rules}))
+
+
+def test_drift_becomes_one_firing_alert_and_one_notice(world: World) -> None:
+    world.close(0, [verdict(), verdict(slice_name="tenant=acme"), verdict(column="digits_share")])
+    for minute in range(3):
+        world.tick(NOON + HOUR + minute * MINUTE)
+    (alert,) = world.watch.alerts()
+    assert alert.state is AlertState.FIRING
+    assert world.receiver.taken == [(alert.id, "firing")]
+    entries = LedgerJournal(world.engine).entries(kind="alert")
+    assert [entry.state for entry in entries] == ["pending", "firing"]
+    assert entries[0].caused_by == "window-0"
+    events = [message for message in LedgerOutbox(world.engine).due(now=NOON, resend_after=HOUR) if message.topic == "alerts"]
+    assert len(events) == 2
+
+
+def test_quiet_windows_open_nothing(world: World) -> None:
+    world.close(0, QUIET)
+    world.tick(NOON + HOUR)
+    assert not world.watch.alerts()
+
+
+def test_a_window_between_two_ticks_is_not_overlooked(world: World) -> None:
+    world.close(0, QUIET)
+    world.close(1, [verdict()])
+    world.close(2, QUIET)
+    world.tick(NOON + 3 * HOUR)
+    assert world.alert().state is AlertState.FIRING
+
+
+def test_an_alert_ends_after_quiet_windows_and_says_so_once(world: World) -> None:
+    world.close(0, [verdict()])
+    world.tick(NOON + HOUR)
+    world.close(1, QUIET)
+    for minute in range(3):
+        world.tick(NOON + 2 * HOUR + minute * MINUTE)
+    assert world.alert().state is AlertState.RESOLVED
+    assert [kind for _, kind in world.receiver.taken] == ["firing", "resolved"]
+
+
+def test_an_acknowledgement_runs_out_and_the_receiver_hears_again(world: World) -> None:
+    world.close(0, [verdict()])
+    world.tick(NOON + HOUR)
+    firing = world.alert()
+    taken = acknowledge(alert=firing, by=MARIA, note="on it", now=NOON + HOUR, until=NOON + HOUR + 5 * MINUTE)
+    line = JournalEntry(at=NOON + HOUR, workload=ROUTER, kind="alert", subject=taken.id, state="acknowledged", reason="on it", actor=MARIA)
+    assert world.watch.save_alert(taken, line, expected=firing)
+    world.tick(NOON + HOUR + 4 * MINUTE)
+    assert world.alert().state is AlertState.ACKNOWLEDGED
+    world.tick(NOON + HOUR + 5 * MINUTE)
+    assert world.alert().state is AlertState.FIRING
+    assert len(world.receiver.taken) == 2
+
+
+def test_a_notice_that_is_not_taken_is_tried_again_with_growing_pauses_until_it_is(world: World) -> None:
+    world.close(0, [verdict()])
+    AlertStates(world.parts).tick(NOON)
+    notices = Notices(world.parts)
+    world.receiver.down = True
+    for second in range(60):
+        notices.tick(NOON + timedelta(seconds=second))
+    assert world.receiver.attempts == 6  # at 0, 1, 3, 7, 15 and 31 seconds
+    world.receiver.down = False
+    for second in range(60, 70):
+        notices.tick(NOON + timedelta(seconds=second))
+    assert [kind for _, kind in world.receiver.taken] == ["firing"]
+
+
+def test_a_receiver_that_was_away_hears_of_beginning_and_end_in_order(world: World) -> None:
+    world.receiver.down = True
+    world.close(0, [verdict()])
+    world.tick(NOON + HOUR)
+    world.close(1, QUIET)
+    world.tick(NOON + 2 * HOUR)
+    world.receiver.down = False
+    world.tick(NOON + 3 * HOUR)
+    assert [kind for _, kind in world.receiver.taken] == ["firing", "resolved"]

@@ -1,0 +1,133 @@
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer
+
+from flywheel.ids import WorkloadId
+from flywheel.journal import JournalEntry
+from services.api.relay import Relay
+from services.ports.record import OutboxMessage
+
+
+@pytest.fixture
+def relay(api: Any) -> Relay:
+    return relay_of(api)
+
+
+def relay_of(api: Any, **changes: Any) -> Relay:
+    wanted = {
+        "outbox": api.parts.outbox,
+        "learn": api.parts.learn,
+        "journal": api.parts.journal,
+        "open_publisher": api.parts.open_publisher,
+        "corrections_topic": api.parts.corrections_topic,
+    }
+    return Relay(**{**wanted, **changes})
+
+
+def submit(api: Any, name: str = "c-1") -> None:
+    body = {
+        "correction_id": name,
+        "workload_id": "tool-router",
+        "source": "desk",
+        "kind": "comment",
+        "request_id": "r-1",
+        "author": {"name": "Mia"},
+        "created_at": "2026-05-01T07:00:00Z",
+    }
+    assert api.ask("POST", "/v1/corrections", json=body).status_code == 202
+
+
+def alert_event(api: Any, name: str = "a-1") -> OutboxMessage:
+    return OutboxMessage(id=name, topic="flywheel.alerts.v1", key="k", value=b"{}", created_at=api.now)
+
+
+def left(api: Any) -> list[str]:
+    return [message.id for message in api.parts.outbox.due(now=api.now + timedelta(days=1), resend_after=timedelta(0))]
+
+
+def test_an_event_leaves_once_and_is_forgotten_when_the_broker_has_it(api: Any, relay: Relay) -> None:
+    api.parts.outbox.put(alert_event(api))
+    assert relay.step(api.now) == 1
+    assert relay.step(api.now) == 0
+    assert [message.id for message in api.publisher.arrived] == ["a-1"]
+    assert left(api) == []
+
+
+def test_a_correction_stays_until_the_desk_has_kept_it_and_is_sent_again(api: Any, relay: Relay) -> None:
+    submit(api)
+    relay.step(api.now)
+    api.later(seconds=10)
+    assert relay.step(api.now) == 0  # acknowledged a moment ago: not again yet
+    api.later(seconds=10)
+    relay.step(api.now)
+    assert [message.id for message in api.publisher.arrived] == ["correction:c-1"] * 2
+    assert left(api) == ["correction:c-1"]
+
+
+def test_a_correction_that_the_desk_wrote_off_is_forgotten(api: Any, relay: Relay) -> None:
+    submit(api)
+    relay.step(api.now)
+    api.parts.journal.append(
+        JournalEntry(
+            at=api.now, workload=WorkloadId("tool-router"), kind="correction", subject="c-1", state="dead_lettered", reason="unreadable"
+        )
+    )
+    api.later(seconds=20)
+    relay.step(api.now)
+    assert left(api) == []
+    assert len(api.publisher.arrived) == 1
+
+
+def test_while_the_broker_is_down_everything_waits_and_it_is_said(api: Any, relay: Relay) -> None:
+    submit(api)
+    api.parts.outbox.put(alert_event(api))
+    api.publisher.down = True
+    assert relay.step(api.now) == 0
+    assert relay.trouble is not None
+    assert "the broker is down" in relay.trouble
+    assert api.publisher.closed == 1
+    api.publisher.down = False
+    assert relay.step(api.now) == 2
+    assert relay.trouble is None
+
+
+def test_what_the_broker_did_not_acknowledge_is_sent_again(api: Any, relay: Relay) -> None:
+    api.parts.outbox.put(alert_event(api))
+    api.publisher.silent = True
+    assert relay.step(api.now) == 0
+    assert relay.trouble is not None
+    api.publisher.silent = False
+    assert relay.step(api.now) == 1
+    assert left(api) == []
+
+
+def test_a_submission_cannot_stand_in_for_another_message(api: Any, relay: Relay) -> None:
+    api.parts.outbox.put(alert_event(api, "a-1"))
+    submit(api, "a-1")
+    relay.step(api.now)
+    assert sorted(message.id for message in api.publisher.arrived) == ["a-1", "correction:a-1"]
+
+
+@pytest.mark.broker
+def test_events_arrive_on_a_real_broker(api: Any, embedded_broker: str) -> None:
+    from services.adapters.kafka_events import KafkaEventPublisher
+    from services.adapters.kafka_topics import KafkaAccess
+
+    relay = relay_of(api, open_publisher=lambda: KafkaEventPublisher(KafkaAccess(bootstrap=embedded_broker)))
+    submit(api)
+    from kafka import KafkaAdminClient
+    from kafka.admin import NewTopic
+
+    admin = KafkaAdminClient(bootstrap_servers=embedded_broker)
+    admin.create_topics([NewTopic(name=api.parts.corrections_topic, num_partitions=1, replication_factor=1)])
+    assert relay.step(api.now) == 1
+    consumer = KafkaConsumer(
+        api.parts.corrections_topic, bootstrap_servers=embedded_broker, auto_offset_reset="earliest", consumer_timeout_ms=10_000
+    )
+    record = next(iter(consumer))
+    consumer.close()
+    admin.close()
+    assert json.loads(record.value)["data"]["correction_id"] == "c-1"

@@ -1,0 +1,299 @@
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from flywheel.alerts.alert import Alert, AlertState, Severity
+from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, Role
+from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.rollout.release import Release, ReleaseState, Route
+from services.adapters.tokens import sha256_of
+from services.api.app import build_app
+from services.cli.__main__ import run
+from services.ports.release import GateRecord
+from services.settings import load
+from services.wiring.api import ApiParts, api_parts
+from tests.brokers import free_port
+
+ROUTER = WorkloadId("tool-router")
+ADAPTER = AdapterName("tool-router-one")
+
+
+@dataclass
+class Daemon:
+    """A listening api, and the command line pointed at it."""
+
+    config: Path
+    parts: ApiParts
+    capture: Any = None
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        code = run([*words, "--config", str(self.config)])
+        out, err = self.capture.readouterr()
+        return code, out, err
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    folder, port = tmp_path_factory.mktemp("cli"), free_port()
+    config = folder / "flywheel.yaml"
+    config.write_text(
+        f"data_dir: {folder / 'var'}\n"
+        f"http: {{api_port: {port}, gateway_port: {free_port()}}}\n"
+        f"tokens: [{{name: ada, scopes: [operate, submit], sha256: {sha256_of('ada')}}}]\n"
+        "workloads: {tool-router: {alias: tool-router, slices: {dimensions: [tenant], protected: ['tenant=globex']}}}\n"
+    )
+    parts = api_parts(load(config))
+    server = uvicorn.Server(
+        uvicorn.Config(build_app(parts, ready=lambda: None), host="127.0.0.1", port=port, log_config=None, lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        thread.join(0.01)
+    seed(parts)
+    yield Daemon(config=config, parts=parts)
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def daemon(listening: Daemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    monkeypatch.setenv("FLYWHEEL_TOKEN", "ada")
+    monkeypatch.delenv("FLYWHEEL_CONFIG", raising=False)
+    listening.capture = capsys
+    return listening
+
+
+def seed(parts: ApiParts) -> None:
+    """A firing alert, a gate that cannot tell, a release that waits, a route."""
+    now = parts.clock()
+
+    def line(kind: str, subject: str, state: str) -> JournalEntry:
+        return JournalEntry(at=now, workload=ROUTER, kind=kind, subject=subject, state=state, reason="seeded")
+
+    alert = Alert(
+        id=AlertId("alert-1"),
+        fingerprint="f",
+        workload=ROUTER,
+        labels={"workload": ROUTER},
+        severity=Severity.WARNING,
+        state=AlertState.FIRING,
+        summary="inputs have\tmoved\x1b[31m",
+        first_action="look at the slice",
+        runbook="deploy/runbooks/drift.md",
+        started_at=now,
+        last_seen_at=now,
+    )
+    assert parts.watch.save_alert(alert, line("alert", "alert-1", "firing"), expected=None)
+    axis = AxisVerdict(
+        name="golden",
+        role=Role.SUPERIORITY,
+        n=10,
+        baseline_arm="base",
+        baseline=0.5,
+        challenger=0.6,
+        wins=1,
+        losses=0,
+        p=0.5,
+        low=None,
+        high=None,
+        margin=0.0,
+        standard_margin=0.05,
+        alpha=0.025,
+        verdict=GateVerdict.CANNOT_TELL,
+        reason="too few items",
+        needs_n=120,
+    )
+    decision = GateDecision(verdict=GateVerdict.CANNOT_TELL, reason="golden: too few items", axes=(axis,))
+    gate = GateRecord(id=GateId("gate-1"), workload=ROUTER, adapter=ADAPTER, champion=BASE, golden_version=1, decision=decision, at=now)
+    parts.gates.save_gate(gate, line("gate", "gate-1", "cannot_tell"))
+    assert parts.releases.save_route(
+        Route(workload=ROUTER, alias="tool-router", version=1, champion=BASE), line("route", ROUTER, "changed")
+    )
+    release = Release(
+        id=ReleaseId("release-1"),
+        workload=ROUTER,
+        adapter=ADAPTER,
+        state=ReleaseState.GATED,
+        since=now,
+        reason="",
+        actor=Person("flywheel"),
+    )
+    assert parts.releases.save_release(release, line("release", "release-1", "gated"), expected=None)
+
+
+def test_alerts_are_listed_shown_and_taken_by_name(daemon: Daemon) -> None:
+    code, out, err = daemon.run("alerts", "list", "--open")
+    assert code == 0
+    assert "alert-1\ttool-router\twarning" in out
+    assert "\x1b" not in out
+    assert "Next: flywheel alerts show alert-1" in err
+    code, out, _ = daemon.run("alerts", "ack", "alert-1", "--note", "mine", "--hours", "2", "--json")
+    assert (code, json.loads(out)["acknowledgement"]["by"]) == (0, "ada")
+    code, out, err = daemon.run("alerts", "show", "alert-1")
+    assert (code, "acknowledged" in out, "look at the slice" in err) == (0, True, True)
+
+
+def test_an_unknown_thing_is_one_sentence_with_the_apis_exit_code(daemon: Daemon) -> None:
+    code, out, err = daemon.run("alerts", "show", "nobody", "--json")
+    assert code == 2
+    assert json.loads(out)["error"]["reason"] == "there is no such alert"
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_a_gate_that_cannot_tell_ends_with_four(daemon: Daemon) -> None:
+    code, out, err = daemon.run("gate", "show")
+    assert code == 4
+    assert "too few items" in out
+    assert "more golden cases" in err
+    code, out, _ = daemon.run("gate", "show", "gate-1", "--json")
+    assert (code, json.loads(out)["decision"]["verdict"]) == (4, "cannot_tell")
+
+
+def test_a_gate_is_not_run_for_an_unknown_adapter(daemon: Daemon) -> None:
+    code, _, err = daemon.run("gate", "run", "nobody")
+    assert code == 2
+    assert "there is no such adapter" in err
+
+
+def test_a_release_is_approved_by_name_after_status_said_how(daemon: Daemon) -> None:
+    code, out, err = daemon.run("release", "status")
+    assert code == 0
+    assert "champion=base" in out
+    assert f"flywheel release approve {ADAPTER}" in err
+    code, out, _ = daemon.run("release", "approve", ADAPTER, "--reason", "looked at it")
+    assert (code, f"{ADAPTER} is gated, approved by ada.\n") == (0, out)
+
+
+def test_what_stands_against_an_action_ends_with_three(daemon: Daemon) -> None:
+    code, _, err = daemon.run("release", "rollback", "--reason", "just in case")
+    assert code == 3
+    assert "base model answers already" in err
+    assert daemon.run("release", "approve", ADAPTER, "--override-gate", "--reason", "x")[0] == 3
+    assert daemon.run("release", "detach", "--reason", "x")[0] == 3
+    assert daemon.run("golden", "freeze")[0] == 3
+
+
+def test_corrections_are_handed_in_line_by_line(daemon: Daemon, tmp_path: Path) -> None:
+    body = {
+        "correction_id": "c-1",
+        "workload_id": "tool-router",
+        "source": "desk",
+        "kind": "comment",
+        "request_id": "r",
+        "author": {"name": "Mia"},
+        "created_at": "2026-05-01T07:00:00Z",
+    }
+    file = tmp_path / "fixes.ndjson"
+    file.write_text(f"{json.dumps(body)}\n{json.dumps(body)}\n")
+    code, out, _ = daemon.run("corrections", "submit", str(file))
+    assert (code, out) == (0, "1 taken in, 1 known already, 0 refused.\n")
+    file.write_text("{rubbish\n")
+    code, out, _ = daemon.run("corrections", "submit", str(file))
+    assert code == 1
+    assert "is not JSON" in out
+    assert daemon.run("corrections", "submit", str(tmp_path / "missing"))[0] == 2
+    assert daemon.run("corrections", "list")[0] == 0
+
+
+def test_golden_cases_go_from_file_to_version(daemon: Daemon, tmp_path: Path) -> None:
+    row = {
+        "tier": "golden",
+        "messages": [{"role": "user", "content": "what?"}],
+        "grader": {"kind": "contains", "expected": {"any": ["yes"]}},
+        "entity": "e",
+        "verified_by": "Mia",
+    }
+    file = tmp_path / "golden.ndjson"
+    file.write_text(json.dumps(row))
+    code, out, err = daemon.run("golden", "import", str(file))
+    assert (code, out) == (0, "Cases: 1 golden, 0 general, 0 safety; 1 of them new.\n")
+    assert "flywheel golden freeze" in err
+    assert daemon.run("golden", "freeze")[1] == "Version 1 with 1 cases is frozen.\n"
+    code, out, _ = daemon.run("golden", "show", "--items", "--json")
+    assert (code, json.loads(out)["cases"][0]["verified_by"]) == (0, "Mia")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reference", "show"),
+        ("dataset", "show"),
+        ("dlq", "list"),
+        ("corrections", "list", "--state", "accepted"),
+        ("train", "--reason", "try"),
+        ("dataset", "build", "--reason", "try"),
+        ("check-config",),
+    ],
+)
+def test_every_command_speaks_to_people_and_to_machines(daemon: Daemon, words: tuple[str, ...]) -> None:
+    code, out, err = daemon.run(*words)
+    assert code == 0, err
+    assert out
+    assert "Next: " in err
+    code, out, _ = daemon.run(*words, "--json")
+    assert code == 0
+    assert isinstance(json.loads(out), dict)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("bogus",), 2), (("alerts",), 2), (("alerts", "ack"), 2), (("train",), 2), (("gate", "run"), 2), (("--help",), 0)]
+)
+def test_wrong_usage_ends_with_two(words: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(list(words)) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_unknown_or_missing_token_is_refused(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLYWHEEL_TOKEN", "forged")
+    assert daemon.run("alerts", "list")[0] == 3
+    file = tmp_path / "token"
+    file.write_text("ada\n")
+    assert daemon.run("alerts", "list", "--token-file", str(file))[0] == 0
+    assert daemon.run("alerts", "list", "--token-file", str(tmp_path / "none"))[0] == 2
+    monkeypatch.delenv("FLYWHEEL_TOKEN")
+    code, _, err = daemon.run("alerts", "list")
+    assert code == 2
+    assert "FLYWHEEL_TOKEN" in err
+
+
+def test_a_daemon_that_does_not_run_is_said_with_its_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_TOKEN", "ada")
+    config = tmp_path / "flywheel.yaml"
+    config.write_text(f"http: {{api_port: {free_port()}}}\nworkloads: {{w: {{alias: w}}}}\n")
+    assert run(["alerts", "list", "--config", str(config)]) == 1
+    assert "flywheel up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("colour: red", "colour: unknown key"),
+        ("http: {api_port: many}", "http.api_port"),
+        ("tokens: [{name: a, scopes: [infer], token_file: /nowhere}]", "tokens.0.token_file"),
+        ("workloads: {w: {alias: w, slices: {protected: ['tenant=a']}}}", "workloads.w.slices.protected"),
+        ("- a list", "must be a mapping"),
+    ],
+)
+def test_check_config_names_what_is_wrong_and_the_known_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, named: str
+) -> None:
+    config = tmp_path / "flywheel.yaml"
+    config.write_text(content)
+    assert run(["check-config", "--config", str(config)]) == 2
+    assert named in capsys.readouterr().err
+    assert run(["check-config", "--json", "--config", str(config)]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["valid"] is False
+    assert "workloads.<name>.watch.pane_seconds" in {key["key"] for key in answer["keys"]}

@@ -1,0 +1,197 @@
+"""``flywheel up``'s watch, on real child processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flywheel.errors import CannotRun
+from services.adapters.child_process import ChildCommand, Leash, last_error
+from services.adapters.process_leash import members
+from services.cli.supervisor import PartState, RestartPolicy, Supervisor, Watched, after_death
+from services.wiring.supervision import Part, Tier
+
+SLEEPS = "import time; time.sleep(600)"
+DEADLINE = 20.0
+
+
+@pytest.fixture
+def leash() -> Iterator[Leash]:
+    held = Leash(mark=f"test-{os.getpid()}-{time.monotonic_ns()}")
+    yield held
+    held.release()
+
+
+def part(
+    leash: Leash, tmp_path: Path, name: str, code: str, *, tier: Tier = Tier.WORK, ready: Callable[[], str | None] | None = None
+) -> Part:
+    command = ChildCommand(
+        name=name, arguments=(sys.executable, "-S", "-c", code), log=tmp_path / f"{name}.log", environment=dict(os.environ)
+    )
+    return Part(
+        name=name,
+        tier=tier,
+        start=lambda: leash.start(command),
+        why_not_ready=ready or (lambda: None),
+        log=command.log,
+        start_seconds=DEADLINE,
+        restarts_before_ready=1,
+        address="nowhere",
+    )
+
+
+class Story:
+    """Runs a supervisor in a thread; keeps what it reported."""
+
+    def __init__(self, *parts: Part, policy: RestartPolicy | None = None) -> None:
+        self.told: list[tuple[str, PartState]] = []
+        self.error: Exception | None = None
+        self.ready, self.stop = threading.Event(), threading.Event()
+        self.supervisor = Supervisor(parts, report=self._hear, stop=self.stop, policy=policy)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _hear(self, watched: Watched) -> None:
+        self.told.append((watched.part.name, watched.state))
+
+    def _run(self) -> None:
+        try:
+            self.supervisor.run(all_ready=lambda _: self.ready.set())
+        except CannotRun as error:
+            self.error = error
+
+    def pid(self, name: str) -> int:
+        running = next(watched.running for watched in self.supervisor.watched if watched.part.name == name)
+        assert running is not None
+        return running.pid
+
+    def end(self) -> None:
+        self.stop.set()
+        self.join()
+
+    def join(self) -> None:
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive()
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def test_parts_start_in_order_and_end_in_the_mirror_order(leash: Leash, tmp_path: Path) -> None:
+    story = Story(
+        part(leash, tmp_path, "broker", SLEEPS, tier=Tier.BROKER),
+        part(leash, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
+        part(leash, tmp_path, "monitor", SLEEPS),
+    )
+    assert story.ready.wait(DEADLINE)
+    pids = [story.pid(name) for name in ("broker", "gateway", "monitor")]
+    story.end()
+    assert [name for name, state in story.told if state is PartState.STARTING] == ["broker", "gateway", "monitor"]
+    assert [name for name, state in story.told if state is PartState.ENDED] == ["monitor", "gateway", "broker"]
+    assert members(frozenset(pids)) == []
+
+
+def test_a_part_that_dies_is_started_again(leash: Leash, tmp_path: Path) -> None:
+    story = Story(part(leash, tmp_path, "desk", SLEEPS), policy=RestartPolicy(first_pause=0.01))
+    assert story.ready.wait(DEADLINE)
+    first = story.pid("desk")
+    os.kill(first, signal.SIGKILL)
+    until(lambda: story.told.count(("desk", PartState.READY)) == 2)
+    assert story.pid("desk") != first
+    story.end()
+    assert story.error is None
+
+
+def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(leash: Leash, tmp_path: Path) -> None:
+    crash = "import sys, time; time.sleep(0.3); print('harmless'); sys.exit('ValueError: no such topic')"
+    story = Story(
+        part(leash, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
+        part(leash, tmp_path, "windower", crash),
+        policy=RestartPolicy(deaths=3, first_pause=0.01),
+    )
+    story.join()
+    assert "it died 3 times" in str(story.error)
+    assert "ValueError: no such topic" in str(story.error)
+    assert ("gateway", PartState.ENDED) in story.told
+
+
+def test_a_part_that_refuses_its_settings_is_not_started_again(leash: Leash, tmp_path: Path) -> None:
+    refusing = part(leash, tmp_path, "api", "import sys; print('http: unknown key'); sys.exit(2)", ready=lambda: "not yet")
+    story = Story(refusing)
+    story.join()
+    assert "it refused to start" in str(story.error)
+    assert story.told.count(("api", PartState.STARTING)) == 1
+
+
+def test_a_part_that_never_becomes_ready_is_given_up_with_its_reason(leash: Leash, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    slow = replace(part(leash, tmp_path, "vllm", SLEEPS, ready=lambda: "it loads"), start_seconds=0.2)
+    story = Story(slow)
+    story.join()
+    assert "not ready after 0.2 s: it loads" in str(story.error)
+
+
+def test_a_child_that_ignores_sigterm_is_killed_with_its_own_children(leash: Leash, tmp_path: Path) -> None:
+    stubborn = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); print('deaf', flush=True); time.sleep(600)"
+    )
+    child = leash.start(
+        ChildCommand(name="x", arguments=(sys.executable, "-S", "-c", stubborn), log=tmp_path / "x.log", environment=dict(os.environ))
+    )
+    until(lambda: (tmp_path / "x.log").read_text().count("deaf") == 2)
+    assert child.end(seconds=0.2) is False
+    assert members(frozenset({child.pid})) == []
+
+
+def test_killing_the_parent_leaves_no_child_not_even_one_in_a_session_of_its_own(tmp_path: Path) -> None:
+    grandchild = "import os, time; os.fork() or os.setsid(); time.sleep(600)"
+    parent = f"""
+import os, sys, time
+from pathlib import Path
+from services.adapters.child_process import ChildCommand, Leash
+leash = Leash(mark={tmp_path.name!r})
+for name in "ab":
+    leash.start(ChildCommand(name=name, arguments=(sys.executable, "-S", "-c", {grandchild!r}), log=Path({str(tmp_path)!r}) / name,
+                             environment=dict(os.environ)))
+print("started", flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        until(lambda: len(members(frozenset(), mark=tmp_path.name)) == 4)
+        process.kill()
+        process.wait()
+    until(lambda: not members(frozenset(), mark=tmp_path.name))
+
+
+def test_the_last_line_that_names_an_error_is_shown_rather_than_the_last_line(tmp_path: Path) -> None:
+    log = tmp_path / "vllm.log"
+    log.write_text("RuntimeError: no memory\nWARNING 11-22 this can cause fd limit errors like OSError: too many\nbye\n\n")
+    assert last_error(log) == "RuntimeError: no memory"
+    log.write_text("start\nbye\n")
+    assert last_error(log) == "bye"
+    log.write_text("")
+    assert last_error(log) == "it wrote nothing"
+    assert "no log" in last_error(tmp_path / "none")
+
+
+def test_pauses_between_restarts_grow_and_old_deaths_are_forgotten() -> None:
+    def pause(deaths: list[float]) -> float | None:
+        verdict = after_death(deaths=deaths, now=deaths[-1], was_ready=True, restarts_before_ready=0, exit_code=-9, policy=RestartPolicy())
+        return verdict.pause
+
+    assert [pause([0.0]), pause([0.0, 1.0]), pause([0.0, 1.0, 2.0])] == [0.5, 1.0, 2.0]
+    assert pause([0.0, 1.0, 2.0, 3.0, 4.0]) is None
+    assert pause([0.0, 1.0, 2.0, 3.0, 100.0]) == 0.5

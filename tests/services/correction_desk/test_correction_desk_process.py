@@ -1,0 +1,137 @@
+"""The real process on a real broker: killed at a random moment, restarted, and ended in order."""
+
+import base64
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from kafka import KafkaConsumer
+
+from flywheel.corrections.correction import CorrectionState
+from flywheel.ids import WorkloadId
+from services.adapters.event_codec import encode
+from services.adapters.ledger_record import LedgerJournal
+from services.ports.record import OutboxMessage
+from services.settings import load
+from services.wiring.events import create_topics, publisher
+from services.wiring.learn import learn_ledger
+from services.wiring.ledger import open_ledger
+from tests.brokers import free_port
+from tests.learning import NOON
+
+ROUTER = WorkloadId("router")
+DEADLINE_SECONDS = 240.0  # only a failing test waits that long: importing takes a minute on a machine with much else to do
+
+
+def event(number: int) -> bytes:
+    data = {
+        "correction_id": f"c{number}",
+        "workload_id": "router",
+        "source": "support-desk",
+        "kind": "edit",
+        "messages": [{"role": "user", "content": f"request {random.Random(number).getrandbits(200):x} of ann{number}@example.com"}],
+        "author": {"name": "Ada"},
+        "created_at": "2026-03-01T12:00:00Z",
+        "corrected": f"answer {number}",
+    }
+    return encode(type="flywheel.correction.v1", id=f"c{number}", workload="router", time=NOON, data=data)
+
+
+def until(condition: Callable[[], bool], what: str, *, of: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert of.poll() is None, f"the desk ended before: {what}"
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.05)
+
+
+@contextmanager
+def desk(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as sink:
+        process = subprocess.Popen([sys.executable, "-m", "services.correction_desk", "--config", str(config)], stderr=sink, stdout=sink)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.mark.broker
+def test_a_killed_desk_loses_nothing_counts_nothing_twice_and_ends_in_order(embedded_broker: str, tmp_path: Path) -> None:
+    seed = int(os.environ.get("FLYWHEEL_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"seed {seed}")
+    metrics = free_port() - 3  # the desk's place in the row of ports
+    config = tmp_path / "flywheel.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "data_dir": str(tmp_path / "var"),
+                "http": {"metrics_port": metrics},
+                "kafka": {"bootstrap": embedded_broker},
+                "workloads": {"router": {"alias": "router", "corrections": {"trusted_sources": ["support-desk"]}}},
+            }
+        )
+    )
+    settings = load(config)
+    create_topics(settings)
+    ledger, journal = learn_ledger(settings), LedgerJournal(open_ledger(settings))
+    rubbish, stranger = b"\xff not an event", event(999).replace(b"router", b"nobody")
+    sent = [*(event(number) for number in range(20)), rubbish, *(event(number) for number in range(20, 40)), event(3), stranger, event(25)]
+    sender = publisher(settings)
+    for place, value in enumerate(sent):
+        sender.send(OutboxMessage(id=str(place), topic=settings.kafka.topics.corrections, key="k", value=value, created_at=NOON))
+    assert len(sender.flush()) == len(sent)
+    sender.close()
+
+    log = tmp_path / "desk.log"
+    with desk(config, log) as first:
+        until(lambda: len(ledger.corrections(ROUTER)) > 0, "the first correction", of=first)
+        time.sleep(random.Random(seed).uniform(0.0, 0.3))  # the moment of death, not a wait for anything
+        first.kill()
+    with desk(config, log) as second:
+        until(lambda: len(ledger.corrections(ROUTER)) == 40, "all corrections", of=second)
+        until(lambda: len({one.evidence["offset"] for one in journal.entries(kind="dead_letter")}) == 2, "both dead letters", of=second)
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics + 3}/readyz") as answer:
+            assert answer.status == 200
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(timeout=DEADLINE_SECONDS) == 0
+
+    lines = journal.entries(kind="correction")
+    assert sorted(line.subject for line in lines) == sorted(f"c{number}" for number in range(40))
+    assert {line.state for line in lines} == {CorrectionState.ACCEPTED.value}
+    assert len(ledger.cases(ROUTER)) == 40
+    assert len(journal.entries(kind="dead_letter")) == 2
+    assert all(kept.joined.correction.redactions == 1 for kept in ledger.corrections(ROUTER))
+    assert "Traceback" not in log.read_text()
+
+    letters = KafkaConsumer(
+        settings.kafka.topics.corrections + ".dlq",
+        bootstrap_servers=embedded_broker,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=2_000,
+    )
+    raw = {base64.b64decode(json.loads(letter.value)["raw_base64"]) for letter in letters}
+    letters.close()
+    assert raw == {rubbish, stranger}
+
+
+def test_a_setting_that_does_not_fit_ends_with_one_sentence_and_no_stack_trace(tmp_path: Path) -> None:
+    config = tmp_path / "flywheel.yaml"
+    config.write_text("colour: red\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "services.correction_desk", "--config", str(config)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "colour" in done.stderr
+    assert "Traceback" not in done.stderr

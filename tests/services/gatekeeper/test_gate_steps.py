@@ -1,0 +1,301 @@
+"""A gate on a real ledger and a scripted server: who is asked, in which order, and what comes of it."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flywheel.errors import CannotRun, NotFound
+from flywheel.gate.axes import AxisVerdict, GateVerdict
+from flywheel.gate.axis_order import GatePolicy
+from flywheel.ids import BASE, AdapterName, CaseId, Person, ReleaseId, RunId, SnapshotId, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.regression_suite.case import Case, Grader, Tier
+from flywheel.regression_suite.golden import freeze
+from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
+from flywheel.retraining.run import AdapterBundle, Run, RunState
+from flywheel.rollout.release import Release, ReleaseState, Route
+from flywheel.traffic.inference import Message
+from flywheel.training_set.example import Example
+from flywheel.training_set.snapshot import Snapshot, id_of
+from services.adapters.ledger import open_database
+from services.adapters.ledger_gate import LedgerGate
+from services.adapters.ledger_learn import LedgerLearn
+from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue
+from services.adapters.ledger_release import LedgerReleases
+from services.adapters.ledger_train import LedgerTrain
+from services.adapters.openai_answers import OpenAiAnswers
+from services.adapters.snapshot_files import write_snapshot
+from services.gatekeeper import steps
+from services.gatekeeper.desk import GateDesk
+from services.ports.record import WorkItem
+from services.wiring.gatekeeper import GatedWorkload, GatekeeperParts
+from tests.fakes.vllm_server import FakeVllm
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ROUTER = WorkloadId("router")
+GOOD, CHAMPION = AdapterName("router-good"), AdapterName("router-champion")
+ITEMS = 20
+WIDE = dict.fromkeys(("format", "recurrence", "general", "safety"), (0.25, "small sets"))
+ITEM = WorkItem(id="work-gate-1", kind="gate", workload=ROUTER, payload={"adapter": GOOD, "actor": "ada"}, caused_by="release-1")
+
+
+def entry(kind: str, subject: str, state: str = "made") -> JournalEntry:
+    return JournalEntry(at=NOW, workload=ROUTER, kind=kind, subject=subject, state=state, reason="for the test")
+
+
+def call(n: int) -> str:
+    return json.dumps({"tool": "add", "arguments": {"a": n}})
+
+
+def case(tier: Tier, n: int, *, slice_name: str = "all") -> Case:
+    number = n + 1000 * list(Tier).index(tier)
+    grader = Grader(kind="tool_call", expected={"tool": "add", "arguments": {"a": [number]}})
+    if tier is Tier.SAFETY:
+        grader = Grader(kind="refuses", expected={})
+    elif tier is Tier.GENERAL:
+        grader = Grader(kind="contains", expected={"any": [str(number)]})
+    messages = (Message(role="user", content=f"{tier}: add {number}"),)
+    return Case(
+        id=CaseId(f"{tier}-{n}"),
+        workload=ROUTER,
+        tier=tier,
+        messages=messages,
+        grader=grader,
+        entity=f"{tier}-{n}",
+        slice=slice_name,
+        created_at=NOW,
+    )
+
+
+def right_answer(prompt: str) -> str:
+    number = int(prompt.rsplit(" ", 1)[1])
+    if prompt.startswith("safety"):
+        return "I'm sorry, I can't help with that."
+    return f"It is {number}." if prompt.startswith("general") else call(number)
+
+
+Script = Callable[[str, str, int], str]
+"""(model, prompt, number of messages) -> answer"""
+
+
+def by_model(script: Script) -> Callable[[str, Sequence[Mapping[str, Any]]], str]:
+    return lambda model, messages: script(model, str(messages[-1]["content"]), len(messages))
+
+
+def usual(model: str, prompt: str, length: int) -> str:
+    """The base knows general and safe things and nothing of tools; shots teach it the form; adapters are right."""
+    if model == BASE and not prompt.startswith(("general", "safety")):
+        return json.dumps({"tool": "none", "arguments": {}}) if length > 1 else "I would add them."
+    return right_answer(prompt)
+
+
+@dataclass
+class House:
+    parts: GatekeeperParts
+    journal: LedgerJournal
+    vllm: FakeVllm
+
+    def gate(self, item: WorkItem = ITEM) -> Mapping[str, AxisVerdict]:
+        self.record = steps.gate(item, self.parts, NOW)
+        return {axis.name: axis for axis in self.record.decision.axes}
+
+    def asked(self, model: str, start: str) -> int:
+        return sum(body["model"] == model and body["messages"][-1]["content"].startswith(start) for body in self.vllm.requests)
+
+    def with_champion(self) -> None:
+        route = Route(workload=ROUTER, alias="router", version=1, champion=CHAMPION, changed_at=NOW)
+        assert self.parts.releases.save_route(route, entry("route", "router", "changed"))
+
+    def protecting(self, slice_name: str, **margins: tuple[float, str]) -> None:
+        workload = self.parts.workloads[ROUTER]
+        policy = replace(workload.policy, margins={**workload.policy.margins, **margins})
+        self.parts = replace(self.parts, workloads={ROUTER: replace(workload, protected=(slice_name,), policy=policy)})
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
+    learn, train, gates = LedgerLearn(engine), LedgerTrain(engine), LedgerGate(engine)
+    golden = [case(Tier.GOLDEN, n, slice_name="tenant=globex" if n % 2 == 0 else "all") for n in range(ITEMS)]
+    learn.freeze_golden(freeze(cases=golden, workload=ROUTER, version=1, by=Person("ada"), now=NOW), entry("golden", "g"))
+    others = [case(tier, n) for tier in (Tier.RECURRENCE, Tier.HELD_OUT, Tier.GENERAL, Tier.SAFETY) for n in range(ITEMS)]
+    learn.add_cases(others, entry("cases", "c"))
+    examples = tuple(
+        Example(id=f"x{n}", messages=(Message(role="user", content=f"old {n}"),), completion=call(n), entity=f"x{n}", source="correction")
+        for n in range(5)
+    )
+    snapshot = Snapshot(id=id_of(workload=ROUTER, examples=examples), workload=ROUTER, cut_off=NOW, examples=examples)
+    learn.keep_snapshot(snapshot, path=str(write_snapshot(snapshot, folder=tmp_path / "snapshots")), entry=entry("snapshot", snapshot.id))
+    keep_adapter(train, GOOD, snapshot.id)
+    with FakeVllm(answers=by_model(usual), adapters={GOOD: "/a", CHAMPION: "/c"}) as vllm:
+        parts = GatekeeperParts(
+            worker="gatekeeper-1",
+            workloads={ROUTER: GatedWorkload(id=ROUTER, policy=GatePolicy(margins=WIDE, few_shot=2), protected=(), max_tokens=64)},
+            gates=gates,
+            releases=LedgerReleases(engine, topic="flywheel.releases.v1"),
+            learn=learn,
+            train=train,
+            work=LedgerWorkQueue(engine),
+            answers=OpenAiAnswers(vllm.url, cache=gates, base_identity=lambda: "d" * 64),
+            concurrency=8,
+            base_digest=lambda: "d" * 64,
+        )
+        yield House(parts=parts, journal=LedgerJournal(engine), vllm=vllm)
+    engine.dispose()
+
+
+def keep_adapter(train: LedgerTrain, name: AdapterName, snapshot: SnapshotId, *, base_digest: str = "d" * 64) -> None:
+    plan = TrainingPlan(
+        workload=ROUTER, base="base", base_digest=base_digest, snapshot=snapshot, method="qlora-sft", policy=TrainingPolicy()
+    )
+    run = Run(id=RunId(f"run-{name}"), workload=ROUTER, plan=plan, adapter=name, state=RunState.TRAINED, requested_at=NOW)
+    train.save_run(run, entry("run", run.id))
+    bundle = AdapterBundle(name=name, workload=ROUTER, run=run.id, path="/a", digest="a" * 64, base_digest=base_digest, made_at=NOW)
+    train.register_adapter(bundle, entry("adapter", name))
+
+
+def test_a_better_adapter_passes_every_axis_in_order(house: House) -> None:
+    axes = house.gate()
+    assert house.record.decision.verdict is GateVerdict.PASS, house.record.decision.reason
+    assert list(axes) == ["format", "golden", "recurrence", "held_out", "general", "safety"]
+    assert (axes["golden"].wins, axes["golden"].losses, axes["golden"].n) == (ITEMS, 0, ITEMS)
+    assert axes["format"].baseline_arm == "few_shot"
+
+
+def test_the_journal_holds_every_axis_and_who_asked(house: House) -> None:
+    house.gate()
+    (line,) = house.journal.entries(kind="gate")
+    assert (line.state, line.actor, line.caused_by) == ("pass", "ada", "release-1")
+    axes = line.evidence["axes"]
+    assert isinstance(axes, list)
+    assert {axis["name"]: axis["verdict"] for axis in axes}["golden"] == "pass"
+    assert all({"margin", "standard_margin", "p", "low", "high", "wins", "losses"} <= set(axis) for axis in axes)
+
+
+def test_a_damaged_adapter_is_refused_on_format_and_nothing_more_is_asked(house: House) -> None:
+    house.with_champion()
+    house.vllm.answers = by_model(lambda model, prompt, length: "}}}}" if model == GOOD else usual(model, prompt, length))
+    axes = house.gate()
+    assert house.record.decision.verdict is GateVerdict.REFUSE
+    assert list(axes) == ["format"]
+    assert house.asked(GOOD, "general") == house.asked(CHAMPION, "general") == 0
+
+
+def test_an_adapter_that_only_equals_the_champion_is_not_better(house: House) -> None:
+    house.with_champion()
+    axes = house.gate()
+    assert house.record.decision.verdict is GateVerdict.REFUSE
+    assert axes["golden"].baseline_arm == "champion"
+    assert house.record.champion == CHAMPION
+
+
+def test_what_a_prompt_alone_can_do_is_no_improvement(house: House) -> None:
+    house.vllm.answers = by_model(
+        lambda model, prompt, length: right_answer(prompt) if model == BASE and length > 1 else usual(model, prompt, length)
+    )
+    axes = house.gate()
+    assert (axes["golden"].baseline_arm, axes["golden"].verdict) == ("few_shot", GateVerdict.REFUSE)
+
+
+def test_forgetting_is_refused_though_the_target_improved(house: House) -> None:
+    house.vllm.answers = by_model(
+        lambda model, prompt, length: call(0) if model == GOOD and prompt.startswith("general") else usual(model, prompt, length)
+    )
+    axes = house.gate()
+    assert house.record.decision.verdict is GateVerdict.REFUSE
+    assert axes["general"].verdict is GateVerdict.REFUSE
+    assert "safety" not in axes
+
+
+def test_a_captured_failure_that_comes_back_is_refused(house: House) -> None:
+    house.with_champion()
+    house.vllm.answers = by_model(
+        lambda model, prompt, length: (
+            call(0)
+            if (model == GOOD and prompt.startswith("recurrence")) or (model == CHAMPION and prompt.startswith("golden"))
+            else usual(model, prompt, length)
+        )
+    )
+    assert house.gate()["recurrence"].verdict is GateVerdict.REFUSE
+
+
+def test_without_wider_margins_small_axes_cannot_tell(house: House) -> None:
+    workload = house.parts.workloads[ROUTER]
+    house.parts = replace(house.parts, workloads={ROUTER: replace(workload, policy=GatePolicy())})
+    axes = house.gate()
+    assert house.record.decision.verdict is GateVerdict.CANNOT_TELL
+    assert axes["general"].needs_n == 103
+
+
+def test_a_protected_slice_has_its_own_axis_against_who_serves_now(house: House) -> None:
+    house.protecting("tenant=globex")
+    axis = house.gate()["golden[tenant=globex]"]
+    assert (axis.n, axis.wins, axis.verdict, axis.baseline_arm) == (10, 10, GateVerdict.PASS, "base")
+
+
+def test_a_gate_asked_twice_is_decided_once_and_asks_nothing_again(house: House) -> None:
+    house.gate()
+    first, asked = house.record, len(house.vllm.requests)
+    house.gate()
+    assert (house.record, len(house.vllm.requests)) == (first, asked)
+
+
+def test_the_next_gate_takes_the_baseline_answers_from_the_record(house: House) -> None:
+    house.gate()
+    asked = house.asked(BASE, "")
+    house.gate(replace(ITEM, id="work-gate-2"))
+    assert house.asked(BASE, "") == asked
+
+
+def test_every_item_is_asked_once_of_each_arm(house: House) -> None:
+    house.gate()
+    assert house.asked(GOOD, "golden") == ITEMS
+    assert house.asked(BASE, "golden") == 2 * ITEMS  # as prompted, and with shots
+
+
+def test_a_server_that_does_not_answer_is_no_verdict(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.adapters.openai_answers.FIRST_WAIT_SECONDS", 0.0)
+    house.vllm.failing = {GOOD: (500, "out of memory")}
+    with pytest.raises(CannotRun, match="challenger arm does not answer"):
+        house.gate()
+    assert house.parts.gates.gates(ROUTER) == []
+
+
+def test_another_base_than_the_one_trained_on_is_refused_without_asking(house: House) -> None:
+    house.parts = replace(house.parts, base_digest=lambda: "e" * 64)
+    house.gate()
+    assert house.record.decision.verdict is GateVerdict.REFUSE
+    assert house.vllm.requests == []
+
+
+def test_an_unknown_adapter_is_told_by_name(house: House) -> None:
+    with pytest.raises(NotFound, match="router-unknown"):
+        house.gate(replace(ITEM, payload={"adapter": "router-unknown"}))
+
+
+def test_the_desk_gates_a_release_that_was_proven_applied(house: House) -> None:
+    release = Release(
+        id=ReleaseId("release-1"),
+        workload=ROUTER,
+        adapter=GOOD,
+        state=ReleaseState.PROBED,
+        since=NOW,
+        reason="applied",
+        actor=Person("flywheel"),
+    )
+    assert house.parts.releases.save_release(release, entry("release", release.id, "probed"), expected=None)
+    desk = GateDesk(house.parts)
+    for second in range(2000):
+        desk.tick(NOW + timedelta(seconds=0.01 * second))
+        if house.parts.gates.gates(ROUTER, adapter=GOOD) and desk._asking is None:
+            break
+        if desk._asking is not None:
+            desk._asking.join(20)
+    assert len(house.parts.gates.gates(ROUTER, adapter=GOOD)) == 1
+    desk.tick(NOW + timedelta(minutes=5))
+    assert len(house.parts.gates.gates(ROUTER, adapter=GOOD)) == 1

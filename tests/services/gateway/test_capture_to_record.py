@@ -1,0 +1,188 @@
+"""From an answered request to a recorded event: nothing is lost on the way, whatever is down."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_parts import NOW, Broker, MailRedactor, RecordedSet, attempt
+
+from flywheel.errors import CannotRun
+from flywheel.ids import RequestId
+from services.adapters.capture_spool import CaptureSpool, SpooledEvent
+from services.adapters.event_codec import TRAFFIC_TYPE, encode
+from services.gateway.capture import Capture, Waiting
+from services.gateway.steps import confirm, encoded_by, keep, publish
+from services.ports.events import NotPublished
+
+
+def traffic_event(**fields: Any) -> bytes:
+    return encode(type=TRAFFIC_TYPE, **fields)
+
+
+ENCODE = encoded_by(traffic_event)
+
+
+def attempts(count: int) -> list[Any]:
+    return [attempt(request_id=RequestId(f"r{place}")) for place in range(count)]
+
+
+def spooled(count: int, *, size: int = 10) -> list[SpooledEvent]:
+    return [SpooledEvent(id=f"e{place}", key="k", body=b"x" * size) for place in range(count)]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> CaptureSpool:
+    return CaptureSpool(tmp_path / "spool" / "gateway.db")
+
+
+def test_what_is_kept_is_published_once_and_forgotten_when_recorded(spool: CaptureSpool) -> None:
+    broker, api = Broker(), RecordedSet()
+    keep(attempts(3), redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
+    assert publish(spool=spool, publisher=broker, topic="t", now=NOW) == 3
+    assert publish(spool=spool, publisher=broker, topic="t", now=NOW) == 0
+    assert [message.id for message in broker.messages] == ["r0-1", "r1-1", "r2-1"]
+    assert {message.key for message in broker.messages} == {"s1"}
+    api.ids = {"r0-1", "r2-1"}
+    confirm(spool=spool, question=api, now=NOW)
+    assert spool.waiting() == 1
+
+
+def test_with_the_broker_down_everything_waits_on_disk(spool: CaptureSpool, tmp_path: Path) -> None:
+    broker = Broker()
+    broker.up = False
+    keep(attempts(2), redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
+    with pytest.raises(NotPublished):
+        publish(spool=spool, publisher=broker, topic="t", now=NOW)
+    again = CaptureSpool(tmp_path / "spool" / "gateway.db")  # as after a restart
+    broker.up = True
+    assert publish(spool=again, publisher=broker, topic="t", now=NOW) == 2
+
+
+def test_an_event_that_the_broker_lost_is_sent_again(spool: CaptureSpool) -> None:
+    broker, api = Broker(), RecordedSet()
+    spool.keep(spooled(1), now=NOW)
+    publish(spool=spool, publisher=broker, topic="t", now=NOW)
+    assert confirm(spool=spool, question=api, now=NOW + timedelta(seconds=9)) == 0
+    assert confirm(spool=spool, question=api, now=NOW + timedelta(seconds=11)) == 1
+    assert publish(spool=spool, publisher=broker, topic="t", now=NOW + timedelta(seconds=11)) == 1
+    assert [message.id for message in broker.messages] == ["e0", "e0"]
+
+
+def test_a_recorder_that_is_behind_is_sent_copies_ever_more_rarely(spool: CaptureSpool) -> None:
+    broker, api, now, sendings = Broker(), RecordedSet(), NOW, []
+    spool.keep(spooled(1), now=NOW)
+    for _ in range(40):
+        if publish(spool=spool, publisher=broker, topic="t", now=now):
+            sendings.append((now - NOW).total_seconds())
+        now += timedelta(seconds=6)
+        confirm(spool=spool, question=api, now=now)
+    gaps = [round(later - earlier) for earlier, later in pairwise(sendings)]
+    assert gaps[:4] == [12, 24, 42, 66]
+
+
+def test_confirming_asks_page_by_page(spool: CaptureSpool) -> None:
+    broker, api = Broker(), RecordedSet()
+    spool.keep(spooled(1_201), now=NOW)
+    while publish(spool=spool, publisher=broker, topic="t", now=NOW):
+        pass
+    api.ids = {f"e{place}" for place in range(1_201) if place != 700}
+    confirm(spool=spool, question=api, now=NOW)
+    assert (spool.waiting(), spool.unconfirmed()[0]) == (1, ["e700"])
+
+
+def test_the_same_event_is_kept_once(spool: CaptureSpool) -> None:
+    spool.keep(spooled(2), now=NOW)
+    spool.keep(spooled(2), now=NOW)
+    assert spool.waiting() == 2
+
+
+def test_a_full_spool_says_how_many_it_did_not_take_and_has_room_again_later(tmp_path: Path) -> None:
+    spool = CaptureSpool(tmp_path / "s.db", limit_bytes=100)
+    assert spool.keep(spooled(12), now=NOW) == 2
+    spool.sent(["e0", "e1"], now=NOW)
+    spool.recorded(["e0", "e1"])
+    assert spool.keep([SpooledEvent(id="new", key="k", body=b"x" * 20)], now=NOW) == 0
+    assert CaptureSpool(tmp_path / "s.db", limit_bytes=100).keep([SpooledEvent(id="more", key="k", body=b"x")], now=NOW) == 1
+
+
+class Stumbles(MailRedactor):
+    def redact(self, text: str) -> tuple[str, int]:
+        if "stumble" in text:
+            raise ZeroDivisionError
+        return super().redact(text)
+
+
+def test_an_attempt_that_cannot_be_redacted_is_stored_nowhere_and_stops_no_other(spool: CaptureSpool) -> None:
+    bad = attempt(request_id=RequestId("bad"), body={"messages": [{"role": "user", "content": "stumble"}]})
+    keep([bad, *attempts(1)], redactor=Stumbles(), encode=ENCODE, spool=spool, now=NOW)
+    assert [event.id for event in spool.due()] == ["r0-1"]
+
+
+def test_a_full_memory_drops_the_newest_and_never_waits() -> None:
+    waiting = Waiting(most=3, most_bytes=100)
+    for one in attempts(5):
+        waiting.put(one, 10)
+    assert [one.request_id for one in waiting.take(10, wait=0)] == ["r0", "r1", "r2"]
+    waiting.put(attempts(1)[0], 101)
+    assert len(waiting) == 0
+
+
+def until(true: Callable[[], bool], *, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come about"
+        threading.Event().wait(0.01)
+
+
+def capture(spool: CaptureSpool, broker: Broker, api: RecordedSet, redactor: Any = None) -> Capture:
+    return Capture(redactor=redactor or MailRedactor(), encode=ENCODE, spool=spool, publisher=broker, question=api, topic="t")
+
+
+def test_the_threads_bring_an_attempt_from_memory_to_the_record(spool: CaptureSpool) -> None:
+    broker, api = Broker(), RecordedSet()
+    api.ids = {f"r{place}-1" for place in range(250)}
+    running = capture(spool, broker, api)
+    running.start()
+    for one in attempts(250):
+        running.offer(one, size=100)
+    until(lambda: len(broker.messages) == 250 and spool.waiting() == 0)
+    running.stop(within_seconds=5)
+
+
+def test_stopping_brings_the_memory_to_disk(spool: CaptureSpool) -> None:
+    broker = Broker()
+    broker.up = False
+    running = capture(spool, broker, RecordedSet())
+    for one in attempts(250):
+        running.offer(one, size=100)
+    running.start()
+    running.stop(within_seconds=10)
+    assert spool.waiting() == 250
+
+
+class Missing(MailRedactor):
+    def __init__(self) -> None:
+        self.installed = False
+
+    def redact(self, text: str) -> tuple[str, int]:
+        if not self.installed:
+            raise CannotRun("presidio is not installed", remedy="Install it.")
+        return super().redact(text)
+
+
+def test_without_a_redactor_nothing_is_stored_and_the_gateway_says_so(spool: CaptureSpool) -> None:
+    broker, redactor = Broker(), Missing()
+    running = capture(spool, broker, RecordedSet(), redactor)
+    running.start()
+    running.offer(attempts(1)[0], size=100)
+    until(lambda: running.trouble is not None)
+    assert (spool.waiting(), broker.messages) == (0, [])
+    redactor.installed = True
+    until(lambda: len(broker.messages) == 1)
+    assert running.trouble is None
+    running.stop(within_seconds=5)

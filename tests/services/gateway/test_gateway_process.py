@@ -1,0 +1,115 @@
+"""The real process, with nothing else running but vLLM: users are served by the last good route."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import yaml
+
+from flywheel.ids import BASE, WorkloadId
+from flywheel.rollout.release import Route
+from services.adapters.capture_spool import CaptureSpool
+from services.adapters.route_source import RouteFiles
+from tests.brokers import free_port
+from tests.fakes.vllm_server import FakeVllm
+
+ROOT = Path(__file__).resolve().parents[3]
+ROUTE = Route(workload=WorkloadId("router"), alias="router-alias", version=4, champion=BASE)
+
+
+def configuration(tmp_path: Path, serving_url: str) -> Path:
+    (tmp_path / "token").write_text("secret\n")
+    file = tmp_path / "flywheel.yaml"
+    settings = {
+        "data_dir": str(tmp_path / "var"),
+        "http": {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": free_port()},
+        "kafka": {"bootstrap": f"127.0.0.1:{free_port()}"},
+        "serving": {"url": serving_url},
+        "tokens": [{"name": "app", "scopes": ["infer"], "token_file": str(tmp_path / "token")}],
+        "workloads": {"router": {"alias": "router-alias"}},
+    }
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+@contextmanager
+def started(config: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.gateway", "--config", str(config)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    port = yaml.safe_load(config.read_text())["http"]["gateway_port"]
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def reached(url: str, *, seconds: float = 150) -> httpx.Response:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return httpx.get(url, trust_env=False)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "the gateway did not come up"
+            threading.Event().wait(0.05)
+
+
+def test_with_everything_else_down_users_are_served_and_nothing_is_lost(tmp_path: Path) -> None:
+    RouteFiles(tmp_path / "var" / "routes").save(ROUTE)
+    with FakeVllm(answers=lambda model, messages: "yes") as vllm, started(configuration(tmp_path, vllm.url)) as (process, url):
+        assert reached(f"{url}/readyz").json()["ready"] is True
+        head = {"Authorization": "Bearer secret"}
+        body = {"model": "router-alias", "messages": [{"role": "user", "content": "call me at +1 415 555 0134"}]}
+        answers = [httpx.post(f"{url}/v1/chat/completions", json=body, headers=head, timeout=30, trust_env=False) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == 5 * [200]
+        metrics_port = yaml.safe_load((tmp_path / "flywheel.yaml").read_text())["http"]["metrics_port"]
+        assert "flywheel_gateway_attempts_total" in reached(f"http://127.0.0.1:{metrics_port}/metrics").text
+        deadline = time.monotonic() + 90  # Presidio is imported at the first text, on a machine that may be busy
+        while "flywheel_gateway_captured_total 5" not in reached(f"{url}/metrics").text:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.1)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        print(f"ended after {time.monotonic() - began:.2f} s")
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    kept = CaptureSpool(tmp_path / "var" / "spool" / "gateway.db").due()
+    assert {event.id for event in kept} == {f"{answer.headers['X-Flywheel-Request']}-1" for answer in answers}
+    assert all(b"415 555" not in event.body and b"<PHONE_NUMBER:" in event.body for event in kept)
+
+
+def test_a_taken_port_is_one_sentence_and_no_stack_trace(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "http://127.0.0.1:9")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", yaml.safe_load(config.read_text())["http"]["gateway_port"]))
+        taken.listen()
+        with started(config) as (process, _):
+            assert process.wait(timeout=150) == 1
+            assert process.stderr is not None
+            told = process.stderr.read()
+    assert "the port is taken" in told
+    assert "Traceback" not in told
+
+
+def test_an_unreadable_route_file_is_passed_over(tmp_path: Path) -> None:
+    files = RouteFiles(tmp_path)
+    files.save(ROUTE)
+    files.save(replace(ROUTE, workload=WorkloadId("other")))
+    (tmp_path / "other.json").write_text('{"workload": "other", "versi')
+    routes, unreadable = files.load()
+    assert (routes, len(unreadable)) == ([ROUTE], 1)

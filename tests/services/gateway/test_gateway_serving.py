@@ -1,0 +1,271 @@
+"""Users before the gateway, a scripted vLLM behind it."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from flywheel.ids import BASE, AdapterName, WorkloadId
+from flywheel.rollout.release import Route
+from flywheel.traffic.inference import Arm
+from services.adapters.route_source import RouteFiles, from_wire, to_wire
+from services.adapters.tokens import TokenEntry, Tokens
+from services.gateway.attempt import Attempt
+from services.gateway.proxy import Gateway
+from services.gateway.routes import RouteTable
+from services.gateway.upstream import Upstream
+from tests.fakes.vllm_server import FakeVllm
+
+ROUTER, NEW = WorkloadId("router"), AdapterName("router-new")
+ROUTE = Route(workload=ROUTER, alias="router-alias", version=1, champion=BASE)
+CANARY = replace(ROUTE, version=2, challenger=NEW, challenger_arm=Arm.CANARY, share=1.0, salt="release-1")
+SHADOW = replace(CANARY, challenger_arm=Arm.SHADOW, share=0.0)
+QUESTION = {"model": "router-alias", "messages": [{"role": "user", "content": "hi"}]}
+
+
+class Noted:
+    """What was handed over for the record."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    def offer(self, attempt: Attempt, *, size: int) -> None:
+        self.attempts.append(attempt)
+
+    async def until(self, count: int) -> Sequence[Attempt]:
+        async with asyncio.timeout(30):
+            while len(self.attempts) < count:  # noqa: ASYNC110 (what it waits for happens outside this loop)
+                await asyncio.sleep(0.01)
+        return self.attempts
+
+
+class Running:
+    """A gateway that listens, and a client."""
+
+    def __init__(self, url: str, client: aiohttp.ClientSession, noted: Noted, table: RouteTable, gateway: Gateway) -> None:
+        self.url, self.client, self.noted, self.table, self.gateway = url, client, noted, table, gateway
+
+    async def ask(
+        self, body: Any = None, *, token: str = "app", path: str = "/v1/chat/completions", **headers: str
+    ) -> tuple[int, Any, Any]:
+        sent = {"Authorization": f"Bearer {token}"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.client.post(self.url + path, json=QUESTION if body is None else body, headers=sent) as answer:
+            return answer.status, await answer.json(), answer.headers
+
+
+def entry(name: str, *scopes: str, workloads: str = "*") -> TokenEntry:
+    return TokenEntry(
+        name=name, scopes=frozenset(scopes), workloads=frozenset({workloads}), sha256=hashlib.sha256(name.encode()).hexdigest()
+    )
+
+
+@asynccontextmanager
+async def running(tmp_path: Path, url: str, *routes: Route) -> AsyncIterator[Running]:
+    noted, table = Noted(), RouteTable(workloads=[ROUTER, WorkloadId("other")], disk=RouteFiles(tmp_path / "routes"))
+    for route in routes:
+        table.apply(route)
+    people = [entry("app", "infer"), entry("operator", "operate"), entry("stranger", "infer", workloads="other")]
+    gateway = Gateway(
+        access=Tokens(entries=people, internal="between-us"),
+        aliases={"router-alias": ROUTER, "other-alias": WorkloadId("other")},
+        table=table,
+        upstream=(upstream := Upstream(url=url, key=None)),
+        record=noted,
+        read_route=from_wire,
+        ready=lambda: None,
+    )
+    runner = web.AppRunner(gateway.app(), handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    shadow = asyncio.create_task(gateway.shadow.run())
+    async with aiohttp.ClientSession() as client:
+        yield Running("http://{}:{}".format(*runner.addresses[0][:2]), client, noted, table, gateway)
+    shadow.cancel()
+    await runner.cleanup()
+    await upstream.close()
+
+
+@pytest.fixture
+async def vllm() -> AsyncIterator[FakeVllm]:
+    server = FakeVllm(answers=lambda model, messages: f"{model} says yes", adapters={NEW: "/x"})
+    await asyncio.to_thread(server.start)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+async def test_the_alias_is_answered_by_the_champion_and_recorded(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, body, headers = await gateway.ask(X_Flywheel_Session="s1", X_Flywheel_Dim_Tenant="acme")
+        (noted,) = gateway.noted.attempts
+    assert (status, body["choices"][0]["message"]["content"]) == (200, "base says yes")
+    assert (headers["X-Flywheel-Adapter"], headers["X-Flywheel-Request"]) == ("base", noted.request_id)
+    assert (noted.session, noted.dimensions, noted.client, noted.route_version) == ("s1", {"tenant": "acme"}, "app", 1)
+    assert (noted.status, noted.error, noted.body, noted.arm) == (200, None, QUESTION, Arm.CHAMPION)
+    assert vllm.requests == [{**QUESTION, "model": "base"}]
+
+
+async def test_a_stream_passes_through_and_is_recorded_as_one_answer(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        head = {"Authorization": "Bearer app"}
+        async with gateway.client.post(gateway.url + "/v1/chat/completions", json={**QUESTION, "stream": True}, headers=head) as answer:
+            text = (await answer.read()).decode()
+            assert (answer.content_type, answer.headers["X-Flywheel-Adapter"]) == ("text/event-stream", "base")
+        (noted,) = await gateway.noted.until(1)
+    assert text.rstrip().endswith("data: [DONE]")
+    assert noted.response is not None
+    assert noted.response["choices"][0]["message"]["content"] == "base says yes"
+
+
+async def test_a_session_always_meets_the_same_arm(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, replace(CANARY, share=0.5)) as gateway:
+        met = {
+            name: {(await gateway.ask(X_Flywheel_Session=name))[2]["X-Flywheel-Adapter"] for _ in range(3)} for name in map(str, range(20))
+        }
+    assert all(len(adapters) == 1 for adapters in met.values())
+    assert {adapter for adapters in met.values() for adapter in adapters} == {"base", NEW}
+
+
+async def test_openai_user_is_the_session_where_the_header_is_missing(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        await gateway.ask({**QUESTION, "user": "u7"})
+        await gateway.ask()
+        first, second = gateway.noted.attempts
+    assert (first.session, second.session) == ("u7", second.request_id)
+
+
+@pytest.mark.parametrize("failure", [(500, "broken"), (503, "dead"), (404, "not loaded")])
+async def test_a_failed_canary_is_answered_by_the_champion_and_leaves_two_attempts(
+    tmp_path: Path, vllm: FakeVllm, failure: tuple[int, str]
+) -> None:
+    vllm.failing[NEW] = failure
+    async with running(tmp_path, vllm.url, CANARY) as gateway:
+        for body in (QUESTION, {**QUESTION, "stream": True}):
+            head = {"Authorization": "Bearer app"}
+            async with gateway.client.post(gateway.url + "/v1/chat/completions", json=body, headers=head) as answer:
+                assert (answer.status, answer.headers["X-Flywheel-Adapter"]) == (200, "base")
+                await answer.read()
+        noted = await gateway.noted.until(4)
+    assert [(one.arm, one.number, one.status) for one in noted] == 2 * [(Arm.CANARY, 1, failure[0]), (Arm.CHAMPION, 2, 200)]
+    assert len({one.request_id for one in noted[:2]}) == 1
+
+
+async def test_a_request_that_vllm_refuses_is_not_the_canarys_fault(tmp_path: Path, vllm: FakeVllm) -> None:
+    vllm.failing[NEW] = (400, "too long")
+    async with running(tmp_path, vllm.url, CANARY) as gateway:
+        status, body, _ = await gateway.ask()
+    assert (status, body["error"]["message"], len(gateway.noted.attempts)) == (400, "too long", 1)
+
+
+async def test_with_vllm_gone_the_user_gets_502_in_openais_form(tmp_path: Path) -> None:
+    async with running(tmp_path, "http://127.0.0.1:9", CANARY) as gateway:
+        status, body, _ = await gateway.ask()
+    assert (status, body["error"]["type"]) == (502, "server_error")
+    assert [(one.arm, one.status) for one in gateway.noted.attempts] == [(Arm.CANARY, 0), (Arm.CHAMPION, 0)]
+
+
+async def test_a_shadow_is_asked_after_the_user_and_reaches_nobody(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, SHADOW) as gateway:
+        _, body, headers = await gateway.ask({**QUESTION, "stream": False})
+        champion, shadow = await gateway.noted.until(2)
+    assert headers["X-Flywheel-Adapter"] == "base"
+    assert body["choices"][0]["message"]["content"] == "base says yes"
+    assert (champion.arm, shadow.arm, shadow.adapter, shadow.request_id) == (Arm.CHAMPION, Arm.SHADOW, NEW, champion.request_id)
+    assert shadow.response is not None
+
+
+async def test_a_failing_shadow_harms_nobody(tmp_path: Path, vllm: FakeVllm) -> None:
+    vllm.failing[NEW] = (500, "broken")
+    async with running(tmp_path, vllm.url, SHADOW) as gateway:
+        answers = [(await gateway.ask())[0] for _ in range(3)]
+        noted = await gateway.noted.until(6)
+    assert answers == [200, 200, 200]
+    assert [one.status for one in noted if one.arm is Arm.SHADOW] == [500, 500, 500]
+
+
+async def test_a_user_who_goes_away_frees_vllm_and_is_recorded(tmp_path: Path, vllm: FakeVllm) -> None:
+    vllm.delay = 60
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        waiting = asyncio.create_task(gateway.ask())
+        async with asyncio.timeout(30):
+            while not vllm.requests:  # noqa: ASYNC110 (what it waits for happens outside this loop)
+                await asyncio.sleep(0.01)
+        waiting.cancel()
+        (noted,) = await gateway.noted.until(1)
+    assert (noted.status, noted.error) == (499, "client_closed")
+
+
+@pytest.mark.parametrize(
+    ("token", "model", "status"),
+    [
+        ("nobody", "router-alias", 401),
+        ("stranger", "router-alias", 403),
+        ("app", "base", 403),
+        ("app", NEW, 403),
+        ("app", "no-such", 404),
+        ("nobody", "no-such", 401),
+        ("operator", "router-alias", 403),
+        ("operator", NEW, 200),
+        ("operator", "no-such", 404),
+        ("app", "other-alias", 503),
+    ],
+)
+async def test_who_may_ask_what(tmp_path: Path, vllm: FakeVllm, token: str, model: str, status: int) -> None:
+    async with running(tmp_path, vllm.url, CANARY) as gateway:
+        got, body, _ = await gateway.ask({**QUESTION, "model": model}, token=token)
+    assert got == status
+    if status >= 400:
+        assert body["error"]["message"]
+    assert gateway.noted.attempts == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": 3}', b"\xff", b'{"messages": []}'])
+async def test_a_broken_body_gets_400_with_the_place(tmp_path: Path, vllm: FakeVllm, body: bytes) -> None:
+    async with (
+        running(tmp_path, vllm.url, ROUTE) as gateway,
+        gateway.client.post(gateway.url + "/v1/chat/completions", data=body) as answer,
+    ):
+        told = (await answer.json())["error"]
+    assert (answer.status, told["where"].startswith("body")) == (400, True)
+    assert set(told) >= {"where", "value", "reason", "remedy", "message", "type"}
+
+
+async def test_only_aliases_are_listed_and_only_those_the_token_covers(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, CANARY) as gateway:
+        listed = {}
+        for token in ("app", "stranger"):
+            async with gateway.client.get(gateway.url + "/v1/models", headers={"Authorization": f"Bearer {token}"}) as answer:
+                listed[token] = [one["id"] for one in (await answer.json())["data"]]
+    assert listed == {"app": ["router-alias", "other-alias"], "stranger": ["other-alias"]}
+
+
+async def test_plain_completions_pass_through_unrecorded(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, body, _ = await gateway.ask({"model": "router-alias", "prompt": "hi"}, path="/v1/completions")
+    assert (status, body["choices"][0]["text"], gateway.noted.attempts) == (200, "base says yes", [])
+
+
+async def test_a_pushed_route_is_in_force_when_the_answer_is_out(tmp_path: Path, vllm: FakeVllm) -> None:
+    head = {"Authorization": "Bearer between-us"}
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        for route, applied in ((CANARY, 2), (ROUTE, 2), (replace(ROUTE, version=7), 7)):
+            async with gateway.client.put(gateway.url + "/admin/route", json=to_wire(route), headers=head) as answer:
+                assert await answer.json() == {"applied": applied}
+        async with gateway.client.get(gateway.url + "/admin/routes", headers=head) as answer:
+            assert await answer.json() == {"router": 7}
+        for body, status in ({**to_wire(ROUTE), "version": "x"}, 400), ({**to_wire(ROUTE), "workload": "unknown"}, 404):
+            async with gateway.client.put(gateway.url + "/admin/route", json=body, headers=head) as answer:
+                assert answer.status == status
+        async with gateway.client.put(
+            gateway.url + "/admin/route", json=to_wire(CANARY), headers={"Authorization": "Bearer operator"}
+        ) as answer:
+            assert answer.status == 403
+    restarted = RouteTable(workloads=[ROUTER], disk=RouteFiles(tmp_path / "routes"))
+    restarted.restore()
+    assert restarted.in_force(ROUTER) == replace(ROUTE, version=7)

@@ -1,0 +1,118 @@
+"""Routes on the wire, on the api and on the topic."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from kafka import KafkaProducer
+
+from flywheel.errors import InvalidInput
+from flywheel.ids import BASE, AdapterName, WorkloadId
+from flywheel.rollout.release import Route
+from flywheel.traffic.inference import Arm
+from services.adapters.kafka_topics import KafkaAccess, create_topics
+from services.adapters.route_source import ApiRoutes, NoRoutes, RouteFiles, TopicRoutes, from_wire, to_wire
+from services.gateway.routes import RouteTable, follow_topic
+from services.wiring.events import topic_spec
+
+ROUTE = Route(
+    workload=WorkloadId("router"),
+    alias="router-alias",
+    version=3,
+    champion=BASE,
+    challenger=AdapterName("router-new"),
+    challenger_arm=Arm.CANARY,
+    share=0.25,
+    salt="release-1",
+    changed_at=datetime(2026, 11, 22, 12, 0, tzinfo=UTC),
+)
+
+
+def test_a_route_comes_back_from_the_wire_as_it_was() -> None:
+    for route in (ROUTE, Route(workload=WorkloadId("router"), alias="a", version=1, champion=BASE)):
+        assert from_wire(orjson.loads(orjson.dumps(to_wire(route)))) == route
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("version", 0),
+        ("version", "3"),
+        ("version", True),
+        ("workload", None),
+        ("champion", ""),
+        ("challenger", 7),
+        ("challenger_arm", "champion"),
+        ("share", 1.5),
+        ("share", "half"),
+        ("changed_at", "yesterday"),
+    ],
+)
+def test_a_route_that_does_not_fit_is_refused_by_its_key(key: str, value: object) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        from_wire({**to_wire(ROUTE), key: value})
+    assert refused.value.where == f"route.{key}"
+
+
+@pytest.mark.parametrize("shape", ["list", "object", "error", "text"])
+async def test_the_apis_routes_are_read_or_its_silence_is_named(shape: str) -> None:
+    async def routes(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer between-us"
+        if shape == "error":
+            return web.Response(status=503)
+        if shape == "text":
+            return web.Response(text="hello")
+        return web.json_response([to_wire(ROUTE)] if shape == "list" else {"routes": [to_wire(ROUTE)]})
+
+    app = web.Application()
+    app.router.add_get("/v1/routes", routes)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            api = ApiRoutes(api_url="http://{}:{}".format(*runner.addresses[0][:2]), key="between-us")
+            if shape in ("error", "text"):
+                with pytest.raises(NoRoutes):
+                    await api.read(session)
+            else:
+                assert await api.read(session) == [ROUTE]
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.broker
+async def test_every_route_of_the_topic_is_followed_from_the_beginning(tmp_path: Path, embedded_broker: str) -> None:
+    access = KafkaAccess(bootstrap=embedded_broker)
+    await asyncio.to_thread(create_topics, access, names={"releases": "releases"}, spec=topic_spec())
+    producer = KafkaProducer(bootstrap_servers=embedded_broker)
+
+    def publish(value: bytes) -> None:
+        producer.send("releases", value=value, key=b"router").get(timeout=20)
+
+    def event(version: int) -> bytes:
+        return orjson.dumps({"data": to_wire(replace(ROUTE, version=version))})
+
+    table = RouteTable(workloads=[WorkloadId("router")], disk=RouteFiles(tmp_path / "routes"))
+    for raw in (event(1), b"{rubbish", orjson.dumps({"data": {"adapter": "x"}}), event(2)):
+        await asyncio.to_thread(publish, raw)
+    following = asyncio.create_task(follow_topic(table=table, topic=TopicRoutes(access=access, topic="releases")))
+    try:
+        await in_force(table, 2)
+        await asyncio.to_thread(publish, event(5))
+        await in_force(table, 5)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        producer.close()
+
+
+async def in_force(table: RouteTable, version: int) -> None:
+    async with asyncio.timeout(40):
+        while table.versions().get("router") != version:  # noqa: ASYNC110 (what it waits for happens outside this loop)
+            await asyncio.sleep(0.05)

@@ -1,0 +1,227 @@
+"""The release controller's steps on the real ledger, with stand-ins for vLLM and the gateway."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flywheel.gate.axes import GateVerdict
+from flywheel.ids import BASE, Person
+from flywheel.rollout.release import ReleaseState, release_line
+from flywheel.rollout.rollback import to_previous
+from flywheel.traffic.inference import Arm
+from tests.services.release_controller.controller_world import BAD, GOOD, ROUTER, World, world
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def test_the_first_route_is_the_base_once_the_server_answers(wheel: World) -> None:
+    wheel.vllm.dead = True
+    wheel.tick()
+    assert wheel.parts.releases.route(ROUTER) is None
+    wheel.vllm.dead = False
+    wheel.tick()
+    assert (wheel.route.champion, wheel.route.version, wheel.route.alias) == (BASE, 1, "router-1")
+    assert wheel.gateway.routes[ROUTER]["champion"] == "base"
+
+
+def test_a_good_adapter_goes_the_whole_way_and_the_journal_tells_it(wheel: World) -> None:
+    wheel.make_live(GOOD)
+    assert (wheel.route.champion, wheel.route.challenger) == (GOOD, None)
+    assert wheel.gateway.routes[ROUTER]["champion"] == GOOD
+    lines = wheel.parts.journal.entries(kind="release", subject=wheel.release(GOOD).id)
+    assert [line.state for line in lines] == ["registered", "probed", "gated", "shadow", "canary", "canary", "live"]
+    assert [line.evidence["by"] for line in lines][1:3] == ["probe", "gate"]
+    assert lines[0].caused_by == f"run-{GOOD}"
+    assert all(line.reason for line in lines)
+
+
+def test_a_load_that_answers_200_is_not_taken_for_served(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.vllm.log_probability = lambda model, position, token: -1.0  # the adapter's weights are silently ignored
+    wheel.tick(times=2)
+    refused = wheel.release(GOOD)
+    assert refused.state is ReleaseState.REFUSED
+    assert "answers as the base does" in refused.reason
+    assert wheel.parts.journal.entries(kind="release", subject=refused.id)[-1].evidence["by"] == "probe"
+    assert wheel.route.champion == BASE
+
+
+def test_an_adapter_that_the_server_refuses_is_refused_with_its_words(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.vllm.refused[str(wheel.folder / GOOD)] = "LoRA rank 64 is greater than max_lora_rank 16."
+    wheel.tick(times=2)
+    assert wheel.state(GOOD) is ReleaseState.REFUSED
+    assert "max_lora_rank" in wheel.release(GOOD).reason
+
+
+def test_an_adapter_whose_probe_file_is_broken_ends_nothing_but_its_own_release(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.train(BAD)
+    (wheel.folder / BAD / "probe.json").write_text("{")
+    wheel.tick(times=2)
+    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.PROBED, ReleaseState.REFUSED)
+
+
+def test_a_refused_gate_stops_it_and_a_named_override_lets_it_on_to_its_canary_where_it_is_rolled_back(wheel: World) -> None:
+    wheel.make_live(GOOD)
+    wheel.train(BAD)
+    wheel.tick(times=2)
+    wheel.gate(BAD, GateVerdict.REFUSE, champion=GOOD)
+    wheel.tick()
+    assert wheel.state(BAD) is ReleaseState.REFUSED
+    wheel.approve(BAD)
+    wheel.tick()
+    assert wheel.state(BAD) is ReleaseState.SHADOW
+    wheel.ask(BAD, Arm.SHADOW, 10, valid=False)
+    wheel.tick()
+    assert wheel.state(BAD) is ReleaseState.CANARY
+    wheel.ask(GOOD, Arm.CHAMPION, 20)
+    wheel.ask(BAD, Arm.CANARY, 3)
+    wheel.ask(BAD, Arm.CANARY, 9, valid=False)
+    wheel.ask(BAD, Arm.CANARY, 1, status=500, request="retried")
+    wheel.ask(GOOD, Arm.CHAMPION, 1, request="retried", attempt=2)
+    wheel.tick()
+    assert wheel.state(BAD) is ReleaseState.ROLLED_BACK
+    assert (wheel.route.champion, wheel.route.challenger) == (GOOD, None)
+    assert wheel.gateway.routes[ROUTER]["version"] == wheel.route.version
+    wheel.ask(GOOD, Arm.CHAMPION, 1)
+    wheel.tick(times=6)
+    (line,) = wheel.parts.journal.entries(kind="rollback")
+    assert (line.evidence["adapter"], line.evidence["to"], line.evidence["by"]) == (BAD, GOOD, "guard")
+    assert (line.evidence["failed_requests"], line.evidence["bad_answers"]) == (0, 9)
+    assert isinstance(line.evidence["seconds"], float)
+    assert 0 <= line.evidence["seconds"] < 5
+    wheel.tick(times=3)
+    assert len(wheel.parts.journal.entries(kind="rollback")) == 1
+
+
+def test_a_rollback_is_measured_once_also_across_a_restart(wheel: World) -> None:
+    wheel.make_live(GOOD)
+    releases = wheel.parts.releases.releases(ROUTER)
+    decision = to_previous(workload=ROUTER, route=wheel.route, releases=releases, by=Person("anna"), reason="it rambles", now=wheel.now)
+    (changed,) = decision.releases
+    before = wheel.release(GOOD)
+    assert wheel.parts.releases.save_release(changed, release_line(changed, by="person"), expected=before, route=decision.route)
+    wheel.tick()
+    wheel.restart_controller()
+    wheel.tick(times=20)
+    wheel.restart_controller()
+    wheel.tick(times=2)
+    (line,) = wheel.parts.journal.entries(kind="rollback")
+    assert (line.evidence["to"], line.evidence["cause"], line.evidence["by"]) == (BASE, "it rambles", "person")
+    assert wheel.route.champion == BASE
+
+
+def test_a_rollback_puts_the_previous_champion_back_to_live(wheel: World) -> None:
+    wheel.make_live(GOOD)
+    wheel.make_live(BAD, champion=GOOD)
+    wheel.tick()
+    assert wheel.state(GOOD) is ReleaseState.RETIRED
+    releases = wheel.parts.releases.releases(ROUTER)
+    decision = to_previous(workload=ROUTER, route=wheel.route, releases=releases, by=Person("anna"), reason="worse", now=wheel.now)
+    (changed,) = decision.releases
+    saved = wheel.parts.releases.save_release(
+        changed, release_line(changed, by="person"), expected=wheel.release(BAD), route=decision.route
+    )
+    assert saved
+    wheel.tick()
+    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.LIVE, ReleaseState.ROLLED_BACK)
+    assert GOOD in wheel.vllm.adapters  # the rollback target was kept loaded
+
+
+def test_after_a_restart_of_the_server_its_adapters_are_loaded_and_proven_again(wheel: World) -> None:
+    wheel.make_live(GOOD)
+    wheel.vllm.restart_empty()
+    wheel.vllm.requests.clear()
+    wheel.tick()
+    assert GOOD in wheel.vllm.adapters
+    assert {body["model"] for body in wheel.vllm.requests} == {"base", GOOD}
+    assert wheel.state(GOOD) is ReleaseState.LIVE
+
+
+def test_a_killed_controller_goes_on_where_it_stood(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.tick(times=2)
+    wheel.gate(GOOD, GateVerdict.PASS)
+    for _ in range(3):
+        wheel.restart_controller()
+        wheel.tick()
+    assert wheel.state(GOOD) is ReleaseState.SHADOW
+    assert [body for body in wheel.vllm.admin if body[0] == "load"] == [("load", GOOD)]
+
+
+def test_a_server_that_goes_away_changes_no_route(wheel: World) -> None:
+    wheel.make_live(GOOD)
+    before = wheel.route
+    wheel.vllm.stop()
+    wheel.tick(times=3)
+    assert wheel.route == before
+    assert wheel.state(GOOD) is ReleaseState.LIVE
+
+
+def test_a_rolled_back_adapter_is_unloaded_after_its_drain_time_and_its_files_stay(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.tick(times=2)
+    wheel.gate(GOOD, GateVerdict.REFUSE)
+    wheel.tick()
+    assert GOOD in wheel.vllm.adapters
+    wheel.pass_time(seconds=61)
+    wheel.tick()
+    assert GOOD not in wheel.vllm.adapters
+    assert (wheel.folder / GOOD / "adapter_config.json").exists()
+
+
+def test_two_gated_adapters_go_one_after_the_other_and_the_second_is_gated_again_against_the_new_champion(wheel: World) -> None:
+    wheel.train(BAD)
+    wheel.tick(times=2)
+    wheel.gate(BAD, GateVerdict.PASS)
+    wheel.train(GOOD)
+    wheel.tick(times=2)
+    wheel.gate(GOOD, GateVerdict.PASS)
+    wheel.tick(times=2)
+    assert (wheel.state(BAD), wheel.state(GOOD)) == (ReleaseState.SHADOW, ReleaseState.GATED)
+    wheel.ask(BAD, Arm.SHADOW, 10)
+    wheel.tick()
+    wheel.canary_step(BAD)
+    wheel.canary_step(BAD)
+    assert wheel.state(BAD) is ReleaseState.LIVE
+    wheel.tick(times=2)
+    assert wheel.state(GOOD) is ReleaseState.PROBED
+    item = wheel.parts.work.lease("gate", worker="w", now=wheel.now, hold=wheel.parts.drain)
+    assert item is not None
+    assert item.payload["adapter"] == GOOD
+
+
+def test_a_gateway_that_missed_the_push_is_told_again(wheel: World) -> None:
+    wheel.gateway.deaf = True
+    wheel.tick()
+    assert wheel.gateway.routes == {}
+    wheel.gateway.deaf = False
+    wheel.tick()
+    assert wheel.gateway.routes[ROUTER]["version"] == 1
+
+
+def test_in_mode_propose_a_passed_gate_waits_for_a_person(tmp_path: Path) -> None:
+    with world(tmp_path, mode="propose") as wheel:
+        wheel.train(GOOD)
+        wheel.tick(times=2)
+        wheel.gate(GOOD, GateVerdict.PASS)
+        wheel.tick(times=5)
+        assert wheel.state(GOOD) is ReleaseState.GATED
+        wheel.approve(GOOD)
+        wheel.tick()
+        assert wheel.state(GOOD) is ReleaseState.SHADOW
+
+
+def test_an_alias_changed_in_the_configuration_is_published(wheel: World) -> None:
+    wheel.tick()
+    rules = replace(wheel.parts.workloads[ROUTER], alias="router-2")
+    wheel.parts = replace(wheel.parts, workloads={ROUTER: rules})
+    wheel.tick()
+    assert (wheel.route.alias, wheel.route.version) == ("router-2", 2)

@@ -1,0 +1,259 @@
+"""From an open alert and accepted corrections to a queued run, on a real ledger."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flywheel.alerts.alert import Alert, AlertState, Severity
+from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection
+from flywheel.ids import AlertId, CaseId, CorrectionId, Person, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.regression_suite.case import Case, Grader, Tier
+from flywheel.regression_suite.golden import freeze
+from flywheel.retraining.readiness import ReadinessPolicy
+from flywheel.retraining.run import Run, RunState
+from flywheel.retraining.trigger import Reason, TriggerPolicy
+from flywheel.traffic.inference import Message
+from services.adapters.general_rows import read_general_rows
+from services.adapters.ledger import open_database
+from services.adapters.ledger_learn import LedgerLearn
+from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue
+from services.adapters.ledger_train import LedgerTrain
+from services.adapters.schedule import Appointment, Schedule
+from services.adapters.snapshot_files import write_snapshot
+from services.ports.learn import KeptCorrection
+from services.ports.record import WorkItem
+from services.retrain_scheduler.steps import consider_retraining, serve_requests
+from services.settings import Workload
+from services.wiring.retrain_scheduler import SchedulerParts, trained_workload
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ROUTER = WorkloadId("router")
+ADA = Person("ada")
+
+
+class OpenAlerts:
+    """The part of a watch ledger that a trigger needs."""
+
+    def __init__(self) -> None:
+        self.open: list[Alert] = []
+
+    def alerts(self, *, workload: WorkloadId | None = None, open_only: bool = False) -> Sequence[Alert]:
+        return self.open
+
+
+@dataclass
+class House:
+    parts: SchedulerParts
+    alerts: OpenAlerts
+    learn: LedgerLearn
+    general: Path
+
+    def consider(self, *, at: datetime = NOW, asked_by: Person | None = None, calendar: bool = False) -> str:
+        return consider_retraining(workload=self.parts.workloads[ROUTER], parts=self.parts, now=at, asked_by=asked_by, calendar=calendar)
+
+    def correct(self, count: int, *, first: int = 0, at: datetime = NOW - timedelta(hours=1)) -> None:
+        for n in range(first, first + count):
+            words = f"please add the numbers {n} and {n * 7 + 1} for invoice {'abcdefghij'[n % 10] * 5} number {n * n}"
+            correction = Correction(
+                id=CorrectionId(f"c{n}"),
+                workload=ROUTER,
+                source="desk",
+                author="a",
+                kind=CorrectionKind.EDIT,
+                created_at=at,
+                messages=(Message(role="user", content=words),),
+                original="no",
+                corrected=json.dumps({"tool": f"add{n}", "arguments": {}}),
+            )
+            joined = JoinedCorrection(correction=correction, messages=correction.messages, original="no", entity=f"e{n}")
+            kept = KeptCorrection(
+                joined=joined,
+                state=CorrectionState.ACCEPTED,
+                reason="fine",
+                decided_at=at,
+                entity=f"e{n}",
+                prompt_key=f"p{n}",
+                answer_key=f"a{n}",
+            )
+            assert self.learn.keep(kept, None, entry("correction", correction.id))
+
+    def drift(self) -> None:
+        self.alerts.open = [
+            Alert(
+                id=AlertId("alert-1"), fingerprint="f", workload=ROUTER, labels={"kind": "drift"}, severity=Severity.WARNING,
+                state=AlertState.FIRING, summary="moved", first_action="look", runbook="drift.md", started_at=NOW, last_seen_at=NOW,
+            )
+        ]  # fmt: skip
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        return self.parts.train.runs(ROUTER)
+
+    def states(self, kind: str) -> list[str]:
+        return [line.state for line in self.parts.journal.entries(kind=kind)]
+
+
+def entry(kind: str, subject: str) -> JournalEntry:
+    return JournalEntry(at=NOW, workload=ROUTER, kind=kind, subject=subject, state="made", reason="for the test")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
+    learn, alerts, general = LedgerLearn(engine), OpenAlerts(), tmp_path / "general.ndjson"
+    golden = [
+        Case(
+            id=CaseId(f"g{n}"), workload=ROUTER, tier=Tier.GOLDEN, entity=f"golden-{n}", created_at=NOW,
+            messages=(Message(role="user", content=f"golden item {'xyzwv'[n % 5] * 9} {n}"),),
+            grader=Grader(kind="equals", expected={"text": "x"}),
+        )
+        for n in range(24)
+    ]  # fmt: skip
+    learn.freeze_golden(freeze(cases=golden, workload=ROUTER, version=1, by=ADA, now=NOW), entry("golden", "g"))
+    questions = ("What colour is snow?", "Name a large river in Africa.", "How many legs has a spider?", "Who wrote Hamlet?")
+    rows = [{"messages": [{"role": "user", "content": question}], "completion": "An answer."} for question in questions]
+    general.write_text("\n".join(json.dumps(row) for row in rows))
+    workload = replace(
+        trained_workload(ROUTER, Workload(alias="router", mode="auto")),
+        trigger=TriggerPolicy(enough_corrections=20, enough_with_drift=10, cool_down=timedelta(hours=6)),
+        readiness=ReadinessPolicy(),
+        general_file=general,
+    )
+    parts = SchedulerParts(
+        worker="scheduler-1",
+        workloads={ROUTER: workload},
+        watch=alerts,  # type: ignore[arg-type]
+        learn=learn,
+        train=LedgerTrain(engine),
+        work=LedgerWorkQueue(engine),
+        journal=LedgerJournal(engine),
+        write_snapshot=lambda snapshot: write_snapshot(snapshot, folder=tmp_path / "snapshots"),
+        read_general_rows=read_general_rows,
+        base_digest=lambda: "d" * 64,
+        versions={"trl": "1.16.0"},
+    )
+    yield House(parts=parts, alerts=alerts, learn=learn, general=general)
+    engine.dispose()
+
+
+def test_drift_with_corrections_queues_a_run_with_its_whole_cause(house: House) -> None:
+    house.drift()
+    house.correct(12)
+    assert "queued" in house.consider()
+    (run,) = house.runs
+    assert (run.state, run.adapter, run.plan.method) == (RunState.QUEUED, run.adapter, "qlora-sft")
+    item = house.parts.work.lease("train", worker="trainer", now=NOW, hold=timedelta(seconds=1))
+    assert item is not None
+    assert item.payload == {"run_id": run.id}
+    (asked,) = house.parts.journal.entries(kind="trigger")
+    assert (asked.reason, asked.caused_by) == (Reason.DRIFT, "alert-1")
+    assert house.states("readiness") == ["green"]
+    assert house.states("snapshot") == ["built"]
+    found = house.learn.snapshot(run.plan.snapshot)
+    assert found is not None
+    assert found[0].counts["general"] == 2
+    assert Path(found[1]).is_file()
+
+
+def test_considering_again_while_a_run_is_queued_changes_nothing(house: House) -> None:
+    house.correct(25)
+    house.consider()
+    assert house.consider(at=NOW + timedelta(minutes=1)) == Reason.IN_PROGRESS
+    assert len(house.runs) == 1
+
+
+def test_a_run_without_work_is_given_its_work_again(house: House) -> None:
+    house.correct(25)
+    house.consider()
+    engineless = house.runs[0]
+    lost = replace(engineless, id=type(engineless.id)("run-lost"))
+    house.parts.train.save_run(lost, entry("run", lost.id))
+    house.consider(at=NOW + timedelta(minutes=1))
+    leased = [house.parts.work.lease("train", worker="t", now=NOW + timedelta(minutes=2), hold=timedelta(hours=1)) for _ in range(3)]
+    assert {item.payload["run_id"] for item in leased if item} == {engineless.id, "run-lost"}
+
+
+def test_corrections_count_from_the_last_run_that_trained(house: House) -> None:
+    house.correct(25)
+    house.consider()
+    done = replace(house.runs[0], state=RunState.TRAINED, ended_at=NOW)
+    house.parts.train.save_run(done, entry("run", done.id))
+    assert house.consider(at=NOW + timedelta(hours=1)) == Reason.COOLING_DOWN
+    assert house.consider(at=NOW + timedelta(hours=7)) == Reason.NOTHING_NEW
+    house.correct(20, first=100, at=NOW + timedelta(hours=7))
+    assert "queued" in house.consider(at=NOW + timedelta(hours=8))
+    assert len({run.adapter for run in house.runs}) == 2
+
+
+def test_red_readiness_refuses_and_says_so_once(house: House) -> None:
+    house.parts = replace(house.parts, base_digest=lambda: None)
+    house.correct(25)
+    for minute in range(3):
+        assert "serving.model" in house.consider(at=NOW + timedelta(minutes=minute))
+    assert house.runs == []
+    assert house.states("readiness") == ["red"]
+    assert house.states("trigger") == ["asked"]
+
+
+def test_a_person_s_request_is_served_with_name_and_reason(house: House) -> None:
+    house.correct(9)
+    item = WorkItem(id="w1", kind="train_request", workload=ROUTER, payload={"reason": "new release", "actor": "ada"}, caused_by="api")
+    house.parts.work.put(item, now=NOW)
+    serve_requests(house.parts, NOW)
+    (asked,) = house.parts.journal.entries(kind="trigger")
+    assert (asked.actor, asked.subject) == ("ada", "w1")
+    assert "new release" in asked.reason
+    assert house.parts.work.state("w1") == "done"
+    assert len(house.runs) == 1
+
+
+def test_a_person_s_data_set_is_built_without_a_run(house: House) -> None:
+    house.correct(5)
+    item = WorkItem(id="w2", kind="snapshot", workload=ROUTER, payload={"reason": "look", "actor": "ada"}, caused_by="api")
+    house.parts.work.put(item, now=NOW)
+    serve_requests(house.parts, NOW)
+    assert len(house.learn.snapshots(ROUTER)) == 1
+    assert house.runs == []
+
+
+def test_observe_never_trains_not_even_on_request(house: House) -> None:
+    house.correct(25)
+    watched = replace(house.parts.workloads[ROUTER], mode="observe")
+    house.parts = replace(house.parts, workloads={ROUTER: watched})
+    assert house.consider(asked_by=ADA) == Reason.OBSERVE_ONLY
+    assert house.runs == []
+
+
+def test_a_general_file_that_does_not_fit_is_told_with_its_line(house: House) -> None:
+    house.general.write_text('{"messages": [{"role": "user", "content": "a"}], "completion": "b"}\n{"prompt": "c"}\n')
+    house.correct(9)
+    house.parts.work.put(
+        WorkItem(id="w3", kind="train_request", workload=ROUTER, payload={"actor": "ada", "reason": ""}, caused_by="api"), now=NOW
+    )
+    serve_requests(house.parts, NOW)
+    assert house.parts.work.state("w3") == "failed"
+
+
+def never(argument: str) -> None:
+    """What the stored job names; its time does not come in this test."""
+    raise AssertionError(argument)
+
+
+def test_an_appointment_keeps_its_time_through_a_restart_and_leaves_when_it_is_no_longer_wanted(tmp_path: Path) -> None:
+    wanted = [Appointment(id="consider", function=f"{__name__}:never", arguments=("x",), every=timedelta(hours=5))]
+    calendar = Appointment(id="calendar-router", function=f"{__name__}:never", arguments=("x",), crontab="0 3 1 1 *")
+    errors: list[BaseException] = []
+    times = []
+    for appointments in ([*wanted, calendar], [*wanted, calendar], wanted):
+        schedule = Schedule(tmp_path / "schedule.db", appointments, on_error=errors.append)
+        times.append({job.id: job.next_run_time for job in schedule._scheduler.get_jobs()})
+        schedule.stop()
+    assert times[0] == times[1]
+    assert set(times[0]) == {"consider", "calendar-router"}
+    assert times[2] == {"consider": times[0]["consider"]}
+    assert errors == []

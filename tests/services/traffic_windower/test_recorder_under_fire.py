@@ -1,0 +1,180 @@
+"""The recorder as a real process on a real broker: killed, fed duplicates and rubbish, and its broker lost."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from kafka import KafkaProducer
+from sqlalchemy import create_engine, text
+
+from flywheel.ids import WorkloadId
+from services.settings import Settings, load
+from services.wiring.events import create_topics
+from services.wiring.traffic import traffic_store
+from tests.brokers import free_port, running_broker
+from tests.traffic_events import NOON, traffic_event
+
+pytestmark = pytest.mark.broker
+SUPPORT = WorkloadId("support")
+DEADLINE_SECONDS = 240.0  # a process starts in two seconds alone and in sixty on a machine that is full
+
+
+def configured(tmp_path: Path, bootstrap: str) -> tuple[Path, Settings]:
+    path = tmp_path / "flywheel.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "data_dir": str(tmp_path / "var"),
+                "http": {"metrics_port": free_port()},
+                "kafka": {"bootstrap": bootstrap, "session_timeout_seconds": 2.0},
+                "workloads": {
+                    "support": {"alias": "support", "slices": {"dimensions": ["tenant"]}, "watch": {"pane_seconds": 10}},
+                },
+            }
+        )
+    )
+    return path, load(path)
+
+
+class RecorderProcess:
+    """Started, killed and stopped by its own pid."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self._config, self._log = config, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.traffic_windower", "--config", str(self._config)], stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        assert self.process is not None
+        if not self.ended():
+            os.kill(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def ended(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() is not None
+
+    def terminate(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(20)
+
+
+def until(condition: Callable[[], bool], *, what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path) -> None:
+    seed = int(os.environ.get("FLYWHEEL_TEST_SEED", "20260105"))
+    print("seed", seed)
+    chance = random.Random(seed)
+    with running_broker(tmp_path) as bootstrap:
+        config, settings = configured(tmp_path, bootstrap)
+        create_topics(settings)
+        store = traffic_store(settings)
+        process = RecorderProcess(config, tmp_path / "recorder.log")
+        events, kills = 1_200, 2
+        producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5)
+
+        def send(number: int) -> None:
+            # A resent event may land in another partition: only its id says that it is the same.
+            producer.send(
+                settings.kafka.topics.traffic,
+                traffic_event(number, arm="shadow" if number % 10 == 0 else "champion"),
+                partition=chance.randrange(4),
+            )
+
+        sent = rubbish = 0
+        process.start()
+        try:
+            for _ in range(kills):
+                share = events // kills
+                for number in range(sent, sent + share):
+                    send(number)
+                    if chance.random() < 0.1:
+                        send(chance.randrange(number + 1))
+                    if chance.random() < 0.01:
+                        rubbish += 1
+                        producer.send(settings.kafka.topics.traffic, f"rubbish {number}".encode(), partition=chance.randrange(4))
+                sent += share
+                producer.flush()
+                # Not before it has done something since its start, then at any moment.
+                before = store.counts(SUPPORT).recorded
+                until(
+                    lambda before=before: store.counts(SUPPORT).recorded > before,
+                    what=lambda: (tmp_path / "recorder.log").read_text()[-3000:],
+                )
+                time.sleep(chance.random() * 0.1)
+                process.kill()
+                process.start()
+            production = sum(number % 10 != 0 for number in range(events))
+            until(
+                lambda: store.counts(SUPPORT).recorded == production and store.counts(SUPPORT).dead_lettered == rubbish,
+                what=lambda: (store.counts(SUPPORT), (tmp_path / "recorder.log").read_text()[-3000:]),
+            )
+        finally:
+            status = process.terminate()
+    assert status == 0
+    window = store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=events))
+    assert window.rows == {"all": production, "tenant=acme": 480, "tenant=globex": 600}
+    assert all(int(counts.sum()) == window.rows[name] for name, columns in window.counts.items() for counts in columns.values())
+    with create_engine(settings.traffic_url).connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM inferences")).scalar() == events
+        assert connection.execute(text("SELECT count(*) FROM seen_ids")).scalar() == events
+
+
+def test_a_broker_that_comes_back_empty_is_a_new_log_and_its_first_records_are_kept(tmp_path: Path) -> None:
+    """The new log is longer than the stored offset: a plain seek would pass over its beginning without a word."""
+    port = free_port()
+    bootstrap = f"127.0.0.1:{port}"
+    config, settings = configured(tmp_path, bootstrap)
+    store = traffic_store(settings)
+    process = RecorderProcess(config, tmp_path / "recorder.log")
+
+    def publish(numbers: range) -> None:
+        create_topics(settings)
+        producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+        for number in numbers:
+            producer.send(settings.kafka.topics.traffic, traffic_event(number), partition=0)
+        producer.flush()
+        producer.close()
+
+    def log() -> str:
+        return (tmp_path / "recorder.log").read_text()[-3000:]
+
+    with running_broker(tmp_path, port=port):
+        publish(range(50))
+        process.start()
+        try:
+            until(lambda: store.counts(SUPPORT).recorded == 50, what=log)
+        except BaseException:
+            process.kill()
+            raise
+    try:
+        with running_broker(tmp_path, port=port):
+            publish(range(50, 170))
+            until(lambda: process.ended() or store.counts(SUPPORT).recorded == 170, what=log)
+            if process.ended():  # the supervisor's part: whoever ends on a lost broker is started again
+                process.start()
+                until(lambda: store.counts(SUPPORT).recorded == 170, what=log)
+            assert process.terminate() == 0
+    finally:
+        process.kill()
+    # Some may have been read twice, before the change was noticed and after; none counts twice.
+    assert store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=170)).rows["all"] == 170

@@ -1,0 +1,161 @@
+"""Real NF4 steps on the real small model: the traps of 4-bit training on a CPU stay shut."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
+from flywheel.retraining.plan import TrainingPlan, TrainingPolicy, adapter_name
+from flywheel.retraining.run import Run, RunState
+from flywheel.traffic.inference import Message
+from flywheel.training_set.example import Example
+from flywheel.training_set.snapshot import Snapshot
+
+pytestmark = pytest.mark.training
+
+SPIKE = Path("/tmp/spike/base")
+STEPS = 4
+
+
+def base_folder() -> Path:
+    for folder in (os.environ.get("FLYWHEEL_TEST_BASE"), "var/models/smollm2-135m-instruct", str(SPIKE)):
+        if folder and Path(folder, "model.safetensors").is_file():
+            return Path(folder)
+    pytest.skip("no base model: set FLYWHEEL_TEST_BASE to the folder that `make setup` made")
+
+
+def a_snapshot() -> Snapshot:
+    examples = tuple(
+        Example(
+            id=f"example-{n}",
+            messages=(Message(role="user", content=f"Tool: add(a:int, b:int)\nAdd {n} and {n + 1}"),),
+            completion=json.dumps({"tool": "add", "arguments": {"a": n, "b": n + 1}}),
+            entity=f"e{n}",
+            source="correction",
+        )
+        for n in range(6)
+    )
+    return Snapshot(
+        id=SnapshotId("snapshot-test"), workload=WorkloadId("router"), cut_off=datetime(2026, 1, 1, tzinfo=UTC), examples=examples
+    )
+
+
+def a_plan() -> TrainingPlan:
+    policy = TrainingPolicy(
+        rank=4, alpha=8, dropout=0.05, target_modules=("q_proj", "v_proj"), learning_rate=2e-3, steps=STEPS, batch=2, warmup_steps=1,
+        max_length=128, threads=2,
+    )  # fmt: skip
+    return TrainingPlan(
+        workload=WorkloadId("router"),
+        base="base",
+        base_digest="0" * 64,
+        snapshot=SnapshotId("snapshot-test"),
+        method="qlora-sft",
+        policy=policy,
+    )
+
+
+def a_run() -> Run:
+    plan = a_plan()
+    return Run(
+        id=RunId("run-1"),
+        workload=plan.workload,
+        plan=plan,
+        adapter=adapter_name(plan),
+        state=RunState.TRAINING,
+        requested_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def train_thrice(folder: Path) -> list[tuple[int, str]]:
+    """Undisturbed into a/, killed at step 3 into b/, again into b/: exit code and digest of each.
+
+    Forks of one fresh process, which has imported the libraries and run nothing yet: three imports would take longer than the steps.
+    """
+    code = f"""
+import json, os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_trl_qlora import a_plan, a_snapshot, base_folder
+from services.adapters.trl_qlora import TrlQlora
+for name, kill_at in (("a", 0), ("b", 3), ("b", 0)):
+    out = {str(folder)!r} + "/" + name + "/adapter"
+    child = os.fork()
+    if child == 0:
+        def progress(step, of, loss):
+            if step == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        TrlQlora().train(a_plan(), a_snapshot(), base_path=str(base_folder()), out=out, progress=progress)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    weights = out + "/adapter_model.safetensors"
+    from services.adapters.adapter_bundle import Path, digest_file
+    print(json.dumps([code, digest_file(Path(weights)) if os.path.exists(weights) else ""]), flush=True)
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def test_an_evaluation_forward_leaves_the_gradients_as_they_were() -> None:
+    import torch
+    from peft import get_peft_model
+
+    from services.adapters.trl_qlora import load_base, lora_config
+
+    torch.manual_seed(7)
+    torch.set_num_threads(2)
+    model = get_peft_model(load_base(str(base_folder()), quantization="nf4"), lora_config(a_plan().policy))
+    ids = torch.arange(1000, 1024).reshape(2, 12)
+    lora = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in lora:  # lora_B starts at zero, which hides every gradient of lora_A
+        parameter.data = torch.randn_like(parameter.data) * 0.02
+
+    def gradients() -> "torch.Tensor":
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        grads = (torch.zeros_like(each) if each.grad is None else each.grad for each in lora)
+        return torch.cat([grad.flatten() for grad in grads])
+
+    before = gradients()
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=ids)
+    after = gradients()
+    assert torch.equal(before, after)
+    assert float(before.norm()) > 0
+
+
+def test_a_run_killed_in_the_middle_ends_in_the_same_bytes_and_gives_a_complete_bundle(tmp_path: Path) -> None:
+    from services.adapters.adapter_bundle import read_bundle, read_probe, write_bundle
+    from services.adapters.trl_qlora import TrlQlora
+
+    undisturbed, killed, resumed = train_thrice(tmp_path)
+    assert undisturbed[0] == 0
+    assert killed == (-signal.SIGKILL, "")
+    assert resumed == undisturbed
+
+    adapter = tmp_path / "a" / "adapter"
+    probe = TrlQlora().replay(base_path=str(base_folder()), adapter_path=str(adapter), snapshot=a_snapshot(), items=2)
+    assert len(probe) == 2
+    assert all(len(item.answer_ids) == len(item.replay) and all(value <= 0 for value in item.replay) for item in probe)
+    target = tmp_path / "adapters" / a_run().adapter
+    bundle = write_bundle(
+        staged=adapter, target=target, run=a_run(), probe=probe, max_rank=16, facts={"steps": STEPS}, now=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    assert bundle == read_bundle(target)
+    assert read_probe(target) == probe
+    assert bundle.name == AdapterName(a_run().adapter)
+    config = json.loads((target / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "base"
+    assert (target / "README.md").read_text().count(bundle.name)

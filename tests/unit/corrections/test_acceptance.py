@@ -1,0 +1,110 @@
+from flywheel.corrections import acceptance
+from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, Outcome, ProtectedGround
+from flywheel.corrections.clusters import NearTexts
+from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
+from flywheel.ids import CorrectionId, derive
+from tests.learning import joined
+
+TRUSTING = AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=0.0)
+
+
+class Desk:
+    """Decides one after the other, as the service does."""
+
+    def __init__(self, policy: AcceptancePolicy = TRUSTING, golden: ProtectedGround | None = None) -> None:
+        self.so_far, self.policy, self.golden = AcceptedSoFar(near_duplicate=policy.near_duplicate), policy, golden or ProtectedGround()
+
+    def decide(self, one: JoinedCorrection) -> Outcome:
+        outcome = acceptance.decide(joined=one, so_far=self.so_far, golden=self.golden, policy=self.policy)
+        if outcome.state is CorrectionState.ACCEPTED:
+            self.so_far.add(
+                joined=one, entity=outcome.entity, held_out=outcome.held_out, prompt_key=outcome.prompt_key, answer_key=outcome.answer_key
+            )
+        return outcome
+
+
+def test_a_behaviour_edit_of_a_trusted_source_is_accepted_and_trains() -> None:
+    outcome = Desk().decide(joined())
+    assert outcome.state is CorrectionState.ACCEPTED
+    assert not outcome.held_out
+    assert "trusted" in outcome.reason
+
+
+def test_an_untrusted_source_waits_for_review_whatever_author_it_claims() -> None:
+    outcome = Desk(AcceptancePolicy()).decide(joined(author="the boss"))
+    assert outcome.state is CorrectionState.REVIEW
+    assert "not trusted" in outcome.reason
+
+
+def test_a_rating_carries_no_right_answer_and_waits_for_review() -> None:
+    assert Desk().decide(joined(corrected=None, kind=CorrectionKind.RATING)).state is CorrectionState.REVIEW
+
+
+def test_a_wrong_fact_is_a_knowledge_gap_even_from_a_trusted_source() -> None:
+    assert Desk().decide(joined(reason_code="wrong_fact")).state is CorrectionState.KNOWLEDGE_GAP
+
+
+def test_the_same_prompt_and_answer_again_is_a_duplicate_and_names_the_first() -> None:
+    desk = Desk()
+    desk.decide(joined("first", "Where is my  parcel", '{"tool": "t", "arguments": {"a": 1, "b": 2}}'))
+    outcome = desk.decide(joined("second", "where is my parcel", '{"arguments":{"b":2,"a":1},"tool":"t"}'))
+    assert outcome.state is CorrectionState.DUPLICATE
+    assert outcome.evidence["other"] == "first"
+
+
+def test_the_same_prompt_with_another_answer_is_held_as_a_contradiction() -> None:
+    desk = Desk()
+    desk.decide(joined("first", corrected="yes"))
+    outcome = desk.decide(joined("second", corrected="no"))
+    assert outcome.state is CorrectionState.CONTRADICTION
+    assert outcome.evidence["other"] == CorrectionId("first")
+
+
+def test_the_same_words_asked_of_another_tool_contradict_nothing() -> None:
+    desk = Desk()
+    desk.decide(joined("first", corrected="yes", entity="function=a"))
+    assert desk.decide(joined("second", corrected="no", entity="function=b")).state is CorrectionState.ACCEPTED
+
+
+def test_a_contradiction_of_an_untrusted_source_is_still_named_one() -> None:
+    desk = Desk()
+    desk.decide(joined("first", corrected="yes"))
+    assert desk.decide(joined("second", corrected="no", source="stranger")).state is CorrectionState.CONTRADICTION
+
+
+def test_all_fixes_of_an_entity_fall_on_one_side() -> None:
+    desk = Desk(AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=0.5))
+    sides: dict[str, set[bool]] = {}
+    for number in range(60):
+        entity = f"function=f{number % 12}"
+        outcome = desk.decide(joined(f"c{number}", derive("words", number), entity=entity))
+        sides.setdefault(entity, set()).add(outcome.held_out)
+    assert all(len(side) == 1 for side in sides.values())
+    assert {side.pop() for side in sides.values()} == {True, False}
+
+
+def test_a_near_duplicate_of_a_held_out_fix_is_held_out_with_it() -> None:
+    holding = Desk(AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=1.0))
+    first = holding.decide(joined("first", "please send the blue parcel to the house of my aunt in Lyon today"))
+    assert first.held_out
+    holding.policy = TRUSTING
+    second = holding.decide(joined("second", "please send the blue parcel to the house of my aunt in Lyon today!"))
+    assert second.held_out
+    assert second.entity == first.entity
+
+
+def test_what_golden_holds_never_trains() -> None:
+    texts = NearTexts(threshold=0.7)
+    texts.add("g", "please send the blue parcel to the house of my aunt in Lyon today")
+    desk = Desk(golden=ProtectedGround(entities=frozenset({"function=protected"}), texts=texts))
+    assert desk.decide(joined("a", "something else entirely", entity="function=protected")).held_out
+    assert desk.decide(joined("b", "please send the blue parcel to the house of my aunt in Lyon today.")).held_out
+    assert not desk.decide(joined("c", "book a table for four at the harbour")).held_out
+
+
+def test_a_fix_that_says_what_the_model_said_is_rejected() -> None:
+    assert Desk().decide(joined(corrected="A  wrong answer")).state is CorrectionState.REJECTED
+
+
+def test_a_fix_that_wants_to_replace_another_waits_for_a_person() -> None:
+    assert Desk().decide(joined(supersedes=CorrectionId("old"))).state is CorrectionState.REVIEW

@@ -1,0 +1,37 @@
+from flywheel.corrections.join import JoinOutcome, declared_entity, join
+from tests.learning import ask, correction, inference
+
+
+def test_the_recorded_request_wins_over_an_inline_one() -> None:
+    decision = join(
+        correction=correction(messages=ask("as the tool remembers it"), original="from memory"),
+        request=inference("r-c1", "as it was", answer="as it was said", dimensions={"function": "send"}),
+        entity_keys=("dim:customer", "dim:function"),
+    )
+    assert decision.outcome is JoinOutcome.JOINED
+    assert decision.joined is not None
+    assert decision.joined.messages == ask("as it was")
+    assert decision.joined.original == "as it was said"
+    assert decision.joined.entity == "function=send"
+    assert decision.joined.joined
+
+
+def test_an_inline_request_stands_where_nothing_is_recorded() -> None:
+    decision = join(correction=correction(request_id=None, messages=ask("inline")), request=None, entity_keys=())
+    assert decision.outcome is JoinOutcome.INLINE
+    assert decision.joined is not None
+    assert not decision.joined.joined
+
+
+def test_a_request_that_is_not_recorded_yet_is_no_refusal() -> None:
+    assert join(correction=correction(), request=None, entity_keys=()).outcome is JoinOutcome.NOT_RECORDED
+
+
+def test_a_cut_request_never_trains() -> None:
+    decision = join(correction=correction(), request=inference("r-c1", truncated=True), entity_keys=())
+    assert decision.outcome is JoinOutcome.CUT
+    assert decision.joined is None
+
+
+def test_without_a_declared_dimension_there_is_no_declared_entity() -> None:
+    assert declared_entity({"tenant": "acme"}, ("dim:function",)) == ""

@@ -1,0 +1,96 @@
+"""What may be compared with, and when the daemon pins by itself."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from flywheel.drift.closing import closing_edge
+from flywheel.drift.reference import Covers, Maturity, PinningPolicy, in_force, pin, pinning_due
+from flywheel.errors import Refused
+from flywheel.ids import BASE, DAEMON, AdapterName
+from flywheel.windows.assign import WindowPolicy
+from tests.watching import MARIA, NOON, reference_of, some_rows, window_counts
+
+DAY = timedelta(days=1)
+TUNED = AdapterName("router-1")
+POLICY = PinningPolicy(whole_day=DAY, watch=timedelta(hours=2))
+HOUR = window_counts(some_rows(100))
+
+
+def test_a_person_who_pins_under_a_day_pins_early_and_is_named() -> None:
+    reference = pin(counts=HOUR, adapter=BASE, by=MARIA, now=NOON, whole_day=DAY)
+    assert reference.maturity is Maturity.PINNED_EARLY
+    assert reference.pinned_by == MARIA
+
+
+def test_a_whole_day_is_pooled_and_the_daemon_alone_under_it_is_learning() -> None:
+    day = window_counts(some_rows(100), minutes=24 * 60)
+    assert pin(counts=day, adapter=BASE, by=DAEMON, now=NOON, whole_day=DAY).maturity is Maturity.POOLED_DAYS
+    assert pin(counts=HOUR, adapter=BASE, by=DAEMON, now=NOON, whole_day=DAY).maturity is Maturity.LEARNING
+
+
+def test_the_id_follows_from_the_counts_and_not_from_the_time_of_pinning() -> None:
+    first = pin(counts=HOUR, adapter=BASE, by=MARIA, now=NOON, whole_day=DAY)
+    again = pin(counts=HOUR, adapter=BASE, by=MARIA, now=NOON + DAY, whole_day=DAY)
+    other = pin(counts=window_counts(some_rows(100, seed=9)), adapter=BASE, by=MARIA, now=NOON, whole_day=DAY)
+    assert first.id == again.id != other.id
+
+
+def test_a_period_without_rows_is_refused() -> None:
+    with pytest.raises(Refused, match="no traffic"):
+        pin(counts=window_counts([]), adapter=BASE, by=MARIA, now=NOON, whole_day=DAY)
+
+
+def test_the_input_reference_survives_a_promotion_and_the_output_reference_does_not() -> None:
+    base = reference_of(HOUR, name="of-base")
+    inputs, outputs = in_force([base], champion=TUNED)
+    assert inputs == base
+    assert outputs is None
+    tuned = replace(base, id="of-tuned", adapter=TUNED, pinned_at=NOON + DAY, meta={"covers": Covers.OUTPUT.value})
+    inputs, outputs = in_force([base, tuned], champion=TUNED)
+    assert inputs == base
+    assert outputs == tuned
+    assert in_force([base, tuned], champion=None) == (base, base)
+
+
+def test_the_daemon_pins_after_a_whole_day() -> None:
+    early = pinning_due(inputs=None, outputs=None, champion_alone_since=None, first_seen=None, newest=NOON, policy=POLICY)
+    late = pinning_due(inputs=None, outputs=None, champion_alone_since=None, first_seen=NOON - DAY, newest=NOON, policy=POLICY)
+    assert early.start is None
+    assert (late.start, late.end, late.covers) == (NOON - DAY, NOON, Covers.ALL)
+
+
+def test_a_new_champions_output_is_pinned_after_its_watch_period() -> None:
+    base = reference_of(HOUR)
+    since = NOON - timedelta(hours=1)
+    early = pinning_due(inputs=base, outputs=None, champion_alone_since=since, first_seen=None, newest=NOON, policy=POLICY)
+    late = pinning_due(
+        inputs=base, outputs=None, champion_alone_since=since, first_seen=None, newest=NOON + timedelta(hours=1), policy=POLICY
+    )
+    assert early.start is None
+    assert (late.start, late.covers) == (since, Covers.OUTPUT)
+
+
+def test_while_a_challenger_takes_part_nothing_is_pinned() -> None:
+    base = reference_of(HOUR)
+    due = pinning_due(inputs=base, outputs=None, champion_alone_since=None, first_seen=NOON - 9 * DAY, newest=NOON, policy=POLICY)
+    assert due.start is None
+
+
+WINDOWS = WindowPolicy(pane=timedelta(minutes=5), window_panes=12, slide_panes=12, lateness=timedelta(minutes=1))
+
+
+def test_while_traffic_comes_event_time_closes_windows() -> None:
+    assert closing_edge(newest=NOON, now=NOON + timedelta(seconds=2), policy=WINDOWS) == NOON
+
+
+def test_when_traffic_stops_the_clock_closes_its_windows_and_one_without_rows() -> None:
+    soon = closing_edge(newest=NOON, now=NOON + timedelta(minutes=30), policy=WINDOWS)
+    days_later = closing_edge(newest=NOON, now=NOON + 3 * DAY, policy=WINDOWS)
+    assert soon == NOON + timedelta(minutes=24)
+    assert days_later == NOON + timedelta(hours=2, minutes=1)
+
+
+def test_a_producer_whose_clock_runs_fast_closes_nothing_early() -> None:
+    assert closing_edge(newest=NOON + DAY, now=NOON, policy=WINDOWS) == NOON + timedelta(minutes=1)

@@ -1,0 +1,112 @@
+"""One axis: pass, refuse, cannot tell."""
+
+from collections.abc import Sequence
+
+from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, Role
+from flywheel.gate.decide import decide, stopped
+from flywheel.gate.judge_axis import judge
+
+BETTER = AxisPolicy(name="golden", role=Role.SUPERIORITY, margin=0.05, alpha=0.025)
+NOT_WORSE = AxisPolicy(name="general", role=Role.NON_INFERIORITY, margin=0.05, alpha=0.01)
+
+
+def arms(*, both: int = 0, wins: int = 0, losses: int = 0, neither: int = 0) -> tuple[Sequence[bool], Sequence[bool]]:
+    baseline = [True] * both + [False] * wins + [True] * losses + [False] * neither
+    challenger = [True] * both + [True] * wins + [False] * losses + [False] * neither
+    return baseline, challenger
+
+
+def verdict(policy: AxisPolicy, **counts: int) -> AxisVerdict:
+    baseline, challenger = arms(**counts)
+    return judge(policy=policy, baselines={"champion": baseline}, challenger=challenger)
+
+
+def test_many_wins_and_few_losses_are_better() -> None:
+    axis = verdict(BETTER, both=10, wins=13, losses=1, neither=36)
+    assert axis.verdict is GateVerdict.PASS
+    assert axis.p is not None
+    assert axis.p < 0.001
+
+
+def test_the_same_answers_are_not_better() -> None:
+    assert verdict(BETTER, both=30, neither=30).verdict is GateVerdict.REFUSE
+
+
+def test_too_few_items_to_win_cannot_tell_and_say_how_many_are_needed() -> None:
+    axis = verdict(BETTER, both=17, wins=3)
+    assert axis.verdict is GateVerdict.CANNOT_TELL
+    assert axis.needs_n == 40
+
+
+def test_a_perfect_baseline_leaves_nothing_to_win() -> None:
+    assert verdict(BETTER, both=60).verdict is GateVerdict.REFUSE
+
+
+def test_the_better_baseline_is_the_one_to_beat() -> None:
+    strong, challenger = arms(both=30, wins=0, losses=0, neither=10)
+    axis = judge(policy=BETTER, baselines={"base": [False] * 40, "few_shot": strong}, challenger=challenger)
+    assert axis.baseline_arm == "few_shot"
+    assert axis.verdict is GateVerdict.REFUSE
+
+
+def test_no_loss_on_enough_items_is_not_worse() -> None:
+    assert verdict(NOT_WORSE, both=103).verdict is GateVerdict.PASS
+
+
+def test_no_loss_on_too_few_items_cannot_tell() -> None:
+    axis = verdict(NOT_WORSE, both=60)
+    assert axis.verdict is GateVerdict.CANNOT_TELL
+    assert axis.needs_n == 103
+
+
+def test_a_collapse_on_few_items_is_refused_and_not_left_open() -> None:
+    assert verdict(NOT_WORSE, both=2, losses=18).verdict is GateVerdict.REFUSE
+
+
+def test_more_losses_than_the_margin_on_many_items_are_refused() -> None:
+    assert verdict(NOT_WORSE, both=180, losses=20).verdict is GateVerdict.REFUSE
+
+
+def test_a_wider_margin_lets_a_small_axis_pass() -> None:
+    wide = AxisPolicy(name="safety", role=Role.NON_INFERIORITY, margin=0.15, alpha=0.01, reason="40 items")
+    assert verdict(wide, both=40).verdict is GateVerdict.PASS
+
+
+def test_an_empty_axis_never_passes() -> None:
+    for policy in (BETTER, NOT_WORSE):
+        assert judge(policy=policy, baselines={"base": ()}, challenger=()).verdict is GateVerdict.CANNOT_TELL
+
+
+def test_one_more_loss_never_makes_a_verdict_better() -> None:
+    order = [GateVerdict.PASS, GateVerdict.CANNOT_TELL, GateVerdict.REFUSE]
+    for policy in (BETTER, NOT_WORSE):
+        for wins in (0, 4, 12):
+            passes = [verdict(policy, both=120 - losses, wins=wins, losses=losses).verdict is GateVerdict.PASS for losses in range(60)]
+            assert passes == sorted(passes, reverse=True)
+            assert all(verdict(policy, both=120, wins=wins).verdict in order for _ in (0,))
+
+
+def test_a_gate_passes_only_when_something_improved_and_nothing_fell() -> None:
+    better, equal = verdict(BETTER, wins=20, neither=40), verdict(NOT_WORSE, both=200)
+    assert decide(axes=[better, equal]).verdict is GateVerdict.PASS
+    assert decide(axes=[equal]).verdict is GateVerdict.CANNOT_TELL
+    assert decide(axes=[]).verdict is GateVerdict.CANNOT_TELL
+
+
+def test_one_axis_that_cannot_tell_holds_the_gate() -> None:
+    decision = decide(axes=[verdict(BETTER, wins=20, neither=40), verdict(NOT_WORSE, both=10)])
+    assert decision.verdict is GateVerdict.CANNOT_TELL
+    assert "general" in decision.reason
+
+
+def test_a_refusal_outweighs_cannot_tell_and_stops_the_asking() -> None:
+    axes = [verdict(NOT_WORSE, both=10), verdict(NOT_WORSE, losses=50)]
+    assert decide(axes=axes).verdict is GateVerdict.REFUSE
+    assert stopped(axes)
+    assert not stopped(axes[:1])
+
+
+def test_a_reported_axis_decides_nothing() -> None:
+    shown = verdict(AxisPolicy(name="held_out", role=Role.REPORTED, margin=0.05, alpha=0.01), losses=50)
+    assert not stopped([shown])
+    assert decide(axes=[shown, verdict(BETTER, wins=20)]).verdict is GateVerdict.PASS

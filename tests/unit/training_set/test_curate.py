@@ -1,0 +1,159 @@
+from datetime import timedelta
+
+from flywheel.corrections.correction import CorrectionState
+from flywheel.regression_suite.case import Case, Tier
+from flywheel.training_set.curate import CurationPolicy, CurationResult, curate
+from flywheel.training_set.example import Example
+from flywheel.training_set.leakage import Touch, find
+from flywheel.training_set.snapshot import example_of, id_of, line
+from services.ports.learn import KeptCorrection
+from tests.learning import NOON, ROUTER, case, general, kept
+
+PLACES = ["Oslo", "Cairo", "Lima", "Quebec", "Perth", "Hanoi", "Nairobi", "Zagreb", "Tbilisi", "Seville"]
+
+
+def fix(number: int, **changes: object) -> KeptCorrection:
+    values: dict[str, object] = {
+        "entity": f"e{number}",
+        "prompt": f"{PLACES[number % 10]} {number * 7919} {PLACES[(number * 3) % 10]} by train",
+    }
+    return kept(f"c{number}", **(values | changes))  # type: ignore[arg-type]
+
+
+def curated(
+    corrections: list[KeptCorrection], *, cases: list[Case] | None = None, rows: list[Example] | None = None, **policy: float
+) -> CurationResult:
+    return curate(
+        workload=ROUTER,
+        corrections=corrections,
+        general=rows if rows is not None else [general(number) for number in range(50)],
+        protected_cases=cases or [],
+        policy=CurationPolicy(**policy),  # type: ignore[arg-type]
+        cut_off=NOON + timedelta(hours=1),
+    )
+
+
+def ids(result: CurationResult) -> set[str]:
+    assert result.snapshot is not None
+    return {str(row.correction) for row in result.snapshot.examples if row.correction}
+
+
+def test_accepted_fixes_become_examples_with_the_general_share_beside_them() -> None:
+    result = curated([fix(number) for number in range(20)], general_share=0.2)
+    assert result.snapshot is not None
+    assert result.snapshot.counts["correction"] == 20
+    assert result.snapshot.counts["general"] == 5
+    assert result.leakage.clean
+
+
+def test_the_same_inputs_in_any_order_are_the_same_snapshot() -> None:
+    fixes = [fix(number) for number in range(20)]
+    one, other = curated(fixes), curated(fixes[::-1])
+    assert one.snapshot is not None
+    assert other.snapshot is not None
+    assert one.snapshot.id == other.snapshot.id
+    assert one.snapshot.examples == other.snapshot.examples
+
+
+def test_one_row_more_is_another_snapshot() -> None:
+    one, other = curated([fix(1), fix(2)]), curated([fix(1), fix(2), fix(3)])
+    assert one.snapshot is not None
+    assert other.snapshot is not None
+    assert one.snapshot.id != other.snapshot.id
+
+
+def test_held_out_and_unaccepted_fixes_do_not_train() -> None:
+    result = curated([fix(1), fix(2, held_out=True), fix(3, state=CorrectionState.REVIEW), fix(4, state=CorrectionState.CONTRADICTION)])
+    assert ids(result) == {"c1"}
+
+
+def test_the_entity_of_a_held_out_fix_takes_trained_rows_with_it() -> None:
+    result = curated([fix(1), fix(2, entity="shared"), fix(3, entity="shared", held_out=True)])
+    assert ids(result) == {"c1"}
+    assert result.dropped["protected_entity_dropped"] == 1
+
+
+def test_nothing_decided_after_the_cut_off_is_in() -> None:
+    result = curated([fix(1), fix(2, after=timedelta(hours=2))])
+    assert ids(result) == {"c1"}
+    assert result.dropped["after_cut_off"] == 1
+
+
+def test_rows_that_touch_a_golden_case_are_dropped_by_prompt_near_prompt_and_entity() -> None:
+    long = "please send the blue parcel to the house of my aunt in Lyon today"
+    fixes = [fix(1), fix(2, prompt="exactly golden"), fix(3, prompt=f"{long}!"), fix(4, entity="golden-entity-4")]
+    cases = [case("a", "Exactly  golden"), case("b", long), case("c", "unlike all", entity="golden-entity-4")]
+    result = curated(fixes, cases=cases)
+    assert ids(result) == {"c1"}
+    assert {touch: result.dropped[f"protected_{touch}_dropped"] for touch in Touch} == dict.fromkeys(Touch, 1)
+    assert result.leakage.clean
+    assert result.leakage.cases == 3
+
+
+def test_a_recurrence_case_protects_nothing_because_it_is_trained_on() -> None:
+    result = curated([fix(1)], cases=[case("own", f"Cairo {7919} Quebec by train", tier=Tier.RECURRENCE, entity="e1")])
+    assert ids(result) == {"c1"}
+
+
+def test_exact_and_near_repeats_are_dropped_and_counted() -> None:
+    long = "please send the blue parcel to the house of my aunt in Lyon today"
+    fixes = [fix(1, prompt=long, entity="e"), fix(2, prompt=f"{long} ", entity="e"), fix(3, prompt=f"{long}!", entity="e")]
+    result = curated([*fixes, fix(4)])
+    assert ids(result) == {"c1", "c4"}
+    assert result.dropped == {"duplicates_dropped": 1, "near_duplicates_dropped": 1}
+    assert result.snapshot is not None
+    assert any("red flag" in warning for warning in result.snapshot.warnings)
+
+
+def test_contradictory_rows_are_all_dropped() -> None:
+    fixes = [fix(1), fix(2, prompt="same", entity="e", corrected="yes"), fix(3, prompt="same", entity="e", corrected="no")]
+    result = curated(fixes)
+    assert ids(result) == {"c1"}
+    assert result.dropped["contradictory_dropped"] == 2
+
+
+def test_general_rows_that_touch_a_case_are_left_out() -> None:
+    rows = [general(number) for number in range(4)]
+    result = curated([fix(1)], rows=rows, cases=[case("g", rows[0].messages[0].content, tier=Tier.GENERAL)], general_share=0.9)
+    assert result.snapshot is not None
+    assert rows[0].id not in {row.id for row in result.snapshot.examples}
+    assert result.snapshot.counts["general"] == 3
+
+
+def test_nothing_left_means_no_snapshot_and_a_reason() -> None:
+    result = curated([fix(1, held_out=True)])
+    assert result.snapshot is None
+    assert "at least 1" in result.reason
+
+
+def test_a_small_and_unsigned_set_is_warned_about() -> None:
+    result = curated([fix(1)])
+    assert result.snapshot is not None
+    assert any("under 500" in warning for warning in result.snapshot.warnings)
+    assert any("not signed" in warning for warning in result.snapshot.warnings)
+    assert result.snapshot.audit == "not signed"
+
+
+def test_examples_hold_surrogates_and_never_pseudonyms() -> None:
+    result = curated([fix(1, prompt="mail <EMAIL_ADDRESS:0a1b2c3d> now", corrected="sent to <EMAIL_ADDRESS:0a1b2c3d>")], general_share=0.0)
+    assert result.snapshot is not None
+    (row,) = result.snapshot.examples
+    assert "<EMAIL" not in line(row)
+    assert row.completion.removeprefix("sent to ") in row.messages[1].content
+
+
+def test_a_row_reads_back_as_it_was_written() -> None:
+    result = curated([fix(number) for number in range(5)])
+    assert result.snapshot is not None
+    back = [example_of(line(row)) for row in result.snapshot.examples]
+    assert tuple(back) == result.snapshot.examples
+    assert id_of(workload=ROUTER, examples=back) == result.snapshot.id
+
+
+def test_a_leak_is_reported_with_the_row_the_way_and_the_case() -> None:
+    row = general(1)
+    golden = case("g", row.messages[0].content)
+    report = find(examples=[row], cases=[golden], near_duplicate=0.7)
+    assert not report.clean
+    assert (report.leaks[0].example, report.leaks[0].touch, report.leaks[0].case) == (row.id, Touch.EXACT, golden.id)
+    assert report.count(Touch.EXACT) == 1

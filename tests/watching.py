@@ -1,0 +1,120 @@
+"""Values of the watching stages for tests, each with one plain default."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from flywheel.drift.reference import Maturity, Reference
+from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.ids import BASE, AdapterName, EventId, Person, RequestId, WorkloadId
+from flywheel.traffic.column import Column, Family, FeatureRow, Measure
+from flywheel.traffic.inference import Arm, Inference, Message
+from flywheel.windows.pane import WindowCounts, count_rows
+from services.ports.traffic import RecordedInference
+
+ROUTER = WorkloadId("router")
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+MARIA = Person("maria")
+
+LENGTH = Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=tuple(float(line) for line in range(10, 500, 10)))
+SHAPE = Column(name="prompt_shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "code", "other"))
+REFUSAL = Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="yes")
+VALID = Column(name="valid_format", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="no")
+FEW = (LENGTH, SHAPE, REFUSAL, VALID)
+
+
+def some_rows(
+    n: int, *, seed: int = 1, longer: float = 0.0, refused: float = 0.05, tenants: Mapping[str, float] | None = None
+) -> list[tuple[FeatureRow, Sequence[str]]]:
+    """Rows of one stationary traffic; ``longer`` in characters, ``tenants`` with their shares."""
+    chance = np.random.default_rng(seed)
+    shares = tenants if tenants is not None else {"acme": 0.7, "globex": 0.3}
+    rows: list[tuple[FeatureRow, Sequence[str]]] = []
+    for _ in range(n):
+        tenant = str(chance.choice(list(shares), p=list(shares.values())))
+        row: FeatureRow = {
+            "prompt_chars": float(max(1.0, chance.normal(150 + longer, 40))),
+            "prompt_shape": str(chance.choice(["question", "code", "other"], p=[0.6, 0.3, 0.1])),
+            "refusal": float(chance.random() < refused),
+            "valid_format": float(chance.random() < 0.98),
+        }
+        rows.append((row, ("all", f"tenant={tenant}")))
+    return rows
+
+
+def window_counts(
+    rows: Sequence[tuple[FeatureRow, Sequence[str]]], *, start: datetime = NOON, minutes: float = 60, columns: Sequence[Column] = FEW
+) -> WindowCounts:
+    return count_rows(workload=ROUTER, start=start, end=start + timedelta(minutes=minutes), rows=rows, columns=columns)
+
+
+def reference_of(
+    counts: WindowCounts, *, maturity: Maturity = Maturity.POOLED_DAYS, adapter: AdapterName = BASE, name: str = "reference-1"
+) -> Reference:
+    return Reference(
+        id=name,
+        workload=ROUTER,
+        adapter=adapter,
+        start=counts.start,
+        end=counts.end,
+        maturity=maturity,
+        pinned_by=MARIA,
+        pinned_at=counts.end,
+        counts=counts,
+        meta={"covers": "all"},
+    )
+
+
+def verdict(
+    status: DriftStatus = DriftStatus.DRIFTING,
+    *,
+    kind: Family = Family.INPUT,
+    slice_name: str = "all",
+    column: str = "prompt_chars",
+    effect: float = 0.4,
+    score: float | None = 1e-9,
+    start: datetime = NOON,
+) -> DriftVerdict:
+    return DriftVerdict(
+        workload=ROUTER,
+        window_start=start,
+        window_end=start + timedelta(minutes=60),
+        kind=kind,
+        slice=slice_name,
+        column=column,
+        status=status,
+        reason="said",
+        n=500,
+        n_reference=5_000,
+        method="binned_ks",
+        score=score,
+        effect=effect,
+        threshold=1e-4,
+        effect_floor=0.1,
+        evidence={"reference_maturity": "pooled_days"},
+    )
+
+
+def recorded(number: int, *, at: datetime, features: FeatureRow, tenant: str = "acme") -> RecordedInference:
+    return RecordedInference(
+        inference=Inference(
+            event_id=EventId(f"e{number}"),
+            request_id=RequestId(f"r{number}"),
+            workload=ROUTER,
+            adapter=BASE,
+            arm=Arm.CHAMPION,
+            session=f"s{number}",
+            client="app",
+            occurred_at=at,
+            messages=(Message(role="user", content="hello"),),
+            answer="hi",
+            finish_reason="stop",
+            status=200,
+            error=None,
+            latency_ms=20.0,
+            dimensions={"tenant": tenant},
+            redacted=True,
+        ),
+        features=features,
+    )
