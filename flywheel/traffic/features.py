@@ -35,12 +35,15 @@ def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:
 
 _LENGTHS = _geometric(1, 200_000, 1.12)  # about 12 % wide: a shift of the median by less is not worth an alert
 _SHARES = tuple(round(step / 50, 2) for step in range(1, 51))
+_WORD_LENGTHS = tuple(round(1 + step / 4, 2) for step in range(1, 60))  # mean characters a word: code and other scripts are long
 _YES_NO = ("no", "yes")
 
 COLUMNS: tuple[Column, ...] = (
     Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
     Column(name="prompt_words", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
     Column(name="prompt_shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "imperative", "code", "list", "other")),
+    Column(name="prompt_ending", family=Family.INPUT, measure=Measure.NAME, names=("full_stop", "question_mark", "letter", "digit", "other")),
+    Column(name="prompt_word_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=_WORD_LENGTHS),
     Column(name="digits_share", family=Family.INPUT, measure=Measure.NUMBER, lines=_SHARES),
     Column(name="personal_data", family=Family.INPUT, measure=Measure.RATE, names=_YES_NO),
     Column(name="answer_chars", family=Family.OUTPUT, measure=Measure.NUMBER, lines=_LENGTHS),
@@ -58,11 +61,14 @@ COLUMNS: tuple[Column, ...] = (
 def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow:
     """The row's values. Of a failed attempt the answer's columns are missing, not zero."""
     asked, answer = inference.user_turns, inference.answer
+    words = asked.split()
     failed = not 200 <= inference.status < 300
     return {
         "prompt_chars": float(len(asked)),
-        "prompt_words": float(len(asked.split())),
+        "prompt_words": float(len(words)),
         "prompt_shape": prompt_shape(asked),
+        "prompt_ending": prompt_ending(asked),
+        "prompt_word_chars": len(asked) / len(words) if words else None,
         "digits_share": sum(map(str.isdigit, asked)) / len(asked) if asked else None,
         "personal_data": float(holds_pseudonym(asked)),
         "answer_chars": None if answer is None else float(len(answer)),
@@ -90,6 +96,14 @@ def prompt_shape(asked: str) -> str:
     if asked.rstrip().endswith("?") or _QUESTION.match(asked):
         return "question"
     return "imperative" if asked[:1].isalpha() else "other"
+
+
+def prompt_ending(asked: str) -> str:
+    """full_stop, question_mark, letter, digit or other: people leave out what a form or a test set always has."""
+    last = asked.rstrip()[-1:]
+    if last in (".", "?"):
+        return "full_stop" if last == "." else "question_mark"
+    return "letter" if last.isalpha() else "digit" if last.isdigit() else "other"
 
 
 def answer_opening(answer: str) -> str:

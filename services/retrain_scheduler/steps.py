@@ -107,8 +107,8 @@ def build_snapshot(
         },
     )
     if snapshot is None:
-        _say(parts, entry)
-        log.warning(f"No snapshot: {result.reason}", action="snapshot_refused", workload=workload.id)
+        if _say(parts, entry):
+            log.warning(f"No snapshot: {result.reason}", action="snapshot_refused", workload=workload.id)
         return None, f"no snapshot: {result.reason}"
     if parts.learn.snapshot(snapshot.id) is None:
         parts.learn.keep_snapshot(snapshot, path=str(parts.write_snapshot(snapshot)), entry=entry)
@@ -267,8 +267,10 @@ def _put(run: Run, parts: SchedulerParts, now: datetime) -> None:
     parts.work.put(item, now=now)
 
 
-def _say(parts: SchedulerParts, entry: JournalEntry) -> None:
-    """Once: the same trigger is considered every minute, and its journal line is a decision, not a heartbeat."""
+def _say(parts: SchedulerParts, entry: JournalEntry) -> bool:
+    """True when it is news: the same trigger is considered every minute, and its journal line is a decision, not a heartbeat."""
     before = parts.journal.entries(workload=entry.workload, kind=entry.kind, subject=entry.subject)
     if not before or (before[-1].state, before[-1].reason, before[-1].caused_by) != (entry.state, entry.reason, entry.caused_by):
         parts.journal.append(entry)
+        return True
+    return False

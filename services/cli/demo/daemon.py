@@ -38,7 +38,7 @@ class Daemon:
         self._config, self._settings = config, settings
         (self._workload,) = (WorkloadId(name) for name in settings.workloads)
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = settings.data_dir / "logs" / "up.log"
+        self._log = settings.data_dir / "up.log"
 
     def __enter__(self) -> "Daemon":
         return self
