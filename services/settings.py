@@ -295,10 +295,10 @@ def load(path: Path | None = None) -> Settings:
         def settings_customise_sources(
             cls,
             settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the library's signature)
             env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file))
 

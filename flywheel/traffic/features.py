@@ -37,12 +37,13 @@ _LENGTHS = _geometric(1, 200_000, 1.12)  # about 12 % wide: a shift of the media
 _SHARES = tuple(round(step / 50, 2) for step in range(1, 51))
 _WORD_LENGTHS = tuple(round(1 + step / 4, 2) for step in range(1, 60))  # mean characters a word: code and other scripts are long
 _YES_NO = ("no", "yes")
+_ENDINGS = ("full_stop", "question_mark", "letter", "digit", "other")
 
 COLUMNS: tuple[Column, ...] = (
     Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
     Column(name="prompt_words", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
     Column(name="prompt_shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "imperative", "code", "list", "other")),
-    Column(name="prompt_ending", family=Family.INPUT, measure=Measure.NAME, names=("full_stop", "question_mark", "letter", "digit", "other")),
+    Column(name="prompt_ending", family=Family.INPUT, measure=Measure.NAME, names=_ENDINGS),
     Column(name="prompt_word_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=_WORD_LENGTHS),
     Column(name="digits_share", family=Family.INPUT, measure=Measure.NUMBER, lines=_SHARES),
     Column(name="personal_data", family=Family.INPUT, measure=Measure.RATE, names=_YES_NO),

@@ -4,6 +4,7 @@ In: interpreter, model folder, limits. Out: a ChildCommand; CannotRun with one s
 Not done here: watching it (services/cli/up.py), loading adapters (vllm_adapters.py).
 """
 
+import json
 import os
 import urllib.error
 import urllib.request
@@ -85,6 +86,15 @@ def why_not_healthy(url: str, *, seconds: float = 1.0) -> str | None:
         return f"/health answers {error.code}"
     except (OSError, ValueError) as error:
         return f"it does not answer yet ({getattr(error, 'reason', error)})" if seconds > 1 else "it does not answer yet"
+
+
+def server_version(url: str) -> str:
+    """What the server says of itself; "of unknown version" when it does not say."""
+    try:
+        with urllib.request.urlopen(f"{url}/version", timeout=2.0) as answer:  # noqa: S310 (the configured server)
+            return str(json.load(answer).get("version", "of unknown version"))
+    except (OSError, ValueError):
+        return "of unknown version"
 
 
 def _environment(launch: VllmLaunch, machine: Machine, given: Mapping[str, str]) -> dict[str, str]:

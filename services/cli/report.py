@@ -24,7 +24,7 @@ from services.cli.report_page import render
 from services.ports.learn import LearnLedger
 from services.ports.release import GateLedger
 from services.ports.train import TrainLedger
-from services.ports.watch import ClosedWindow, WatchLedger
+from services.ports.watch import ClosedWindow
 from services.settings import Settings, load
 from services.wiring.learn import learn_ledger
 from services.wiring.ledger import open_ledger

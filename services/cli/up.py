@@ -19,12 +19,17 @@ from typing import Annotated, Any
 import typer
 
 from flywheel.errors import CannotRun, Refused
+from flywheel.ids import WorkloadId
+from flywheel.journal import JournalEntry
 from services.adapters.child_process import Leash
 from services.adapters.embedded_broker import BANNER
+from services.adapters.ledger_record import LedgerJournal
 from services.adapters.machine import read_machine
+from services.adapters.vllm_process import server_version
 from services.cli.supervisor import PartState, Supervisor, Watched
 from services.observability import stop_event
 from services.settings import Settings, load
+from services.wiring.ledger import open_ledger
 from services.wiring.supervision import check, parts, prepare, starts_vllm
 
 PREDECESSOR_SECONDS = 15.0  # what a killed `flywheel up` leaves behind is ended within this
@@ -68,6 +73,7 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
                 page.write(supervisor.watched)
 
             def all_ready(seconds: float) -> None:
+                _note(settings)
                 page.everything_ready = True
                 page.write(supervisor.watched)
                 show.ready(seconds, settings)
@@ -126,6 +132,16 @@ class _Screen:
                 print(f"{time.monotonic() - self._began:6.1f} s  {line}", flush=True)  # noqa: T201
         except (BrokenPipeError, ValueError):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for good: nobody reads any more
+
+
+def _note(settings: Settings) -> None:
+    """Which broker and which engine, for reports that have the ledger alone."""
+    broker = settings.kafka.bootstrap or f"Tansu, embedded, on {settings.bootstrap} (a development broker, not Apache Kafka)"
+    evidence: dict[str, object] = {"broker": broker, "engine": f"vLLM {server_version(settings.serving_url)} at {settings.serving_url}"}
+    now, nobody = datetime.now(UTC), WorkloadId("")
+    why = "every part is ready"
+    ready = JournalEntry(at=now, workload=nobody, kind="daemon", subject="up", state="ready", reason=why, evidence=evidence)
+    LedgerJournal(open_ledger(settings)).append(ready)
 
 
 class _Page:

@@ -16,7 +16,10 @@ from tests.brokers import free_port, running_broker
 from tests.fakes.event_publisher import FakeEventPublisher
 from tests.traffic_events import NOON
 
-SPEC = {"topics": {"alerts": {"partitions": 1, "retention_days": 1, "cleanup": "compact"}}, "dead_letters": {"suffix": ".dlq", "partitions": 1, "retention_days": 1}}  # fmt: skip
+SPEC = {
+    "topics": {"alerts": {"partitions": 1, "retention_days": 1, "cleanup": "compact"}},
+    "dead_letters": {"suffix": ".dlq", "partitions": 1, "retention_days": 1},
+}
 Arrived = Callable[[], list[bytes]]
 
 

@@ -62,3 +62,11 @@ def test_every_stage_says_what_it_is() -> None:
         if name.endswith("__main__") or name in TRAINING_ONLY:
             continue
         assert importlib.import_module(name).__doc__, name
+
+
+def test_the_page_of_the_configuration_is_fresh() -> None:
+    from services.cli.settings_page import page
+
+    assert (ROOT / "deploy/docs/configuration.md").read_text() == page(), (
+        "python -m services.cli.settings_page > deploy/docs/configuration.md"
+    )

@@ -76,6 +76,7 @@ def load(data: Path, *, count_tokens: Callable[[list[dict[str, str]]], int], cou
         for item in _read(data / name, data / "possible_answer" / name, part)
         if count_tokens(item.messages) <= MAX_PROMPT_TOKENS and count_answer(item.answer) <= MAX_ANSWER_TOKENS
     ]
+    items = list({item.user: item for item in reversed(items)}.values())[::-1]  # the same request twice is one item
     by_function: dict[str, list[ToolItem]] = {}
     for item in items:
         if item.part == "live":
