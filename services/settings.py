@@ -82,6 +82,7 @@ class Serving(Section):
     port: int = 8410
     max_loras: int = 4
     max_lora_rank: int = 16
+    lora_modules: tuple[str, ...] = ()  # modules that adapters may touch; fewer are served faster; empty: all of the model's
     max_model_len: int = 1024
     cpu_cache_gib: int = 1
     cpu_threads_bind: str = "auto"  # VLLM_CPU_OMP_THREADS_BIND

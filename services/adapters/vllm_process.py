@@ -36,6 +36,7 @@ class VllmLaunch:
     cpu_threads_bind: str
     log: Path
     key: str | None = None
+    lora_modules: tuple[str, ...] = ()  # an adapter that touches another module is refused when it is loaded
 
 
 def check(*, python: Path, model: Path, machine: Machine) -> None:
@@ -72,6 +73,7 @@ def command(launch: VllmLaunch, *, machine: Machine, environment: Mapping[str, s
         *("--enable-lora", "--max-loras", str(launch.max_loras), "--max-cpu-loras", str(2 * launch.max_loras)),
         *("--max-lora-rank", str(launch.max_lora_rank), "--max-model-len", str(launch.max_model_len)),
         *("--dtype", "bfloat16", "--host", "127.0.0.1", "--port", str(launch.port)),
+        *(("--lora-target-modules", *launch.lora_modules) if launch.lora_modules else ()),
         *(() if machine.gpu else ("--enforce-eager",)),
     )
     return ChildCommand(name="vllm", arguments=arguments, log=launch.log, environment=_environment(launch, machine, environment))

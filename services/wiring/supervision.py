@@ -193,6 +193,7 @@ def _launch(settings: Settings) -> VllmLaunch:
         port=serving.port,
         max_loras=serving.max_loras,
         max_lora_rank=serving.max_lora_rank,
+        lora_modules=serving.lora_modules,
         max_model_len=serving.max_model_len,
         cpu_cache_gib=serving.cpu_cache_gib,
         cpu_threads_bind=serving.cpu_threads_bind,

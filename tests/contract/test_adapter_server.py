@@ -1,13 +1,11 @@
-"""What every AdapterServer holds to: vLLM as we talk to it, on a stand-in always and on a real one when there is one.
+"""What every AdapterServer holds to: vLLM as we talk to it, on a stand-in and on a real one with the small model."""
 
-A real vLLM is used when FLYWHEEL_TEST_VLLM_URL names one with runtime loading, and FLYWHEEL_TEST_ADAPTER an adapter folder for it.
-"""
-
-import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from flywheel.errors import CannotRun
@@ -16,6 +14,7 @@ from flywheel.rollout.release import NotLoaded
 from services.adapters.vllm_adapters import VllmAdapters
 from services.ports.release import AdapterServer
 from tests.fakes.vllm_server import FakeVllm
+from tests.served_vllm import random_adapter, running_vllm
 
 NAME = AdapterName("contract-router-1")
 ITEMS = [((1, 2, 3), (4, 5)), ((6, 7), (8, 9, 10))]
@@ -27,21 +26,26 @@ class Served:
 
     server: AdapterServer
     adapter: str
+    url: str
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("vllm")
+    with running_vllm(folder) as url:
+        yield Served(server=VllmAdapters(url=url), adapter=str(random_adapter(folder / "adapter")), url=url)
 
 
 @pytest.fixture(params=["stand-in", pytest.param("vllm", marks=pytest.mark.serving)])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     if request.param == "vllm":
-        url, adapter = os.environ.get("FLYWHEEL_TEST_VLLM_URL"), os.environ.get("FLYWHEEL_TEST_ADAPTER")
-        if not url or not adapter:
-            pytest.skip("FLYWHEEL_TEST_VLLM_URL and FLYWHEEL_TEST_ADAPTER name no vLLM")
-        real = VllmAdapters(url=url)
-        yield Served(server=real, adapter=adapter)
-        real.unload(NAME)
+        served: Served = request.getfixturevalue("real")
+        yield served
+        served.server.unload(NAME)
         return
     (tmp_path / "adapter_config.json").write_text("{}")
     with FakeVllm() as fake:
-        yield Served(server=VllmAdapters(url=fake.url), adapter=str(tmp_path))
+        yield Served(server=VllmAdapters(url=fake.url), adapter=str(tmp_path), url=fake.url)
 
 
 def test_a_loaded_adapter_is_listed_with_its_path_and_the_base_is_not(served: Served) -> None:
@@ -80,7 +84,20 @@ def test_each_answer_token_has_one_log_probability(served: Served) -> None:
     known = served.server.log_probabilities(BASE, ITEMS)
     assert [len(item) for item in known] == [2, 3]
     assert all(value <= 0 for item in known for value in item)
-    assert served.server.log_probabilities(BASE, ITEMS) == known
+    again = served.server.log_probabilities(BASE, ITEMS)
+    assert [value for item in again for value in item] == pytest.approx([value for item in known for value in item], abs=0.05)
+
+
+def test_a_probe_amid_the_requests_of_users_hurts_nobody(served: Served) -> None:
+    """prompt_logprobs did: one such request in a batch with others ended the engine."""
+    served.server.load(NAME, served.adapter)
+    ask = {"model": "base", "messages": [{"role": "user", "content": "Tell me a long story."}], "max_tokens": 48}
+    with ThreadPoolExecutor(6) as users:
+        answers = [users.submit(httpx.post, f"{served.url}/v1/chat/completions", json=ask, timeout=120) for _ in range(6)]
+        known = served.server.log_probabilities(NAME, ITEMS)
+        assert [answer.result().status_code for answer in answers] == [200] * 6
+    assert all(value <= 0 for item in known for value in item)
+    assert served.server.healthy()
 
 
 def test_a_model_that_is_not_loaded_has_none(served: Served) -> None:

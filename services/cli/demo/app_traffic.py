@@ -63,7 +63,7 @@ class AppTraffic:
         try:
             answer = await client.chat.completions.with_raw_response.create(
                 model=self._alias,
-                messages=item.messages,  # type: ignore[arg-type]  # the library sends plain dictionaries
+                messages=item.messages,
                 max_tokens=self._max_tokens,
                 temperature=0,
                 extra_headers={

@@ -102,6 +102,10 @@ class StageClock:
         self._unwritten.clear()
 
 
+class TookTooLong(CannotRun, TimeoutError):
+    """What was waited for did not come."""
+
+
 def wait_for(look: Callable[[], Found | None], *, what: str, seconds: float, alive: Callable[[], None], every: float = 0.5) -> Found:
     """Looks until there is something. Raises CannotRun with the next step when it takes too long, or what ``alive`` raises."""
     until = time.monotonic() + seconds
@@ -111,4 +115,6 @@ def wait_for(look: Callable[[], Found | None], *, what: str, seconds: float, ali
         if found is not None:
             return found
         time.sleep(every)  # a real process works meanwhile; there is nothing to be told by
-    raise CannotRun(f"{what} did not happen within {seconds:.0f} s", where="demo", remedy="Read var/demo/logs; then run `make demo` again.")
+    raise TookTooLong(
+        f"{what} did not happen within {seconds:.0f} s", where="demo", remedy="Read var/demo/logs; then run `make demo` again."
+    )

@@ -38,6 +38,8 @@ WORKLOAD = WorkloadId("tool-router")
 EARLY_REQUESTS = 140
 EARLY_CORRECTED = 60  # of the early requests, the support team looks at these too
 CONCURRENCY = 12
+SHADOWED = 22  # two more than the policy asks for
+CANARY_ROUND = 80
 BAD_ADAPTERS = (0.0, 3.0, 2.0)
 
 
@@ -46,7 +48,8 @@ def demo(
 ) -> None:
     """Watch a production model get better on this machine: one full turn of the wheel, on real parts."""
     console = Console()
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         settings = load(config)
         _start_clean(settings)
@@ -200,8 +203,8 @@ class Turn:
         self._until(adapter, ReleaseState.PROBED, "loaded into vLLM and proven to be applied")
         self._until(adapter, ReleaseState.GATED, "the gate: base, few-shot prompt and challenger on the same items", seconds=1200)
         self._show_gate(adapter)
-        self._with_users(adapter, ReleaseState.CANARY, "shadow: answers nobody sees")
-        self._with_users(adapter, ReleaseState.LIVE, "canary: half of the sessions, sticky")
+        self._with_users(adapter, ReleaseState.CANARY, "shadow: answers nobody sees", at_a_time=SHADOWED)
+        self._with_users(adapter, ReleaseState.LIVE, "canary: half of the sessions, sticky", at_a_time=CANARY_ROUND)
 
     def _before_and_after(self, live: Sequence[Asked]) -> None:
         chosen = [one for one in live if one.ok][:40]
@@ -231,8 +234,8 @@ class Turn:
             self._omar.runs(
                 "release", "approve", refused.id, "--override-gate", "--reason", "the demo's sabotage: the canary must catch it"
             )
-        self._with_users(bad, ReleaseState.CANARY, "shadow of the sabotage")
-        self._with_users(bad, ReleaseState.ROLLED_BACK, "canary of the sabotage: caught and rolled back by itself")
+        self._with_users(bad, ReleaseState.CANARY, "shadow of the sabotage", at_a_time=SHADOWED)
+        self._with_users(bad, ReleaseState.ROLLED_BACK, "canary of the sabotage: caught and rolled back by itself", at_a_time=CANARY_ROUND)
         with self._clock.stage("the rollback is measured"):
             wait_for(lambda: self._daemon.rollback_measured(bad), what="the measurement", seconds=60, alive=self._daemon.check)
 
@@ -263,22 +266,29 @@ class Turn:
         self._clock.say(f"{release.state.value}: {release.reason}")
         return release
 
-    def _with_users(self, adapter: AdapterName, state: ReleaseState, name: str) -> None:
-        """Users go on asking until the release gets there."""
+    def _with_users(self, adapter: AdapterName, state: ReleaseState, name: str, *, at_a_time: int) -> None:
+        """Users go on asking, ``at_a_time`` requests and then a look, until the release gets there."""
         with self._clock.stage(name) as step:
             for _ in range(20):
                 self._round += 1
+                first = self._round * at_a_time % len(self._items.live)
+                items = [*self._items.live[first:], *self._items.live[:first]][:at_a_time]
                 self._app.send_until(
-                    self._items.live,
-                    round_name=f"r{self._round}",
-                    done=lambda _: step(),
-                    enough=lambda: self._at(adapter, state) is not None,
+                    items, round_name=f"r{self._round}", done=lambda _: step(), enough=lambda: self._at(adapter, state) is not None
                 )
-                self._daemon.check()
-                if self._at(adapter, state) is not None:
+                release = self._soon(adapter, state, step)
+                if release is not None:
                     break
-            release = wait_for(lambda: self._reached(adapter, state, step), what=name, seconds=60, alive=self._daemon.check)
+            else:
+                raise CannotRun(f"{name} was not reached", where=adapter, remedy="Read var/demo/logs/release_controller.log.")
         self._clock.say(f"{release.state.value}: {release.reason}")
+
+    def _soon(self, adapter: AdapterName, state: ReleaseState, step: Any) -> Release | None:
+        """What was answered must be recorded and looked at before more users are needed."""
+        try:
+            return wait_for(lambda: self._reached(adapter, state, step), what="the release", seconds=12, alive=self._daemon.check)
+        except TimeoutError:
+            return None
 
     def _at(self, adapter: AdapterName, state: ReleaseState) -> Release | None:
         release = self._daemon.release_of(adapter)
