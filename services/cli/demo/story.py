@@ -35,12 +35,13 @@ from services.settings import Settings, load
 
 CONFIG = Path("deploy/demo/flywheel.yaml")
 WORKLOAD = WorkloadId("tool-router")
-EARLY_REQUESTS = 140
+EARLY_REQUESTS = 110
 EARLY_CORRECTED = 60  # of the early requests, the support team looks at these too
 CONCURRENCY = 12
+COMPARED = 16  # prompts asked again at the end
 SHADOWED = 22  # two more than the policy asks for
 CANARY_ROUND = 80
-BAD_ADAPTERS = (0.0, 3.0, 2.0)
+BAD_ADAPTERS = (0.0, 3.0, 2.5)  # x 2 of an adapter on attention alone breaks one answer in five: 80 requests cannot tell that
 
 
 def demo(
@@ -207,7 +208,7 @@ class Turn:
         self._with_users(adapter, ReleaseState.LIVE, "canary: half of the sessions, sticky", at_a_time=CANARY_ROUND)
 
     def _before_and_after(self, live: Sequence[Asked]) -> None:
-        chosen = [one for one in live if one.ok][:40]
+        chosen = [one for one in live if one.ok][:COMPARED]
         after = self._traffic("the same prompts again, now answered by the adapter", [one.item for one in chosen], "after")
         by_item = {one.item.id: one for one in after}
         table = Table("request", "before", "after", title="before and after", show_lines=True)
@@ -229,7 +230,7 @@ class Turn:
 
     def _sabotage(self, good: AdapterName) -> None:
         bad = self._make_bad(good, BAD_ADAPTERS[2])
-        refused = self._until(bad, ReleaseState.REFUSED, "lora_B x 2: refused by the gate too", seconds=600)
+        refused = self._until(bad, ReleaseState.REFUSED, "lora_B x 2.5: refused by the gate too", seconds=600)
         with self._clock.stage("omar lets it past the gate, in his name"):
             self._omar.runs(
                 "release", "approve", refused.id, "--override-gate", "--reason", "the demo's sabotage: the canary must catch it"
