@@ -54,6 +54,10 @@ class StageClock:
         """One line for the reader."""
         self._console.print(f"  {text}", highlight=False)
 
+    def show(self, table: Table) -> None:
+        """A table for the reader."""
+        self._console.print(table)
+
     def fact(self, subject: str, evidence: dict[str, object]) -> None:
         """Something the driver alone knows, e.g. how many requests it sent."""
         if self.journal is not None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -88,6 +89,10 @@ class Daemon:
     def recorded(self) -> int:
         """Rows of the demo's workload."""
         return self._traffic.counts(self._workload).recorded
+
+    def counts(self) -> dict[str, int]:
+        """The recorder's cumulative counts."""
+        return asdict(self._traffic.counts(self._workload))
 
     def settle(self, at_least: int) -> None:
         """Waits until all that was answered is recorded."""

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,14 +77,6 @@ def _start_clean(settings: Settings) -> None:
         )
     shutil.rmtree(settings.data_dir, ignore_errors=True)
     settings.data_dir.mkdir(parents=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Before:
-    """The same prompts, asked before and after."""
-
-    item: ToolItem
-    answer: str
 
 
 class Turn:
@@ -181,7 +173,7 @@ class Turn:
                 seconds=180,
                 alive=self._daemon.check,
             )
-        self._clock.fact("corrections", {"handed_in": vars(handed) if hasattr(handed, "__dict__") else {}})
+        self._clock.fact("corrections", asdict(handed))
 
     def _training(self) -> AdapterName:
         with self._clock.stage("the trigger fires") as step:
@@ -215,7 +207,7 @@ class Turn:
         better = [one for one in chosen if one.item.id in by_item and exactly_right(one.item, by_item[one.item.id].answer)]
         for one in [*better[:3], *[other for other in chosen if other not in better][:1]]:
             table.add_row(one.item.user.partition("\n")[2][:80], one.answer[:120], by_item[one.item.id].answer[:120])
-        self._clock._console.print(table)
+        self._clock.show(table)
         self._clock.say(
             f"right before: {sum(exactly_right(one.item, one.answer) for one in chosen)} of {len(chosen)}, after: {len(better)}"
         )
@@ -245,10 +237,10 @@ class Turn:
     def _report(self) -> None:
         with self._clock.stage("everything sent is recorded, again"):
             self._daemon.settle(self._app.sent - self._app.failed)
-        self._clock.fact("traffic", {"sent": self._app.sent, "failed": self._app.failed})
+        self._clock.fact("traffic", {"sent": self._app.sent, "failed": self._app.failed, **self._daemon.counts()})
         self._clock.fact("total", {"seconds": round(self._clock.total_seconds(), 1)})
         written = write_report(ledger=self._settings.data_dir / "ledger.db", workload=WORKLOAD, out=self._settings.data_dir)
-        self._clock._console.print(self._clock.table())
+        self._clock.show(self._clock.table())
         self._clock.say(f"report: {written.json}   page: {written.html}")
 
     # -- shared by the stages ---------------------------------------------------------------------------------------
@@ -367,4 +359,4 @@ class Turn:
                 f"{axis.margin:.0%} ({axis.standard_margin:.0%})",
                 axis.verdict.value,
             )
-        self._clock._console.print(table)
+        self._clock.show(table)
