@@ -1,0 +1,181 @@
+"""Half a turn on one record: recorded traffic, drift, one alert, a name under it, corrections, and the run that they cause.
+
+Every process's own steps on its own wiring, on one ledger; only the clock, the broker and Evidently's worker are not there.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from flywheel.alerts.acknowledgement import acknowledge
+from flywheel.alerts.alert import AlertState
+from flywheel.corrections.correction import CorrectionState
+from flywheel.drift.reference import pin
+from flywheel.ids import BASE, AdapterName, CaseId, EventId, Person, RequestId, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.regression_suite.case import Case, Grader, Tier
+from flywheel.regression_suite.golden import freeze
+from flywheel.retraining.run import RunState
+from flywheel.traffic.features import columns_of
+from flywheel.traffic.inference import Arm, Inference, Message
+from services.adapters.event_codec import encode
+from services.adapters.ledger_record import LedgerJournal
+from services.alert_desk.steps import AlertStates
+from services.correction_desk.steps import CorrectionDesk
+from services.drift_monitor.steps import tick
+from services.ports.traffic import RecordedInference, RecordingBatch
+from services.retrain_scheduler.steps import consider_retraining
+from services.settings import Corrections, Settings, Slices, Trigger, Watch, Workload
+from services.wiring.alert_desk import desk_parts as alert_parts
+from services.wiring.correction_desk import desk_parts as correction_parts
+from services.wiring.drift_monitor import MonitorParts, watch_rules
+from services.wiring.learn import learn_ledger
+from services.wiring.ledger import open_ledger
+from services.wiring.retrain_scheduler import scheduler_parts
+from services.wiring.traffic import traffic_store
+from services.wiring.train import train_ledger
+from services.wiring.watch import watch_ledger
+from tests.fakes.watching import ScriptedReports
+
+ROUTER, MARIA = WorkloadId("router"), Person("maria")
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PANE = timedelta(minutes=5)
+CITIES = ("Lisbon", "Oslo", "Quito", "Hanoi", "Turin", "Perth", "Minsk", "Dakar", "Leeds", "Nagoya")
+
+
+def test_drift_and_corrections_together_queue_one_run_that_names_its_alert(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    traffic, watch, learn = traffic_store(settings), watch_ledger(settings), learn_ledger(settings)
+    _freeze_golden(settings)
+
+    # An hour that is pinned early, by name, and an hour in which another tenant asks in another way.
+    _record(traffic, [_row(n, at=NOON + timedelta(seconds=30 * n), tenant=("acme", "globex")[n % 2]) for n in range(120)])
+    counts = traffic.window(workload=ROUTER, start=NOON, end=NOON + 12 * PANE)
+    reference = pin(counts=counts, adapter=BASE, by=MARIA, now=NOON + 12 * PANE, whole_day=timedelta(days=1))
+    watch.pin(reference, _line("reference", reference.id))
+    later = NOON + 12 * PANE
+    _record(traffic, [_row(n, at=later + timedelta(seconds=30 * (n - 120)), tenant="globex", live=True) for n in range(120, 250)])
+
+    monitor = MonitorParts(
+        traffic=traffic,
+        watch=watch,
+        reports=ScriptedReports(),
+        route=lambda _: None,
+        workloads={ROUTER: watch_rules(settings.workloads[ROUTER])},
+        reports_folder=tmp_path / "reports",
+    )
+    now = later + 13 * PANE
+    tick(monitor, now)
+    AlertStates(alert_parts(settings)).tick(now)
+    (alert,) = watch.alerts(workload=ROUTER)
+    assert alert.state is AlertState.FIRING, alert.summary
+    taken = acknowledge(alert=alert, by=MARIA, note="collecting fixes", now=now, until=now + timedelta(hours=8))
+    assert watch.save_alert(taken, _line("alert", alert.id, state="acknowledged"), expected=alert)
+
+    # Without corrections an alert trains nothing.
+    scheduler = scheduler_parts(settings)
+    consider_retraining(workload=scheduler.workloads[ROUTER], parts=scheduler, now=now)
+    assert train_ledger(settings).runs(ROUTER) == []
+
+    desk = CorrectionDesk(correction_parts(settings))
+    outcomes = [desk.take(_fix(n), now=now).state for n in range(120, 150)]
+    assert outcomes.count(CorrectionState.ACCEPTED) >= 20
+    assert [desk.take(_fix(n), now=now).new for n in range(120, 150)] == [False] * 30, "delivered again, counted once"
+
+    for _ in range(2):  # asked twice, queued once
+        consider_retraining(workload=scheduler.workloads[ROUTER], parts=scheduler, now=now)
+    (run,) = train_ledger(settings).runs(ROUTER)
+    assert run.state is RunState.QUEUED
+    assert scheduler.work.lease("train", worker="w", now=now, hold=PANE) is not None
+    (trigger,) = LedgerJournal(open_ledger(settings)).entries(kind="trigger")
+    assert trigger.caused_by == alert.id
+    kept = learn.snapshot(run.plan.snapshot)
+    assert kept is not None
+    held_out = {one.entity for one in learn.corrections(ROUTER) if one.held_out}
+    assert held_out.isdisjoint(example.entity for example in kept[0].examples)
+
+
+def _settings(folder: Path) -> Settings:
+    model = folder / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"weights")
+    workload = Workload(
+        alias="router",
+        mode="auto",
+        slices=Slices(dimensions=("tenant",), protected=("tenant=globex",)),
+        watch=Watch(pane_seconds=300, window_panes=12, slide_panes=12, lateness_seconds=60, minimum_rows=30),
+        corrections=Corrections(trusted_sources=("support-desk",), entity_keys=("dim:function",)),
+        trigger=Trigger(enough_corrections=1000, enough_with_drift=10),
+    )
+    return Settings(data_dir=folder / "var", serving={"model": model}, workloads={ROUTER: workload})  # type: ignore[arg-type]
+
+
+def _row(number: int, *, at: datetime, tenant: str, live: bool = False) -> RecordedInference:
+    city = CITIES[number % 10]
+    asked = (
+        f"hey need {number} tickets from {city} number {number * 37} asap"
+        if live
+        else f"Book {number} seats to {city}, line {number * 13}."
+    )
+    inference = Inference(
+        event_id=EventId(f"event-{number}"),
+        request_id=RequestId(f"request-{number}"),
+        workload=ROUTER,
+        adapter=AdapterName(BASE),
+        arm=Arm.CHAMPION,
+        session=f"session-{number}",
+        client="shop",
+        occurred_at=at,
+        messages=(Message(role="user", content=asked),),
+        answer="I do not know.",
+        finish_reason="stop",
+        status=200,
+        error=None,
+        latency_ms=20.0,
+        dimensions={"tenant": tenant, "function": f"book_{number}"},
+        redacted=True,
+    )
+    return RecordedInference(inference=inference, features=columns_of(inference, valid_format=False), topic="traffic", partition=0)
+
+
+def _record(traffic: object, rows: list[RecordedInference]) -> None:
+    traffic.record(RecordingBatch(advances=(), rows=rows, recorded_at=rows[-1].inference.occurred_at))  # type: ignore[attr-defined]
+
+
+def _fix(number: int) -> bytes:
+    data = {
+        "correction_id": f"fix-{number}",
+        "workload_id": ROUTER,
+        "source": "support-desk",
+        "kind": "edit",
+        "request_id": f"request-{number}",
+        "corrected": json.dumps({"tool": f"book_{number}", "arguments": {"city": CITIES[number % 10]}}),
+        "reason_code": "format",
+        "author": {"name": "sam"},
+        "created_at": NOON.isoformat(),
+        "submitted_by": "support-desk",
+    }
+    return encode(
+        type="flywheel.correction.v1", id=f"fix-{number}", workload=ROUTER, time=NOON, data=data, partitionkey=f"request-{number}"
+    )
+
+
+def _freeze_golden(settings: Settings) -> None:
+    cases = [
+        Case(
+            id=CaseId(f"golden-{n}"),
+            workload=ROUTER,
+            tier=Tier.GOLDEN,
+            messages=(Message(role="user", content=f"a quite different question about {'abcdefgh'[n % 8] * 7} {n}"),),
+            grader=Grader(kind="equals", expected={"text": "x"}),
+            entity=f"golden-{n}",
+            created_at=NOON,
+        )
+        for n in range(24)
+    ]
+    golden = freeze(cases=cases, workload=ROUTER, version=1, by=MARIA, now=NOON)
+    learn_ledger(settings).freeze_golden(golden, _line("golden", golden.id))
+
+
+def _line(kind: str, subject: str, *, state: str = "made") -> JournalEntry:
+    return JournalEntry(at=NOON, workload=ROUTER, kind=kind, subject=subject, state=state, reason="for the test", actor=MARIA)
