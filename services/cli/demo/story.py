@@ -36,7 +36,7 @@ from services.settings import Settings, load
 CONFIG = Path("deploy/demo/flywheel.yaml")
 WORKLOAD = WorkloadId("tool-router")
 EARLY_REQUESTS = 110
-EARLY_CORRECTED = 60  # of the early requests, the support team looks at these too
+EARLY_CORRECTED = 110  # of the early requests, the support team looks at these too
 CONCURRENCY = 12
 COMPARED = 16  # prompts asked again at the end
 SHADOWED = 22  # two more than the policy asks for
