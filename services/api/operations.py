@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flywheel.alerts.acknowledgement import acknowledge as decide_acknowledgement
-
 from flywheel.alerts.alert import Alert
 from flywheel.drift.reference import Reference
 from flywheel.drift.reference import pin as make_reference
