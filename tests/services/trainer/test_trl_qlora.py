@@ -19,12 +19,11 @@ from flywheel.training_set.snapshot import Snapshot
 
 pytestmark = pytest.mark.training
 
-SPIKE = Path("/tmp/spike/base")
 STEPS = 4
 
 
 def base_folder() -> Path:
-    for folder in (os.environ.get("FLYWHEEL_TEST_BASE"), "var/models/smollm2-135m-instruct", str(SPIKE)):
+    for folder in (os.environ.get("FLYWHEEL_TEST_BASE"), "var/models/smollm2-135m-instruct"):
         if folder and Path(folder, "model.safetensors").is_file():
             return Path(folder)
     pytest.skip("no base model: set FLYWHEEL_TEST_BASE to the folder that `make setup` made")
