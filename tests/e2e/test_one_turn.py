@@ -147,7 +147,7 @@ def _small(folder: Path) -> Path:
     return path
 
 
-def test_everything_sent_is_recorded_once(report: dict[str, Any]) -> None:
+def test_nothing_is_dead_lettered_and_no_more_is_recorded_than_was_sent(report: dict[str, Any]) -> None:
     assert report["traffic"]["dead_lettered"] == 0
     assert 0 < report["traffic"]["recorded"] <= report["sent"]
 
