@@ -19,6 +19,9 @@ torch=$(grep -v '^#' deploy/locks/torch.txt)
 uv_version=0.13.9
 python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
 
+# The machine's own certificates, as pip and curl use them: behind a company's proxy uv's built-in list knows too few.
+export UV_NATIVE_TLS=${UV_NATIVE_TLS:-1}
+
 say() { echo "   $*"; }
 fail() { echo "set-up: $*" >&2; exit 1; }
 
@@ -50,11 +53,11 @@ if [ "$name" = vllm ] && [ "$gpu" = yes ]; then
   "$venv/bin/python" -m pip install -qq --disable-pip-version-check vllm || fail "vllm could not be installed."
 else
   say "$(grep -c '==' "$lock") packages of $lock into $venv"
-  .venv/bin/uv pip install -qq --python "$venv/bin/python" --no-deps -r "$lock" \
+  .venv/bin/uv pip install -q --python "$venv/bin/python" --no-deps -r "$lock" \
     || fail "the packages of $lock could not be installed: is the package index reachable? Run \`make setup\` again, it goes on where it stopped."
 fi
 if [ "$name" = main ]; then
-  .venv/bin/uv pip install -qq --python .venv/bin/python --no-deps --no-build-isolation -e . || fail "the project itself could not be installed."
+  .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e . || fail "the project itself could not be installed."
 fi
 echo "$digest" > "$stamp.new"
 mv "$stamp.new" "$stamp"
