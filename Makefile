@@ -9,6 +9,8 @@ SUITES := tests/unit tests/contract tests/schemas tests/services tests/loop test
 HEAVY := broker or training or serving or evidently or e2e
 PYTEST := .venv/bin/python -m pytest -p tests.ran_table
 SUITES_HERE = $(wildcard $(SUITES))
+# bench_gate_errors.py is NAME=gate-errors.
+BENCHMARKS = $(basename $(notdir $(wildcard tests/benchmarks/bench_$(subst -,_,$(or $(NAME),*)).py)))
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
@@ -40,14 +42,18 @@ lint: setup ## ruff, strict types, import contracts
 	@.venv/bin/mypy -p flywheel -p services -p schemas
 	@.venv/bin/lint-imports
 
-soak: setup ## the tests at full counts; one: make soak NAME=part_of_a_test_name
-	@mkdir -p var/test
-	@FLYWHEEL_SOAK=1 FLYWHEEL_TEST_BASE=$(CURDIR)/$(MODEL) $(PYTEST) $(SUITES_HERE) $(if $(NAME),-k "$(NAME)")
+soak: setup ## tests and benchmarks at full counts; one: make soak NAME=gate-errors, or part of a test's name
+	@mkdir -p var/test var/bench
+	@export FLYWHEEL_SOAK=1 FLYWHEEL_TEST_BASE=$(CURDIR)/$(MODEL); \
+	  if [ -z "$(NAME)" ]; then $(PYTEST) $(SUITES_HERE) || exit 1; \
+	  elif [ -z "$(BENCHMARKS)" ]; then exec $(PYTEST) $(SUITES_HERE) -k "$(NAME)"; fi; \
+	  for name in $(BENCHMARKS); do .venv/bin/python -m tests.benchmarks.$$name || exit 1; done; \
+	  .venv/bin/python -m tests.benchmarks.document
 
-bench: setup ## measured figures; one: make bench NAME=drift
+bench: setup ## measured figures at small counts; one: make bench NAME=drift
 	@mkdir -p var/bench
-	@found=0; for file in $(wildcard tests/benchmarks/bench_$(or $(NAME),*).py); do found=1; .venv/bin/python $$file || exit 1; done; \
-	  [ $$found = 1 ] || { echo "there is no benchmark $(or $(NAME),yet): tests/benchmarks/bench_<name>.py"; exit 2; }
+	@[ -n "$(BENCHMARKS)" ] || { echo "there is no benchmark $(or $(NAME),yet): tests/benchmarks/bench_<name>.py"; exit 2; }
+	@for name in $(BENCHMARKS); do .venv/bin/python -m tests.benchmarks.$$name || exit 1; done
 
 lock: ## compile deploy/locks/*.in again, with the newest versions that fit
 	@for name in main vllm; do .venv/bin/uv pip compile -q --upgrade --python-version 3.11 deploy/locks/$$name.in \
