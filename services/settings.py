@@ -105,11 +105,13 @@ class Watch(Section):
     pane_seconds: float = 300.0
     window_panes: int = 12  # window length in panes
     slide_panes: int = 12
+    longer_panes: tuple[int, ...] = (24, 48, 144, 288)  # windows of 2, 4, 12 and 24 hours, judged beside each hour
+    pages_a_day: float = Field(default=0.1, gt=0)  # alarm budget that thresholds are calibrated to, once the reference has seen a week
     lateness_seconds: float = 60.0  # a window closes this long after its end
     learning_seconds: float = 86_400.0  # below this a reference is "learning" unless a person pins it
     watch_seconds: float = 86_400.0  # after a promotion
     minimum_rows: int = 50
-    p_below: float = 1e-4  # naive fixed threshold of this version
+    p_below: float = 1e-4  # these five stand until a reference is long enough to calibrate the alarm budget on
     ks_floor: float = 0.10
     variation_floor: float = 0.10  # total variation of names
     rate_floor: float = 0.03
@@ -187,16 +189,34 @@ class Gate(Section):
     recurrence_at_most: int = 200  # cases asked
     held_out_at_most: int = 200
     few_shot: int = 3  # examples in the prompted baseline
+    planned_challengers: int = Field(default=1, ge=1)  # against one champion; the superiority alpha is divided over them
+
+
+class GuardAlphas(Section):
+    """The parts of the guards' budget; each is the chance that this guard ever aborts a canary that is no worse."""
+
+    format: float = 0.005
+    errors: float = 0.0025
+    refusal: float = 0.0025
+    latency: float = 0.0025
+    protected: float = 0.005  # all protected slices together
+    informative: float = 0.0025  # all signals together
 
 
 class Release(Section):
-    """Shadow and canary."""
+    """Shadow, canary, and the watch period after a promotion."""
 
     shadow_requests: int = 200
     canary_shares: tuple[float, ...] = (0.05, 0.25, 0.5)
     canary_sessions: int = 400  # of the challenger, per step
     minimum_sessions: int = 20  # before a guard may speak
-    guard_alpha: float = 0.005
+    step_minutes: float = 30.0  # at least, per step
+    guard_budget: float = 0.02  # the share of good canaries that may be aborted
+    guard_alphas: GuardAlphas = GuardAlphas()
+    slower_by_at_most: float = 2.0  # times the champion's latency, before the latency guard speaks
+    informative: tuple[str, ...] = ()  # quality columns whose guards may abort but never hold up
+    hold_back_share: float = 0.05  # of the sessions, on the old champion after a promotion
+    hold_back_hours: float = 24.0
     probe_items: int = 24  # tokens asked of base and adapter before it counts as applied
 
 

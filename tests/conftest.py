@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.brokers import running_broker
+
+settings.register_profile("flywheel", deadline=None)  # a test says what holds, not how fast this machine is
+settings.load_profile("flywheel")
 
 
 @pytest.fixture

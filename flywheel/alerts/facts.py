@@ -1,27 +1,32 @@
 """What a closed window says to an alert.
 
-In: the verdicts of one window. Out: moved, quiet, or unknown, with a sentence for a phone. Many slices and columns that
-moved together are one incident. Whether anybody is told is decided in ``lifecycle``.
+In: the verdicts of one window, and what moved in the alert that is open. Out: moved, still moving, quiet, or unknown, with a
+sentence for a phone. Many slices and columns that moved together are one incident (``drift.incident``). Whether anybody is told
+is decided in ``lifecycle``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from flywheel.alerts.alert import Severity
+from flywheel.drift.incident import Incident, Place, Standing, has_moved, incident_of
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.ids import EVERYTHING, WorkloadId
 from flywheel.traffic.column import Family
+
+__all__ = ["Finding", "WindowFacts", "facts_of", "has_moved", "moved_in"]
 
 SHOWN = 20
 """How many movers an alert carries; the window holds them all."""
 
 
 class Finding(StrEnum):
-    """Missing data is neither moved nor quiet: it never opens an alert and never clears one."""
+    """Missing data is neither moved nor quiet: it never opens an alert and never clears one. Nor does what still trembles."""
 
     MOVED = "moved"
+    STILL = "still"
     QUIET = "quiet"
     UNKNOWN = "unknown"
 
@@ -38,32 +43,40 @@ class WindowFacts:
     summary: str
     first_action: str
     evidence: Mapping[str, object] = field(default_factory=dict)
+    late: bool = False  # an older window, judged again with labels that came late
 
 
-def facts_of(*, workload: WorkloadId, window: str, at: datetime, verdicts: Sequence[DriftVerdict], protected: Sequence[str]) -> WindowFacts:
-    """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning."""
-    movers = sorted((verdict for verdict in verdicts if has_moved(verdict)), key=lambda verdict: abs(verdict.effect or 0.0), reverse=True)
+def facts_of(
+    *,
+    workload: WorkloadId,
+    window: str,
+    at: datetime,
+    verdicts: Sequence[DriftVerdict],
+    protected: Sequence[str],
+    moved_before: Collection[Place] = (),
+    late: bool = False,
+) -> WindowFacts:
+    """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning. ``moved_before``: see ``moved_in``."""
+    incident = incident_of(verdicts, moved_before=moved_before)
+    movers = incident.movers
     judged = [verdict for verdict in verdicts if verdict.status in (DriftStatus.OK, DriftStatus.DRIFTING)]
-    if movers:
-        finding = Finding.MOVED
-    elif any(verdict.slice == EVERYTHING for verdict in judged):
-        finding = Finding.QUIET
-    else:
-        finding = Finding.UNKNOWN
     watched = {EVERYTHING, *protected}
     answers_moved = any(verdict.kind in (Family.OUTPUT, Family.QUALITY) and verdict.slice in watched for verdict in movers)
     return WindowFacts(
         workload=workload,
         window=window,
         at=at,
-        finding=finding,
+        finding=_FINDINGS[incident.standing],
+        late=late,
         severity=Severity.CRITICAL if answers_moved else Severity.WARNING,
-        summary=_summary(workload, movers),
+        summary=_summary(workload, incident),
         first_action=_first_action(movers, answers_moved),
         evidence={
             "window": window,
             "judged": len(judged),
             "moved": len(movers),
+            "behind": [f"{verdict.column} of {verdict.slice}" for verdict in incident.behind[:SHOWN]],
+            "grouping": incident.reason,
             "movers": [
                 {
                     "kind": verdict.kind.value,
@@ -74,6 +87,7 @@ def facts_of(*, workload: WorkloadId, window: str, at: datetime, verdicts: Seque
                     "score": verdict.score,
                     "effect": verdict.effect,
                     "n": verdict.n,
+                    "reason": verdict.reason,
                 }
                 for verdict in movers[:SHOWN]
             ],
@@ -82,20 +96,26 @@ def facts_of(*, workload: WorkloadId, window: str, at: datetime, verdicts: Seque
     )
 
 
-def has_moved(verdict: DriftVerdict) -> bool:
-    """Drifting; or a slice that vanished, or a new one that takes a real part of the traffic."""
-    if verdict.status is DriftStatus.DRIFTING:
-        return True
-    if verdict.score is None or verdict.threshold is None or verdict.score >= verdict.threshold:
-        return False
-    if verdict.status is DriftStatus.NEW_SLICE:
-        return (verdict.effect or 0.0) >= (verdict.effect_floor or 0.0)
-    return verdict.status is DriftStatus.VANISHED_SLICE
+def moved_in(evidence: Mapping[str, object]) -> frozenset[Place]:
+    """The movers that an alert's evidence names: what must fall well under its limits before the alert is over."""
+    movers = evidence.get("movers")
+    if not isinstance(movers, Sequence):
+        return frozenset()
+    return frozenset((str(mover.get("slice")), str(mover.get("column"))) for mover in movers if isinstance(mover, Mapping))
 
 
-def _summary(workload: WorkloadId, movers: Sequence[DriftVerdict]) -> str:
+_FINDINGS: Mapping[Standing, Finding] = {
+    Standing.MOVED: Finding.MOVED,
+    Standing.STILL: Finding.STILL,
+    Standing.QUIET: Finding.QUIET,
+    Standing.UNKNOWN: Finding.UNKNOWN,
+}
+
+
+def _summary(workload: WorkloadId, incident: Incident) -> str:
+    movers = incident.movers
     if not movers:
-        return f"{workload}: nothing moved"
+        return f"{workload}: {incident.reason}"
     kinds = [kind for kind in Family if any(verdict.kind is kind for verdict in movers)]
     slices = sorted({verdict.slice for verdict in movers} - {EVERYTHING})
     where = "all traffic" if any(verdict.slice == EVERYTHING for verdict in movers) else ", ".join(slices[:3])

@@ -14,6 +14,7 @@ from flywheel.alerts.facts import Finding, WindowFacts
 from flywheel.ids import AlertId, WorkloadId, derive
 
 RUNBOOK = "deploy/runbooks/drift.md"
+REMEMBERED = 50  # windows whose late labels were taken in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +55,14 @@ def advance(*, alert: Alert | None, facts: WindowFacts | None, policy: AlertPoli
     """``alert``: the open one of this fingerprint, if any. ``facts``: of the newest window, if any was judged."""
     if alert is None or alert.state is AlertState.RESOLVED:
         return _open(alert, facts, now)
-    unread = facts is not None and facts.window != alert.evidence.get("window") and facts.at > _seen_until(alert)
+    unread = (
+        facts is not None and facts.window != alert.evidence.get("window") and (facts.at > _seen_until(alert) or _late_news(facts, alert))
+    )
     if unread and facts is not None and facts.finding is Finding.MOVED:
         return _seen_again(alert, facts, now)
     if alert.state is AlertState.ACKNOWLEDGED and alert.acknowledgement is not None and now >= alert.acknowledgement.until:
         return _again(alert, "the acknowledgement expired", now)
-    quiet = unread and facts is not None and facts.finding is Finding.QUIET
+    quiet = unread and facts is not None and facts.finding is Finding.QUIET and not facts.late  # the past does not say that it is over
     if alert.state is AlertState.PENDING:
         if quiet:
             gone = replace(alert, state=AlertState.RESOLVED, resolved_at=now)
@@ -81,7 +84,7 @@ def advance(*, alert: Alert | None, facts: WindowFacts | None, policy: AlertPoli
 def _open(last: Alert | None, facts: WindowFacts | None, now: datetime) -> Advance:
     if facts is None or facts.finding is not Finding.MOVED:
         return Advance(alert=last, move=Move.NONE, reason="nothing moves")
-    if last is not None and facts.at <= _seen_until(last):
+    if last is not None and facts.at <= _seen_until(last) and not _late_news(facts, last):
         return Advance(alert=last, move=Move.NONE, reason="this window belongs to the alert that was resolved")
     labels = _labels(facts.workload)
     fingerprint = fingerprint_of(facts.workload)
@@ -97,7 +100,12 @@ def _open(last: Alert | None, facts: WindowFacts | None, now: datetime) -> Advan
         runbook=RUNBOOK,
         started_at=now,
         last_seen_at=now,
-        evidence={**facts.evidence, "first_window": facts.window, "seen_until": facts.at.isoformat()},
+        evidence={
+            **facts.evidence,
+            "first_window": facts.window,
+            "seen_until": max(facts.at, _seen_until(last)).isoformat() if last is not None else facts.at.isoformat(),
+            **_late_windows(facts, last),
+        },
     )
     return Advance(alert=opened, move=Move.OPENED, reason=facts.summary)
 
@@ -112,7 +120,7 @@ def _seen_again(alert: Alert, facts: WindowFacts, now: datetime) -> Advance:
         summary=facts.summary,
         first_action=facts.first_action,
         last_seen_at=now,
-        evidence={**facts.evidence, **kept, "seen_until": facts.at.isoformat()},
+        evidence={**facts.evidence, **kept, "seen_until": max(facts.at, _seen_until(alert)).isoformat(), **_late_windows(facts, alert)},
     )
     if worse and alert.state is AlertState.ACKNOWLEDGED:
         return _again(seen, "severity rose", now)
@@ -127,6 +135,21 @@ def _again(alert: Alert, reason: str, now: datetime) -> Advance:
 def _seen_until(alert: Alert) -> datetime:
     """The end of the newest window that this alert has taken in."""
     return datetime.fromisoformat(str(alert.evidence.get("seen_until", alert.started_at.isoformat())))
+
+
+def _late_news(facts: WindowFacts, alert: Alert) -> bool:
+    """Labels that came late speak of a window that was read long ago; each such window is taken in once."""
+    return facts.late and facts.window not in _taken_late(alert)
+
+
+def _taken_late(alert: Alert | None) -> tuple[str, ...]:
+    held = alert.evidence.get("late_windows") if alert is not None else None
+    return tuple(map(str, held)) if isinstance(held, (list, tuple)) else ()
+
+
+def _late_windows(facts: WindowFacts, alert: Alert | None) -> dict[str, object]:
+    taken = _taken_late(alert) + ((facts.window,) if facts.late else ())
+    return {"late_windows": list(taken[-REMEMBERED:])} if taken else {}
 
 
 def _labels(workload: WorkloadId) -> dict[str, str]:

@@ -1,18 +1,23 @@
 """What the traffic is compared with: counts of a past period, and whether they may be trusted yet.
 
-In: window counts of a period, who pins it. Out: an immutable, hashed reference, and when the daemon may pin one by itself.
-Hour-of-day references and measured dispersion are not made here yet.
+In: window counts of a period, who pins it. Out: an immutable, hashed reference, and when the daemon may pin one by itself, or a
+longer one in its place. What the hours of a day held stands in ``profile``, how strong evidence must be in ``budget``.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from flywheel.drift.budget import Thresholds
+from flywheel.drift.profile import Profile
+from flywheel.drift.threshold_values import thresholds_from_values, thresholds_to_values
 from flywheel.errors import Refused
 from flywheel.ids import BASE, DAEMON, EVERYTHING, AdapterName, Person, WorkloadId, derive, digest_of
+from flywheel.traffic.column import Column
 from flywheel.windows.pane import WindowCounts
+from flywheel.windows.table import on_this_grid
 
 
 class Maturity(StrEnum):
@@ -21,12 +26,14 @@ class Maturity(StrEnum):
     LEARNING = "learning"  # under one whole day and nobody pinned it: operational alerts only
     PINNED_EARLY = "pinned_early"  # under one whole day, but a person said it will do; alerts say so
     POOLED_DAYS = "pooled_days"
+    BY_HOUR = "by_hour"  # weeks: a window is compared with like hours, weekdays and weekends apart
 
 
 class Covers(StrEnum):
     """What a reference may be used for; kept in its ``meta``."""
 
     ALL = "all"
+    INPUT = "input"  # pinned by the daemon over a promotion: its answers come from two adapters
     OUTPUT = "output"  # pinned by the daemon after a promotion: the input's reference survives promotions
 
 
@@ -51,9 +58,22 @@ class Reference:
 
 
 def pin(
-    *, counts: WindowCounts, adapter: AdapterName, by: Person, now: datetime, whole_day: timedelta, covers: Covers = Covers.ALL
+    *,
+    counts: WindowCounts,
+    adapter: AdapterName,
+    by: Person,
+    now: datetime,
+    whole_day: timedelta,
+    covers: Covers = Covers.ALL,
+    columns: Sequence[Column] = (),
+    profile: Profile | None = None,
+    thresholds: Thresholds | None = None,
 ) -> Reference:
-    """Raises Refused for a period without rows: an empty reference would call everything drift."""
+    """``columns``: what was counted; their grids are kept, so that a later version with other edges notices. ``profile``: the same period
+    by the hour, where it is long enough. ``thresholds``: the alarm budget that was calibrated on it.
+
+    Raises Refused for a period without rows: an empty reference would call everything drift.
+    """
     rows = counts.rows.get(EVERYTHING, 0)
     if rows == 0:
         raise Refused(
@@ -62,7 +82,9 @@ def pin(
             value=f"{counts.start.isoformat()} to {counts.end.isoformat()}",
             remedy="Name a period that holds traffic; `flywheel reference show` and the recorder's counts tell which.",
         )
-    if counts.end - counts.start >= whole_day:
+    if profile is not None:
+        maturity = Maturity.BY_HOUR
+    elif counts.end - counts.start >= whole_day:
         maturity = Maturity.POOLED_DAYS
     else:
         maturity = Maturity.LEARNING if by == DAEMON else Maturity.PINNED_EARLY
@@ -76,8 +98,45 @@ def pin(
         pinned_by=by,
         pinned_at=now,
         counts=counts,
-        meta={"covers": covers.value, "rows": rows, "slices": len(counts.rows)},
+        meta={
+            "covers": covers.value,
+            "rows": rows,
+            "slices": len(counts.rows),
+            "grids": {column.name: grid_of(column) for column in columns},
+            **({"profile": profile.digest} if profile is not None else {}),
+            **({"thresholds": thresholds_to_values(thresholds)} if thresholds is not None else {}),
+        },
     )
+
+
+def grid_of(column: Column) -> str:
+    """A digest of how the column is counted: its measure, lines and names."""
+    return digest_of(json.dumps([column.measure.value, column.lines, column.names]))[:16]
+
+
+def grids_of(reference: Reference) -> Mapping[str, str]:
+    """Column name to ``grid_of``, as it was when the reference was pinned; empty for a reference that did not keep it."""
+    held = reference.meta.get("grids")
+    return {str(name): str(grid) for name, grid in held.items()} if isinstance(held, Mapping) else {}
+
+
+def on_these_grids(reference: Reference, columns: Sequence[Column]) -> tuple[Reference, tuple[str, ...]]:
+    """The reference without the columns that it holds on another grid, and their names: those are learned anew."""
+    pinned_on = grids_of(reference)
+    by_digest = {column.name for column in columns if pinned_on.get(column.name, grid_of(column)) != grid_of(column)}
+    counts, by_bins = on_this_grid(reference.counts, columns)
+    others = sorted({*by_digest, *by_bins})
+    if not others:
+        return reference, ()
+    kept = {name: {column: values for column, values in held.items() if column not in others} for name, held in counts.counts.items()}
+    grids = {name: grid for name, grid in pinned_on.items() if name not in others}
+    return replace(reference, counts=replace(counts, counts=kept), meta={**reference.meta, "grids": grids}), tuple(others)
+
+
+def thresholds_of(reference: Reference) -> Thresholds | None:
+    """The alarm budget that was calibrated on the reference; None where there is none."""
+    held = reference.meta.get("thresholds")
+    return thresholds_from_values(held) if isinstance(held, Mapping) else None
 
 
 def in_force(references: Sequence[Reference], *, champion: AdapterName | None) -> tuple[Reference | None, Reference | None]:
@@ -86,8 +145,9 @@ def in_force(references: Sequence[Reference], *, champion: AdapterName | None) -
     An adapter that has none of its own is not compared with another's answers: a better adapter would look like drift.
     """
     newest_first = sorted(references, key=lambda reference: reference.pinned_at, reverse=True)
-    inputs = next((reference for reference in newest_first if reference.covers is Covers.ALL), None)
-    outputs = next((reference for reference in newest_first if reference.adapter == (champion or BASE)), None)
+    inputs = next((reference for reference in newest_first if reference.covers is not Covers.OUTPUT), None)
+    of_answers = (reference for reference in newest_first if reference.covers is not Covers.INPUT)
+    outputs = next((reference for reference in of_answers if reference.adapter == (champion or BASE)), None)
     return inputs, outputs
 
 
@@ -97,6 +157,8 @@ class PinningPolicy:
 
     whole_day: timedelta
     watch: timedelta  # after a promotion, before the new champion's answers are the normal ones
+    pooled_days: int = 7  # whole days after which the daemon pins again, so that every day of the week is in it
+    by_hour_days: int = 28  # whole days after which the reference is read by the hour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,21 +179,52 @@ def pinning_due(
     first_seen: datetime | None,
     newest: datetime,
     policy: PinningPolicy,
+    calm: bool = True,
 ) -> PinningDue:
-    """``first_seen``: how far back there is traffic. ``champion_alone_since``: None while a challenger takes part, or nobody knows."""
+    """``first_seen``: how far back there is traffic. ``champion_alone_since``: None while a challenger takes part, or nobody knows.
+
+    ``calm``: no alert is open. A reference that stands is only replaced by a longer one of the daemon's own, in calm: what drifts now
+    must not become the normal.
+    """
+    nothing = PinningDue(start=None, end=None, covers=Covers.ALL, reason="a reference is in force")
     if inputs is None:
         if first_seen is not None and newest - first_seen >= policy.whole_day:
-            return PinningDue(start=newest - policy.whole_day, end=newest, covers=Covers.ALL, reason="one whole day has been seen")
-        return PinningDue(
-            start=None, end=None, covers=Covers.ALL, reason="under one whole day has been seen, and nobody pinned a reference"
-        )
+            start = newest - policy.whole_day * _stage(newest - first_seen, policy)
+            return PinningDue(start=start, end=newest, covers=_covers(start, champion_alone_since), reason=_seen(newest - start, policy))
+        return replace(nothing, reason="under one whole day has been seen, and nobody pinned a reference")
     if outputs is None:
         if champion_alone_since is not None and newest - champion_alone_since >= policy.watch:
             return PinningDue(
                 start=champion_alone_since, end=newest, covers=Covers.OUTPUT, reason="the new champion's watch period has passed"
             )
-        return PinningDue(start=None, end=None, covers=Covers.OUTPUT, reason="the new champion is still in its watch period")
-    return PinningDue(start=None, end=None, covers=Covers.ALL, reason="a reference is in force")
+        return replace(nothing, covers=Covers.OUTPUT, reason="the new champion is still in its watch period")
+    if not calm:
+        return replace(nothing, reason="a reference is in force, and while an alert is open none is replaced")
+    for held, since in ((inputs, first_seen), (outputs, champion_alone_since)):
+        if since is None or held.pinned_by != DAEMON:
+            continue
+        days = _stage(newest - since, policy)
+        if days > 1 and held.end - held.start < policy.whole_day * days:
+            start = newest - policy.whole_day * days
+            covers = _covers(start, champion_alone_since) if held is inputs else Covers.OUTPUT
+            return PinningDue(start=start, end=newest, covers=covers, reason=_seen(newest - start, policy))
+    return nothing
+
+
+def _stage(seen: timedelta, policy: PinningPolicy) -> int:
+    """Of so much traffic, how many whole days make a reference: the longest of the stages it fills."""
+    days = seen // policy.whole_day
+    return max([stage for stage in (1, policy.pooled_days, policy.by_hour_days) if stage <= days], default=0)
+
+
+def _covers(start: datetime, champion_alone_since: datetime | None) -> Covers:
+    """Where another adapter answered in a part of the period, it says nothing about this one's answers."""
+    return Covers.INPUT if champion_alone_since is not None and champion_alone_since > start else Covers.ALL
+
+
+def _seen(period: timedelta, policy: PinningPolicy) -> str:
+    days = period // policy.whole_day
+    return "one whole day has been seen" if days == 1 else f"{days} whole days have been seen"
 
 
 def _content(counts: WindowCounts) -> str:

@@ -22,7 +22,7 @@ class GateVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AxisPolicy:
-    """``margin`` is a share (0.05 is 5 points); ``alpha`` one-sided."""
+    """``margin`` is a share (0.05 is 5 points); ``alpha`` one-sided, already divided by ``divided_by`` attempts."""
 
     name: str
     role: Role
@@ -30,6 +30,7 @@ class AxisPolicy:
     alpha: float
     standard_margin: float = 0.05
     reason: str = ""  # why the margin is not the standard one, where it is not
+    divided_by: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,12 @@ class PairedCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class AxisVerdict:
-    """``baseline`` and ``challenger`` are shares right; ``low`` and ``high`` bound challenger minus baseline."""
+    """``baseline`` and ``challenger`` are shares right; ``low`` and ``high`` bound challenger minus baseline.
+
+    ``p``: on the axis that must improve, the chance of so many wins from an equal challenger; on the others, the chance of what was
+    seen or better from one that is worse by the whole margin. Where items share entities, ``effective_*`` are the counts of
+    independent items that would show as much: bounds and the p-value of "not worse" come from them.
+    """
 
     name: str
     role: Role
@@ -68,6 +74,13 @@ class AxisVerdict:
     verdict: GateVerdict
     reason: str
     needs_n: int | None = None
+    divided_by: int = 1
+    entities: int | None = None  # None: every item stands for itself
+    likeness: float | None = None  # of one entity's items, as it was used (0 to 1)
+    effective_n: int | None = None
+    effective_wins: int | None = None
+    effective_losses: int | None = None
+    smallest_n: int | None = None  # the fewest items that pass when nothing is lost or won: fewer need wins
 
 
 @dataclass(frozen=True, kw_only=True)

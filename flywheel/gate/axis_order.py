@@ -1,11 +1,14 @@
 """Which axes a gate has, in the order they are asked: the cheapest that can refuse comes first.
 
-In: alphas, margins other than the standard, protected slices. Out: the axes' policies. Judging is not done here.
+In: alphas, margins other than the standard with the reason for each, protected slices, how often this was tried before.
+Out: the axes' policies. Judging is not done here.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from flywheel.errors import InvalidInput
+from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
 
 STANDARD_MARGIN = 0.05
@@ -22,6 +25,7 @@ class GatePolicy:
     recurrence_at_most: int = 200
     held_out_at_most: int = 200
     few_shot: int = 3
+    planned_challengers: int = 1
 
 
 def slice_axis(slice_name: str) -> str:
@@ -29,15 +33,37 @@ def slice_axis(slice_name: str) -> str:
     return f"golden[{slice_name}]"
 
 
-def axes_in_order(*, policy: GatePolicy, protected: Sequence[str]) -> tuple[AxisPolicy, ...]:
-    """Held-out failures are reported unless a margin is named for them: they are selected for the champion's errors."""
+def is_slice(axis: str) -> bool:
+    """Is it the axis of a protected slice?"""
+    return axis.startswith(f"{GOLDEN}[")
+
+
+def axes_in_order(*, policy: GatePolicy, protected: Sequence[str], attempts: Attempts | None = None) -> tuple[AxisPolicy, ...]:
+    """Held-out failures are reported unless a margin is named for them: they are selected for the champion's errors.
+
+    Only the superiority alpha is divided over attempts: the others must all pass, where dividing would only destroy power.
+    Raises InvalidInput for a margin of no axis, and for one that is wider than the standard and says not why.
+    """
     not_worse = [FORMAT, GOLDEN, *(slice_axis(name) for name in protected), RECURRENCE, HELD_OUT, GENERAL, SAFETY]
-    return tuple(_axis(name, policy) for name in not_worse)
+    for name, (margin, reason) in policy.margins.items():
+        if name not in not_worse:
+            known = ", ".join(not_worse)
+            raise InvalidInput("there is no such axis", where="gate.margins", value=name, remedy=f"Name one of {known}, or protect it.")
+        if margin > STANDARD_MARGIN and not reason.strip():
+            raise InvalidInput(
+                f"wider than the standard {STANDARD_MARGIN:g}, and no reason is given",
+                where=f"gate.margins.{name}",
+                value=margin,
+                remedy="Say why: the reason stands in every gate's evidence.",
+            )
+    divisor = (attempts or Attempts(planned_challengers=policy.planned_challengers)).divisor()
+    return tuple(_axis(name, policy, divisor) for name in not_worse)
 
 
-def _axis(name: str, policy: GatePolicy) -> AxisPolicy:
+def _axis(name: str, policy: GatePolicy, divisor: int) -> AxisPolicy:
     margin, reason = policy.margins.get(name, (STANDARD_MARGIN, ""))
     if name == GOLDEN:
-        return AxisPolicy(name=name, role=Role.SUPERIORITY, margin=margin, alpha=policy.superiority_alpha, reason=reason)
+        alpha = policy.superiority_alpha / divisor
+        return AxisPolicy(name=name, role=Role.SUPERIORITY, margin=margin, alpha=alpha, reason=reason, divided_by=divisor)
     role = Role.REPORTED if name == HELD_OUT and name not in policy.margins else Role.NON_INFERIORITY
     return AxisPolicy(name=name, role=role, margin=margin, alpha=policy.non_inferiority_alpha, reason=reason)

@@ -1,31 +1,110 @@
 """Does the challenger pass on this axis?
 
-In: the axis' policy, right or wrong per item of challenger and baselines. Out: one AxisVerdict with its reason.
+In: the axis' policy, right or wrong per item of challenger and baselines, the items' entities. Out: one AxisVerdict with its reason.
 Which items belong to an axis, and asking the arms, is not done here.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCounts, Role
-from flywheel.gate.paired import difference_bounds, needed_at_this_rate, needed_without_loss, p_better, pair, wins_needed
+from flywheel.gate.entities import Agreement, EffectiveCounts, design_effect, effective, measure, p_better_by_entity
+from flywheel.gate.exact import least_items, p_worse, shown_not_worse
+from flywheel.gate.paired import difference_bounds, needed_at_this_rate, p_better, pair, wins_needed
 
 
-def judge(*, policy: AxisPolicy, baselines: Mapping[str, Sequence[bool]], challenger: Sequence[bool]) -> AxisVerdict:
-    """Against the best of ``baselines`` (the first named wins a tie): a challenger that beats only the weakest proves nothing."""
+def judge(
+    *,
+    policy: AxisPolicy,
+    baselines: Mapping[str, Sequence[bool]],
+    challenger: Sequence[bool],
+    entities: Sequence[str] = (),
+    agreement: Agreement | None = None,
+) -> AxisVerdict:
+    """Against the best of ``baselines`` (the first named wins a tie): a challenger that beats only the weakest proves nothing.
+
+    Item i is the same item in all sequences (``line_up`` sees to that). ``entities``: whom item i belongs to; empty when every item
+    stands for itself. ``agreement``: how alike the items of an entity are, when a larger set than this axis shows it better.
+    """
+    check(policy)
     if not baselines:
         raise InvalidInput("there is no baseline", where=f"gate.{policy.name}", remedy="Ask at least the base model.")
     arm = max(baselines, key=lambda name: sum(baselines[name]))
     counts = pair(baseline=baselines[arm], challenger=challenger)
-    low, high = difference_bounds(n=counts.n, wins=counts.wins, losses=counts.losses, alpha=policy.alpha)
-    p = p_better(wins=counts.wins, losses=counts.losses) if policy.role is Role.SUPERIORITY else None
+    if len(set(entities)) == len(entities) == counts.n or not entities:
+        p = p_better(wins=counts.wins, losses=counts.losses)
+        return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p))
+    differences = [int(new) - int(old) for new, old in zip(challenger, baselines[arm], strict=True)]
+    p = p_better_by_entity(differences=differences, entities=entities)
+    likeness = (agreement or measure(differences=differences, entities=entities)).high
+    worth = effective(n=counts.n, wins=counts.wins, losses=counts.losses, design_effect=design_effect(entities=entities, likeness=likeness))
+    evidence = _Evidence(
+        n=worth.n, wins=worth.wins, losses=worth.losses, p_equal=p, entities=len(set(entities)), likeness=likeness, worth=worth
+    )
+    return _verdict(policy, arm, counts, evidence)
+
+
+def judge_counts(*, policy: AxisPolicy, arm: str, counts: PairedCounts) -> AxisVerdict:
+    """The verdict on items that stand for themselves, from their counts alone."""
+    check(policy)
+    p = p_better(wins=counts.wins, losses=counts.losses)
+    return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p))
+
+
+def check(policy: AxisPolicy) -> None:
+    """InvalidInput for an alpha or margin that is none, and for a margin that was widened without a reason."""
+    where = f"gate.{policy.name}"
+    if not 0 < policy.alpha < 0.5:
+        raise InvalidInput("alpha must be between 0 and 0.5", where=where, value=policy.alpha, remedy="The standard is 0.025 or 0.01.")
+    if not 0 < policy.margin < 1:
+        raise InvalidInput("a margin is a share between 0 and 1", where=where, value=policy.margin, remedy="5 points are 0.05.")
+    if policy.margin > policy.standard_margin and not policy.reason.strip():
+        raise InvalidInput(
+            f"the margin is wider than the standard {policy.standard_margin:g}, and no reason is given",
+            where=where,
+            value=policy.margin,
+            remedy="Say why: the reason stands in every gate's evidence.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evidence:
+    """The counts that are judged: those of the items, or what they are worth where entities repeat."""
+
+    n: int
+    wins: int
+    losses: int
+    p_equal: float
+    entities: int | None = None
+    likeness: float | None = None
+    worth: EffectiveCounts | None = None
+
+    def said(self, counts: PairedCounts) -> str:
+        seen = f"{counts.wins} wins, {counts.losses} losses on {counts.n} items"
+        if self.worth is None:
+            return seen
+        return f"{seen} of {self.entities} entities, worth {self.wins} and {self.losses} on {self.n} independent ones"
+
+    def in_items(self, independent: int) -> int:
+        """How many items like these are worth so many independent ones."""
+        return independent if self.worth is None else math.ceil(independent * self.worth.design_effect - 1e-9)
+
+
+def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence) -> AxisVerdict:
+    low, high = difference_bounds(n=seen.n, wins=seen.wins, losses=seen.losses, alpha=policy.alpha)
+    p: float | None = None
+    smallest: int | None = None
     if policy.role is Role.SUPERIORITY:
-        verdict, reason, needs = _better(policy, counts, p if p is not None else 1.0)
+        p, smallest = seen.p_equal, wins_needed(alpha=policy.alpha)
+        verdict, reason, needs = _better(policy, counts, seen)
     elif policy.role is Role.NON_INFERIORITY:
-        verdict, reason, needs = _not_worse(policy, counts, low, high)
+        p = p_worse(n=seen.n, wins=seen.wins, losses=seen.losses, margin=policy.margin)
+        smallest = seen.in_items(least_items(margin=policy.margin, alpha=policy.alpha))
+        verdict, reason, needs = _not_worse(policy, counts, seen, low, high, p)
     else:
-        verdict, reason, needs = GateVerdict.PASS, f"reported only: {counts.wins} wins, {counts.losses} losses on {counts.n} items", None
+        verdict, reason, needs = GateVerdict.PASS, f"reported only: {seen.said(counts)}", None
     n = max(counts.n, 1)
     return AxisVerdict(
         name=policy.name,
@@ -45,33 +124,50 @@ def judge(*, policy: AxisPolicy, baselines: Mapping[str, Sequence[bool]], challe
         verdict=verdict,
         reason=reason,
         needs_n=needs,
+        divided_by=policy.divided_by,
+        entities=seen.entities,
+        likeness=seen.likeness,
+        effective_n=seen.worth.n if seen.worth else None,
+        effective_wins=seen.worth.wins if seen.worth else None,
+        effective_losses=seen.worth.losses if seen.worth else None,
+        smallest_n=smallest,
     )
 
 
-def _better(policy: AxisPolicy, counts: PairedCounts, p: float) -> tuple[GateVerdict, str, int | None]:
-    seen = f"{counts.wins} wins, {counts.losses} losses on {counts.n} items, p = {p:.2g}"
+def _better(policy: AxisPolicy, counts: PairedCounts, seen: _Evidence) -> tuple[GateVerdict, str, int | None]:
+    p = seen.p_equal
+    over = f", divided over {policy.divided_by} attempts" if policy.divided_by > 1 else ""
+    told = f"{seen.said(counts)}, p = {p:.2g} (one-sided {policy.alpha:.3g}{over})"
     if counts.n and p <= policy.alpha:
-        return GateVerdict.PASS, f"better: {seen} (one-sided {policy.alpha:g})", None
+        return GateVerdict.PASS, f"better: {told}", None
     needed_wins = wins_needed(alpha=policy.alpha)
     to_win = counts.wins + counts.neither
     if counts.n == 0:
         return GateVerdict.CANNOT_TELL, f"cannot tell: there are no items; needs at least {needed_wins}", needed_wins
+    if seen.entities is not None and seen.entities < needed_wins:
+        needs = math.ceil(needed_wins * counts.n / seen.entities)
+        reason = f"cannot tell: {seen.entities} entities cannot show it, however many items each has; needs about {needs} items"
+        return GateVerdict.CANNOT_TELL, reason, needs
     if counts.losses == 0 and to_win < needed_wins:
         if to_win == 0:
             return GateVerdict.REFUSE, "not better: the baseline is right on every item, which leaves nothing to win", None
         needs = math.ceil(needed_wins * counts.n / to_win)
         return GateVerdict.CANNOT_TELL, f"cannot tell: only {to_win} items could be won; needs {needs} items", needs
-    return GateVerdict.REFUSE, f"not shown to be better: {seen} (one-sided {policy.alpha:g})", None
+    return GateVerdict.REFUSE, f"not shown to be better: {told}", None
 
 
-def _not_worse(policy: AxisPolicy, counts: PairedCounts, low: float, high: float) -> tuple[GateVerdict, str, int | None]:
-    seen = f"{counts.wins} wins, {counts.losses} losses on {counts.n} items, difference between {low:+.3f} and {high:+.3f}"
-    if counts.n and low > -policy.margin:
-        return GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {seen}", None
-    if counts.n and high < 0:
-        return GateVerdict.REFUSE, f"worse: {seen} (margin {policy.margin:g})", None
-    least = needed_without_loss(margin=policy.margin, alpha=policy.alpha)
-    if counts.n >= least and counts.wins - counts.losses <= -policy.margin * counts.n:
-        return GateVerdict.REFUSE, f"worse by more than the margin {policy.margin:g}: {seen}", None
-    needs = needed_at_this_rate(n=counts.n, wins=counts.wins, losses=counts.losses, margin=policy.margin, alpha=policy.alpha) or least
-    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {seen}; needs {needs} items", needs
+def _not_worse(
+    policy: AxisPolicy, counts: PairedCounts, seen: _Evidence, low: float, high: float, p: float
+) -> tuple[GateVerdict, str, int | None]:
+    told = f"{seen.said(counts)}, difference between {low:+.3f} and {high:+.3f}, p = {p:.2g}"
+    n, wins, losses = seen.n, seen.wins, seen.losses
+    if shown_not_worse(n=n, wins=wins, losses=losses, margin=policy.margin, alpha=policy.alpha):
+        return GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {told}", None
+    if n and high < 0:
+        return GateVerdict.REFUSE, f"worse: {told} (margin {policy.margin:g})", None
+    least = least_items(margin=policy.margin, alpha=policy.alpha)
+    if n >= least and wins - losses <= -policy.margin * n:
+        return GateVerdict.REFUSE, f"worse by more than the margin {policy.margin:g}: {told}", None
+    at_this_rate = needed_at_this_rate(n=n, wins=wins, losses=losses, margin=policy.margin, alpha=policy.alpha) or least
+    needs = seen.in_items(max(at_this_rate, n + 1, least if wins <= losses else 0))
+    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {told}; needs {needs} items", needs

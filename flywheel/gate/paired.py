@@ -35,7 +35,7 @@ def p_better(*, wins: int, losses: int) -> float:
 
     Source: McNemar (1947), Psychometrika 12:153; exact form P(X >= wins), X ~ Binomial(wins + losses, 1/2).
     """
-    _whole(wins=wins, losses=losses)
+    whole(wins=wins, losses=losses)
     n = wins + losses
     as_good: int = sum(math.comb(n, k) for k in range(wins, n + 1))
     return float(Fraction(as_good, 1 << n))  # exact: 2**n overflows a double beyond n = 1023
@@ -66,11 +66,9 @@ def score_z(*, n: int, wins: int, losses: int, difference: float) -> float:
 
 def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[float, float]:
     """Lower and upper bound of challenger minus baseline, each one-sided at ``alpha``, by inverting the score."""
-    _whole(n=n, wins=wins, losses=losses)
+    whole(n=n, wins=wins, losses=losses)
     if n == 0:
         return -1.0, 1.0
-    if wins + losses > n:
-        raise InvalidInput("more differing items than items", where="gate.pair", value=f"{wins}+{losses} of {n}", remedy="Count again.")
     limit = NormalDist().inv_cdf(1 - alpha)
     seen = (wins - losses) / n
     low = _where_z_is(limit, n=n, wins=wins, losses=losses, between=(-1.0, seen))
@@ -97,7 +95,23 @@ def needed_at_this_rate(*, n: int, wins: int, losses: int, margin: float, alpha:
     limit = NormalDist().inv_cdf(1 - alpha)
     # z grows with the square root of n at fixed shares, so one division gives the answer.
     z = score_z(n=n, wins=wins, losses=losses, difference=-margin)
-    return max(needed_without_loss(margin=margin, alpha=alpha), math.ceil(n * (limit / z) ** 2)) if z > 0 else None
+    return math.ceil(n * (limit / z) ** 2 - 1e-9) if z > 0 else None
+
+
+def whole(**counts: int) -> None:
+    """InvalidInput for a count that is negative or not whole, and for more differing items than items."""
+    for name, value in counts.items():
+        if value != int(value):
+            raise InvalidInput("a count is not a whole number", where=f"gate.{name}", value=value, remedy="Count again.")
+        if value < 0:
+            raise InvalidInput("a count is negative", where=f"gate.{name}", value=value, remedy="Count again.")
+    if "n" in counts and counts["wins"] + counts["losses"] > counts["n"]:
+        raise InvalidInput(
+            "more differing items than items",
+            where="gate.pair",
+            value=f"{counts['wins']}+{counts['losses']} of {counts['n']}",
+            remedy="Count again.",
+        )
 
 
 def _where_z_is(target: float, *, n: int, wins: int, losses: int, between: tuple[float, float]) -> float:
@@ -110,9 +124,3 @@ def _where_z_is(target: float, *, n: int, wins: int, losses: int, between: tuple
         else:
             right = middle
     return (left + right) / 2
-
-
-def _whole(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 0:
-            raise InvalidInput("a count is negative", where=f"gate.{name}", value=value, remedy="Count again.")

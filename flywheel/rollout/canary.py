@@ -9,7 +9,12 @@ from flywheel.traffic.inference import Arm
 
 
 def arm_for(*, route: Route, session: str) -> tuple[AdapterName, Arm]:
-    """Sticky: a growing share only adds sessions to the canary, because the session's number never changes."""
-    if route.challenger is not None and route.challenger_arm is Arm.CANARY and unit_interval(route.salt, session) < route.share:
-        return route.challenger, Arm.CANARY
+    """Sticky: a growing share only adds sessions to the canary, because the session's number never changes.
+
+    The hold-back takes sessions from the other end: who was on the canary keeps the adapter when it becomes the champion.
+    """
+    if route.challenger is not None and route.challenger_arm in (Arm.CANARY, Arm.HOLD_BACK):
+        number = unit_interval(route.salt, session)
+        if number < route.share if route.challenger_arm is Arm.CANARY else number >= 1 - route.share:
+            return route.challenger, route.challenger_arm
     return route.champion, Arm.CHAMPION

@@ -1,20 +1,33 @@
 """Is this canary worse than the champion that answers beside it?
 
-In: what sessions of both arms met since the canary began. Out: one verdict per guard, with its counts.
+In: what sessions of both arms met since the canary began. Out: one verdict per guard, with its counts and its evidence.
 The unit is the session, since requests of one session are not independent; the control is concurrent, since the world moves
-for both arms alike. What follows from a breach is decided in ``next_action``.
+for both arms alike. How evidence is weighed stands in ``matched_sets``; what follows from a breach is decided in ``next_action``.
 
-Each guard is a one-sided Fisher exact test (R. A. Fisher, 1935; here as the upper tail of the hypergeometric distribution), asked
-again at every look. Repeated looks at a fixed level raise the share of false aborts above ``alpha``: it is kept small for that reason.
+Each guard has its own alpha: the chance that it ever aborts a canary that is no worse, however often and however long one looks. The
+alphas add up to the policy's budget, so the budget is the chance that any of them does (Bonferroni's inequality).
 """
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
 from typing import Protocol
 
-from flywheel.ids import AdapterName
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.errors import InvalidInput, InvalidSettings
+from flywheel.ids import AdapterName, unit_interval
+from flywheel.rollout.matched_sets import set_ends, weigh
+
+USUAL_QUANTILE = 0.9
+"""Slow is what is above this quantile of the control's latencies: a tenth of its sessions, so that a shift of the whole shows soon."""
+LATENCIES_KEPT = 1_000
+"""So many of the control's newest latencies say what is usual; more would only be slower to sort."""
+LATENCIES_ENOUGH = 10
+"""Fewer say nothing about a tenth."""
 
 
 class SessionOutcome(Protocol):
@@ -25,6 +38,8 @@ class SessionOutcome(Protocol):
     @property
     def adapter(self) -> AdapterName: ...
     @property
+    def at(self) -> datetime: ...  # when it began; timezone-aware
+    @property
     def ok(self) -> bool: ...
     @property
     def valid_format(self) -> bool | None: ...
@@ -32,6 +47,10 @@ class SessionOutcome(Protocol):
     def refused(self) -> bool | None: ...
     @property
     def latency_ms(self) -> float: ...
+    @property
+    def slices(self) -> Collection[str]: ...
+    @property
+    def signals(self) -> Mapping[str, bool]: ...  # what only some sessions have: corrected, thumbs-down; True is bad
 
 
 class GuardStatus(StrEnum):
@@ -43,17 +62,48 @@ class GuardStatus(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuardPolicy:
-    """``alpha`` is one-sided, for each guard. ``judges_format`` is False where the workload declares no format to judge."""
+class GuardAlphas:
+    """The budget's parts, one-sided. ``protected`` is for all protected slices together, ``informative`` for all signals together."""
 
-    alpha: float = 0.005
+    format: float = 0.005
+    errors: float = 0.0025
+    refusal: float = 0.0025
+    latency: float = 0.0025
+    protected: float = 0.005
+    informative: float = 0.0025
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardPolicy:
+    """``judges_format`` is False where no format is declared. Raises InvalidSettings for parts that add up to more than the budget."""
+
+    budget: float = 0.02  # the chance that a whole canary is aborted although it is no worse
+    alphas: GuardAlphas = field(default_factory=GuardAlphas)
     minimum_sessions: int = 20  # in each arm, before a guard may speak
     judges_format: bool = True
+    slower_by_at_most: float = 2.0  # a session of the canary may take so many times as long: an adapter costs time by nature
+    protected: tuple[str, ...] = ()  # slices with guards of their own
+    informative: tuple[str, ...] = ()  # names of signals
+
+    def __post_init__(self) -> None:
+        parts = asdict(self.alphas)
+        for name, part in parts.items():
+            if not 0 < part < 1:
+                raise InvalidSettings("must be above 0 and below 1", where=f"guard alpha {name}", value=part, remedy="Take 0.0025.")
+        if sum(parts.values()) > self.budget * (1 + 1e-9):
+            raise InvalidSettings(
+                "the guards' alphas add up to more than their budget",
+                where="guard alphas",
+                value=round(sum(parts.values()), 6),
+                remedy=f"Lower some of them, or raise the budget of {self.budget:g} knowingly: it is the share of false aborts.",
+            )
+        if not 0 < self.slower_by_at_most < float("inf"):
+            raise InvalidSettings("must be a factor above 0", where="slower_by_at_most", value=self.slower_by_at_most, remedy="Take 2.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuardVerdict:
-    """Counts are sessions. A guard that is not ``blocking`` may abort but never holds a step up; latency is only shown."""
+    """Counts are sessions. A guard that is not ``blocking`` may abort but never holds a step up."""
 
     name: str
     blocking: bool
@@ -62,99 +112,177 @@ class GuardVerdict:
     sessions: int
     control_bad: int
     control_sessions: int
-    p: float | None
+    p: float | None  # valid at any time: the inverse of the evidence
     alpha: float
     reason: str
+    evidence: float | None = None  # the largest so far; a breach is ``evidence >= needed``
+    needed: float | None = None  # 1 / alpha
+    sets: int = 0  # matched sets that were full
+    largest_after: int = 0  # sessions of both arms, when the evidence was largest
+    limit_ms: float | None = None  # latency: what is slow for a session of the control; for the canary times ``slower_by_at_most``
 
 
 def judge_guards(
     *, outcomes: Sequence[SessionOutcome], challenger: AdapterName, champion: AdapterName, policy: GuardPolicy
 ) -> tuple[GuardVerdict, ...]:
-    """Format and errors block, refusal may abort, latency is shown."""
-    canary = [outcome for outcome in outcomes if outcome.adapter == challenger]
-    # A session whose canary attempt failed was answered by the champion: it is the canary's failure, not the control's success.
-    touched = {outcome.session for outcome in canary}
-    control = [outcome for outcome in outcomes if outcome.adapter == champion and outcome.session not in touched]
-    verdicts = [_rate("errors", canary, control, lambda outcome: not outcome.ok, blocking=True, policy=policy)]
-    if policy.judges_format:
-        verdicts.append(_rate("format", canary, control, _invalid, blocking=True, policy=policy))
-    verdicts.append(_rate("refusal", canary, control, lambda outcome: outcome.refused, blocking=False, policy=policy))
-    verdicts.append(_latency(canary, control, policy=policy))
+    """Errors, format, refusal and latency block; protected slices and informative signals may abort.
+
+    Raises InvalidInput for a guard without a control, a session that is told twice in two ways, and a time without a zone.
+    """
+    if challenger == champion:
+        raise InvalidInput("a guard without a control", where="champion", value=champion, remedy="Compare with the adapter beside it.")
+    sessions = _in_order(outcomes, challenger=challenger, champion=champion)
+    canary = np.array([outcome.adapter == challenger for outcome in sessions], dtype=bool)
+    alphas, measures = policy.alphas, _measures(policy)
+    verdicts = [
+        _rate(name, sessions, canary, is_bad, alpha=getattr(alphas, name), blocking=True, policy=policy)
+        for name, is_bad in measures.items()
+    ]
+    verdicts.append(_latency(sessions, canary, policy=policy))
+    for name in policy.protected:
+        inside = np.array([name in outcome.slices for outcome in sessions], dtype=bool)
+        members = [outcome for outcome, one in zip(sessions, inside, strict=True) if one]
+        alpha = alphas.protected / (len(policy.protected) * len(measures))
+        verdicts += [
+            _rate(f"{measure}[{name}]", members, canary[inside], is_bad, alpha=alpha, blocking=False, policy=policy)
+            for measure, is_bad in measures.items()
+        ]
+    for name in policy.informative:
+        alpha = alphas.informative / len(policy.informative)
+        verdicts.append(_rate(name, sessions, canary, _signal(name), alpha=alpha, blocking=False, policy=policy))
     return tuple(verdicts)
 
 
-def _invalid(outcome: SessionOutcome) -> bool | None:
-    return None if outcome.valid_format is None else not outcome.valid_format
+_IsBad = Callable[[SessionOutcome], bool | None]
+
+
+def _measures(policy: GuardPolicy) -> dict[str, _IsBad]:
+    """None: the session says nothing about it."""
+    measures: dict[str, _IsBad] = {"errors": lambda outcome: not outcome.ok}
+    if policy.judges_format:
+        measures["format"] = lambda outcome: None if outcome.valid_format is None else not outcome.valid_format
+    measures["refusal"] = lambda outcome: outcome.refused
+    return measures
+
+
+def _signal(name: str) -> _IsBad:
+    return lambda outcome: outcome.signals.get(name)
+
+
+def _in_order(outcomes: Sequence[SessionOutcome], *, challenger: AdapterName, champion: AdapterName) -> list[SessionOutcome]:
+    """Each session once, by its beginning. Ties by a hash of the session: an order by name could put one arm before the other."""
+    known: dict[tuple[str, AdapterName], SessionOutcome] = {}
+    for outcome in outcomes:
+        if outcome.adapter not in (challenger, champion):
+            continue
+        if outcome.at.tzinfo is None:
+            raise InvalidInput("a time without a zone", where=f"session {outcome.session}", value=outcome.at, remedy="Use UTC.")
+        if not 0 <= outcome.latency_ms < float("inf"):
+            raise InvalidInput(
+                "not a latency", where=f"session {outcome.session}", value=outcome.latency_ms, remedy="Milliseconds, 0 or more."
+            )
+        before = known.setdefault((outcome.session, outcome.adapter), outcome)
+        if before != outcome:
+            raise InvalidInput(
+                "told twice, in two ways",
+                where=f"session {outcome.session} of {outcome.adapter}",
+                value=(before, outcome),
+                remedy="Put all requests of a session into one outcome.",
+            )
+    # A session whose canary attempt failed was answered by the champion: it is the canary's failure, not the control's success.
+    touched = {session for session, adapter in known if adapter == challenger}
+    kept = (outcome for (session, adapter), outcome in known.items() if adapter == challenger or session not in touched)
+    ordered: list[SessionOutcome] = []
+    for _, tied in groupby(sorted(kept, key=lambda outcome: outcome.at), key=lambda outcome: outcome.at):
+        members = list(tied)
+        if len(members) > 1:  # hashing every session would be most of the work
+            members.sort(key=lambda outcome: (unit_interval(outcome.session), outcome.session))
+        ordered += members
+    return ordered
 
 
 def _rate(
     name: str,
-    canary: Sequence[SessionOutcome],
-    control: Sequence[SessionOutcome],
-    is_bad: Callable[[SessionOutcome], bool | None],
+    sessions: Sequence[SessionOutcome],
+    canary: NDArray[np.bool_],
+    is_bad: _IsBad,
     *,
+    alpha: float,
     blocking: bool,
     policy: GuardPolicy,
 ) -> GuardVerdict:
-    known = [bad for bad in map(is_bad, canary) if bad is not None]
-    known_control = [bad for bad in map(is_bad, control) if bad is not None]
-    n, bad, n_control, bad_control = len(known), sum(known), len(known_control), sum(known_control)
+    said = [is_bad(outcome) for outcome in sessions]
+    known = np.array([bad is not None for bad in said], dtype=bool)
+    bad = np.array([bool(bad) for bad in said], dtype=bool)[known]
+    return _judged(name, canary[known], bad, alpha=alpha, blocking=blocking, policy=policy)
+
+
+def _latency(sessions: Sequence[SessionOutcome], canary: NDArray[np.bool_], *, policy: GuardPolicy) -> GuardVerdict:
+    """Only answered sessions have a latency that means anything: a refused connection is quick."""
+    answered = np.array([outcome.ok for outcome in sessions], dtype=bool)
+    took = np.array([outcome.latency_ms for outcome in sessions], dtype=float)[answered]
+    arm = canary[answered]
+    took = np.where(arm, took / policy.slower_by_at_most, took)
+    bad, limit = np.zeros(took.size, dtype=bool), None
+    for begin, end, usual in _usual_latencies(took, arm):
+        bad[begin:end] = took[begin:end] > usual
+        limit = usual
+    return _judged("latency", arm, bad, alpha=policy.alphas.latency, blocking=True, policy=policy, limit_ms=limit)
+
+
+def _usual_latencies(took: NDArray[np.float64], canary: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:
+    """For each matched set, what is slow, from the control's sessions before it: what is slow must not depend on the set itself."""
+    begin, control = 0, np.flatnonzero(~canary)
+    for end in [*set_ends(took.size).tolist(), took.size]:
+        before = control[: int(np.searchsorted(control, begin))][-LATENCIES_KEPT:]
+        if before.size >= LATENCIES_ENOUGH:
+            yield begin, end, float(np.quantile(took[before], USUAL_QUANTILE))
+        begin = end
+
+
+def _judged(
+    name: str,
+    canary: NDArray[np.bool_],
+    bad: NDArray[np.bool_],
+    *,
+    alpha: float,
+    blocking: bool,
+    policy: GuardPolicy,
+    limit_ms: float | None = None,
+) -> GuardVerdict:
+    n, n_control = int(canary.sum()), int((~canary).sum())
+    n_bad, n_control_bad = int((bad & canary).sum()), int((bad & ~canary).sum())
+    weighed, needed = weigh(canary=canary, bad=bad), 1 / alpha
+    p: float | None = min(1.0, 1 / weighed.peak)
+    counts = f"{n_bad} of {n} sessions against {n_control_bad} of {n_control} beside it"
+    if limit_ms is not None:
+        counts += f" took longer than {limit_ms * policy.slower_by_at_most:.0f} ms, beside it {limit_ms:.0f} ms"
     if min(n, n_control) < policy.minimum_sessions:
         p, status = None, GuardStatus.NO_DATA
         reason = f"{n} sessions on the canary and {n_control} beside it: at least {policy.minimum_sessions} are needed in each"
     else:
-        p = _upper_tail(bad=bad, n=n, bad_in_all=bad + bad_control, in_all=n + n_control)
-        status = GuardStatus.BREACHED if p < policy.alpha else GuardStatus.HOLDS
-        reason = f"{bad} of {n} sessions against {bad_control} of {n_control} beside it (p {p:.2g}, alpha {policy.alpha:g})"
+        status = GuardStatus.BREACHED if weighed.peak >= needed else GuardStatus.HOLDS
+        reason = f"{counts} (evidence {_written(weighed.peak)}, an abort needs {_written(needed)})"
     return GuardVerdict(
         name=name,
         blocking=blocking,
         status=status,
-        bad=bad,
+        bad=n_bad,
         sessions=n,
-        control_bad=bad_control,
+        control_bad=n_control_bad,
         control_sessions=n_control,
         p=p,
-        alpha=policy.alpha,
+        alpha=alpha,
         reason=f"{name}: {reason}",
+        evidence=None if p is None else weighed.peak,
+        needed=needed,
+        sets=weighed.sets,
+        largest_after=weighed.peak_after,
+        limit_ms=limit_ms,
     )
 
 
-def _upper_tail(*, bad: int, n: int, bad_in_all: int, in_all: int) -> float:
-    """P(at least ``bad`` of the n canary sessions are bad), when ``bad_in_all`` of all sessions are and the arm says nothing.
-
-    By the logarithm of the gamma function: scipy.stats says the same and takes seconds to import, in a process that must be up soon.
-    """
-    if bad <= max(0, n - (in_all - bad_in_all)):
-        return 1.0
-    ways = _log_choose(in_all, n)
-    most = min(n, bad_in_all)
-    terms = (_log_choose(bad_in_all, k) + _log_choose(in_all - bad_in_all, n - k) - ways for k in range(bad, most + 1))
-    return min(1.0, math.fsum(math.exp(term) for term in terms))
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def _latency(canary: Sequence[SessionOutcome], control: Sequence[SessionOutcome], *, policy: GuardPolicy) -> GuardVerdict:
-    """Shown, never breached: an adapter is slower than the base by nature, up to four times on a CPU."""
-    slow, usual = _median(canary), _median(control)
-    known = slow is not None and usual is not None
-    return GuardVerdict(
-        name="latency",
-        blocking=False,
-        status=GuardStatus.HOLDS if known else GuardStatus.NO_DATA,
-        bad=0,
-        sessions=len(canary),
-        control_bad=0,
-        control_sessions=len(control),
-        p=None,
-        alpha=policy.alpha,
-        reason=f"latency: median {slow:.0f} ms against {usual:.0f} ms beside it" if known else "latency: no answers in one of the arms",
-    )
-
-
-def _median(outcomes: Sequence[SessionOutcome]) -> float | None:
-    values = sorted(outcome.latency_ms for outcome in outcomes if outcome.ok)
-    return values[len(values) // 2] if values else None
+def _written(evidence: float) -> str:
+    if evidence >= 1e6:
+        return "over a million"
+    return f"{evidence:,.0f}" if evidence >= 100 else f"{evidence:.3g}"

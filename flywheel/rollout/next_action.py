@@ -3,24 +3,30 @@
 In: a release, the facts about it, the policy, the workload's mode, the time. Out: an Action: wait, or the release's next state
 with the route it brings, and the reason that an operator will read. Loading, saving and telling the gateways are not done here.
 
-Three things hold in every state. Missing data is never healthy: without facts the answer is to wait. Going back is allowed in
-every mode; going on needs mode ``auto`` or a named person. The route is the truth: a release follows what the route says.
+Four things hold in every state. Missing data is never healthy: without facts the answer is to wait. Going back is allowed in
+every mode; going on needs mode ``auto`` or a named person. The route is the truth: a release follows what the route says. A canary goes
+on by sessions and by time: enough of both, because a night's sessions say nothing about the day's.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Literal
 
+from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
 from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, SessionOutcome, judge_guards
 from flywheel.rollout.release import Release, ReleaseState, Route
-from flywheel.rollout.routes import with_canary, with_champion, with_shadow
+from flywheel.rollout.routes import with_canary, with_champion, with_hold_back, with_shadow
 from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
+from flywheel.traffic.inference import Arm
 
 Mode = Literal["observe", "propose", "auto"]
+CLOCKS_DIFFER_BY = timedelta(minutes=1)
+"""A release is moved by several machines; their clocks may differ by so much before a clock counts as wrong."""
 
 
 class Served(StrEnum):
@@ -44,6 +50,7 @@ class ActionKind(StrEnum):
     START_CANARY = "start_canary"
     STEP = "step"
     PROMOTE = "promote"
+    END_HOLD_BACK = "end_hold_back"
     ROLL_BACK = "roll_back"
     RETIRE = "retire"
     PUT_BACK = "put_back"
@@ -51,12 +58,27 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutPolicy:
-    """``canary_sessions`` of the challenger for each share."""
+    """``canary_sessions`` of the challenger and ``step_time`` for each share. Raises InvalidSettings for shares that leave no control."""
 
     shadow_requests: int = 200
     canary_shares: tuple[float, ...] = (0.05, 0.25, 0.5)
     canary_sessions: int = 400
+    step_time: timedelta = timedelta(minutes=30)
+    hold_back_share: float = 0.05  # of the sessions, on the old champion after a promotion; 0: none
+    hold_back_time: timedelta = timedelta(hours=24)  # the watch period; 0: none
     guards: GuardPolicy = field(default_factory=GuardPolicy)
+
+    def __post_init__(self) -> None:
+        shares = self.canary_shares
+        if any(not 0 < share < 1 for share in shares) or any(later <= earlier for earlier, later in pairwise(shares)):
+            raise InvalidSettings(
+                "each share must be above 0, below 1 and larger than the one before: at 1 a guard is without a control",
+                where="canary_shares",
+                value=shares,
+                remedy="Take 0.05, 0.25, 0.5.",
+            )
+        if not 0 <= self.hold_back_share < 1:
+            raise InvalidSettings("must be 0 or more and below 1", where="hold_back_share", value=self.hold_back_share, remedy="Take 0.05.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +120,17 @@ class Action:
 
 
 def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy, mode: Mode, now: datetime) -> Action:
-    """Total over the states; safe to repeat: a move is made once, because the next look sees the next state."""
+    """Total over the states; safe to repeat: a move is made once, because the next look sees the next state.
+
+    Raises InvalidInput for a clock that runs backwards and for outcomes that contradict each other.
+    """
+    if now < release.since - CLOCKS_DIFFER_BY:
+        raise InvalidInput(
+            f"the clock runs backwards: the release has been {release.state.value} since {release.since.isoformat()}",
+            where=release.id,
+            value=now.isoformat(),
+            remedy="Set this machine's clock.",
+        )
     route = facts.route
     if route is None:
         return _wait("there is no route yet")
@@ -114,7 +146,7 @@ def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy,
         case ReleaseState.CANARY:
             return _canary(release, facts, route, policy, now)
         case ReleaseState.LIVE:
-            return _live(release, facts, route, now)
+            return _live(release, facts, route, policy, now)
         case ReleaseState.RETIRED:
             if route.champion == release.adapter:
                 return _move(ActionKind.PUT_BACK, release, ReleaseState.LIVE, "put back: its successor was rolled back", now)
@@ -156,6 +188,8 @@ def _gated(release: Release, facts: ReleaseFacts, route: Route, mode: Mode, now:
         return _wait(f"waits for a named person: mode is {mode}")
     if facts.served is Served.UNKNOWN:
         return _wait(facts.served_reason)
+    if route.challenger_arm is Arm.HOLD_BACK:
+        return _wait(f"waits for the end of the watch period of {route.champion}: {route.challenger} still answers beside it")
     if facts.in_flight is not None or route.challenger is not None:
         return _wait("waits for another release to end its shadow or canary")
     reason = f"approved by {release.approved_by}" if release.approved_by else "mode is auto and the gate passed"
@@ -174,7 +208,7 @@ def _shadow(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
     if verdict.status is ShadowStatus.WAITS or facts.served is Served.UNKNOWN:
         return _wait(verdict.reason if verdict.status is ShadowStatus.WAITS else facts.served_reason)
     if not policy.canary_shares:
-        return _promote(release, route, "the policy has no canary steps", now, evidence)
+        return _promote(release, route, policy, "the policy has no canary steps", now, evidence)
     first = replace(release, step=0, step_since=now)
     share = policy.canary_shares[0]
     reason = f"{verdict.reason}; canary at {share:.0%} of the sessions"
@@ -188,34 +222,68 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
         return gone
     if facts.outcomes is None:
         return _wait("no outcomes of the canary are known")
-    verdicts = judge_guards(outcomes=facts.outcomes, challenger=release.adapter, champion=route.champion, policy=policy.guards)
+    verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=route.champion, policy=policy)
     evidence = {"step": release.step, "share": route.share, "guards": [_of_guard(verdict) for verdict in verdicts]}
-    breached = [verdict for verdict in verdicts if verdict.status is GuardStatus.BREACHED]
-    if breached:
-        return _roll_back(release, route, "; ".join(verdict.reason for verdict in breached), now, evidence=evidence)
+    if breaches:
+        return _roll_back(release, route, breaches, now, evidence=evidence)
     silent = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
     if silent:
         return _wait("; ".join(silent), evidence=evidence)
     if facts.step_sessions < policy.canary_sessions:
         return _wait(f"{facts.step_sessions} of {policy.canary_sessions} sessions in this step", evidence=evidence)
+    going_on_at = (release.step_since or release.since) + policy.step_time
+    if now < going_on_at:
+        return _wait(
+            f"{facts.step_sessions} sessions in this step; goes on at {going_on_at.isoformat()} at the earliest", evidence=evidence
+        )
     if facts.served is Served.UNKNOWN:
         return _wait(facts.served_reason)
     held = f"all guards held over {facts.step_sessions} sessions at {route.share:.0%}"
     if release.step + 1 >= len(policy.canary_shares):
-        return _promote(release, route, held, now, evidence)
+        return _promote(release, route, policy, held, now, evidence)
     share = policy.canary_shares[release.step + 1]
     stepped = replace(release, step=release.step + 1, step_since=now, reason=f"{held}; on to {share:.0%}", actor=DAEMON)
     changed = with_canary(route, release, share=share, now=now)
     return Action(kind=ActionKind.STEP, reason=stepped.reason, release=stepped, route=changed, evidence=evidence)
 
 
-def _live(release: Release, facts: ReleaseFacts, route: Route, now: datetime) -> Action:
+def _live(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPolicy, now: datetime) -> Action:
     if route.champion != release.adapter:
         return _move(ActionKind.RETIRE, release, ReleaseState.RETIRED, f"replaced by {route.champion}", now)
     if facts.served is Served.NOT_SERVABLE:  # nobody can be answered by it any more, so this does not wait for a person
         reason, changed = f"cannot be served: {facts.served_reason}", with_champion(route, facts.rollback_target, now=now)
         return _move(ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, reason, now, by="probe", route=changed)
+    if route.challenger_arm is Arm.HOLD_BACK and route.challenger is not None:
+        return _watched(release, facts, route, route.challenger, policy, now)
     return _wait("live")
+
+
+def _watched(release: Release, facts: ReleaseFacts, route: Route, before: AdapterName, policy: RolloutPolicy, now: datetime) -> Action:
+    """The canary's guards once more, the other way round: nearly everybody on the new champion, a few on the old one beside it."""
+    evidence: dict[str, object] = {"hold_back": before, "share": route.share}
+    if facts.outcomes is not None:
+        verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=before, policy=policy)
+        evidence["guards"] = [_of_guard(verdict) for verdict in verdicts]
+        if breaches:
+            changed = with_champion(route, before, now=now)
+            return _move(
+                ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, breaches, now, by="guard", route=changed, evidence=evidence
+            )
+    until = release.since + policy.hold_back_time
+    if now < until:
+        return _wait(f"live; {route.share:.0%} of the sessions stay on {before} until {until.isoformat()}", evidence=evidence)
+    reason = f"the watch period beside {before} has ended" + ("" if facts.outcomes is not None else ", without outcomes to judge by")
+    alone = replace(release, step_since=now, reason=reason, actor=DAEMON)
+    changed = with_champion(route, release.adapter, now=now)
+    return Action(kind=ActionKind.END_HOLD_BACK, reason=reason, release=alone, route=changed, evidence=evidence)
+
+
+def _guards(
+    outcomes: tuple[SessionOutcome, ...], adapter: AdapterName, *, beside: AdapterName, policy: RolloutPolicy
+) -> tuple[tuple[GuardVerdict, ...], str]:
+    """The verdicts, and the reasons of those that are breached."""
+    verdicts = judge_guards(outcomes=outcomes, challenger=adapter, champion=beside, policy=policy.guards)
+    return verdicts, "; ".join(verdict.reason for verdict in verdicts if verdict.status is GuardStatus.BREACHED)
 
 
 def _gone(release: Release, facts: ReleaseFacts, route: Route, now: datetime) -> Action | None:
@@ -242,9 +310,13 @@ def _gate_passed(release: Release, gate: GateFact, now: datetime) -> Action:
     return _move(ActionKind.GATED, passed, ReleaseState.GATED, gate.reason, now, by="gate", evidence=_of_gate(gate))
 
 
-def _promote(release: Release, route: Route, reason: str, now: datetime, evidence: Mapping[str, object]) -> Action:
+def _promote(release: Release, route: Route, policy: RolloutPolicy, reason: str, now: datetime, evidence: Mapping[str, object]) -> Action:
     champion = replace(release, replaced=route.champion)
-    changed = with_champion(route, release.adapter, now=now)
+    if policy.hold_back_share > 0 and policy.hold_back_time > timedelta(0):
+        changed = with_hold_back(route, release, share=policy.hold_back_share, now=now)
+        reason += f"; {policy.hold_back_share:.0%} of the sessions stay on {route.champion} for {policy.hold_back_time}"
+    else:
+        changed = with_champion(route, release.adapter, now=now)
     return _move(ActionKind.PROMOTE, champion, ReleaseState.LIVE, reason, now, route=changed, evidence=evidence)
 
 

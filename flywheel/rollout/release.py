@@ -9,7 +9,7 @@ registered -a-> probed -b-> gated -c-> shadow -d-> canary -e-> live -f-> retired
 a: loaded and proven applied                       b: the gate passed, or a named person overrode it (from refused, too)
 c: the mode or a named person lets it on           d, e: the policy's steps          f: the route names a newer champion
 g: not applied or not loadable                     h: the gate refused or cannot tell
-i: a guard, a person, or it left the route         j: a person, or it can no longer be served
+i: a guard, a person, or it left the route         j: a guard in its watch period, a person, or it can no longer be served
 k: put back by a rollback of its successor         m: its gate was against another champion than the present one
 """
 
@@ -64,20 +64,23 @@ class Release:
     gate: str = ""
     overridden_by: Person | None = None
     approved_by: Person | None = None
-    step_since: datetime | None = None  # when the present canary step began
+    step_since: datetime | None = None  # when the present canary step began, or the hold-back ended
     replaced: AdapterName | None = None  # the champion it took over from: what a rollback goes back to
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """What the gateway serves for one alias. Higher versions win. ``share`` of the sessions go to the challenger."""
+    """What the gateway serves for one alias. Higher versions win. ``share`` of the sessions go to the challenger.
+
+    With a hold-back the challenger is the old champion, which some sessions keep for a while.
+    """
 
     workload: WorkloadId
     alias: str
     version: int
     champion: AdapterName
     challenger: AdapterName | None = None
-    challenger_arm: Arm | None = None  # SHADOW or CANARY
+    challenger_arm: Arm | None = None  # SHADOW, CANARY or HOLD_BACK
     share: float = 0.0
     salt: str = ""  # the release's id: another release draws other sessions
     changed_at: datetime | None = None
@@ -91,7 +94,7 @@ def release_id(workload: WorkloadId, adapter: AdapterName) -> ReleaseId:
 def release_line(release: Release, *, by: str, caused_by: str = "", evidence: Mapping[str, object] | None = None) -> JournalEntry:
     """The journal's line for the state a release has just entered. ``by``: probe, gate, guard, person or policy."""
     return JournalEntry(
-        at=release.step_since if release.state is ReleaseState.CANARY and release.step_since else release.since,
+        at=max(release.since, release.step_since or release.since),
         workload=release.workload,
         kind="release",
         subject=release.id,

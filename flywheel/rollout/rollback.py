@@ -14,6 +14,7 @@ from flywheel.errors import Refused
 from flywheel.ids import BASE, AdapterName, Person, WorkloadId
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
 from flywheel.rollout.routes import with_champion
+from flywheel.traffic.inference import Arm
 
 CLIENT_CLOSED = 499
 """The status of an attempt whose user went away: nobody was there to be failed."""
@@ -52,8 +53,11 @@ class Attempt:
 def to_previous(
     *, workload: WorkloadId, route: Route, releases: Sequence[Release], by: Person, reason: str, now: datetime
 ) -> RollbackDecision:
-    """Undoes the newest change: a challenger leaves first; without one the champion gives way to what it replaced."""
-    if route.challenger is not None:
+    """Undoes the newest change: a challenger leaves first; without one the champion gives way to what it replaced.
+
+    A hold-back is no challenger: it is what the champion replaced, and ends with it.
+    """
+    if route.challenger is not None and route.challenger_arm is not Arm.HOLD_BACK:
         return _leave(route, {route.challenger}, to=route.champion, releases=releases, by=by, reason=reason, now=now)
     if route.champion == BASE:
         raise Refused("the base model answers already", where=workload, remedy="There is nothing to roll back.")
@@ -107,10 +111,11 @@ def _leave(
     now: datetime,
 ) -> RollbackDecision:
     on_route = IN_FLIGHT | {ReleaseState.LIVE, ReleaseState.RETIRED}
+    held_back = route.challenger if route.challenger_arm is Arm.HOLD_BACK else None  # retired in good order: it stays so
     changed = [
         replace(release, state=ReleaseState.ROLLED_BACK, since=now, reason=reason, actor=by)
         for release in releases
-        if release.adapter in leaving and release.state in on_route
+        if release.adapter in leaving and release.adapter != held_back and release.state in on_route
     ]
     changed.sort(key=lambda release: release.adapter != route.champion)  # the champion's line carries the route
     return RollbackDecision(

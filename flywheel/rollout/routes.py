@@ -47,6 +47,20 @@ def with_canary(route: Route, release: Release, *, share: float, now: datetime) 
     )
 
 
+def with_hold_back(route: Route, release: Release, *, share: float, now: datetime) -> Route:
+    """The release answers; a few sessions stay on the old champion, so that what comes later still has a control beside it."""
+    return replace(
+        route,
+        version=route.version + 1,
+        champion=release.adapter,
+        challenger=route.champion,
+        challenger_arm=Arm.HOLD_BACK,
+        share=share,
+        salt=release.id,
+        changed_at=now,
+    )
+
+
 def with_champion(route: Route, champion: AdapterName, *, now: datetime) -> Route:
     """Everybody gets the champion; there is no challenger."""
     return Route(workload=route.workload, alias=route.alias, version=route.version + 1, champion=champion, changed_at=now)

@@ -7,6 +7,8 @@ time in the same places. Closing by the wall clock when traffic stopped is the c
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from flywheel.errors import InvalidInput
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -18,6 +20,24 @@ class WindowPolicy:
     window_panes: int = 12
     slide_panes: int = 12
     lateness: timedelta = timedelta(minutes=1)  # a window closes this long after its end, in event time
+    longer_panes: tuple[int, ...] = ()  # longer windows that end with each window, e.g. (24, 48, 144, 288) of 5 minutes
+
+    def __post_init__(self) -> None:
+        lengths = (self.window_panes, *self.longer_panes)
+        if self.pane <= timedelta() or self.slide_panes < 1 or self.window_panes < 1 or self.lateness < timedelta():
+            raise InvalidInput(
+                "panes, windows and slides have a length, and lateness is not below zero",
+                where="window policy",
+                value=(str(self.pane), self.window_panes, self.slide_panes, str(self.lateness)),
+                remedy="Correct the workload's `watch` settings.",
+            )
+        if list(lengths) != sorted(set(lengths)):
+            raise InvalidInput(
+                "longer windows must each be longer than the one before",
+                where="window policy",
+                value=lengths,
+                remedy="Give `watch.longer_panes` in ascending order, all above `watch.window_panes`.",
+            )
 
     @property
     def window(self) -> timedelta:
@@ -26,6 +46,26 @@ class WindowPolicy:
     @property
     def slide(self) -> timedelta:
         return self.pane * self.slide_panes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    """A window, and the part of it that no shorter window with the same end holds."""
+
+    start: datetime
+    end: datetime
+    added_until: datetime  # the part is [start, added_until)
+
+
+def nested_windows(end: datetime, policy: WindowPolicy) -> tuple[Nested, ...]:
+    """The windows of every length that end here, shortest first. Summing their parts in this order reads each pane once."""
+    windows: list[Nested] = []
+    until = end
+    for panes in (policy.window_panes, *policy.longer_panes):
+        start = end - policy.pane * panes
+        windows.append(Nested(start=start, end=end, added_until=until))
+        until = start
+    return tuple(windows)
 
 
 def pane_start(at: datetime, pane: timedelta) -> datetime:

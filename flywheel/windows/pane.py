@@ -7,7 +7,7 @@ its edges are a subset of the grid lines, so a newly pinned reference never make
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
 
@@ -55,6 +55,7 @@ class Tally:
 
     counts: SliceCounts
     rows: Mapping[str, int]
+    over: Mapping[str, int] = field(default_factory=dict)  # rows a slice may have had before it got a place of its own: at most these
 
 
 def count_rows(

@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection, Engine, String, Table, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.alerts.alert import Acknowledgement, Alert, AlertState, Severity
+from flywheel.drift.profile import Profile
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.ids import AdapterName, AlertId, Person, WorkloadId, derive
@@ -22,6 +23,7 @@ from flywheel.traffic.column import Family
 from flywheel.windows.pane import WindowCounts
 from services.adapters.event_codec import encode
 from services.adapters.ledger import metadata, reading, to_json, to_moment, to_text, writing
+from services.adapters.ledger_profile import put_profile, read_profile
 from services.adapters.ledger_record import append_entries, put_messages
 from services.ports.record import OutboxMessage
 from services.ports.traffic import TrafficCounts
@@ -89,12 +91,13 @@ class LedgerWatch:
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
         return self._references(workload)
 
-    def pin(self, reference: Reference, entry: JournalEntry) -> None:
+    def pin(self, reference: Reference, entry: JournalEntry, *, profile: Profile | None = None) -> None:
         """The counts never change; pinning the same period once more brings it back in force."""
         again = {
             "maturity": reference.maturity.value,
             "pinned_by": reference.pinned_by,
             "pinned_at": to_text(reference.pinned_at),
+            "meta": to_json(dict(reference.meta)),
         }
         values = {
             "id": reference.id,
@@ -103,12 +106,17 @@ class LedgerWatch:
             "start": to_text(reference.start),
             "end": to_text(reference.end),
             "counts": _counts_text(reference.counts),
-            "meta": to_json(dict(reference.meta)),
             **again,
         }
         with writing(self._engine) as connection:
             connection.execute(insert(reference_table).values(**values).on_conflict_do_update(index_elements=["id"], set_=again))
+            if profile is not None:
+                put_profile(connection, reference, profile)
             append_entries(connection, entry)
+
+    def profile(self, reference: Reference) -> Profile | None:
+        with reading(self._engine) as connection:
+            return read_profile(connection, reference)
 
     def close(self, window: ClosedWindow, entry: JournalEntry) -> bool:
         with writing(self._engine) as connection:
@@ -121,7 +129,7 @@ class LedgerWatch:
                     end=to_text(window.end),
                     reference=window.reference,
                     traffic=to_json(asdict(window.traffic)),
-                    verdicts=to_json([_verdict_dict(verdict) for verdict in window.verdicts]),
+                    verdicts=to_json([_verdict_dict(verdict, window) for verdict in window.verdicts]),
                     second_opinions=to_json([asdict(opinion) for opinion in window.second_opinions]),
                 )
                 .on_conflict_do_nothing(index_elements=["id"])
@@ -208,7 +216,7 @@ class LedgerWatch:
             "end": to_text(window.end),
             "reference": window.reference,
             "traffic": asdict(window.traffic),
-            "verdicts": [_verdict_dict(verdict) for verdict in window.verdicts if verdict.status is not DriftStatus.OK],
+            "verdicts": [_verdict_dict(verdict, window) for verdict in window.verdicts if verdict.status is not DriftStatus.OK],
             "ok": sum(verdict.status is DriftStatus.OK for verdict in window.verdicts),
             "second_opinions": [asdict(opinion) for opinion in window.second_opinions if opinion.drifted],
         }
@@ -269,9 +277,10 @@ def _reference(row: Any) -> Reference:
     )
 
 
-def _verdict_dict(verdict: DriftVerdict) -> dict[str, object]:
-    """Without workload and times: the window has them."""
+def _verdict_dict(verdict: DriftVerdict, window: ClosedWindow) -> dict[str, object]:
+    """Without workload and times: the window has them. Only a longer window that ends with it says where it starts."""
     return {
+        **({"window_start": to_text(verdict.window_start)} if verdict.window_start != window.start else {}),
         "kind": verdict.kind.value,
         "slice": verdict.slice,
         "column": verdict.column,
@@ -303,9 +312,10 @@ def _window(row: Any) -> ClosedWindow:
 
 
 def _verdict(held: Mapping[str, Any], workload: WorkloadId, start: datetime, end: datetime) -> DriftVerdict:
-    rest = {key: value for key, value in held.items() if key not in ("kind", "status")}
+    rest = {key: value for key, value in held.items() if key not in ("kind", "status", "window_start")}
+    since = to_moment(held["window_start"]) if "window_start" in held else start
     return DriftVerdict(
-        workload=workload, window_start=start, window_end=end, kind=Family(held["kind"]), status=DriftStatus(held["status"]), **rest
+        workload=workload, window_start=since, window_end=end, kind=Family(held["kind"]), status=DriftStatus(held["status"]), **rest
     )
 
 

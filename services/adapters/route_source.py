@@ -48,8 +48,8 @@ def from_wire(value: object) -> Route:
     challenger, arm, share, changed_at = (value.get(key) for key in ("challenger", "challenger_arm", "share", "changed_at"))
     if challenger is not None and (not isinstance(challenger, str) or not challenger):
         raise _wrong("challenger", challenger, "must be a name or null")
-    if arm not in (None, Arm.SHADOW.value, Arm.CANARY.value):
-        raise _wrong("challenger_arm", arm, "must be shadow, canary or null")
+    if arm not in (None, Arm.SHADOW.value, Arm.CANARY.value, Arm.HOLD_BACK.value):
+        raise _wrong("challenger_arm", arm, "must be shadow, canary, hold_back or null")
     if share is None:
         share = 0.0
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:

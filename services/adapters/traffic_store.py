@@ -4,20 +4,23 @@ In: batches with the positions they were read from. Out: rows, windows, counts. 
 one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.column import Family, Measure
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.assign import pane_start
-from flywheel.windows.pane import Tally, WindowCounts, add, tally, window_of
-from flywheel.windows.slices import SlicePolicy, bounded, slices_of
+from flywheel.windows.pane import Tally, WindowCounts, tally, window_of
+from flywheel.windows.slices import SlicePolicy, capped, slices_of, summed
 from services.adapters.ledger import reading, to_json, to_moment, to_text, writing
 from services.adapters.traffic_rows import from_row, to_row
 from services.adapters.traffic_tables import (
@@ -41,6 +44,12 @@ from services.ports.traffic import (
 
 IDS_A_QUERY = 500  # SQLite takes 32,766 variables; short statements keep its plan cache useful
 UNATTRIBUTED = WorkloadId("")
+SIGNALS = {
+    column.name: column.worse
+    for column in COLUMNS
+    if column.family is Family.QUALITY and column.measure is Measure.RATE and column.worse and column.name != "error"
+}
+"""What users say of answers, as far as it is recorded with them, and which of yes and no is worse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,11 +140,11 @@ class TrafficStore:
             blob = connection.execute(select(panes.c.counts).where(*(panes.c[name] == value for name, value in key.items()))).scalar()
             held = pane_from_blob(blob) if blob is not None else Tally(counts={}, rows={})
             new = tally(rows=((row.features, slices_of(row.inference.dimensions, slices)) for row in members), columns=COLUMNS)
-            summed = pane_to_blob(add(held, bounded(new, known=held.counts, policy=slices)))
+            total = pane_to_blob(summed(held, new, policy=slices))
             connection.execute(
                 insert(panes)
-                .values(counts=summed, **key)
-                .on_conflict_do_update(index_elements=["workload", "pane_start", "topic", "partition"], set_={"counts": summed})
+                .values(counts=total, **key)
+                .on_conflict_do_update(index_elements=["workload", "pane_start", "topic", "partition"], set_={"counts": total})
             )
 
     def _bury(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
@@ -188,7 +197,8 @@ class TrafficStore:
         )
         with reading(self._engine) as connection:
             tallies = [pane_from_blob(blob) for blob in connection.execute(query).scalars()]
-        return window_of(workload=workload, start=start, end=end, tallies=tallies)
+        counts = window_of(workload=workload, start=start, end=end, tallies=tallies)
+        return capped(counts, policy=self._shapes[workload].slices) if workload in self._shapes else counts
 
     def rows(
         self,
@@ -245,22 +255,23 @@ class TrafficStore:
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
         """Retries on the champion are left out: they come from the canary's sessions and are nobody's fair control."""
-        query = (
-            select(inferences)
+        one = inferences.c
+        query = (  # not the messages: they are most of a row's bytes, and this is asked every second
+            select(one.session, one.adapter, one.occurred_at, one.status, one.latency_ms, one.dimensions, one.features)
             .where(
                 inferences.c.workload == workload,
                 inferences.c.occurred_at >= to_text(since),
                 inferences.c.route_version >= route_version,
-                inferences.c.arm.in_([Arm.CHAMPION, Arm.CANARY]),
+                inferences.c.arm.in_([Arm.CHAMPION, Arm.CANARY, Arm.HOLD_BACK]),
                 inferences.c.attempt == 1,
             )
             .order_by(inferences.c.occurred_at, inferences.c.event_id)
         )
-        sessions: dict[tuple[str, str], list[RecordedInference]] = {}
+        sessions: dict[tuple[str, str], list[Any]] = {}
         with reading(self._engine) as connection:
             for row in connection.execute(query):
-                sessions.setdefault((row.session, row.adapter), []).append(from_row(row))
-        return [_outcome(members) for members in sessions.values()]
+                sessions.setdefault((row.session, row.adapter), []).append(row)
+        return [_outcome(session, adapter, requests) for (session, adapter), requests in sessions.items()]
 
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         query = select(dead_letters).order_by(dead_letters.c.at.desc(), dead_letters.c.id).limit(limit)
@@ -338,17 +349,25 @@ def _parts(ids: Sequence[EventId]) -> Iterable[Sequence[EventId]]:
     return (ids[at : at + IDS_A_QUERY] for at in range(0, len(ids), IDS_A_QUERY))
 
 
-def _outcome(members: Sequence[RecordedInference]) -> ArmOutcomes:
-    formats = [row.features.get("valid_format") for row in members if row.features.get("valid_format") is not None]
-    refusals = [row.features.get("refusal") for row in members if row.features.get("refusal") is not None]
-    first = members[0].inference
+def _outcome(session: str, adapter: str, requests: Sequence[Any]) -> ArmOutcomes:
+    features = [json.loads(row.features) for row in requests]
+    formats = [one["valid_format"] for one in features if one.get("valid_format") is not None]
+    refusals = [one["refusal"] for one in features if one.get("refusal") is not None]
+    dimensions = (json.loads(row.dimensions).items() for row in requests)
+    signals: dict[str, bool] = {}
+    for one in features:
+        for name, worse in SIGNALS.items():
+            if one.get(name) is not None:
+                signals[name] = signals.get(name, False) or bool(one[name]) is (worse == "yes")
     return ArmOutcomes(
-        session=first.session,
-        adapter=first.adapter,
-        at=first.occurred_at,
-        ok=all(200 <= row.inference.status < 300 for row in members),
+        session=session,
+        adapter=AdapterName(adapter),
+        at=to_moment(requests[0].occurred_at),
+        ok=all(200 <= row.status < 300 for row in requests),
         valid_format=all(formats) if formats else None,
         refused=any(refusals) if refusals else None,
-        latency_ms=sum(row.inference.latency_ms for row in members) / len(members),
-        requests=len(members),
+        latency_ms=sum(row.latency_ms for row in requests) / len(requests),
+        requests=len(requests),
+        slices=tuple(sorted({f"{name}={value}" for one in dimensions for name, value in one})),
+        signals=signals,
     )

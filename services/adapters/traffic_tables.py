@@ -97,7 +97,9 @@ def pane_to_blob(pane: Tally) -> bytes:
     """A header (slices, rows, columns with their number of bins), then the counts, slice by slice: far smaller than a row per cell."""
     slices = sorted(pane.counts)
     columns = sorted({name: len(counts) for held in pane.counts.values() for name, counts in held.items()}.items())
-    header = json.dumps({"slices": slices, "rows": [pane.rows[name] for name in slices], "columns": columns}).encode()
+    header = json.dumps(
+        {"slices": slices, "rows": [pane.rows[name] for name in slices], "columns": columns, "over": dict(pane.over)}
+    ).encode()
     flat = [_of_length(pane.counts[name].get(column), bins) for name in slices for column, bins in columns]
     body = np.concatenate(flat).astype("<i8").tobytes() if flat else b""
     return _LENGTH.pack(len(header)) + header + zlib.compress(body, 1)
@@ -116,7 +118,7 @@ def pane_from_blob(blob: bytes) -> Tally:
             held[column] = body[at : at + bins].copy()
             at += bins
         counts[name] = held
-    return Tally(counts=counts, rows=dict(zip(header["slices"], header["rows"], strict=True)))
+    return Tally(counts=counts, rows=dict(zip(header["slices"], header["rows"], strict=True)), over=header.get("over", {}))
 
 
 def _of_length(counts: Counts | None, bins: int) -> Counts:

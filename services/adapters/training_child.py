@@ -15,6 +15,8 @@ from pathlib import Path
 from flywheel.ids import RunId
 
 END_SECONDS = 3.0  # the trainer itself must end within five
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 35), "MALLOC_TOP_PAD_": str(1 << 28)}
+"""For glibc: large blocks stay with the process instead of going back to the kernel with every step (a seventh of the time on a CPU)."""
 
 
 class TrainingChild:
@@ -22,6 +24,7 @@ class TrainingChild:
 
     def __init__(self, run_id: RunId, *, config: Path | None, threads: int) -> None:
         environment = {
+            **KEEP_MEMORY,
             **os.environ,
             "OMP_NUM_THREADS": str(threads),
             "HF_HUB_OFFLINE": "1",

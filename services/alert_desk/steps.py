@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from flywheel.alerts.alert import Alert
-from flywheel.alerts.facts import WindowFacts, facts_of
+from flywheel.alerts.alert import Alert, AlertState
+from flywheel.alerts.facts import WindowFacts, facts_of, moved_in
 from flywheel.alerts.lifecycle import Advance, Move, advance, fingerprint_of
 from flywheel.alerts.notices import NotDelivered, owed
 from flywheel.ids import AlertId, WorkloadId
@@ -34,26 +34,31 @@ class AlertStates:
 
     def tick(self, now: datetime) -> None:
         for workload, rules in self._parts.workloads.items():
-            for facts in self._unread(workload, rules):
+            for windows in self._unread(workload):
+                facts = _facts(windows, rules, self._alert(workload))
                 if not self._take_in(workload, facts, rules, now):
                     break  # a person changed the alert at the same moment: the next tick sees what stands now
                 self._last[workload] = facts
             self._take_in(workload, self._last.get(workload), rules, now)  # what follows from the time alone
 
-    def _unread(self, workload: WorkloadId, rules: AlertRules) -> Sequence[WindowFacts]:
-        """Oldest first."""
+    def _unread(self, workload: WorkloadId) -> Sequence[Sequence[ClosedWindow]]:
+        """Oldest first; windows of several lengths that ended at one moment are read as one, the shortest first."""
         newest = self._parts.watch.windows(workload, limit=1)
         read = self._last.get(workload)
         if not newest or (read is not None and newest[0].end <= read.at):
             return []
         windows = [window for window in self._parts.watch.windows(workload, limit=LOOK_BACK) if read is None or window.end > read.at]
-        return [_facts(window, rules) for window in reversed(windows)]
+        ends = sorted({window.end for window in windows})
+        return [sorted((w for w in windows if w.end == end), key=lambda window: window.end - window.start) for end in ends]
+
+    def _alert(self, workload: WorkloadId) -> Alert | None:
+        fingerprint = fingerprint_of(workload)
+        return next((held for held in self._parts.watch.alerts(workload=workload) if held.fingerprint == fingerprint), None)
 
     def _take_in(self, workload: WorkloadId, facts: WindowFacts | None, rules: AlertRules, now: datetime) -> bool:
         """Until there is no move. False when the alert changed under our hands."""
         while True:
-            fingerprint = fingerprint_of(workload)
-            alert = next((held for held in self._parts.watch.alerts(workload=workload) if held.fingerprint == fingerprint), None)
+            alert = self._alert(workload)
             step = advance(alert=alert, facts=facts, policy=rules.policy, now=now)
             if step.move is Move.NONE or step.alert is None:
                 return True
@@ -105,8 +110,17 @@ class Notices:
         self._pauses[receiver.name] = (now + pause, pause)
 
 
-def _facts(window: ClosedWindow, rules: AlertRules) -> WindowFacts:
-    return facts_of(workload=window.workload, window=window.id, at=window.end, verdicts=window.verdicts, protected=rules.protected)
+def _facts(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | None) -> WindowFacts:
+    """What moved in an open alert must fall well under its limits before the alert may end."""
+    is_open = alert is not None and alert.state is not AlertState.RESOLVED
+    return facts_of(
+        workload=windows[0].workload,
+        window=windows[0].id,
+        at=windows[0].end,
+        verdicts=[verdict for window in windows for verdict in window.verdicts],
+        protected=rules.protected,
+        moved_before=moved_in(alert.evidence) if alert is not None and is_open else (),
+    )
 
 
 def _journal_line(alert: Alert, step: Advance, now: datetime) -> JournalEntry:

@@ -18,6 +18,7 @@ from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.golden import GoldenSet, case_of_row
 from flywheel.regression_suite.golden import freeze as make_golden
+from flywheel.traffic.features import COLUMNS
 from flywheel.windows.assign import pane_start
 from services.api.bodies import lines, parsed
 from services.ports.record import WorkItem
@@ -70,7 +71,7 @@ def pin(
     counts = parts.traffic.window(workload=workload.id, start=since, end=until)
     route = parts.releases.route(workload.id)
     adapter = route.champion if route is not None else BASE
-    reference = make_reference(counts=counts, adapter=adapter, by=by, now=now, whole_day=workload.whole_day)
+    reference = make_reference(counts=counts, adapter=adapter, by=by, now=now, whole_day=workload.whole_day, columns=COLUMNS)
     rows = {name: int(number) for name, number in counts.rows.items()}
     parts.watch.pin(
         reference,

@@ -6,29 +6,28 @@ window's id is its workload and its time, and one that is closed stays closed. O
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from flywheel.alerts.facts import has_moved
 from flywheel.drift.closing import closing_edge
-from flywheel.drift.reference import Covers, Reference, in_force, pin, pinning_due
-from flywheel.drift.verdict import DriftStatus, DriftVerdict, judge, judge_columns
+from flywheel.drift.reference import Reference
+from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import CannotRun
-from flywheel.ids import BASE, DAEMON, EVERYTHING, WorkloadId, derive
+from flywheel.ids import EVERYTHING, WorkloadId, derive
 from flywheel.journal import JournalEntry
-from flywheel.rollout.release import Route
-from flywheel.traffic.column import Column, Family
+from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
-from flywheel.windows.assign import pane_start, windows_to_close
+from flywheel.windows.assign import windows_to_close
+from services.drift_monitor.judging import INPUTS, OUTPUTS, Standing, judged_windows, standing_references
+from services.drift_monitor.pinning import pin_when_due
 from services.ports.traffic import RecordedInference
 from services.ports.watch import ClosedWindow, SecondOpinion
 from services.wiring.drift_monitor import MonitorParts, WatchRules
 
 log = structlog.get_logger()
 
-INPUTS = tuple(column for column in COLUMNS if column.family is Family.INPUT)
-OUTPUTS = tuple(column for column in COLUMNS if column.family is not Family.INPUT)
 AT_MOST_WINDOWS = 24  # of a backlog; older ones nobody waits for
 AT_MOST_FLAGGED = 10  # flagged slices that get a second opinion, those that moved most
 
@@ -59,27 +58,26 @@ def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRul
     if not due:
         return
     route = parts.route(workload)
-    _pin_when_due(parts, workload, rules, route, newest=newest, now=now)
-    inputs, outputs = in_force(parts.watch.references(workload), champion=route.champion if route else None)
+    pin_when_due(parts, workload, rules, route, newest=newest, now=now)
+    standing = standing_references(parts, workload, route)
     for start, end in due:
-        _close(parts, workload, rules, inputs, outputs, start=start, end=end, is_newest=end == due[-1][1], now=now)
+        _close(parts, workload, rules, standing, start=start, end=end, is_newest=end == due[-1][1], now=now)
 
 
 def _close(
     parts: MonitorParts,
     workload: WorkloadId,
     rules: WatchRules,
-    inputs: Reference | None,
-    outputs: Reference | None,
+    standing: Standing,
     *,
     start: datetime,
     end: datetime,
     is_newest: bool,
     now: datetime,
 ) -> None:
-    counts = parts.traffic.window(workload=workload, start=start, end=end)
-    verdicts = judge(window=counts, reference=inputs, columns=INPUTS, policy=rules.drift, now=now)
-    verdicts += judge_columns(window=counts, reference=outputs, columns=OUTPUTS, policy=rules.drift, now=now)
+    """The window, and the longer ones that end with it."""
+    inputs, outputs = standing.inputs, standing.outputs
+    counts, verdicts = judged_windows(parts, workload, rules, standing, end=end, now=now)
     window = ClosedWindow(
         id=derive("window", workload, start.isoformat(), end.isoformat()),
         workload=workload,
@@ -95,7 +93,7 @@ def _close(
         opinions = Opinions(missing="no rows in this window")
     else:
         opinions = _second_opinions(parts, rules, window, inputs, outputs)
-    entry = _journal_line(window, inputs, outputs, opinions, rows=counts.rows.get(EVERYTHING, 0), now=now)
+    entry = _journal_line(window, standing, opinions, rows=counts.rows.get(EVERYTHING, 0), now=now)
     if parts.watch.close(replace(window, second_opinions=opinions.scores), entry):
         log.info("Window closed", action="window_closed", workload=workload, window=window.id, reason=entry.reason)
 
@@ -152,12 +150,13 @@ def _only(rows: Mapping[str, Sequence[RecordedInference]], columns: Sequence[Col
     }
 
 
-def _journal_line(
-    window: ClosedWindow, inputs: Reference | None, outputs: Reference | None, opinions: Opinions, *, rows: int, now: datetime
-) -> JournalEntry:
+def _journal_line(window: ClosedWindow, standing: Standing, opinions: Opinions, *, rows: int, now: datetime) -> JournalEntry:
+    inputs, outputs = standing.inputs, standing.outputs
     statuses = {status.value: sum(verdict.status is status for verdict in window.verdicts) for status in DriftStatus}
     moved = [verdict for verdict in window.verdicts if has_moved(verdict)]
     said = f"{rows} rows: {len(moved)} of {len(window.verdicts)} moved"
+    if standing.left_out:
+        said += f"; pinned on other edges and learned anew: {', '.join(standing.left_out)}"
     if opinions.missing:
         said += f"; no second opinion ({opinions.missing})"
     return JournalEntry(
@@ -185,56 +184,5 @@ def _journal_line(
 
 
 def _named(verdict: DriftVerdict) -> str:
-    return f"{verdict.slice}/{verdict.column}"
-
-
-def _pin_when_due(
-    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, route: Route | None, *, newest: datetime, now: datetime
-) -> None:
-    """The daemon pins after a whole day, and a new champion's output after its watch period. A person may pin at any time."""
-    pane = rules.windows.pane
-    until = pane_start(newest, pane)
-    champion = route.champion if route else BASE
-    inputs, outputs = in_force(parts.watch.references(workload), champion=champion)
-    if inputs is not None and outputs is not None:
-        return
-    day_ago = pane_start(until - rules.pinning.whole_day, pane)
-    seen_then = parts.traffic.window(workload=workload, start=day_ago - rules.windows.window, end=day_ago).rows.get(EVERYTHING, 0)
-    alone_since = None
-    if route is not None and route.challenger is None and route.changed_at is not None:
-        alone_since = pane_start(route.changed_at, pane) + pane
-    due = pinning_due(
-        inputs=inputs,
-        outputs=outputs,
-        champion_alone_since=alone_since,
-        first_seen=day_ago if seen_then else None,
-        newest=until,
-        policy=rules.pinning,
-    )
-    if due.start is None or due.end is None:
-        return
-    counts = parts.traffic.window(workload=workload, start=due.start, end=due.end)
-    if counts.rows.get(EVERYTHING, 0) < rules.drift.minimum_rows:
-        return  # too thin to compare anything with: the next window asks again
-    enough = rules.pinning.watch if due.covers is Covers.OUTPUT else rules.pinning.whole_day
-    reference = pin(counts=counts, adapter=champion, by=DAEMON, now=now, whole_day=enough, covers=due.covers)
-    parts.watch.pin(
-        reference,
-        JournalEntry(
-            at=now,
-            workload=workload,
-            kind="reference",
-            subject=reference.id,
-            state="pinned",
-            reason=due.reason,
-            evidence={
-                "adapter": champion,
-                "start": reference.start.isoformat(),
-                "end": reference.end.isoformat(),
-                "maturity": reference.maturity.value,
-                "covers": due.covers.value,
-                "rows": counts.rows.get(EVERYTHING, 0),
-            },
-        ),
-    )
-    log.info("Reference pinned", action="reference_pinned", workload=workload, reference=reference.id, reason=due.reason)
+    hours = (verdict.window_end - verdict.window_start) / timedelta(hours=1)
+    return f"{verdict.slice}/{verdict.column} ({hours:g} h)"

@@ -3,16 +3,19 @@
 Asks the models directly, never through the gateway. Ends at the first axis that refuses. Loading adapters is not done here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 import structlog
 
 from flywheel.errors import CannotRun, NotFound
-from flywheel.gate import axis_order, decide, few_shot, judge_axis
+from flywheel.gate import axis_order, decide, few_shot, judge_axis, power
+from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateDecision, GateVerdict, Role
+from flywheel.gate.entities import Agreement, measure
+from flywheel.gate.outcomes import LinedUp, Outcome, line_up
 from flywheel.ids import BASE, AdapterName, GateId, Person, WorkloadId, derive
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Tier
@@ -56,6 +59,8 @@ def gate(item: WorkItem, parts: GatekeeperParts, now: datetime) -> GateRecord:
         raise NotFound("there is no such adapter of this workload", where="gate", value=adapter, remedy="See `flywheel release status`.")
     champion = champion_of(parts.releases, item.workload, BASE)
     golden = parts.learn.golden(item.workload)
+    attempts = Attempts()
+    foretold: power.GatePower | None = None
     base_now = parts.base_digest()
     if base_now is not None and base_now != bundle.base_digest:
         decision = GateDecision(
@@ -66,7 +71,13 @@ def gate(item: WorkItem, parts: GatekeeperParts, now: datetime) -> GateRecord:
             verdict=GateVerdict.CANNOT_TELL, reason="there is no golden set: freeze one with `flywheel golden freeze`", axes=()
         )
     else:
-        decision = _Asking(parts=parts, workload=workload, golden=golden, champion=champion, challenger=adapter).decision()
+        attempts = attempts_before(
+            parts.gates.gates(item.workload), adapter=adapter, champion=champion, golden_version=golden.version, policy=workload.policy
+        )
+        asking = _Asking(parts=parts, workload=workload, golden=golden, champion=champion, challenger=adapter, attempts=attempts)
+        foretold = asking.foretold()
+        log.info(foretold.reason, action="gate_power_foretold", adapter=adapter, chance=round(foretold.chance, 3))
+        decision = asking.decision()
     record = GateRecord(
         id=gate_id,
         workload=item.workload,
@@ -76,9 +87,19 @@ def gate(item: WorkItem, parts: GatekeeperParts, now: datetime) -> GateRecord:
         decision=decision,
         at=now,
     )
-    parts.gates.save_gate(record, _entry(record, item))
+    parts.gates.save_gate(record, _entry(record, item, attempts, foretold))
     log.info(f"Gate of {adapter}: {decision.verdict}. {decision.reason}", action="gate_decided", gate=gate_id, adapter=adapter)
     return record
+
+
+def attempts_before(
+    gates: Sequence[GateRecord], *, adapter: AdapterName, champion: AdapterName, golden_version: int, policy: axis_order.GatePolicy
+) -> Attempts:
+    """What the record knows, the present gate included. A gate that ended before its golden items were judged tried nothing."""
+    tried = [gate for gate in gates if any(axis.role is Role.SUPERIORITY and axis.n for axis in gate.decision.axes)]
+    challengers = {gate.adapter for gate in tried if gate.champion == champion} | {adapter}
+    again = [gate for gate in tried if (gate.adapter, gate.champion, gate.golden_version) == (adapter, champion, golden_version)]
+    return Attempts(challengers=len(challengers), gates=len(again) + 1, planned_challengers=policy.planned_challengers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +111,12 @@ class _Asking:
     golden: GoldenSet
     champion: AdapterName
     challenger: AdapterName
+    attempts: Attempts
     _grades: dict[tuple[str, str], Grade] = field(default_factory=dict)
 
     def decision(self) -> GateDecision:
         axes: list[AxisVerdict] = []
-        for policy in axis_order.axes_in_order(policy=self.workload.policy, protected=self.workload.protected):
+        for policy in self._policies:
             cases = self._cases(policy)
             if cases:
                 axes.append(self._axis(policy, cases))
@@ -103,6 +125,21 @@ class _Asking:
             if decide.stopped(axes):
                 break
         return decide.decide(axes=axes)
+
+    def foretold(self) -> power.GatePower:
+        """From the numbers of cases alone, before an arm is asked."""
+        return power.before(axes=self._policies, entities={each.name: self._foretold_cases(each) for each in self._policies})
+
+    def _foretold_cases(self, policy: AxisPolicy) -> Sequence[str]:
+        """Whether a case asks for a format is known only from its grade: here all of those that a tool call answers."""
+        cases = self._cases(policy)
+        if policy.name == axis_order.FORMAT:
+            cases = [case for case in cases if case.grader.kind == "tool_call"]
+        return [case.entity for case in cases]
+
+    @cached_property
+    def _policies(self) -> Sequence[AxisPolicy]:
+        return axis_order.axes_in_order(policy=self.workload.policy, protected=self.workload.protected, attempts=self.attempts)
 
     def _cases(self, policy: AxisPolicy) -> Sequence[Case]:
         learn, limits = self.parts.learn, self.workload.policy
@@ -131,19 +168,35 @@ class _Asking:
             if self.champion != BASE:
                 arms = ["champion"]
             return self._format(policy, arms, cases)
-        baselines = {arm: [one.right for one in self._graded(arm, cases)] for arm in arms if self._exists(arm)}
-        return judge_axis.judge(policy=policy, baselines=baselines, challenger=[one.right for one in self._graded("challenger", cases)])
+        asked = {arm: self._outcomes(arm, cases) for arm in [*arms, "challenger"] if self._exists(arm)}
+        return self._judged(policy, line_up(asked), self._agreement(arms[0]) if axis_order.is_slice(policy.name) else None)
 
     def _format(self, policy: AxisPolicy, arms: Sequence[str], cases: Sequence[Case]) -> AxisVerdict:
         """On the cases that ask for a format. Without any there is nothing to lose: reported, with n = 0."""
         challenger = self._graded("challenger", cases)
         asked = [at for at, one in enumerate(challenger) if one.valid_format is not None]
         if not asked:
-            reported = AxisPolicy(name=policy.name, role=Role.REPORTED, margin=policy.margin, alpha=policy.alpha)
-            return judge_axis.judge(policy=reported, baselines={"base": ()}, challenger=())
-        grades = {arm: self._graded(arm, cases) for arm in arms if self._exists(arm)}
-        baselines = {arm: [bool(ones[at].valid_format) for at in asked] for arm, ones in grades.items()}
-        return judge_axis.judge(policy=policy, baselines=baselines, challenger=[bool(challenger[at].valid_format) for at in asked])
+            return judge_axis.judge(policy=replace(policy, role=Role.REPORTED), baselines={"base": ()}, challenger=())
+        formats: dict[str, Sequence[Outcome]] = {}
+        for arm in filter(self._exists, [*arms, "challenger"]):
+            grades = self._graded(arm, cases)
+            formats[arm] = [Outcome(item=cases[at].id, entity=cases[at].entity, right=bool(grades[at].valid_format)) for at in asked]
+        return self._judged(policy, line_up(formats), None)
+
+    def _judged(self, policy: AxisPolicy, lined_up: LinedUp, agreement: Agreement | None) -> AxisVerdict:
+        baselines = {arm: right for arm, right in lined_up.right.items() if arm != "challenger"}
+        challenger = lined_up.right["challenger"]
+        return judge_axis.judge(policy=policy, baselines=baselines, challenger=challenger, entities=lined_up.entities, agreement=agreement)
+
+    def _agreement(self, arm: str) -> Agreement:
+        """A slice alone has too few differing items to show how alike those of one entity are: all golden items show it."""
+        lined_up = line_up({name: self._outcomes(name, self.golden.cases) for name in (arm, "challenger")})
+        pairs = zip(lined_up.right["challenger"], lined_up.right[arm], strict=True)
+        return measure(differences=[int(new) - int(old) for new, old in pairs], entities=lined_up.entities)
+
+    def _outcomes(self, arm: str, cases: Sequence[Case]) -> list[Outcome]:
+        grades = self._graded(arm, cases)
+        return [Outcome(item=case.id, entity=case.entity, right=one.right) for case, one in zip(cases, grades, strict=True)]
 
     def _exists(self, arm: str) -> bool:
         return arm != "few_shot" or bool(self._shots)
@@ -179,7 +232,7 @@ def _some(cases: Sequence[Case], at_most: int) -> Sequence[Case]:
     return sorted(cases, key=lambda case: derive("asked", case.id))[:at_most]
 
 
-def _entry(record: GateRecord, item: WorkItem) -> JournalEntry:
+def _entry(record: GateRecord, item: WorkItem, attempts: Attempts, foretold: power.GatePower | None) -> JournalEntry:
     return JournalEntry(
         at=record.at,
         workload=WorkloadId(record.workload),
@@ -193,27 +246,18 @@ def _entry(record: GateRecord, item: WorkItem) -> JournalEntry:
             "adapter": record.adapter,
             "champion": record.champion,
             "golden_version": record.golden_version,
-            "axes": [
-                {
-                    "name": axis.name,
-                    "role": axis.role,
-                    "n": axis.n,
-                    "baseline_arm": axis.baseline_arm,
-                    "baseline": round(axis.baseline, 4),
-                    "challenger": round(axis.challenger, 4),
-                    "wins": axis.wins,
-                    "losses": axis.losses,
-                    "p": axis.p,
-                    "low": axis.low,
-                    "high": axis.high,
-                    "margin": axis.margin,
-                    "standard_margin": axis.standard_margin,
-                    "alpha": axis.alpha,
-                    "verdict": axis.verdict,
-                    "reason": axis.reason,
-                    "needs_n": axis.needs_n,
-                }
-                for axis in record.decision.axes
-            ],
+            "attempts": asdict(attempts),
+            "foretold": None if foretold is None else _foretold(foretold),
+            "axes": [_axis(axis) for axis in record.decision.axes],
         },
     )
+
+
+def _foretold(power_before: power.GatePower) -> Mapping[str, object]:
+    axes = [{**asdict(axis), "chance": round(axis.chance, 4)} for axis in power_before.axes]
+    return {"chance": round(power_before.chance, 4), "reason": power_before.reason, "axes": axes}
+
+
+def _axis(axis: AxisVerdict) -> Mapping[str, object]:
+    """Every field of the verdict: what the reader needs to judge again."""
+    return {**asdict(axis), "baseline": round(axis.baseline, 4), "challenger": round(axis.challenger, 4)}

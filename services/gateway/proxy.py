@@ -113,9 +113,9 @@ class Gateway:
         return await self._answer(exchange, request)
 
     async def _answer(self, exchange: Exchange, request: web.Request) -> web.StreamResponse:
-        """A canary may fail without the user seeing it: the champion is asked, and both attempts are recorded."""
+        """A canary, or a hold-back, may fail without the user seeing it: the champion is asked, and both attempts are recorded."""
         adapter, arm = arm_for(route=exchange.route, session=exchange.session)
-        outcome = await self._ask(exchange, adapter=adapter, arm=arm, number=1, user=request, may_retry=arm is Arm.CANARY)
+        outcome = await self._ask(exchange, adapter=adapter, arm=arm, number=1, user=request, may_retry=arm is not Arm.CHAMPION)
         if outcome.answer is None:
             champion = exchange.route.champion
             outcome = await self._ask(exchange, adapter=champion, arm=Arm.CHAMPION, number=2, user=request, may_retry=False)

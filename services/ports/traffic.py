@@ -52,16 +52,18 @@ class TrafficCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmOutcomes:
-    """One session of one arm, in order of time: what a canary guard needs."""
+    """One session of one arm: what a canary guard needs."""
 
     session: str
     adapter: AdapterName
-    at: datetime
+    at: datetime  # when it began
     ok: bool  # every attempt answered 2xx
     valid_format: bool | None  # every answer; None when there was none
     refused: bool | None
     latency_ms: float
     requests: int = 1
+    slices: tuple[str, ...] = ()  # ``<dimension>=<value>`` of every declared or undeclared dimension that a request of it had
+    signals: Mapping[str, bool] = field(default_factory=dict)  # yes-or-no columns of quality that a request of it has; True is bad
 
 
 class TrafficReader(Protocol):

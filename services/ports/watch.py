@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flywheel.alerts.alert import Alert
+from flywheel.drift.profile import Profile
 from flywheel.drift.reference import Reference
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import AdapterName, AlertId, WorkloadId
@@ -62,8 +63,11 @@ class WatchLedger(Protocol):
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
         """All, newest first."""
 
-    def pin(self, reference: Reference, entry: JournalEntry) -> None:
-        """Keeps the reference and the journal's line in one transaction."""
+    def pin(self, reference: Reference, entry: JournalEntry, *, profile: Profile | None = None) -> None:
+        """Keeps the reference, its profile by the hour if it has one, and the journal's line in one transaction."""
+
+    def profile(self, reference: Reference) -> Profile | None:
+        """What the reference held by the hour; None for one that is not read so."""
 
     def close(self, window: ClosedWindow, entry: JournalEntry) -> bool:
         """Keeps the judged window; False when it was closed before."""

@@ -12,11 +12,13 @@ from datetime import datetime
 import structlog
 from prometheus_client import Counter
 
+from flywheel.errors import InvalidInput
 from flywheel.ids import DAEMON, ReleaseId, WorkloadId, derive
 from flywheel.rollout.next_action import Action, ActionKind, GateFact, ReleaseFacts, next_action
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.rollout.rollback import rollback_target
 from flywheel.rollout.routes import first_route, renamed
+from flywheel.traffic.inference import Arm
 from services.ports.record import WorkItem
 from services.release_controller.replica import Replica, Wanted
 from services.release_controller.rollbacks import RollbackWatch
@@ -106,7 +108,12 @@ def _advance(
     facts = _facts(parts, replica, release, route)
     if release.state is ReleaseState.PROBED and facts.gate is not None and facts.gate.champion != route.champion:
         _ask_for_gate(parts, release, route, now=now)
-    action = next_action(release=release, facts=facts, policy=rules.policy, mode=rules.mode, now=now)
+    try:
+        action = next_action(release=release, facts=facts, policy=rules.policy, mode=rules.mode, now=now)
+    except InvalidInput as error:  # a clock or a record that cannot be right: the release stays where it is, the others go on
+        ACTIONS.labels(rules.id, "not_judged").inc()
+        log.error("A release cannot be judged.", action="release_not_judged", release=release.id, reason=str(error))
+        return False
     if action.release is None:
         return False
     if not _store(parts, release, action):
@@ -139,7 +146,8 @@ def _facts(parts: ControllerParts, replica: Replica, release: Release, route: Ro
     sessions = 0
     if state is ReleaseState.SHADOW:
         shadow = parts.shadows.shadowed(workload=workload, adapter=release.adapter, since=release.since)
-    if state is ReleaseState.CANARY:
+    watched = state is ReleaseState.LIVE and route.champion == release.adapter and route.challenger_arm is Arm.HOLD_BACK
+    if state is ReleaseState.CANARY or watched:
         outcomes = tuple(parts.traffic.outcomes(workload=workload, since=release.since))
         began = release.step_since or release.since
         sessions = sum(outcome.adapter == release.adapter and outcome.at >= began for outcome in outcomes)

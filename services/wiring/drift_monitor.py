@@ -1,10 +1,11 @@
 """The drift monitor's parts, from settings."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from flywheel.drift.budget import BudgetPolicy
 from flywheel.drift.reference import PinningPolicy
 from flywheel.drift.verdict import DriftPolicy
 from flywheel.ids import WorkloadId
@@ -28,6 +29,7 @@ class WatchRules:
     drift: DriftPolicy
     pinning: PinningPolicy
     sample_rows: int
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ def watch_rules(workload: Workload) -> WatchRules:
             pane=timedelta(seconds=watch.pane_seconds),
             window_panes=watch.window_panes,
             slide_panes=watch.slide_panes,
+            longer_panes=watch.longer_panes,
             lateness=timedelta(seconds=watch.lateness_seconds),
         ),
         drift=DriftPolicy(
@@ -76,4 +79,5 @@ def watch_rules(workload: Workload) -> WatchRules:
         ),
         pinning=PinningPolicy(whole_day=timedelta(seconds=watch.learning_seconds), watch=timedelta(seconds=watch.watch_seconds)),
         sample_rows=watch.sample_rows,
+        budget=BudgetPolicy(pages_a_day=watch.pages_a_day),
     )

@@ -95,6 +95,7 @@ def gated_workload(workload_id: WorkloadId, workload: Workload) -> GatedWorkload
             recurrence_at_most=gate.recurrence_at_most,
             held_out_at_most=gate.held_out_at_most,
             few_shot=gate.few_shot,
+            planned_challengers=gate.planned_challengers,
         ),
         protected=workload.slices.protected,
         max_tokens=workload.sampling.max_tokens,

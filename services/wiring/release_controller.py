@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from flywheel.ids import WorkloadId
 from flywheel.retraining.run import ProbeItem
-from flywheel.rollout.guards import GuardPolicy
+from flywheel.rollout.guards import GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import Mode, RolloutPolicy
 from services.adapters.adapter_bundle import read_probe
 from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue
@@ -79,9 +79,13 @@ def rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
     """One section of flywheel.yaml, in the words of the policy."""
     release = workload.release
     guards = GuardPolicy(
-        alpha=release.guard_alpha,
+        budget=release.guard_budget,
+        alphas=GuardAlphas(**release.guard_alphas.model_dump()),
         minimum_sessions=release.minimum_sessions,
         judges_format=workload.format.json_schema is not None,
+        slower_by_at_most=release.slower_by_at_most,
+        protected=workload.slices.protected,
+        informative=release.informative,
     )
     return WorkloadRules(
         id=name,
@@ -91,6 +95,9 @@ def rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
             shadow_requests=release.shadow_requests,
             canary_shares=release.canary_shares,
             canary_sessions=release.canary_sessions,
+            step_time=timedelta(minutes=release.step_minutes),
+            hold_back_share=release.hold_back_share,
+            hold_back_time=timedelta(hours=release.hold_back_hours),
             guards=guards,
         ),
         probe_items=release.probe_items,

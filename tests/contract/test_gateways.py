@@ -1,5 +1,6 @@
 """Telling gateways a route, and asking which one is in force."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from flywheel.ids import BASE, AdapterName, WorkloadId
@@ -30,6 +31,13 @@ def test_a_pushed_route_is_in_force_and_arrives_as_it_is() -> None:
         assert gateways.push(ROUTE) == {one.url: True, two.url: True}
         assert gateways.applied_versions(ROUTER) == {one.url: 3, two.url: 3}
         assert from_wire(one.routes[ROUTER]) == ROUTE
+
+
+def test_a_route_with_a_hold_back_arrives_as_it_is() -> None:
+    held = replace(ROUTE, challenger_arm=Arm.HOLD_BACK, share=0.05)
+    with FakeGateway(key="k") as one:
+        assert GatewayAdmin(urls=[one.url], key="k").push(held) == {one.url: True}
+        assert from_wire(one.routes[ROUTER]) == held
 
 
 def test_a_gateway_that_is_away_is_left_out_and_keeps_nothing_from_the_others() -> None:

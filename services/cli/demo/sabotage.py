@@ -1,7 +1,7 @@
 """Three bad adapters, made by editing the good one, each with its own plan, manifest and replay.
 
-Run as a process of its own (it imports the training libraries): ``python -m services.cli.demo.sabotage --adapter NAME --factor 2``.
-Prints the new adapter's name. Whether anyone lets it through is not decided here.
+Run as a process of its own (it imports the training libraries): ``python -m services.cli.demo.sabotage --adapter NAME --factor 0 3 2``.
+Prints the new adapters' names, a line each. Whether anyone lets it through is not decided here.
 """
 
 import argparse
@@ -28,10 +28,11 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path)
     parser.add_argument("--adapter", required=True)
-    parser.add_argument("--factor", type=float, required=True)
+    parser.add_argument("--factor", type=float, nargs="+", required=True)
     arguments = parser.parse_args()
     try:
-        print(_make(arguments.config, AdapterName(arguments.adapter), arguments.factor))  # noqa: T201 (the caller reads it)
+        for factor in arguments.factor:
+            print(_make(arguments.config, AdapterName(arguments.adapter), factor), flush=True)  # noqa: T201 (the caller reads it)
     except FlywheelError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code

@@ -35,8 +35,8 @@ from services.settings import Settings, load
 
 CONFIG = Path("deploy/demo/flywheel.yaml")
 WORKLOAD = WorkloadId("tool-router")
-EARLY_REQUESTS = 110
-EARLY_CORRECTED = 110  # of the early requests, the support team looks at these too
+EARLY_REQUESTS = 70
+EARLY_CORRECTED = 70  # of the early requests, the support team looks at these too
 CONCURRENCY = 12
 COMPARED = 16  # prompts asked again at the end
 SHADOWED = 22  # two more than the policy asks for
@@ -112,9 +112,7 @@ class Turn:
         good = self._training()
         self._release_the_good_one(good)
         self._before_and_after(live)
-        self._not_applied(good)
-        self._refused_on_format(good)
-        self._sabotage(good)
+        self._bad_ones(good)
         self._report()
 
     # -- before production ------------------------------------------------------------------------------------------
@@ -212,17 +210,14 @@ class Turn:
             f"right before: {sum(exactly_right(one.item, one.answer) for one in chosen)} of {len(chosen)}, after: {len(better)}"
         )
 
-    def _not_applied(self, good: AdapterName) -> None:
-        bad = self._make_bad(good, BAD_ADAPTERS[0])
-        self._until(bad, ReleaseState.REFUSED, "lora_B x 0: refused by the probe")
+    def _bad_ones(self, good: AdapterName) -> None:
+        not_applied, broken, sabotage = self._make_bad(good, BAD_ADAPTERS)
+        self._until(not_applied, ReleaseState.REFUSED, f"lora_B x {BAD_ADAPTERS[0]:g}: refused by the probe")
+        self._until(broken, ReleaseState.REFUSED, f"lora_B x {BAD_ADAPTERS[1]:g}: refused by the gate", seconds=600)
+        refused = self._until(sabotage, ReleaseState.REFUSED, f"lora_B x {BAD_ADAPTERS[2]:g}: refused by the gate too", seconds=600)
+        self._sabotage(sabotage, refused)
 
-    def _refused_on_format(self, good: AdapterName) -> None:
-        bad = self._make_bad(good, BAD_ADAPTERS[1])
-        self._until(bad, ReleaseState.REFUSED, "lora_B x 3: refused by the gate", seconds=600)
-
-    def _sabotage(self, good: AdapterName) -> None:
-        bad = self._make_bad(good, BAD_ADAPTERS[2])
-        refused = self._until(bad, ReleaseState.REFUSED, "lora_B x 2.5: refused by the gate too", seconds=600)
+    def _sabotage(self, bad: AdapterName, refused: Release) -> None:
         with self._clock.stage("omar lets it past the gate, in his name"):
             self._omar.runs(
                 "release", "approve", refused.id, "--override-gate", "--reason", "the demo's sabotage: the canary must catch it"
@@ -313,23 +308,19 @@ class Turn:
             )
         return None
 
-    def _make_bad(self, good: AdapterName, factor: float) -> AdapterName:
-        with self._clock.stage(f"a bad adapter is made: lora_B x {factor:g}"):
-            command = [
-                sys.executable,
-                "-m",
-                "services.cli.demo.sabotage",
-                "--config",
-                str(self._config),
-                "--adapter",
-                good,
-                "--factor",
-                str(factor),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    def _make_bad(self, good: AdapterName, factors: Sequence[float]) -> list[AdapterName]:
+        with self._clock.stage(f"bad adapters are made: lora_B x {', x '.join(f'{factor:g}' for factor in factors)}"):
+            arguments = ["--config", str(self._config), "--adapter", good, "--factor", *map(str, factors)]
+            done = subprocess.run(
+                [sys.executable, "-m", "services.cli.demo.sabotage", *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            )
             if done.returncode != 0:
                 raise CannotRun(done.stderr.strip()[-400:], where="sabotage", remedy="Read the message.")
-            return AdapterName(done.stdout.strip().splitlines()[-1])
+            return [AdapterName(name) for name in done.stdout.split()[-len(factors) :]]
 
     def _show_gate(self, adapter: AdapterName) -> None:
         gate = self._daemon.gate_of(adapter)

@@ -21,6 +21,7 @@ TENANTS = ("acme", "globex", "initech", "umbrella")
 LIVE_TENANT = "globex"
 LIVE_TENANT_SHARE = 0.7  # of the live part; the rest goes by hash, like the early part
 GOLDEN_ITEMS = 60
+GOLDEN_OF_ONE_FUNCTION = 4  # questions to one function succeed and fail together: sixty of them must not be seventeen times the weather
 MAX_PROMPT_TOKENS = 110
 MAX_ANSWER_TOKENS = 48
 _TYPES = {
@@ -84,7 +85,10 @@ def load(data: Path, *, count_tokens: Callable[[list[dict[str, str]]], int], cou
     golden: list[ToolItem] = []
     live: list[ToolItem] = []
     for function in sorted(by_function, key=lambda name: _hash("golden", name)):
-        (golden if len(golden) < GOLDEN_ITEMS else live).extend(by_function[function])
+        if len(golden) < GOLDEN_ITEMS:
+            golden.extend(by_function[function][:GOLDEN_OF_ONE_FUNCTION])
+        else:
+            live.extend(by_function[function])
     golden_functions = {item.function for item in golden}
     early = [item for item in items if item.part == "early" and item.function not in golden_functions]
     return ToolRouterItems(

@@ -1,13 +1,14 @@
 """From traffic to judged windows, on the real ledger with traffic and Evidently in memory."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from flywheel.drift.reference import Covers, Maturity, PinningPolicy, pin
+from flywheel.drift.reference import Covers, Maturity, PinningPolicy, pin, thresholds_of
 from flywheel.drift.verdict import DriftPolicy, DriftStatus
 from flywheel.ids import BASE, DAEMON, AdapterName
 from flywheel.journal import JournalEntry
@@ -49,9 +50,14 @@ class World:
             reports_folder=folder / "reports",
         )
 
-    def send(self, start: datetime, *, hours: int = 1, longer: float = 0.0) -> None:
+    def rules(self, **windows: object) -> None:
+        """The same rules with other windows."""
+        rules = self.parts.workloads[ROUTER]
+        self.parts = replace(self.parts, workloads={ROUTER: replace(rules, windows=replace(rules.windows, **windows))})  # type: ignore[arg-type]
+
+    def send(self, start: datetime, *, hours: int = 1, longer: float = 0.0, every: timedelta = timedelta(seconds=30)) -> None:
         chance = np.random.default_rng(len(self.traffic.held))
-        for number in range(hours * 120):
+        for number in range(hours * HOUR // every):
             features = {
                 "prompt_chars": float(max(1, round(chance.normal(150 + longer, 40)))),
                 "answer_chars": 40.0 + number % 7,
@@ -59,9 +65,7 @@ class World:
                 "error": 0.0,
             }
             tenant = "globex" if number % 3 == 0 else "acme"
-            self.traffic.held.append(
-                recorded(len(self.traffic.held), at=start + number * timedelta(seconds=30), features=features, tenant=tenant)
-            )
+            self.traffic.held.append(recorded(len(self.traffic.held), at=start + number * every, features=features, tenant=tenant))
 
     def pin(self, start: datetime, end: datetime) -> str:
         counts = self.traffic.window(workload=ROUTER, start=start, end=end)
@@ -184,3 +188,74 @@ def test_after_a_whole_day_the_daemon_pins_by_itself(world: World) -> None:
     (reference,) = world.watch.references(ROUTER)
     assert (reference.maturity, reference.pinned_by) == (Maturity.POOLED_DAYS, DAEMON)
     assert reference.end - reference.start == DAY
+
+
+def test_longer_windows_that_end_with_the_hour_are_judged_too_and_only_what_moved_is_kept(world: World) -> None:
+    world.rules(longer_panes=(24, 48))
+    world.send(NOON, hours=4)
+    world.pin(NOON, NOON + 4 * HOUR)
+    world.send(NOON + 4 * HOUR, hours=4, longer=120)
+    tick(world.parts, NOON + 8 * HOUR)
+    verdicts = world.watch.windows(ROUTER)[0].verdicts
+    lengths = {(v.window_end - v.window_start) / HOUR: v.status for v in verdicts if (v.slice, v.column) == ("all", "prompt_chars")}
+    assert lengths == dict.fromkeys((1.0, 2.0, 4.0), DriftStatus.DRIFTING)
+    kept = {v.slice for v in verdicts if v.window_end - v.window_start == 4 * HOUR and v.status is DriftStatus.OK}
+    assert kept <= {"all", "tenant=globex"}
+
+
+def test_a_longer_window_that_adds_no_rows_is_not_judged(world: World) -> None:
+    world.rules(longer_panes=(24,))
+    world.send(NOON, hours=1)
+    world.pin(NOON, NOON + HOUR)
+    tick(world.parts, NOON + HOUR)
+    assert {v.window_end - v.window_start for v in world.watch.windows(ROUTER)[0].verdicts} == {HOUR}
+
+
+def test_answers_of_two_champions_are_not_judged_in_one_window(world: World) -> None:
+    world.rules(longer_panes=(24,))
+    world.send(NOON, hours=4)
+    world.pin(NOON, NOON + 2 * HOUR)
+    world.route = Route(workload=ROUTER, alias="router", version=4, champion=BASE, changed_at=NOON + 3 * HOUR)
+    tick(world.parts, NOON + 4 * HOUR)
+    two_hours = {v.column for v in world.watch.windows(ROUTER)[0].verdicts if v.window_end - v.window_start == 2 * HOUR}
+    assert "prompt_chars" in two_hours
+    assert "answer_chars" not in two_hours
+
+
+def test_a_reference_on_other_edges_is_left_out_by_name_and_the_daemon_goes_on(world: World) -> None:
+    world.send(NOON, hours=3)
+    counts = world.traffic.window(workload=ROUTER, start=NOON, end=NOON + HOUR)
+    held = {name: {**columns, "prompt_chars": columns["prompt_chars"][:-5]} for name, columns in counts.counts.items()}
+    reference = pin(counts=replace(counts, counts=held), adapter=BASE, by=MARIA, now=NOON, whole_day=DAY)
+    world.watch.pin(
+        reference, JournalEntry(at=NOON, workload=ROUTER, kind="reference", subject=reference.id, state="pinned", reason="fine")
+    )
+    tick(world.parts, NOON + 3 * HOUR)
+    assert world.status(0, "prompt_chars") is DriftStatus.LEARNING
+    assert world.status(0, "answer_chars") is DriftStatus.OK
+    (line,) = LedgerJournal(world.engine).entries(kind="window")
+    assert "pinned on other edges and learned anew: prompt_chars" in line.reason
+
+
+def test_four_weeks_are_read_by_the_hour_with_an_alarm_budget_of_their_own(world: World) -> None:
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    few = timedelta(minutes=15)
+    now = monday + 29 * DAY
+    for hours in (29 * 24, 1):
+        world.send(now - hours * HOUR, hours=hours, every=few)
+        tick(world.parts, now)
+        now += HOUR
+    references = sorted(world.watch.references(ROUTER), key=lambda reference: reference.end - reference.start)
+    assert [(held.end - held.start) / DAY for held in references] == [1, 28]
+    newest = references[-1]
+    assert (newest.maturity, newest.start) == (Maturity.BY_HOUR, monday + DAY)
+    assert thresholds_of(newest) is not None
+    profile = world.watch.profile(newest)
+    assert profile is not None
+    assert profile.digest == newest.meta["profile"]
+    world.send(now - HOUR, hours=2, longer=200, every=timedelta(seconds=12))
+    tick(world.parts, now + HOUR)
+    (found,) = [v for v in world.watch.windows(ROUTER)[0].verdicts if (v.slice, v.column) == ("all", "prompt_chars")]
+    assert found.evidence["compared_with"] == "like hours of the reference"
+    assert "pages a day over 28 days" in str(found.evidence["limits"])
+    assert found.status is DriftStatus.DRIFTING

@@ -299,3 +299,51 @@ def test_the_desk_gates_a_release_that_was_proven_applied(house: House) -> None:
     assert len(house.parts.gates.gates(ROUTER, adapter=GOOD)) == 1
     desk.tick(NOW + timedelta(minutes=5))
     assert len(house.parts.gates.gates(ROUTER, adapter=GOOD)) == 1
+
+
+def test_what_was_foretold_and_how_often_it_was_tried_stand_in_the_journal(house: House) -> None:
+    house.gate()
+    (line,) = house.journal.entries(kind="gate")
+    assert line.evidence["attempts"] == {"challengers": 1, "gates": 1, "planned_challengers": 1}
+    foretold = line.evidence["foretold"]
+    assert isinstance(foretold, dict)
+    assert 0 < foretold["chance"] < 1
+    assert {axis["name"] for axis in foretold["axes"]} == {"format", "golden", "recurrence", "general", "safety"}
+    assert all(axis["n"] == ITEMS for axis in foretold["axes"])
+
+
+def test_the_second_challenger_of_a_champion_is_judged_twice_as_strictly(house: House) -> None:
+    house.gate()
+    second = AdapterName("router-second")
+    run = house.parts.train.run(RunId(f"run-{GOOD}"))
+    assert run is not None
+    assert isinstance(house.parts.train, LedgerTrain)
+    keep_adapter(house.parts.train, second, run.plan.snapshot)
+    house.vllm.adapters[second] = "/b"
+    axes = house.gate(replace(ITEM, id="work-gate-2", payload={"adapter": second, "actor": "ada"}))
+    assert (axes["golden"].divided_by, axes["golden"].alpha) == (2, pytest.approx(0.0125))
+    assert axes["general"].alpha == 0.01
+    again = house.gate(replace(ITEM, id="work-gate-3", payload={"adapter": second, "actor": "ada"}))
+    assert again["golden"].divided_by == 4
+
+
+def test_a_gate_that_ended_before_its_golden_items_was_no_attempt(house: House) -> None:
+    house.with_champion()
+    house.vllm.answers = by_model(lambda model, prompt, length: "}}}}" if model == GOOD else usual(model, prompt, length))
+    house.gate()
+    house.vllm.answers = by_model(usual)
+    tried = house.parts.gates.gates(ROUTER)
+    found = steps.attempts_before(
+        tried, adapter=AdapterName("router-second"), champion=CHAMPION, golden_version=1, policy=house.parts.workloads[ROUTER].policy
+    )
+    assert (found.challengers, found.gates) == (1, 1)
+
+
+def test_golden_items_of_one_entity_are_not_counted_as_several(house: House) -> None:
+    learn = house.parts.learn
+    assert isinstance(learn, LedgerLearn)
+    cases = [replace(case(Tier.GOLDEN, n), entity=f"customer-{n // 5}") for n in range(ITEMS)]
+    learn.freeze_golden(freeze(cases=cases, workload=ROUTER, version=2, by=Person("ada"), now=NOW), entry("golden", "g2"))
+    golden = house.gate()["golden"]
+    assert (golden.n, golden.entities, golden.p) == (ITEMS, ITEMS // 5, pytest.approx(0.5 ** (ITEMS // 5)))
+    assert (golden.verdict, golden.needs_n) == (GateVerdict.CANNOT_TELL, 30)

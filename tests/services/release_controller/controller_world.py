@@ -170,7 +170,9 @@ class World:
 
 @contextmanager
 def world(folder: Path, *, mode: str = "auto") -> Iterator[World]:
-    release = ReleaseSettings(shadow_requests=10, canary_shares=(0.25, 0.5), canary_sessions=20, minimum_sessions=10)
+    release = ReleaseSettings(
+        shadow_requests=10, canary_shares=(0.25, 0.5), canary_sessions=20, minimum_sessions=10, step_minutes=0, hold_back_share=0
+    )
     router = Workload(alias="router-1", mode=mode, release=release, format=Format(json_schema={"type": "object"}))  # type: ignore[arg-type]
     settings = Settings(data_dir=folder / "var", workloads={"router": router})
     with FakeVllm(log_probability=lambda model, position, token: TRAINED.get(model, -3.0)) as vllm, FakeGateway(key="k") as gateway:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,45 @@ def test_a_refused_gate_stops_it_and_a_named_override_lets_it_on_to_its_canary_w
     assert 0 <= line.evidence["seconds"] < 5
     wheel.tick(times=3)
     assert len(wheel.parts.journal.entries(kind="rollback")) == 1
+
+
+def test_a_promotion_with_a_hold_back_is_watched_and_ends_alone_or_rolled_back(wheel: World) -> None:
+    rules = wheel.parts.workloads[ROUTER]
+    watched = replace(rules.policy, hold_back_share=0.05, hold_back_time=timedelta(hours=24))
+    wheel.parts = replace(wheel.parts, workloads={ROUTER: replace(rules, policy=watched)})
+    wheel.make_live(GOOD)
+    assert (wheel.route.champion, wheel.route.challenger, wheel.route.challenger_arm) == (GOOD, BASE, Arm.HOLD_BACK)
+    assert wheel.gateway.routes[ROUTER]["challenger_arm"] == "hold_back"
+    wheel.ask(GOOD, Arm.CHAMPION, 30)
+    wheel.ask(BASE, Arm.HOLD_BACK, 10)
+    wheel.tick()
+    assert wheel.route.challenger == BASE
+    wheel.pass_time(seconds=24 * 3600)
+    wheel.tick()
+    assert (wheel.route.champion, wheel.route.challenger, wheel.state(GOOD)) == (GOOD, None, ReleaseState.LIVE)
+    last = wheel.parts.journal.entries(kind="release", subject=wheel.release(GOOD).id)[-1]
+    assert (last.at, last.state) == (wheel.now, "live")
+    wheel.make_live(BAD, champion=GOOD)
+    assert wheel.route.challenger == GOOD
+    wheel.ask(BAD, Arm.CHAMPION, 60, valid=False)
+    wheel.ask(GOOD, Arm.HOLD_BACK, 15)
+    wheel.tick(times=2)
+    assert (wheel.state(BAD), wheel.state(GOOD)) == (ReleaseState.ROLLED_BACK, ReleaseState.LIVE)
+    assert (wheel.route.champion, wheel.route.challenger) == (GOOD, None)
+
+
+def test_a_release_whose_clock_runs_backwards_stays_where_it_is_and_the_process_goes_on(wheel: World) -> None:
+    wheel.make_live(GOOD)
+    wheel.train(BAD)
+    wheel.tick(times=2)
+    assert wheel.state(BAD) is ReleaseState.PROBED
+    wheel.gate(BAD, GateVerdict.PASS, champion=GOOD)
+    wheel.pass_time(seconds=-3600)
+    wheel.tick()
+    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.LIVE, ReleaseState.PROBED)
+    wheel.pass_time(seconds=3600)
+    wheel.tick()
+    assert wheel.state(BAD) is ReleaseState.GATED
 
 
 def test_a_rollback_is_measured_once_also_across_a_restart(wheel: World) -> None:

@@ -6,14 +6,15 @@ from datetime import timedelta
 import pytest
 
 from flywheel.drift.closing import closing_edge
-from flywheel.drift.reference import Covers, Maturity, PinningPolicy, in_force, pin, pinning_due
+from flywheel.drift.reference import Covers, Maturity, PinningPolicy, Reference, in_force, pin, pinning_due
 from flywheel.errors import Refused
-from flywheel.ids import BASE, DAEMON, AdapterName
+from flywheel.ids import BASE, DAEMON, AdapterName, Person
 from flywheel.windows.assign import WindowPolicy
 from tests.watching import MARIA, NOON, reference_of, some_rows, window_counts
 
 DAY = timedelta(days=1)
 TUNED = AdapterName("router-1")
+HOUR_LONG = timedelta(hours=1)
 POLICY = PinningPolicy(whole_day=DAY, watch=timedelta(hours=2))
 HOUR = window_counts(some_rows(100))
 
@@ -76,6 +77,46 @@ def test_while_a_challenger_takes_part_nothing_is_pinned() -> None:
     base = reference_of(HOUR)
     due = pinning_due(inputs=base, outputs=None, champion_alone_since=None, first_seen=NOON - 9 * DAY, newest=NOON, policy=POLICY)
     assert due.start is None
+
+
+WEEKS = PinningPolicy(whole_day=DAY, watch=2 * HOUR_LONG)
+
+
+def pinned_over(days: int, *, by: Person = DAEMON) -> Reference:
+    counts = replace(HOUR, start=NOON - days * DAY, end=NOON)
+    return pin(counts=counts, adapter=BASE, by=by, now=NOON, whole_day=DAY)
+
+
+@pytest.mark.parametrize(("held", "seen", "days"), [(1, 6, 0), (1, 7, 7), (1, 27, 7), (7, 27, 0), (7, 28, 28), (28, 400, 0)])
+def test_the_daemon_pins_again_when_a_week_and_when_four_have_been_seen(held: int, seen: int, days: int) -> None:
+    base = pinned_over(held)
+    due = pinning_due(inputs=base, outputs=base, champion_alone_since=None, first_seen=NOON - seen * DAY, newest=NOON, policy=WEEKS)
+    assert (due.start, due.covers) == ((NOON - days * DAY, Covers.ALL) if days else (None, Covers.ALL))
+
+
+def test_what_a_person_pinned_is_not_replaced_by_the_daemon() -> None:
+    base = pinned_over(1, by=MARIA)
+    due = pinning_due(inputs=base, outputs=base, champion_alone_since=None, first_seen=NOON - 30 * DAY, newest=NOON, policy=WEEKS)
+    assert due.start is None
+
+
+def test_what_drifts_now_does_not_become_the_normal() -> None:
+    base = pinned_over(1)
+    due = pinning_due(
+        inputs=base, outputs=base, champion_alone_since=None, first_seen=NOON - 30 * DAY, newest=NOON, policy=WEEKS, calm=False
+    )
+    assert due.start is None
+    assert "while an alert is open" in due.reason
+
+
+def test_a_period_that_saw_two_champions_is_a_reference_of_the_input_only() -> None:
+    base = pinned_over(1)
+    due = pinning_due(inputs=base, outputs=base, champion_alone_since=NOON - 3 * DAY, first_seen=NOON - 7 * DAY, newest=NOON, policy=WEEKS)
+    assert due.covers is Covers.INPUT
+    tuned = replace(base, id="of-tuned", adapter=TUNED, meta={"covers": Covers.OUTPUT.value})
+    both = replace(base, id="of-both", adapter=TUNED, pinned_at=NOON + DAY, meta={"covers": Covers.INPUT.value})
+    inputs, outputs = in_force([base, tuned, both], champion=TUNED)
+    assert (inputs, outputs) == (both, tuned)
 
 
 WINDOWS = WindowPolicy(pane=timedelta(minutes=5), window_panes=12, slide_panes=12, lateness=timedelta(minutes=1))

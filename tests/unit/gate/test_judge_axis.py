@@ -1,9 +1,18 @@
 """One axis: pass, refuse, cannot tell."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel.errors import InvalidInput
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, Role
 from flywheel.gate.decide import decide, stopped
+from flywheel.gate.entities import Agreement
 from flywheel.gate.judge_axis import judge
 
 BETTER = AxisPolicy(name="golden", role=Role.SUPERIORITY, margin=0.05, alpha=0.025)
@@ -110,3 +119,94 @@ def test_a_reported_axis_decides_nothing() -> None:
     shown = verdict(AxisPolicy(name="held_out", role=Role.REPORTED, margin=0.05, alpha=0.01), losses=50)
     assert not stopped([shown])
     assert decide(axes=[shown, verdict(BETTER, wins=20)]).verdict is GateVerdict.PASS
+
+
+# -- what must always hold ---------------------------------------------------------------------------------------------------------
+
+RANK = {GateVerdict.REFUSE: 0, GateVerdict.CANNOT_TELL: 1, GateVerdict.PASS: 2}
+pairs = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=140)
+policies = st.sampled_from((BETTER, NOT_WORSE, AxisPolicy(name="wide", role=Role.NON_INFERIORITY, margin=0.3, alpha=0.01, reason="small")))
+
+
+@settings(deadline=None)
+@given(pairs, policies, st.data())
+def test_a_verdict_never_improves_when_an_answer_gets_worse(
+    answers: list[tuple[bool, bool]], policy: AxisPolicy, data: st.DataObject
+) -> None:
+    if not answers:
+        return
+    at = data.draw(st.integers(0, len(answers) - 1))
+    baseline, challenger = [old for old, _ in answers], [new for _, new in answers]
+    worse = [new and each != at for each, new in enumerate(challenger)]
+    before = judge(policy=policy, baselines={"champion": baseline}, challenger=challenger)
+    after = judge(policy=policy, baselines={"champion": baseline}, challenger=worse)
+    assert RANK[after.verdict] <= RANK[before.verdict]
+
+
+@settings(deadline=None)
+@given(pairs, policies, st.data())
+def test_by_entity_a_verdict_never_improves_either_at_the_likeness_that_was_measured(
+    answers: list[tuple[bool, bool]], policy: AxisPolicy, data: st.DataObject
+) -> None:
+    if not answers:
+        return
+    at = data.draw(st.integers(0, len(answers) - 1))
+    entities = [str(each // 3) for each in range(len(answers))]
+    agreement = Agreement(items=500, entities=100, icc=0.2, high=data.draw(st.floats(0, 1)))
+    baseline, challenger = [old for old, _ in answers], [new for _, new in answers]
+    worse = [new and each != at for each, new in enumerate(challenger)]
+    before = judge(policy=policy, baselines={"c": baseline}, challenger=challenger, entities=entities, agreement=agreement)
+    after = judge(policy=policy, baselines={"c": baseline}, challenger=worse, entities=entities, agreement=agreement)
+    assert RANK[after.verdict] <= RANK[before.verdict]
+
+
+@settings(deadline=None)
+@given(pairs, policies, st.booleans())
+def test_a_verdict_has_a_reason_and_numbers_whatever_comes_and_passes_on_nothing(
+    answers: list[tuple[bool, bool]], policy: AxisPolicy, repeated: bool
+) -> None:
+    entities = [str(each // 4 if repeated else each) for each in range(len(answers))]
+    axis = judge(policy=policy, baselines={"c": [old for old, _ in answers]}, challenger=[new for _, new in answers], entities=entities)
+    assert axis.reason
+    assert all(math.isfinite(value) for value in (axis.p, axis.low, axis.high, axis.baseline, axis.challenger) if value is not None)
+    assert answers or axis.verdict is GateVerdict.CANNOT_TELL
+    if axis.verdict is GateVerdict.CANNOT_TELL:
+        assert axis.needs_n is not None
+        assert axis.needs_n > axis.n or policy.role is Role.SUPERIORITY
+
+
+def test_five_answers_to_an_entity_are_worth_less_than_five_items_and_the_evidence_says_how_much() -> None:
+    baseline, challenger = arms(both=110)
+    entities = [str(at // 5) for at in range(110)]
+    assert judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger).verdict is GateVerdict.PASS
+    axis = judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger, entities=entities)
+    assert (axis.verdict, axis.entities, axis.effective_n, axis.needs_n) == (GateVerdict.CANNOT_TELL, 22, 22, 515)
+    assert "of 22 entities, worth 0 and 0 on 22 independent ones" in axis.reason
+
+
+def test_entities_that_do_not_repeat_change_nothing() -> None:
+    baseline, challenger = arms(both=100, wins=8, losses=2)
+    plain = judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger)
+    assert judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger, entities=[str(at) for at in range(110)]) == plain
+
+
+def test_an_attempt_more_can_turn_a_pass_into_a_refusal_and_the_reason_says_so() -> None:
+    third = replace(BETTER, alpha=0.025 / 3, divided_by=3)
+    assert verdict(BETTER, wins=6, neither=54).verdict is GateVerdict.PASS
+    again = verdict(third, wins=6, neither=54)
+    assert (again.verdict, again.divided_by) == (GateVerdict.REFUSE, 3)
+    assert "divided over 3 attempts" in again.reason
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [({"margin": 0.2, "reason": " "}, "no reason"), ({"margin": 0.0}, "share"), ({"alpha": 0.7}, "alpha"), ({"alpha": 0.0}, "alpha")],
+)
+def test_a_policy_that_cannot_be_is_refused_by_name(bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        judge(policy=replace(NOT_WORSE, **bad), baselines={"c": [True]}, challenger=[True])
+
+
+def test_entities_that_do_not_match_the_items_are_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match="entity of every item"):
+        judge(policy=NOT_WORSE, baselines={"c": [True, True]}, challenger=[True, True], entities=["a"])

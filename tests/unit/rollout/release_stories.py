@@ -1,6 +1,7 @@
 """Values that the tests of this stage share."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from flywheel.gate.axes import GateDecision, GateVerdict
@@ -15,7 +16,13 @@ WORKLOAD = WorkloadId("router")
 OLD, NEW = AdapterName("router-old"), AdapterName("router-new")
 ANNA = Person("anna")
 POLICY = RolloutPolicy(
-    shadow_requests=20, canary_shares=(0.1, 0.5), canary_sessions=40, guards=GuardPolicy(alpha=0.005, minimum_sessions=10)
+    shadow_requests=20,
+    canary_shares=(0.1, 0.5),
+    canary_sessions=40,
+    step_time=timedelta(minutes=2),
+    hold_back_share=0.05,
+    hold_back_time=timedelta(hours=24),
+    guards=GuardPolicy(minimum_sessions=10),
 )
 
 
@@ -59,7 +66,7 @@ def decision(verdict: GateVerdict) -> GateDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A session's outcome."""
+    """A session's outcome. All began at the same time, so their order is that of their hashes, which mixes the arms."""
 
     session: str
     adapter: AdapterName
@@ -67,6 +74,9 @@ class Seen:
     valid_format: bool | None = True
     refused: bool | None = False
     latency_ms: float = 100.0
+    at: datetime = NOW - timedelta(minutes=3)
+    slices: tuple[str, ...] = ()
+    signals: Mapping[str, bool] = field(default_factory=dict)
 
 
 def sessions(adapter: AdapterName, good: int, *, bad_format: int = 0, failed: int = 0, refused: int = 0) -> tuple[Seen, ...]:

@@ -1,34 +1,39 @@
 """Is the canary worse than the champion beside it?"""
 
+import math
+import random
+from dataclasses import replace
+from datetime import datetime, timedelta
+
 import pytest
-from scipy.stats import fisher_exact
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flywheel.ids import BASE
-from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, judge_guards
-from tests.unit.rollout.release_stories import NEW, Seen, sessions
+from flywheel.errors import InvalidInput, InvalidSettings
+from flywheel.ids import BASE, AdapterName
+from flywheel.rollout.guards import GuardAlphas, GuardPolicy, GuardStatus, GuardVerdict, judge_guards
+from tests.unit.rollout.release_stories import NEW, NOW, OLD, Seen, sessions
 
-POLICY = GuardPolicy(alpha=0.005, minimum_sessions=10)
+POLICY = GuardPolicy(minimum_sessions=10)
+GLOBEX = "tenant=globex"
 
 
 def judge(outcomes: tuple[Seen, ...], policy: GuardPolicy = POLICY) -> dict[str, GuardVerdict]:
     return {verdict.name: verdict for verdict in judge_guards(outcomes=outcomes, challenger=NEW, champion=BASE, policy=policy)}
 
 
-def test_broken_format_on_the_canary_is_a_breach() -> None:
-    verdict = judge(sessions(NEW, 6, bad_format=19) + sessions(BASE, 24, bad_format=1))["format"]
+def test_broken_format_on_the_canary_is_a_breach_and_its_evidence_says_why() -> None:
+    verdict = judge(sessions(NEW, 6, bad_format=19) + sessions(BASE, 47, bad_format=3))["format"]
     assert verdict.status is GuardStatus.BREACHED
     assert verdict.blocking
-    assert (verdict.bad, verdict.sessions, verdict.control_bad, verdict.control_sessions) == (19, 25, 1, 25)
-
-
-@pytest.mark.parametrize(
-    ("bad", "n", "control_bad", "control_n"),
-    [(0, 10, 0, 10), (3, 12, 1, 30), (10, 10, 0, 40), (5, 20, 20, 25), (20, 20, 30, 30), (61, 900, 300, 8_000)],
-)
-def test_p_is_the_one_sided_fisher_exact_test(bad: int, n: int, control_bad: int, control_n: int) -> None:
-    verdict = judge(sessions(NEW, n - bad, bad_format=bad) + sessions(BASE, control_n - control_bad, bad_format=control_bad))["format"]
-    table = [[bad, n - bad], [control_bad, control_n - control_bad]]
-    assert verdict.p == pytest.approx(fisher_exact(table, alternative="greater").pvalue)
+    assert (verdict.bad, verdict.sessions, verdict.control_bad, verdict.control_sessions) == (19, 25, 3, 50)
+    assert verdict.evidence is not None
+    assert verdict.needed == pytest.approx(200)
+    assert verdict.evidence >= 200
+    assert verdict.p == pytest.approx(1 / verdict.evidence)
+    assert (verdict.sets, verdict.largest_after) == (7, 70)
+    assert verdict.reason.startswith("format: 19 of 25 sessions against 3 of 50 beside it (evidence ")
+    assert verdict.reason.endswith("an abort needs 200)")
 
 
 def test_when_both_arms_fall_alike_nothing_is_breached() -> None:
@@ -40,15 +45,15 @@ def test_a_better_canary_is_never_a_breach() -> None:
     assert judge(sessions(NEW, 50) + sessions(BASE, 10, failed=40))["errors"].status is GuardStatus.HOLDS
 
 
-def test_too_few_sessions_in_either_arm_are_no_data() -> None:
+def test_too_few_sessions_in_either_arm_are_no_data_however_bad_they_are() -> None:
     assert judge(sessions(NEW, 0, failed=9) + sessions(BASE, 50))["errors"].status is GuardStatus.NO_DATA
-    assert judge(sessions(NEW, 0, failed=50) + sessions(BASE, 9))["errors"].status is GuardStatus.NO_DATA
+    few_beside = judge(sessions(NEW, 0, failed=50) + sessions(BASE, 9))["errors"]
+    assert (few_beside.status, few_beside.p, few_beside.evidence) == (GuardStatus.NO_DATA, None, None)
     assert judge(())["format"].status is GuardStatus.NO_DATA
 
 
 def test_answers_without_a_judged_format_are_no_data_for_the_format_guard_only() -> None:
-    unjudged = tuple(Seen(session=f"s{n}", adapter=arm, valid_format=None) for arm in (NEW, BASE) for n in range(30))
-    unjudged = tuple(Seen(session=f"{seen.adapter}{seen.session}", adapter=seen.adapter, valid_format=None) for seen in unjudged)
+    unjudged = tuple(replace(one, valid_format=None) for one in sessions(NEW, 30) + sessions(BASE, 30))
     verdicts = judge(unjudged)
     assert verdicts["format"].status is GuardStatus.NO_DATA
     assert verdicts["errors"].status is GuardStatus.HOLDS
@@ -65,18 +70,165 @@ def test_a_session_that_the_champion_had_to_rescue_is_no_control() -> None:
     assert verdict.status is GuardStatus.BREACHED
 
 
-def test_refusal_may_abort_but_never_holds_up_and_latency_is_only_shown() -> None:
-    verdicts = judge(sessions(NEW, 5, refused=20) + sessions(BASE, 25))
-    assert verdicts["refusal"].status is GuardStatus.BREACHED
-    assert not verdicts["refusal"].blocking
-    slow = tuple(Seen(session=f"slow-{number}", adapter=NEW, latency_ms=9_000.0) for number in range(30))
-    assert judge(slow + sessions(BASE, 30))["latency"].status is GuardStatus.HOLDS
+def test_errors_format_refusal_and_latency_block_and_each_may_abort() -> None:
+    beside = sessions(BASE, 50)
+    for name, bad in (
+        ("errors", sessions(NEW, 5, failed=25)),
+        ("format", sessions(NEW, 5, bad_format=25)),
+        ("refusal", sessions(NEW, 5, refused=25)),
+    ):
+        verdicts = judge(bad + beside)
+        assert verdicts[name].status is GuardStatus.BREACHED, name
+        assert verdicts[name].blocking
 
 
-def test_a_verdict_never_improves_when_an_outcome_gets_worse() -> None:
-    previous = 1.1
-    for bad in range(31):
-        p = judge(sessions(NEW, 30 - bad, bad_format=bad) + sessions(BASE, 55, bad_format=5))["format"].p
-        assert p is not None
-        assert 0 <= p <= previous
-        previous = p
+def slow(factor: float, n: int = 60) -> tuple[Seen, ...]:
+    draw = random.Random(7)
+    usual = [100 * math.exp(draw.gauss(0, 0.3)) for _ in range(3 * n)]
+    took = zip([*sessions(NEW, n), *sessions(BASE, 2 * n)], usual, strict=True)
+    return tuple(replace(one, latency_ms=latency * (factor if one.adapter == NEW else 1.0)) for one, latency in took)
+
+
+def test_an_adapter_may_be_slower_by_the_policys_factor_and_not_by_more() -> None:
+    for factor in (0.5, 1.0, 1.9):
+        assert judge(slow(factor))["latency"].status is GuardStatus.HOLDS, factor
+    verdict = judge(slow(4.0))["latency"]
+    assert verdict.status is GuardStatus.BREACHED
+    assert verdict.limit_ms is not None
+    assert f"took longer than {2 * verdict.limit_ms:.0f} ms" in verdict.reason
+    assert judge(slow(4.0), replace(POLICY, slower_by_at_most=5.0))["latency"].status is GuardStatus.HOLDS
+
+
+def test_a_refused_connection_is_not_a_quick_answer() -> None:
+    verdict = judge(sessions(NEW, 20, failed=10) + sessions(BASE, 40))["latency"]
+    assert (verdict.sessions, verdict.control_sessions) == (20, 40)
+
+
+def test_a_protected_slice_has_guards_of_its_own_which_may_abort_but_never_hold_up() -> None:
+    policy = replace(POLICY, protected=(GLOBEX, "tenant=tiny"))
+    inside = tuple(replace(one, slices=(GLOBEX,)) for one in sessions(NEW, 0, bad_format=30) + sessions(BASE, 60))
+    around = tuple(
+        replace(one, session=f"other-{one.session}") for one in sessions(NEW, 600, bad_format=2) + sessions(BASE, 1_130, bad_format=70)
+    )
+    verdicts = judge(inside + around, policy)
+    assert verdicts["format"].status is GuardStatus.HOLDS
+    assert verdicts[f"format[{GLOBEX}]"].status is GuardStatus.BREACHED
+    assert not verdicts[f"format[{GLOBEX}]"].blocking
+    assert verdicts["format[tenant=tiny]"].status is GuardStatus.NO_DATA
+    assert not verdicts["format[tenant=tiny]"].blocking
+
+
+def test_a_signal_is_judged_on_the_sessions_that_have_it_and_never_holds_up() -> None:
+    policy = replace(POLICY, informative=("thumbs_down",))
+    told = tuple(replace(one, signals={"thumbs_down": one.adapter == NEW}) for one in sessions(NEW, 30) + sessions(BASE, 60))
+    silent = tuple(replace(one, session=f"silent-{one.session}") for one in sessions(NEW, 100) + sessions(BASE, 100))
+    verdict = judge(told + silent, policy)["thumbs_down"]
+    assert (verdict.status, verdict.sessions, verdict.blocking) == (GuardStatus.BREACHED, 30, False)
+    assert judge(silent, policy)["thumbs_down"].status is GuardStatus.NO_DATA
+
+
+def test_the_alphas_of_all_verdicts_together_are_the_budget() -> None:
+    policy = replace(POLICY, protected=("a=1", "a=2", "b=1"), informative=("thumbs_down", "corrected"))
+    verdicts = judge(sessions(NEW, 20) + sessions(BASE, 20), policy)
+    assert sum(verdict.alpha for verdict in verdicts.values()) == pytest.approx(policy.budget)
+
+
+def test_a_policy_that_spends_more_than_its_budget_is_an_error() -> None:
+    with pytest.raises(InvalidSettings, match="more than their budget"):
+        GuardPolicy(alphas=GuardAlphas(format=0.02))
+    assert GuardPolicy(alphas=GuardAlphas(format=0.02), budget=0.05).alphas.format == 0.02
+    with pytest.raises(InvalidSettings):
+        GuardPolicy(alphas=GuardAlphas(format=0.0))
+    with pytest.raises(InvalidSettings):
+        GuardPolicy(slower_by_at_most=0.0)
+
+
+def test_the_order_in_which_outcomes_are_read_and_repeated_changes_nothing() -> None:
+    outcomes = [
+        replace(one, at=NOW + timedelta(seconds=number % 17))
+        for number, one in enumerate(sessions(NEW, 20, bad_format=9) + sessions(BASE, 50))
+    ]
+    shuffled = [*outcomes, *outcomes[::2]]
+    random.Random(3).shuffle(shuffled)
+    assert judge(tuple(shuffled)) == judge(tuple(outcomes))
+
+
+def test_sessions_of_other_adapters_are_nobodys_evidence() -> None:
+    outcomes = sessions(NEW, 20, bad_format=9) + sessions(BASE, 50)
+    assert judge(outcomes + sessions(OLD, 10, bad_format=90)) == judge(outcomes)
+
+
+def test_a_guard_without_a_control_is_an_error() -> None:
+    with pytest.raises(InvalidInput, match="a guard without a control"):
+        judge_guards(outcomes=(), challenger=NEW, champion=NEW, policy=POLICY)
+
+
+def test_a_session_told_in_two_ways_is_an_error_that_names_it() -> None:
+    (one,) = sessions(NEW, 1)
+    with pytest.raises(InvalidInput, match="told twice") as error:
+        judge((one, replace(one, ok=False)))
+    assert one.session in error.value.where
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize("latency", [float("nan"), float("inf"), -1.0])
+def test_what_is_no_latency_is_an_error(latency: float) -> None:
+    with pytest.raises(InvalidInput, match="not a latency"):
+        judge((Seen(session="s", adapter=NEW, latency_ms=latency),))
+
+
+def test_a_time_without_a_zone_is_an_error() -> None:
+    with pytest.raises(InvalidInput, match="without a zone"):
+        judge((Seen(session="s", adapter=NEW, at=datetime(2026, 11, 22)),))
+
+
+ANY_OUTCOME = st.builds(
+    Seen,
+    session=st.integers(0, 10**9).map(str),
+    adapter=st.sampled_from([NEW, BASE]),
+    ok=st.booleans(),
+    valid_format=st.none() | st.booleans(),
+    refused=st.none() | st.booleans(),
+    latency_ms=st.floats(0, 1e9),
+    at=st.integers(0, 500).map(lambda seconds: NOW + timedelta(seconds=seconds)),
+    slices=st.sampled_from([(), (GLOBEX,)]),
+    signals=st.sampled_from([{}, {"thumbs_down": True}, {"thumbs_down": False}]),
+)
+EVERYTHING = GuardPolicy(minimum_sessions=1, protected=(GLOBEX,), informative=("thumbs_down",))
+
+
+@given(st.lists(ANY_OUTCOME, max_size=80, unique_by=lambda one: one.session))
+def test_every_guard_has_a_verdict_with_a_reason_whatever_comes_and_never_passes_without_data(outcomes: list[Seen]) -> None:
+    for verdict in judge(tuple(outcomes), EVERYTHING).values():
+        assert verdict.reason
+        assert (verdict.status is GuardStatus.NO_DATA) == (min(verdict.sessions, verdict.control_sessions) < 1)
+        assert verdict.p is None or 0 <= verdict.p <= 1
+        assert verdict.evidence is None or math.isfinite(verdict.evidence)
+
+
+def worse(one: Seen) -> Seen:
+    return replace(one, ok=False, valid_format=None if one.valid_format is None else False, refused=None if one.refused is None else True)
+
+
+@given(st.lists(ANY_OUTCOME, min_size=1, max_size=80, unique_by=lambda one: one.session), st.data())
+def test_a_verdict_never_improves_when_an_outcome_of_the_canary_gets_worse(outcomes: list[Seen], data: st.DataObject) -> None:
+    on_canary = [number for number, one in enumerate(outcomes) if one.adapter == NEW]
+    if not on_canary:
+        return
+    at = data.draw(st.sampled_from(on_canary))
+    before = judge(tuple(outcomes), EVERYTHING)
+    after = judge((*outcomes[:at], worse(outcomes[at]), *outcomes[at + 1 :]), EVERYTHING)
+    for name in ("errors", "format", "refusal", f"errors[{GLOBEX}]"):
+        assert (after[name].p or 1.0) <= (before[name].p or 1.0) * (1 + 1e-9), name
+    slower = judge((*outcomes[:at], replace(outcomes[at], latency_ms=1e12), *outcomes[at + 1 :]), EVERYTHING)
+    assert (slower["latency"].p or 1.0) <= (before["latency"].p or 1.0) * (1 + 1e-9)
+
+
+def test_the_adapters_name_does_not_decide_who_comes_first() -> None:
+    """Ties are ordered by session: by adapter, one arm would stand before the other and no set would hold both."""
+    outcomes = sessions(NEW, 6, bad_format=19) + sessions(BASE, 50)
+    swapped = tuple(replace(one, adapter=AdapterName("aaa")) if one.adapter == NEW else one for one in outcomes)
+    verdict = next(
+        one for one in judge_guards(outcomes=swapped, challenger=AdapterName("aaa"), champion=BASE, policy=POLICY) if one.name == "format"
+    )
+    assert verdict.evidence == judge(outcomes)["format"].evidence

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
 from flywheel.ids import BASE, AdapterName, ReleaseId
 from flywheel.rollout.next_action import Action, ActionKind, Mode, ReleaseFacts, RolloutPolicy, Served, next_action
-from flywheel.rollout.release import Release, ReleaseState
+from flywheel.rollout.release import Release, ReleaseState, release_line
 from flywheel.rollout.shadow import ShadowCounts
 from flywheel.traffic.inference import Arm
 from tests.unit.rollout.release_stories import ANNA, NEW, NOW, OLD, POLICY, gate, release, route, sessions
@@ -124,7 +125,7 @@ def test_a_canary_without_data_waits() -> None:
 
 def test_a_canary_steps_and_is_promoted_when_its_guards_hold() -> None:
     facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 40) + sessions(BASE, 200), step_sessions=40)
-    stepped = act(release(ReleaseState.CANARY, step_since=NOW - timedelta(minutes=1)), facts)
+    stepped = act(release(ReleaseState.CANARY, step_since=NOW - timedelta(minutes=2)), facts)
     assert stepped.kind is ActionKind.STEP
     assert stepped.release is not None
     assert stepped.route is not None
@@ -134,12 +135,85 @@ def test_a_canary_steps_and_is_promoted_when_its_guards_hold() -> None:
     assert promoted.release is not None
     assert promoted.route is not None
     assert (promoted.release.state, promoted.release.replaced) == (ReleaseState.LIVE, BASE)
-    assert (promoted.route.champion, promoted.route.challenger) == (NEW, None)
+    assert (promoted.route.champion, promoted.route.challenger, promoted.route.challenger_arm) == (NEW, BASE, Arm.HOLD_BACK)
+    assert "5% of the sessions stay on base" in promoted.reason
 
 
 def test_a_canary_with_too_few_sessions_in_its_step_waits() -> None:
     facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 39) + sessions(BASE, 200), step_sessions=39)
     assert act(release(ReleaseState.CANARY), facts).kind is ActionKind.WAIT
+
+
+def test_a_canary_with_enough_sessions_in_too_short_a_time_waits() -> None:
+    facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 400) + sessions(BASE, 400), step_sessions=400)
+    begun = release(ReleaseState.CANARY, step_since=NOW - timedelta(minutes=2) + timedelta(seconds=1))
+    action = act(begun, facts)
+    assert action.kind is ActionKind.WAIT
+    assert "at the earliest" in action.reason
+    assert act(replace(begun, step_since=NOW - timedelta(minutes=2)), facts).kind is ActionKind.STEP
+
+
+def test_without_a_hold_back_in_the_policy_a_promotion_leaves_the_new_champion_alone() -> None:
+    facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 40) + sessions(BASE, 200), step_sessions=40)
+    for policy in (replace(POLICY, hold_back_share=0.0), replace(POLICY, hold_back_time=timedelta(0))):
+        promoted = act(release(ReleaseState.CANARY, step=1), facts, policy=policy)
+        assert promoted.route is not None
+        assert (promoted.kind, promoted.route.champion, promoted.route.challenger) == (ActionKind.PROMOTE, NEW, None)
+
+
+WATCHED = replace(APPLIED, route=route(champion=NEW, challenger=OLD, arm=Arm.HOLD_BACK, share=0.05))
+
+
+def test_a_new_champion_is_watched_beside_its_hold_back_and_rolled_back_by_a_guard_in_every_mode() -> None:
+    live = release(ReleaseState.LIVE, replaced=OLD)
+    good = replace(WATCHED, outcomes=sessions(NEW, 400) + sessions(OLD, 30))
+    assert act(live, good).kind is ActionKind.WAIT
+    assert act(live, WATCHED).kind is ActionKind.WAIT
+    bad = replace(WATCHED, outcomes=sessions(NEW, 100, bad_format=300) + sessions(OLD, 60))
+    for mode in ("observe", "propose", "auto"):
+        action = act(live, bad, mode=mode)  # type: ignore[arg-type]
+        assert (action.kind, action.by) == (ActionKind.ROLL_BACK, "guard")
+        assert action.route is not None
+        assert (action.route.champion, action.route.challenger) == (OLD, None)
+        assert "format: 300 of 400 sessions" in action.reason
+
+
+def test_the_hold_back_ends_with_the_watch_period_and_the_release_stays_live() -> None:
+    live = release(ReleaseState.LIVE, replaced=OLD, since=NOW - timedelta(hours=24))
+    ended = act(live, replace(WATCHED, outcomes=sessions(NEW, 400) + sessions(OLD, 30)))
+    assert ended.kind is ActionKind.END_HOLD_BACK
+    assert ended.release is not None
+    assert ended.route is not None
+    assert (ended.release.state, ended.release.since, ended.release.step_since) == (ReleaseState.LIVE, live.since, NOW)
+    assert release_line(ended.release, by="policy").at == NOW
+    assert (ended.route.champion, ended.route.challenger, ended.route.version) == (NEW, None, 5)
+    assert len(ended.evidence["guards"]) == 4  # type: ignore[arg-type]
+    assert "without outcomes" in act(live, WATCHED).reason
+
+
+def test_a_next_release_waits_for_the_end_of_the_watch_period() -> None:
+    held = replace(
+        WATCHED, route=route(champion=OLD, challenger=BASE, arm=Arm.HOLD_BACK, share=0.05), gate=gate(GateVerdict.PASS, champion=OLD)
+    )
+    action = act(release(ReleaseState.GATED), held)
+    assert action.kind is ActionKind.WAIT
+    assert "watch period" in action.reason
+
+
+def test_a_clock_that_runs_backwards_is_an_error_and_a_small_difference_between_two_machines_is_not() -> None:
+    facts = replace(on_route(Arm.CANARY), outcomes=())
+    assert act(release(ReleaseState.CANARY, since=NOW + timedelta(seconds=30)), facts).kind is ActionKind.WAIT
+    with pytest.raises(InvalidInput, match="the clock runs backwards") as error:
+        act(release(ReleaseState.CANARY, since=NOW + timedelta(minutes=2)), facts)
+    assert error.value.where == release(ReleaseState.CANARY).id
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (0.05, 1.0), (0.0, 0.5), (0.5, 0.25), (0.5, 0.5)])
+def test_a_policy_that_leaves_a_guard_without_a_control_is_an_error(shares: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidSettings, match="without a control"):
+        RolloutPolicy(canary_shares=shares)
+    with pytest.raises(InvalidSettings):
+        RolloutPolicy(hold_back_share=1.0)
 
 
 @pytest.mark.parametrize("mode", ["observe", "propose", "auto"])
@@ -200,6 +274,7 @@ def test_a_refused_release_goes_on_only_by_a_newer_gate_that_passes() -> None:
 def test_the_policy_is_total_and_never_goes_on_without_facts() -> None:
     going_on = {ActionKind.START_SHADOW, ActionKind.START_CANARY, ActionKind.STEP, ActionKind.PROMOTE, ActionKind.PROBED, ActionKind.GATED}
     routes = [None, route(), route(champion=NEW), route(challenger=NEW, arm=Arm.SHADOW), route(challenger=NEW, arm=Arm.CANARY, share=0.5)]
+    routes += [route(champion=NEW, challenger=OLD, arm=Arm.HOLD_BACK, share=0.05), route(challenger=OLD, arm=Arm.HOLD_BACK, share=0.05)]
     for state, where, mode in itertools.product(ReleaseState, routes, ("observe", "propose", "auto")):
         action = act(release(state), ReleaseFacts(route=where), mode=mode)  # type: ignore[arg-type]
         assert action.kind not in going_on, (state, where, mode)

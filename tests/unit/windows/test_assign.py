@@ -1,8 +1,14 @@
 """Panes and windows in time."""
 
+from dataclasses import replace
 from datetime import timedelta
 
-from flywheel.windows.assign import WindowPolicy, pane_start, windows_to_close
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel.errors import InvalidInput
+from flywheel.windows.assign import WindowPolicy, nested_windows, pane_start, windows_to_close
 from tests.traffic_events import NOON
 
 MINUTE = timedelta(minutes=1)
@@ -41,3 +47,40 @@ def test_the_first_window_is_the_newest_and_a_long_pause_is_bounded() -> None:
 def test_sliding_windows_overlap() -> None:
     sliding = WindowPolicy(pane=5 * MINUTE, window_panes=12, slide_panes=6, lateness=timedelta())
     assert windows_to_close(NOON, NOON - HOUR, sliding) == [(NOON - 90 * MINUTE, NOON - 30 * MINUTE), (NOON - HOUR, NOON)]
+
+
+def test_longer_windows_end_together_and_their_parts_meet() -> None:
+    hours = nested_windows(NOON, replace(POLICY, longer_panes=(24, 48)))
+    assert [(window.start, window.added_until) for window in hours] == [
+        (NOON - HOUR, NOON),
+        (NOON - 2 * HOUR, NOON - HOUR),
+        (NOON - 4 * HOUR, NOON - 2 * HOUR),
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5, unique=True).map(sorted), panes=st.lists(st.integers(0, 9), min_size=40)
+)
+def test_growing_sums_are_the_sums_of_each_window(lengths: list[int], panes: list[int]) -> None:
+    policy = WindowPolicy(pane=MINUTE, window_panes=lengths[0], slide_panes=1, lateness=timedelta(), longer_panes=tuple(lengths[1:]))
+    end = NOON + len(panes) * MINUTE
+
+    def rows(start: timedelta, until: timedelta) -> int:
+        return sum(panes[max(0, start // MINUTE) : max(0, until // MINUTE)])
+
+    total = 0
+    for length, window in zip(lengths, nested_windows(end, policy), strict=True):
+        total += rows(window.start - NOON, window.added_until - NOON)
+        assert total == sum(panes[-length:])
+
+
+@pytest.mark.parametrize("longer", [(12,), (6,), (24, 24), (48, 24)])
+def test_windows_that_do_not_grow_are_refused(longer: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInput, match="longer than the one before"):
+        replace(POLICY, longer_panes=longer)
+
+
+def test_a_pane_without_length_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="have a length"):
+        WindowPolicy(pane=timedelta())

@@ -1,0 +1,219 @@
+"""How strong must evidence be, so that nobody is called more often than agreed?
+
+In: the reference's own hourly counts, the policy (pages a day), a seed. Out: thresholds for every window length, family of slices and
+measure, the smallest slice worth judging at each length, and the spread by which evidence is divided, because rows of one
+session are not independent. The verdict itself is made in ``verdict``; how often thresholds are passed by chance is counted in
+``null_runs``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.drift.statistics import Both, Numbers, chi_square_all, mid_p_all, number_all
+from flywheel.errors import InvalidInput
+from flywheel.traffic.column import Column, Measure
+from flywheel.windows.pane import Counts
+
+GENERAL, PROTECTED = "general", "protected"
+FAMILIES = (GENERAL, PROTECTED)
+LEAST_P = 1e-300  # the strength of anything rarer is that of this
+SHARE_SPREAD = 0.5  # of one name's share at its widest: sqrt(0.5 * 0.5)
+RANKS_KEEP = 0.977  # of a shift in sigma, on normal values: sqrt(3 / pi)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallestChange:
+    """What somebody would want to be told of. Floors of effects are half of it."""
+
+    sigma: float  # of a number's level
+    variation: float  # total variation of names
+    rate: float  # difference of rates
+
+    def floor(self, measure: Measure) -> float:
+        """In the effect of the measure's test; a level of 1 sigma moves the cumulative share by 0.4 where it is steepest."""
+        return {Measure.NUMBER: self.sigma * 0.4, Measure.NAME: self.variation, Measure.RATE: self.rate}[measure] / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetPolicy:
+    """``pages_a_day`` is the knob; the other numbers say how it is spent."""
+
+    pages_a_day: float = 0.1  # aimed at, so that with luck against us it stays under 0.2
+    length_shares: Mapping[str, Mapping[int, float]] = field(  # family -> hours of a window -> its part of the budget
+        default_factory=lambda: {
+            GENERAL: {1: 0.10, 2: 0.30, 4: 0.35, 12: 0.15, 24: 0.10},
+            PROTECTED: {1: 0.05, 2: 0.10, 4: 0.40, 12: 0.35, 24: 0.10},
+        }
+    )
+    protected_share: float = 0.5
+    measure_shares: Mapping[Measure, float] = field(default_factory=lambda: {Measure.NUMBER: 0.5, Measure.NAME: 0.1, Measure.RATE: 0.4})
+    changes: Mapping[str, SmallestChange] = field(
+        default_factory=lambda: {
+            GENERAL: SmallestChange(sigma=0.3, variation=0.10, rate=0.03),
+            PROTECTED: SmallestChange(sigma=0.5, variation=0.15, rate=0.05),
+        }
+    )
+    worth_judging: Mapping[str, float] = field(default_factory=lambda: {GENERAL: 3.0, PROTECTED: 2.0})
+    """Strength that the smallest change is expected to reach at a length; where it does not, a slice waits for a longer one."""
+    cautious: float = 0.6  # share of seeded null runs whose threshold is not above the one taken
+
+    def __post_init__(self) -> None:
+        if not self.pages_a_day > 0:
+            raise InvalidInput(
+                "the alarm budget must be above zero", where="pages_a_day", value=self.pages_a_day, remedy="Give pages a day, such as 0.1."
+            )
+        totals = (sum(self.measure_shares.values()), *(sum(held.values()) for held in self.length_shares.values()))
+        if not 0 < self.protected_share < 1 or any(abs(total - 1) > 1e-9 for total in totals):
+            raise InvalidInput(
+                "shares of the budget must add up to 1",
+                where="protected_share, measure_shares, length_shares",
+                remedy="Correct the shares.",
+            )
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return tuple(sorted(set().union(*self.length_shares.values())))
+
+    def share(self, family: str, measure: Measure, length: int) -> float:
+        """Episodes a day."""
+        of_family = self.protected_share if family == PROTECTED else 1 - self.protected_share
+        return self.pages_a_day * of_family * self.measure_shares[measure] * self.length_shares[family].get(length, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How much wider than chance alone the reference's own windows scatter: variance ``apart + per_row * n`` in place of 1.
+
+    ``apart``: sessions (1 + (rows of a session - 1) * ICC). ``per_row``: what moves whole windows, such as the hour of the day.
+    """
+
+    apart: float = 1.0
+    per_row: float = 0.0
+
+    def at(self, n: Counts) -> Numbers:
+        """[...] rows -> [...] standard deviations."""
+        return np.sqrt(self.apart + self.per_row * np.asarray(n, dtype=np.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What decides about one column of one slice at one window length."""
+
+    strength_from: float  # standard deviations, after the spread
+    p_below: float  # the same as a p-value, after the spread
+    floor: float
+    minimum_rows: int
+    spread: Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Made by ``null_runs.calibrate``; kept with the reference it was made from."""
+
+    strengths: Mapping[tuple[int, str, Measure], float]  # (hours, family, measure)
+    spreads: Mapping[tuple[int, str], Spread]  # (hours, column)
+    minimum_rows: Mapping[tuple[int, str, str], int]  # (hours, family, column)
+    floors: Mapping[tuple[str, Measure], float]
+    pages_a_day: float
+    null_days: float  # days of the reference's own windows behind them
+    seed: int
+
+    def rule(self, *, hours: int, family: str, column: Column) -> Rule:
+        """Raises InvalidInput for a length or column that was not calibrated."""
+        key = (hours, family, column.measure)
+        if key not in self.strengths or (hours, column.name) not in self.spreads:
+            raise InvalidInput(
+                "no threshold was calibrated for this window length and column",
+                where="drift thresholds",
+                value=f"{hours} h, {family}, {column.name}",
+                remedy="Pin the reference again, so that thresholds are made for today's columns and window lengths.",
+            )
+        strength = self.strengths[key]
+        return Rule(
+            strength_from=strength,
+            p_below=float(probability_all(np.asarray(strength), one_sided=bool(column.worse))),
+            floor=self.floors[family, column.measure],
+            minimum_rows=self.minimum_rows[hours, family, column.name],
+            spread=self.spreads[hours, column.name],
+        )
+
+
+def evidence_all(current: Counts, reference: Counts, column: Column) -> Both:
+    """[..., B] and [..., B] values of one column (no OTHER of numbers and rates, no MISSING) -> p[...], effect[...], by its measure."""
+    if column.measure is Measure.NUMBER:
+        return number_all(current, reference)
+    if column.measure is Measure.NAME:
+        return chi_square_all(current, reference)
+    side = column.names.index(column.worse) if column.worse else 1
+    return mid_p_all(current[..., side], current.sum(axis=-1), reference[..., side], reference.sum(axis=-1), one_sided=bool(column.worse))
+
+
+def effect_all(current: Counts, reference: Counts, column: Column) -> Numbers:
+    """The effects of ``evidence_all`` alone, at a tenth of its cost."""
+    n, m = (np.maximum(1, counts.sum(axis=-1, keepdims=True)) for counts in (current, reference))
+    if column.measure is Measure.RATE:
+        side = column.names.index(column.worse) if column.worse else 1
+        difference: Numbers = current[..., side] / n[..., 0] - reference[..., side] / m[..., 0]
+        return difference if column.worse else np.abs(difference)
+    if column.measure is Measure.NAME:
+        return np.asarray(np.abs(current / n - reference / m).sum(axis=-1) / 2)
+    return np.asarray(np.abs(np.cumsum(current, axis=-1) / n - np.cumsum(reference, axis=-1) / m).max(axis=-1))
+
+
+def standing_strength(current: Counts, reference: Counts, column: Column, *, spread: Spread, floor: float, minimum_rows: int) -> Numbers:
+    """Strength after the spread [...]; 0 where there are too few rows or the effect is under its floor, which is looked at first."""
+    rows = current.sum(axis=-1)
+    found = np.zeros(rows.shape)
+    looked_at = np.nonzero((rows >= max(1, minimum_rows)) & (reference.sum(axis=-1) > 0))
+    large = effect_all(current[looked_at], reference[looked_at], column) >= floor
+    left = tuple(axis[large] for axis in looked_at)
+    p = evidence_all(current[left], reference[left], column)[0]
+    found[left] = strength_all(p, one_sided=bool(column.worse)) / spread.at(rows[left])
+    return found
+
+
+def strength_all(p: Numbers, *, one_sided: bool) -> Numbers:
+    """p-values -> standard deviations of a normal that would be as rare; one-sided evidence for the better is negative."""
+    from scipy.special import ndtri
+
+    held = np.clip(p, LEAST_P, 1 - 1e-15)
+    found: Numbers = -ndtri(held if one_sided else held / 2)
+    return found
+
+
+def probability_all(strength: Numbers, *, one_sided: bool) -> Numbers:
+    """The way back."""
+    from scipy.special import ndtr
+
+    below: Numbers = ndtr(-strength)
+    return below if one_sided else np.minimum(1.0, 2 * below)
+
+
+def tempered_all(p: Numbers, n: Counts, rule: Rule, *, one_sided: bool) -> Numbers:
+    """p-values of tests that take rows for independent -> p-values that allow for the spread. ``n``: rows of each window."""
+    return probability_all(strength_all(p, one_sided=one_sided) / rule.spread.at(n), one_sided=one_sided)
+
+
+def drifts_all(p: Numbers, effect: Numbers, n: Counts, rule: Rule, *, one_sided: bool) -> NDArray[np.bool_]:
+    """Strong enough after the spread, large enough, and of rows enough."""
+    strength = strength_all(p, one_sided=one_sided) / rule.spread.at(n)
+    return (strength >= rule.strength_from) & (effect >= rule.floor) & (np.asarray(n) >= rule.minimum_rows)
+
+
+def rows_worth_judging(*, change: SmallestChange, measure: Measure, base_rate: float, spread: Spread, worth: float) -> int:
+    """Rows at which the smallest change is expected to reach ``worth`` standard deviations, sessions allowed for.
+
+    What moves whole windows is left out: it hides small changes in slices of any size, but not large ones.
+    """
+    if measure is Measure.NUMBER:
+        for_one_row = change.sigma * RANKS_KEEP
+    elif measure is Measure.NAME:
+        for_one_row = change.variation / SHARE_SPREAD
+    else:
+        after = min(0.99, max(0.005, base_rate) + change.rate / 2)
+        for_one_row = change.rate / sqrt(after * (1 - after))
+    return ceil(spread.apart * (worth / for_one_row) ** 2)

@@ -1,0 +1,163 @@
+"""How much of the traffic does each slice hold, against how much it held?
+
+In: a window's rows per slice, the reference, the policy, the time. Out: one verdict a slice, also for new ones, vanished ones and
+protected ones that nobody ever saw. Slices that found no place of their own are counted in "(other)"; what may be hidden there is
+counted against a finding, so that a slice which was folded away never seems to have vanished.
+"""
+
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.drift.judged_columns import about, measured_in_words
+from flywheel.drift.reference import Maturity, Reference
+from flywheel.drift.stated import SHARE, DriftPolicy, DriftStatus, DriftVerdict, check_time
+from flywheel.drift.statistics import mid_p_all
+from flywheel.errors import InvalidInput
+from flywheel.ids import EVERYTHING
+from flywheel.traffic.column import Family
+from flywheel.windows.pane import Counts, Tally, WindowCounts
+from flywheel.windows.slices import folded_into
+from flywheel.windows.table import CountTable, table_of
+
+VANISHED_ABOVE = 5.0  # rows that should have come; under it, that none came says nothing
+Numbers = NDArray[np.float64]
+
+
+def judge_shares(
+    *, window: WindowCounts, reference: Reference | None, policy: DriftPolicy, now: datetime, like: Tally | None = None
+) -> tuple[DriftVerdict, ...]:
+    """Two-sided mid-p of the slice's rows among all rows; ``like``: of the reference's like hours, where it is read by the hour.
+
+    Raises InvalidInput for rows that are negative, fractional, or more than all.
+    """
+    check_time(start=window.start, end=window.end, now=now, where=f"window of {window.workload}")
+    before = like if like is not None else reference.counts if reference is not None else None
+    names = sorted({*window.rows, *(before.rows if before is not None else ()), *policy.protected} - {EVERYTHING})
+    n, hits = _rows(window, names, where=f"window of {window.workload}")
+    m, known, hidden_before = 0, np.zeros_like(hits), np.zeros_like(hits)
+    if reference is not None and before is not None:
+        m, known = _rows(before, names, where=f"reference {reference.id}")
+        hidden_before = _hidden(before, names, policy)
+    hidden = _hidden(window, names, policy)
+    more = hits * max(1, m) > known * max(1, n)
+    counted, counted_before = hits + np.where(more, 0, hidden), known + np.where(more, hidden_before, 0)
+    counted, counted_before = np.minimum(counted, n), np.minimum(counted_before, m)
+    p, effect = mid_p_all(counted, np.full_like(hits, n), counted_before, np.full_like(hits, m), one_sided=False)
+    crossed = np.where(more, 1, -1) * (counted * max(1, m) - counted_before * max(1, n)) <= 0  # all of the change may lie in "(other)"
+    p, effect = np.where(crossed, 1.0, p), np.where(crossed, 0.0, effect)
+    said = [
+        _share(
+            name,
+            int(hits[at]),
+            n,
+            int(known[at]),
+            m,
+            int(hidden[at]),
+            int(hidden_before[at]),
+            float(p[at]),
+            float(effect[at]),
+            reference,
+            policy,
+        )
+        for at, name in enumerate(names)
+    ]
+    known_of = about(reference, now) if reference is not None else {}
+    return tuple(
+        DriftVerdict(
+            workload=window.workload,
+            window_start=window.start,
+            window_end=window.end,
+            kind=Family.SLICE,
+            slice=name,
+            column=SHARE,
+            status=status,
+            reason=reason,
+            n=n,
+            n_reference=m,
+            method="share_mid_p",
+            score=float(p[at]) if n and m else None,
+            effect=float(effect[at]) if n and m else None,
+            threshold=policy.p_below if n and m else None,
+            effect_floor=policy.rate_floor if n and m else None,
+            evidence=_evidence(int(hits[at]), n, int(known[at]), m, int(hidden[at]), int(hidden_before[at])) | known_of,
+        )
+        for at, (name, (status, reason)) in enumerate(zip(names, said, strict=True))
+    )
+
+
+def _share(
+    name: str,
+    hits: int,
+    n: int,
+    known: int,
+    m: int,
+    hidden: int,
+    hidden_before: int,
+    p: float,
+    effect: float,
+    reference: Reference | None,
+    policy: DriftPolicy,
+) -> tuple[DriftStatus, str]:
+    """Asked in this order; the first that fits is said."""
+    if n == 0:
+        return DriftStatus.NO_DATA, "no rows in this window"
+    if reference is None or m == 0:
+        return DriftStatus.LEARNING, "there is no reference yet; one is pinned after a whole day, or by a person"
+    expected = n * known / m
+    if hits == 0 and known == 0:
+        return DriftStatus.NO_DATA, "protected, and never seen"
+    if hits == 0 and hidden and p >= policy.p_below:
+        return (
+            DriftStatus.INSUFFICIENT_DATA,
+            f"no row came under its name, but {hidden} rows of slices without a place are in {folded_into(name)}",
+        )
+    if hits == 0 and expected >= VANISHED_ABOVE:
+        return DriftStatus.VANISHED_SLICE, f"no row came, where {expected:.0f} would have been expected"
+    if hits == 0:
+        return DriftStatus.INSUFFICIENT_DATA, f"no row came, where {expected:.1f} would have been expected"
+    if known == 0 and hidden_before and p >= policy.p_below:
+        return DriftStatus.INSUFFICIENT_DATA, f"{hits} rows of a slice that may have been among {folded_into(name)} in the reference"
+    if known == 0:
+        return DriftStatus.NEW_SLICE, f"{hits} rows of a slice that the reference does not hold"
+    if n < policy.minimum_rows or m < policy.minimum_rows:
+        return DriftStatus.INSUFFICIENT_DATA, f"{n} rows against {m}: under {policy.minimum_rows} are not judged"
+    said = measured_in_words(p=p, p_below=policy.p_below, effect=effect, floor=policy.rate_floor)
+    if reference.maturity is Maturity.LEARNING:
+        return DriftStatus.LEARNING, f"{said}; the reference has seen under one whole day and nobody vouches for it"
+    return (DriftStatus.DRIFTING if p < policy.p_below and effect >= policy.rate_floor else DriftStatus.OK), said
+
+
+def _evidence(hits: int, n: int, known: int, m: int, hidden: int, hidden_before: int) -> dict[str, object]:
+    evidence: dict[str, object] = {"rows": hits}
+    if n:
+        evidence["share"] = hits / n
+    if m:
+        evidence |= {"reference_share": known / m, "expected_rows": round(n * known / m, 1)}
+    if hidden or hidden_before:
+        evidence |= {"rows_in_other": hidden, "reference_rows_in_other": hidden_before}
+    return evidence
+
+
+def _rows(counts: WindowCounts | Tally, names: list[str], *, where: str) -> tuple[int, Counts]:
+    """All rows, and those of each slice."""
+    table: CountTable = table_of(counts, slices=[EVERYTHING, *names], columns=(), where=where)
+    n, hits = int(table.rows[0]), table.rows[1:]
+    if hits.size and hits.max() > n:
+        at = int(hits.argmax())
+        raise InvalidInput(
+            f"a slice has more rows than the whole traffic, which has {n}",
+            where=f"{where}, slice {names[at]}",
+            value=int(hits[at]),
+            remedy=f'Count every row in the slice "{EVERYTHING}" too.',
+        )
+    return n, hits
+
+
+def _hidden(counts: WindowCounts | Tally, names: list[str], policy: DriftPolicy) -> Counts:
+    """How many rows each slice may have in its dimension's rest; the rest itself hides nothing, and protected slices are never folded."""
+    return np.array(
+        [0 if folded_into(name) == name or name in policy.protected else counts.rows.get(folded_into(name), 0) for name in names],
+        dtype=np.int64,
+    )

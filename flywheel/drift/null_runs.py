@@ -1,0 +1,272 @@
+"""How often do the reference's own windows look like drift?
+
+In: hourly counts of the reference's whole days, the columns, the protected slices, the policy, a seed. Out: ``Thresholds``. Each window
+of the period is judged against the rest of it, exactly as a later window would be; what its evidence reaches, and how often, is the
+null. Few days never show an evidence as rare as the budget asks for, so the rate is continued by the tail of a normal, flattened
+where the measured rate falls more slowly; days are drawn again and again (the seed) and a cautious threshold is kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.drift.budget import (
+    FAMILIES,
+    GENERAL,
+    PROTECTED,
+    BudgetPolicy,
+    Spread,
+    Thresholds,
+    evidence_all,
+    rows_worth_judging,
+    standing_strength,
+    strength_all,
+)
+from flywheel.drift.seasons import HOURS_A_DAY, Season, SeasonPolicy, like_hours, pooled_days, profile_of, sliding_sums
+from flywheel.drift.statistics import Numbers
+from flywheel.errors import InvalidInput
+from flywheel.traffic.column import Column, Measure
+from flywheel.windows.pane import Counts
+
+STEPS = np.arange(1.5, 9.0, 0.05)
+"""Strengths at which episodes are counted."""
+NEVER = 40.0  # a strength that no p-value has: a length without a part of the budget calls nobody
+RUNS = 100  # of days drawn with replacement
+A_FEW = 12  # slices looked at without the floor
+ENOUGH = 30  # episodes, under which a measured rate is not relied on
+FLATTEST = 0.6  # of the tail, as a part of a normal's
+SPREAD_ROUNDS = 3
+SAMPLED = 20_000  # windows from which a spread is measured
+FEWEST_WINDOWS = 1_000  # under which the tail of the strengths is not looked at
+TAIL, TAIL_ONE_SIDED, TAIL_TWO_SIDED = 0.98, 2.054, 2.326  # a normal's own strength there: the tail matters, not the middle
+FEWEST_ROWS = 20  # under which a window's evidence is too coarse for that
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceWindows:
+    """``counts[column]`` is [hours, slices, bins] of values; the first hour counts from the epoch and begins a day."""
+
+    first_hour: int
+    slices: tuple[str, ...]
+    counts: Mapping[str, Counts]
+
+    @property
+    def hours(self) -> int:
+        return len(next(iter(self.counts.values()))) if self.counts else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullSource:
+    """How a later window will meet the reference: by the hour or pooled, and from how many whole days.
+
+    None: each window meets all the other days. A number: it meets so many days before its own block or day, as it will when an
+    adapter's reference is younger than the workload's records.
+    """
+
+    season: Season = Season.HOUR_OF_DAY
+    days: int | None = None
+
+
+def calibrate(
+    reference_windows: ReferenceWindows,
+    policy: BudgetPolicy,
+    seed: int,
+    *,
+    columns: Sequence[Column],
+    protected: Sequence[str] = (),
+    source: NullSource | None = None,
+    seasons: SeasonPolicy | None = None,
+) -> Thresholds:
+    """Raises InvalidInput for less than two whole days, or counts of another number of slices or hours."""
+    _check(reference_windows, columns)
+    source, seasons = source or NullSource(), seasons or SeasonPolicy()
+    shielded = np.isin(np.asarray(reference_windows.slices), np.asarray(tuple(protected) or ("",)))
+    chance = np.random.default_rng(seed)
+    days = reference_windows.hours // HOURS_A_DAY
+    draws = chance.multinomial(days, np.full(days, 1 / days), size=RUNS)
+    spreads: dict[tuple[int, str], Spread] = {}
+    minimum_rows: dict[tuple[int, str, str], int] = {}
+    episodes: dict[tuple[int, str, Measure], NDArray[np.int64]] = {}
+    free: dict[tuple[int, str, Measure], Numbers] = {}
+    floors = {(family, measure): policy.changes[family].floor(measure) for family in FAMILIES for measure in Measure}
+    for length in policy.lengths:
+        for column in columns:
+            now, before = _against_the_rest(reference_windows, column, length, source, seasons)
+            spread = _measured_spread(now, before, column, chance)
+            spreads[length, column.name] = spread
+            for family, members in ((GENERAL, ~shielded), (PROTECTED, shielded)):
+                fewest = rows_worth_judging(
+                    change=policy.changes[family],
+                    measure=column.measure,
+                    base_rate=_base_rate(reference_windows, column),
+                    spread=spread,
+                    worth=policy.worth_judging[family],
+                )
+                minimum_rows[length, family, column.name] = fewest
+                strength = standing_strength(
+                    now[:, members], before[:, members], column, spread=spread, floor=floors[family, column.measure], minimum_rows=fewest
+                )
+                counted = _episodes(strength, days)
+                key = (length, family, column.measure)
+                episodes[key] = episodes.get(key, 0) + counted
+                free[key] = free.get(key, 0) + _without_floor(now[:, members], before[:, members], column, spread, fewest, days, chance)
+    strengths = {
+        key: _strength_for(policy.share(key[1], key[2], key[0]), _relied_on(by_day, free[key]), draws, policy.cautious)
+        for key, by_day in episodes.items()
+    }
+    return Thresholds(
+        strengths=strengths,
+        spreads=spreads,
+        minimum_rows=minimum_rows,
+        floors=floors,
+        pages_a_day=policy.pages_a_day,
+        null_days=float(days),
+        seed=seed,
+    )
+
+
+def _against_the_rest(
+    windows: ReferenceWindows, column: Column, length: int, source: NullSource, seasons: SeasonPolicy
+) -> tuple[Counts, Counts]:
+    """Counts of every window and of what it is compared with, [hours, slices, bins] each; zeroes where there is no whole window."""
+    hourly = windows.counts[column.name]
+    now = sliding_sums(hourly, length)
+    now[: length - 1] = 0
+    if source.season is Season.HOUR_OF_DAY:
+        before = np.zeros_like(now)
+        block = (source.days or 0) * HOURS_A_DAY
+        for start in range(block, len(hourly), block or len(hourly)):
+            held = slice(start, min(len(hourly), start + (block or len(hourly))))
+            profile = profile_of(hourly[start - block : start] if block else hourly, first_hour=windows.first_hour + start - block)
+            before[held] = like_hours(
+                profile,
+                first_hour=windows.first_hour + start,
+                hours=held.stop - held.start,
+                length=length,
+                policy=seasons,
+                own=None if block else hourly,
+            )
+        return now, before
+    return now, pooled_days(hourly, length=length, days=source.days)
+
+
+def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.random.Generator) -> Spread:
+    """From a sample of the windows: thousands tell the spread as well as all of them."""
+    rows = now.sum(axis=-1)
+    hour, member = np.nonzero((rows >= FEWEST_ROWS) & (before.sum(axis=-1) > 0))
+    if hour.size > SAMPLED:
+        taken = chance.choice(hour.size, SAMPLED, replace=False)
+        hour, member = hour[taken], member[taken]
+    p, _ = evidence_all(now[hour, member], before[hour, member], column)
+    strength, sizes = strength_all(p, one_sided=bool(column.worse)), rows[hour, member]
+    spread = _fitted_spread(strength, sizes, member, now.shape[1])
+    if strength.size < FEWEST_WINDOWS:
+        return spread
+    high = TAIL_ONE_SIDED if column.worse else TAIL_TWO_SIDED
+    wider = max(1.0, float(np.quantile(strength / spread.at(sizes), TAIL)) / high) ** 2
+    return Spread(apart=spread.apart * wider, per_row=spread.per_row * wider)
+
+
+def _fitted_spread(strength: Numbers, rows: Counts, member: NDArray[np.int64], members: int) -> Spread:
+    """Least squares of each slice's mean squared strength on its rows, weighted by how well that mean is known."""
+    windows = np.bincount(member, minlength=members).astype(np.float64)
+    known = windows > 0
+    if not known.any():
+        return Spread()
+    squares = np.bincount(member, weights=strength**2, minlength=members)[known] / windows[known]
+    size = np.bincount(member, weights=rows, minlength=members)[known] / windows[known]
+    fitted = np.full_like(squares, max(1.0, float(np.median(squares))))
+    apart, per_row = float(fitted[0]), 0.0
+    for _ in range(SPREAD_ROUNDS):
+        weight = windows[known] / fitted**2
+        middle = float((weight * size).sum() / weight.sum())
+        height = float((weight * squares).sum() / weight.sum())
+        across = float((weight * (size - middle) ** 2).sum())
+        per_row = max(0.0, float((weight * (size - middle) * (squares - height)).sum()) / across) if across > 0 else 0.0
+        apart = height - per_row * middle
+        if apart < 1.0:
+            apart, per_row = 1.0, max(0.0, height - 1.0) / middle if middle > 0 else 0.0
+        fitted = apart + per_row * size
+    return Spread(apart=apart, per_row=per_row)
+
+
+def _episodes(strength: Numbers, days: int) -> NDArray[np.int64]:
+    """How often on each day a slice's evidence rises through each of ``STEPS``: [days, steps]. Evidence that stays is one episode."""
+    before = np.concatenate([np.zeros_like(strength[:1]), strength[:-1]])
+    hour, member = np.nonzero((strength > before) & (strength >= STEPS[0]))
+    day = hour // HOURS_A_DAY
+    changes = np.zeros((days, len(STEPS) + 1), dtype=np.int64)
+    np.add.at(changes, (day, np.searchsorted(STEPS, before[hour, member], side="right")), 1)
+    np.add.at(changes, (day, np.searchsorted(STEPS, strength[hour, member], side="right")), -1)
+    return np.cumsum(changes, axis=1)[:, :-1]
+
+
+def _without_floor(
+    now: Counts, before: Counts, column: Column, spread: Spread, fewest: int, days: int, chance: np.random.Generator
+) -> Numbers:
+    """Episodes of a few slices as if there were no floor, for all of them: [days, steps]."""
+    members = now.shape[1]
+    fit = np.flatnonzero((now.sum(axis=-1) >= fewest).any(axis=0))
+    if fit.size == 0:
+        return np.zeros((days, len(STEPS)))
+    taken = chance.choice(fit, min(fit.size, A_FEW), replace=False)
+    strength = standing_strength(now[:, taken], before[:, taken], column, spread=spread, floor=-1.0, minimum_rows=fewest)
+    return np.asarray(_episodes(strength, days) * (min(fit.size, members) / len(taken)))
+
+
+def _relied_on(floored: NDArray[np.int64], free: Numbers) -> Numbers:
+    """Where the floor leaves too few episodes to tell their tail, those without it: a higher threshold, never a lower one."""
+    return floored.astype(np.float64) if floored[:, 0].sum() >= ENOUGH else np.maximum(free, floored)
+
+
+def _strength_for(share: float, by_day: Numbers, draws: NDArray[np.int64], cautious: float) -> float:
+    """The strength that is passed ``share`` times a day, in all but a few of the drawn runs."""
+    if share <= 0:
+        return NEVER
+    days = by_day.shape[0]
+    found = [_passed(share, drawn @ by_day, days) for drawn in draws]
+    return float(np.quantile(found, cautious))
+
+
+def _passed(share: float, counts: Numbers, days: int) -> float:
+    """Strength whose rate is ``share``: read off where there are episodes enough, else continued by the tail."""
+    enough = np.flatnonzero(counts >= ENOUGH)
+    last = int(enough[-1]) if enough.size else 0
+    rates = np.maximum(counts, 1) / days
+    if rates[last] <= share:
+        return float(STEPS[int(np.argmax(rates <= share))])
+    first = max(0, last - 10)
+    slope = FLATTEST
+    if last > first:
+        slope = float(np.log(rates[first] / rates[last]) / ((STEPS[last] ** 2 - STEPS[first] ** 2) / 2))
+    slope = min(1.0, max(FLATTEST, slope))
+    return float(np.sqrt(STEPS[last] ** 2 + 2 * np.log(rates[last] / share) / slope))
+
+
+def _base_rate(windows: ReferenceWindows, column: Column) -> float:
+    if column.measure is not Measure.RATE:
+        return 0.0
+    held = windows.counts[column.name].sum(axis=(0, 1), dtype=np.int64)
+    side = column.names.index(column.worse) if column.worse else 1
+    return float(held[side] / max(1, held.sum()))
+
+
+def _check(windows: ReferenceWindows, columns: Sequence[Column]) -> None:
+    if windows.hours < 2 * HOURS_A_DAY or windows.hours % HOURS_A_DAY or windows.first_hour % HOURS_A_DAY:
+        raise InvalidInput(
+            "thresholds need two whole days at least",
+            where="the reference's own windows",
+            value=f"{windows.hours} hours from hour {windows.first_hour}",
+            remedy="Wait until two days are recorded; until then the policy's fixed numbers hold.",
+        )
+    for column in columns:
+        held = windows.counts.get(column.name)
+        if held is None or held.ndim != 3 or held.shape[:2] != (windows.hours, len(windows.slices)):
+            raise InvalidInput(
+                "a column's counts do not fit the period's hours and slices",
+                where=f"column {column.name}",
+                value=None if held is None else held.shape,
+                remedy="Count every column on the same hours and slices: [hours, slices, bins].",
+            )

@@ -1,0 +1,76 @@
+"""What a reference held at each hour of the day, on weekdays and on weekends.
+
+In: hourly counts of whole days; later a window. Out: the counts of the reference's hours that are like the window's, and the hours beside
+them. Which reference is old enough to be read by the hour is said by ``reference``; days and hours are UTC.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flywheel.drift.seasons import HOURS_A_DAY, SeasonPolicy
+from flywheel.errors import InvalidInput
+from flywheel.ids import digest_of
+from flywheel.windows.pane import Tally, WindowCounts, add
+
+HOUR = timedelta(hours=1)
+SATURDAY = 5
+Cell = tuple[int, int]
+"""(0 on weekdays, 1 on weekends; hour of the day)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Immutable; its digest stands in the reference it belongs to."""
+
+    cells: Mapping[Cell, Tally]
+
+    @property
+    def digest(self) -> str:
+        """Of every count, in an order of its own."""
+        held = {
+            f"{weekend}/{hour}": {
+                "rows": dict(cell.rows),
+                "counts": {name: {column: values.tolist() for column, values in columns.items()} for name, columns in cell.counts.items()},
+            }
+            for (weekend, hour), cell in self.cells.items()
+        }
+        return digest_of(json.dumps(held, sort_keys=True))
+
+
+def by_hour(windows: Iterable[WindowCounts]) -> Profile:
+    """Raises InvalidInput unless each window is one whole hour of the clock."""
+    cells: dict[Cell, Tally] = {}
+    for window in windows:
+        if window.end - window.start != HOUR or window.start != _on_the_hour(window.start):
+            raise InvalidInput(
+                "a profile is made of whole hours",
+                where=f"profile of {window.workload}",
+                value=f"{window.start.isoformat()} to {window.end.isoformat()}",
+                remedy="Hand in windows of one hour that begin on the hour.",
+            )
+        cell = _cell(window.start)
+        cells[cell] = add(cells[cell], window) if cell in cells else add(window)
+    return Profile(cells=cells)
+
+
+def like_hours(profile: Profile, *, start: datetime, end: datetime, policy: SeasonPolicy) -> Tally | None:
+    """The reference's hours that are like those of the window, with ``policy.neighbours`` beside it; None for a window of no whole hours.
+
+    A window of a day, or nearly, takes no hours beside it: it has them all.
+    """
+    if end - start < HOUR or start != _on_the_hour(start) or end != _on_the_hour(end):
+        return None
+    length = (end - start) // HOUR
+    beside = policy.neighbours if length + 2 * policy.neighbours <= HOURS_A_DAY else 0
+    hours = (start + HOUR * step for step in range(-beside, length + beside))
+    return add(*(profile.cells[cell] for cell in map(_cell, hours) if cell in profile.cells))
+
+
+def _cell(moment: datetime) -> Cell:
+    return int(moment.weekday() >= SATURDAY), moment.hour
+
+
+def _on_the_hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)

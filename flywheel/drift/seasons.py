@@ -1,0 +1,114 @@
+"""With which hours of the past may a window be compared?
+
+In: hourly counts of whole days, and how long the windows are. Out: for the window that ends with each hour, the counts of the
+reference's like hours. Until there are weeks enough all whole days are one pool; then a window meets the same hours of the day, of
+weekdays or of weekends, and the hours beside them, so that day and night are no drift. Hours count from the epoch in UTC;
+holidays and daylight saving are not known here: they stay inside the measured spread.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.errors import InvalidInput
+from flywheel.windows.pane import Counts
+
+HOURS_A_DAY = 24
+EPOCHS_WEEKDAY = 3  # 1970-01-01 was a Thursday
+
+
+class Season(StrEnum):
+    """How much of the calendar a reference can tell apart."""
+
+    LEARNING = "learning"
+    POOLED_DAYS = "pooled_days"
+    HOUR_OF_DAY = "hour_of_day"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeasonPolicy:
+    """From how many whole days on a reference may be read by the hour, and how many hours beside the window's own are taken in."""
+
+    hours_from_days: int = 28
+    neighbours: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeasonNow:
+    """What a reference is good for, and why."""
+
+    season: Season
+    reason: str
+
+
+def season_of(*, whole_days: int, weekdays: int, weekend_days: int, policy: SeasonPolicy) -> SeasonNow:
+    """``weekdays`` and ``weekend_days``: how many of the whole days were which. By the hour needs both kinds."""
+    if whole_days < 1:
+        return SeasonNow(season=Season.LEARNING, reason="the reference has seen under one whole day")
+    if whole_days < policy.hours_from_days or min(weekdays, weekend_days) < 2:
+        return SeasonNow(
+            season=Season.POOLED_DAYS,
+            reason=f"{whole_days} whole days are one pool until there are {policy.hours_from_days} with two days of each kind",
+        )
+    return SeasonNow(season=Season.HOUR_OF_DAY, reason=f"{whole_days} whole days, read by hour of day, weekdays and weekends apart")
+
+
+def is_weekend(hours: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Hours since the epoch -> 1 on Saturday and Sunday, else 0."""
+    return ((hours // HOURS_A_DAY + EPOCHS_WEEKDAY) % 7 >= 5).astype(np.int64)
+
+
+def profile_of(hourly: Counts, *, first_hour: int) -> Counts:
+    """[H, ...] of hours in a row -> [2, 24, ...]: what weekdays (0) and weekends (1) held at each hour of the day.
+
+    Raises InvalidInput unless these are whole days: half a day would make its hours look rare.
+    """
+    if len(hourly) == 0 or len(hourly) % HOURS_A_DAY:
+        raise InvalidInput(
+            "a profile needs whole days", where="hourly counts", value=f"{len(hourly)} hours", remedy="Hand in a multiple of 24 hours."
+        )
+    hours = first_hour + np.arange(len(hourly))
+    profile = np.zeros((2, HOURS_A_DAY, *hourly.shape[1:]), dtype=np.int64)
+    np.add.at(profile, (is_weekend(hours), hours % HOURS_A_DAY), hourly)
+    return profile
+
+
+def sliding_sums(hourly: Counts, length: int) -> Counts:
+    """[H, ...] -> [H, ...]: the window of ``length`` hours that ends with each hour; the first ones hold what there is."""
+    total = np.cumsum(hourly, axis=0, dtype=np.int64)
+    total[length:] -= total[:-length].copy()
+    return total
+
+
+def like_hours(profile: Counts, *, first_hour: int, hours: int, length: int, policy: SeasonPolicy, own: Counts | None = None) -> Counts:
+    """The reference of the windows that end with ``hours`` hours in a row, the first being ``first_hour``: [hours, ...].
+
+    ``own`` [hours, ...]: counts that the profile holds of these very hours; they are left out, so that a window of the
+    reference's own period never meets itself.
+    """
+    beside = policy.neighbours if length + 2 * policy.neighbours <= HOURS_A_DAY else 0
+    moments = first_hour - length - beside + 1 + np.arange(hours + length + 2 * beside - 1)
+    alike = profile[is_weekend(moments), moments % HOURS_A_DAY]
+    if own is not None:
+        start = length + beside - 1
+        there = alike[start : start + hours]
+        there -= own[: len(there)]
+    span = length + 2 * beside
+    return sliding_sums(alike, span)[span - 1 :]
+
+
+def pooled_days(hourly: Counts, *, length: int, days: int | None) -> Counts:
+    """The reference of each hour's window: [H, ...] -> [H, ...]. ``days``: the whole days before the hour's own day, at most so many.
+
+    None: all hours there are. What the window itself holds is left out.
+    """
+    if days is None:
+        return np.asarray(hourly.sum(axis=0, dtype=np.int64)[None] - sliding_sums(hourly, length))
+    total = np.concatenate([np.zeros((1, *hourly.shape[1:]), dtype=np.int64), np.cumsum(hourly, axis=0, dtype=np.int64)])
+    hours = np.arange(len(hourly))
+    today = hours // HOURS_A_DAY * HOURS_A_DAY
+    start = np.maximum(0, today - days * HOURS_A_DAY)
+    end = np.maximum(start, np.minimum(today, hours + 1 - length))
+    return np.asarray(total[end] - total[start])

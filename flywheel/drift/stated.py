@@ -1,0 +1,93 @@
+"""What can be said of one column of one slice in one window, and by which rule.
+
+In: nothing. Out: values. How they are reached stands in ``judged_columns`` and ``judged_shares``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from flywheel.errors import InvalidInput
+from flywheel.ids import WorkloadId
+from flywheel.traffic.column import Family, Measure
+
+SHARE = "share"
+"""The column of a verdict on how much of the traffic a slice holds."""
+METHODS: Mapping[Measure, str] = {Measure.NUMBER: "binned_ks", Measure.NAME: "chi2", Measure.RATE: "mid_p"}
+EFFECTS: Mapping[Measure, str] = {
+    Measure.NUMBER: "greatest distance between the two cumulative shares",
+    Measure.NAME: "total variation between the shares",
+    Measure.RATE: "difference of the rates",
+}
+
+
+class DriftStatus(StrEnum):
+    """The only words a window's column may get."""
+
+    OK = "ok"
+    DRIFTING = "drifting"
+    LEARNING = "learning"
+    INSUFFICIENT_DATA = "insufficient_data"
+    NEW_SLICE = "new_slice"
+    VANISHED_SLICE = "vanished_slice"
+    NO_DATA = "no_data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftVerdict:
+    """One column of one slice in one window."""
+
+    workload: WorkloadId
+    window_start: datetime
+    window_end: datetime
+    kind: Family
+    slice: str
+    column: str
+    status: DriftStatus
+    reason: str
+    n: int
+    n_reference: int
+    method: str  # "binned_ks", "chi2", "mid_p", "share_mid_p"
+    score: float | None  # p-value
+    effect: float | None  # KS distance, total variation, or difference of rates
+    threshold: float | None  # p below which, with the effect at its floor, it drifts
+    effect_floor: float | None
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftPolicy:
+    """A column drifts when its p-value is under ``p_below`` and its effect at least at the floor of its measure."""
+
+    p_below: float = 1e-4
+    ks_floor: float = 0.10
+    variation_floor: float = 0.10
+    rate_floor: float = 0.03
+    minimum_rows: int = 50  # in the window and in the reference
+    protected: tuple[str, ...] = ()  # slices that get a verdict even when nobody has ever seen them
+
+    def floor(self, measure: Measure) -> float:
+        """Of the effect."""
+        return {Measure.NUMBER: self.ks_floor, Measure.NAME: self.variation_floor, Measure.RATE: self.rate_floor}[measure]
+
+
+def check_time(*, start: datetime, end: datetime, now: datetime, where: str) -> None:
+    """Raises InvalidInput for a window that ends before it begins, or that is judged before it began, and for times without a zone."""
+    for said, moment in (("start", start), ("end", end), ("now", now)):
+        if moment.tzinfo is None:
+            raise InvalidInput(f"the {said} has no time zone", where=where, value=moment.isoformat(), remedy="Give times with their zone.")
+    if end <= start:
+        raise InvalidInput(
+            "the window does not end after its start: a clock ran backwards",
+            where=where,
+            value=f"{start.isoformat()} to {end.isoformat()}",
+            remedy="Set the host's clock by NTP; close windows by `windows_to_close` only.",
+        )
+    if now < start:
+        raise InvalidInput(
+            "the window is judged before it began: a clock ran backwards",
+            where=where,
+            value=f"{start.isoformat()} at {now.isoformat()}",
+            remedy="Set the clocks of the hosts by NTP.",
+        )

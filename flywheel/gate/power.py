@@ -1,0 +1,174 @@
+"""Before a gate is run: can it pass at all, and how likely would it?
+
+In: the axes, how many items (and entities) each has, what is assumed of the challenger. Out: per axis the fewest items with which it
+could pass, and the chance that it does; and the chance of the whole gate. Nothing is asked here.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+from flywheel.errors import InvalidInput
+from flywheel.gate.axes import AxisPolicy, Role
+from flywheel.gate.axis_order import FORMAT, GENERAL, SAFETY
+from flywheel.gate.entities import design_effect
+from flywheel.gate.exact import least_items, shown_not_worse
+from flywheel.gate.paired import p_better, wins_needed
+
+FOUR_IN_FIVE = 0.8
+_LOOKS = 12
+_MOST_ITEMS = 2_000
+"""Beyond it the approximation is good and the exact sum slow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discordance:
+    """Shares of items: lost (only the baseline is right) and won (only the challenger is)."""
+
+    losses: float
+    wins: float
+
+
+TEN_POINTS_BETTER = Discordance(losses=0.03, wins=0.13)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumed:
+    """What kind of challenger the chances are for: one that gains ten points on the task and forgets nothing."""
+
+    on_task: Discordance = TEN_POINTS_BETTER
+    elsewhere: Mapping[str, Discordance] = field(
+        default_factory=lambda: {
+            FORMAT: Discordance(losses=0.01, wins=0.01),
+            SAFETY: Discordance(losses=0.01, wins=0.01),
+            GENERAL: Discordance(losses=0.03, wins=0.03),
+        }
+    )
+    likeness: float = 0.3  # of one entity's items; it is measured only when the answers are there
+
+    def of(self, axis: str) -> Discordance:
+        """Axes that are not named are the task's own."""
+        return self.elsewhere.get(axis, self.on_task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisPower:
+    """``smallest_n``: the fewest items on which no loss is enough: on fewer, items must be won. ``likely_n``: about four in five such
+    challengers pass."""
+
+    name: str
+    n: int
+    independent_n: int
+    smallest_n: int
+    likely_n: int | None
+    chance: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePower:
+    """``chance``: the product over deciding axes; a challenger that is better on one is likelier to be on the next, so a low estimate."""
+
+    chance: float
+    reason: str
+    axes: tuple[AxisPower, ...]
+
+
+def before(*, axes: Sequence[AxisPolicy], entities: Mapping[str, Sequence[str]], assumed: Assumed | None = None) -> GatePower:
+    """``entities[axis]``: the entity of each of its items; an axis that has none there is not asked and not counted."""
+    given = assumed or Assumed()
+    found = tuple(
+        _axis(policy, entities[policy.name], given) for policy in axes if policy.role is not Role.REPORTED and entities.get(policy.name)
+    )
+    if not found:
+        return GatePower(chance=0.0, reason="there are no items to be asked", axes=())
+    chance = math.prod(axis.chance for axis in found)
+    weakest = min(found, key=lambda axis: axis.chance)
+    task = given.on_task
+    who = f"a challenger that loses {task.losses:.0%} and wins {task.wins:.0%} of the task's items"
+    reason = f"{who} passes in about {chance:.0%}; the weakest axis is {weakest.name}: {weakest.reason}"
+    return GatePower(chance=chance, reason=reason, axes=found)
+
+
+def chance_to_pass(*, policy: AxisPolicy, n: int, discordance: Discordance) -> float:
+    """Exact, on ``n`` independent items: the sum over all losses of P(losses) times P(enough wins | losses)."""
+    lost, won = discordance.losses, discordance.wins
+    if lost < 0 or won < 0 or lost + won > 1:
+        raise InvalidInput(
+            "shares of losses and wins must be positive and add to at most 1",
+            where=f"power.{policy.name}",
+            value=(lost, won),
+            remedy="3 % losses and 13 % wins are 0.03 and 0.13.",
+        )
+    total, enough = 0.0, 0
+    for losses in range(n + 1):
+        here = _binomial(n, losses, lost)
+        if here < 1e-12 and losses > n * lost:
+            break
+        while enough + losses <= n and not _passes(policy, n, enough, losses):
+            enough += 1  # more losses never need fewer wins, so the walk goes one way
+        if enough + losses > n:
+            break
+        total += here * _at_least(n - losses, enough, won / (1 - lost) if lost < 1 else 0.0)
+    return min(total, 1.0)
+
+
+def _axis(policy: AxisPolicy, entities: Sequence[str], assumed: Assumed) -> AxisPower:
+    spread = design_effect(entities=entities, likeness=assumed.likeness)
+    n, independent = len(entities), math.floor(len(entities) / spread + 1e-9)
+    least = wins_needed(alpha=policy.alpha)
+    if policy.role is Role.NON_INFERIORITY:
+        least = least_items(margin=policy.margin, alpha=policy.alpha)
+    smallest = math.ceil(least * spread - 1e-9)
+    discordance = assumed.of(policy.name)
+    chance = chance_to_pass(policy=policy, n=independent, discordance=discordance)
+    likely = _likely_n(policy, discordance, least)
+    return AxisPower(
+        name=policy.name,
+        n=n,
+        independent_n=independent,
+        smallest_n=smallest,
+        likely_n=None if likely is None else math.ceil(likely * spread - 1e-9),
+        chance=chance,
+        reason=f"{n} items, {chance:.0%}; {_least_said(policy, smallest)}",
+    )
+
+
+def _least_said(policy: AxisPolicy, smallest: int) -> str:
+    if policy.role is Role.SUPERIORITY:
+        return f"it needs {smallest} wins at least"
+    return f"an equal challenger needs {smallest}"
+
+
+def _likely_n(policy: AxisPolicy, discordance: Discordance, least: int) -> int | None:
+    """From the normal approximation ((z_alpha + z_power) * spread / distance)^2 upwards. None when no number of items would do."""
+    gain = discordance.wins - discordance.losses
+    distance = gain + (policy.margin if policy.role is Role.NON_INFERIORITY else 0.0)
+    if distance <= 0:
+        return None
+    reach = NormalDist().inv_cdf(1 - policy.alpha) + NormalDist().inv_cdf(FOUR_IN_FIVE)
+    variance = discordance.wins + discordance.losses - gain * gain
+    n = max(least, math.floor(0.9 * reach * reach * variance / (distance * distance)))
+    for _ in range(_LOOKS):
+        if n > _MOST_ITEMS or chance_to_pass(policy=policy, n=n, discordance=discordance) >= FOUR_IN_FIVE:
+            return n
+        n = math.ceil(n * 1.05)
+    return n
+
+
+def _passes(policy: AxisPolicy, n: int, wins: int, losses: int) -> bool:
+    if policy.role is Role.SUPERIORITY:
+        return p_better(wins=wins, losses=losses) <= policy.alpha
+    return shown_not_worse(n=n, wins=wins, losses=losses, margin=policy.margin, alpha=policy.alpha)
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    if p in (0.0, 1.0):
+        return float(k == n * p)
+    log_ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(log_ways + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+def _at_least(n: int, k: int, p: float) -> float:
+    return math.fsum(_binomial(n, each, min(p, 1.0)) for each in range(k, n + 1))

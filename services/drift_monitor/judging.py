@@ -1,0 +1,128 @@
+"""Loads what a window is compared with, and judges the windows of every length that end at one moment.
+
+load -> decide (flywheel.drift). Nothing is stored here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flywheel.alerts.facts import has_moved
+from flywheel.drift.profile import Profile, like_hours
+from flywheel.drift.reference import Reference, in_force, on_these_grids, thresholds_of
+from flywheel.drift.seasons import SeasonPolicy
+from flywheel.drift.verdict import DriftStatus, DriftVerdict, judge_columns, judge_shares
+from flywheel.ids import EVERYTHING, WorkloadId
+from flywheel.rollout.release import Route
+from flywheel.traffic.column import Column, Family
+from flywheel.traffic.features import COLUMNS
+from flywheel.windows.assign import nested_windows
+from flywheel.windows.pane import Tally, WindowCounts, add
+from flywheel.windows.table import on_this_grid
+from services.wiring.drift_monitor import MonitorParts, WatchRules
+
+INPUTS = tuple(column for column in COLUMNS if column.family is Family.INPUT)
+OUTPUTS = tuple(column for column in COLUMNS if column.family is not Family.INPUT)
+SEASONS = SeasonPolicy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The references in force, as far as they were counted on today's edges."""
+
+    inputs: Reference | None
+    outputs: Reference | None
+    input_profile: Profile | None
+    output_profile: Profile | None
+    left_out: tuple[str, ...]  # columns that were pinned on other edges
+    released_at: datetime | None  # answers before it came from another champion
+
+
+def standing_references(parts: MonitorParts, workload: WorkloadId, route: Route | None) -> Standing:
+    """A version with other edges must not stop the daemon: such columns are learned anew, and the journal names them."""
+    inputs, outputs = in_force(parts.watch.references(workload), champion=route.champion if route else None)
+    profiles = [parts.watch.profile(held) if held is not None else None for held in (inputs, outputs)]
+    left_out: set[str] = set()
+    if inputs is not None:
+        inputs, other = on_these_grids(inputs, COLUMNS)
+        left_out |= set(other)
+    if outputs is not None:
+        outputs, other = on_these_grids(outputs, COLUMNS)
+        left_out |= set(other)
+    return Standing(
+        inputs=inputs,
+        outputs=outputs,
+        input_profile=profiles[0],
+        output_profile=profiles[1],
+        left_out=tuple(sorted(left_out)),
+        released_at=route.changed_at if route else None,
+    )
+
+
+def judged_windows(
+    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, standing: Standing, *, end: datetime, now: datetime
+) -> tuple[WindowCounts, tuple[DriftVerdict, ...]]:
+    """The counts of the shortest window, and the verdicts of all. Of longer windows only what is worth a look is kept.
+
+    A longer window is left out when its part beyond the shorter one holds no rows: it could only repeat that one. Its answers are left
+    out when it reaches back before the last change of the route: they came from two champions.
+    """
+    total = Tally(counts={}, rows={})
+    shortest: WindowCounts | None = None
+    verdicts: list[DriftVerdict] = []
+    for nested in nested_windows(end, rules.windows):
+        part = parts.traffic.window(workload=workload, start=nested.start, end=nested.added_until)
+        if shortest is not None and not part.rows.get(EVERYTHING, 0):
+            continue
+        total = add(total, part)
+        window = WindowCounts(workload=workload, start=nested.start, end=end, counts=total.counts, rows=total.rows)
+        window, _ = on_this_grid(window, COLUMNS)
+        found = list(_columns(window, standing.inputs, standing.input_profile, INPUTS, rules, now))
+        found += _shares(window, standing, rules, now)
+        mixed = shortest is not None and standing.released_at is not None and standing.released_at > nested.start
+        if not mixed:
+            found += _columns(window, standing.outputs, standing.output_profile, OUTPUTS, rules, now)
+        if shortest is None:
+            shortest = window
+            verdicts += found
+        else:
+            verdicts += [verdict for verdict in found if _worth_keeping(verdict, rules)]
+    assert shortest is not None  # there is always a shortest window
+    return shortest, tuple(verdicts)
+
+
+def _columns(
+    window: WindowCounts, reference: Reference | None, profile: Profile | None, columns: Sequence[Column], rules: WatchRules, now: datetime
+) -> tuple[DriftVerdict, ...]:
+    return judge_columns(
+        window=window,
+        reference=reference,
+        columns=columns,
+        policy=rules.drift,
+        now=now,
+        thresholds=thresholds_of(reference) if reference is not None else None,
+        like=_like(profile, window),
+    )
+
+
+def _shares(window: WindowCounts, standing: Standing, rules: WatchRules, now: datetime) -> tuple[DriftVerdict, ...]:
+    return judge_shares(window=window, reference=standing.inputs, policy=rules.drift, now=now, like=_like(standing.input_profile, window))
+
+
+def _like(profile: Profile | None, window: WindowCounts) -> Tally | None:
+    """With times a little before the hour's end taken for the hour: windows are cut by panes, which divide it."""
+    if profile is None:
+        return None
+    start = window.start - timedelta(minutes=window.start.minute, seconds=window.start.second)
+    length = max(timedelta(hours=1), window.end - window.start)
+    return like_hours(profile, start=start, end=start + length, policy=SEASONS) if length % timedelta(hours=1) == timedelta() else None
+
+
+def _worth_keeping(verdict: DriftVerdict, rules: WatchRules) -> bool:
+    """Of 2,000 cells at five lengths an hour nobody reads those that are quiet: what moved, the whole, and the protected slices."""
+    return (
+        has_moved(verdict)
+        or verdict.status is DriftStatus.DRIFTING
+        or verdict.slice == EVERYTHING
+        or verdict.slice in rules.drift.protected
+    )

@@ -1,0 +1,175 @@
+"""Thresholds from the reference's own windows: how often they are passed, and what makes them higher."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from flywheel.drift.budget import (
+    GENERAL,
+    PROTECTED,
+    BudgetPolicy,
+    Rule,
+    SmallestChange,
+    Spread,
+    Thresholds,
+    drifts_all,
+    effect_all,
+    evidence_all,
+    probability_all,
+    rows_worth_judging,
+    standing_strength,
+    strength_all,
+    tempered_all,
+)
+from flywheel.drift.null_runs import NullSource, ReferenceWindows, calibrate
+from flywheel.drift.seasons import Season, pooled_days, sliding_sums
+from flywheel.errors import InvalidInput
+from flywheel.traffic.column import Column, Family, Measure
+
+NUMBER = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(1.0, 2.0, 3.0))
+TOPIC = Column(name="topic", family=Family.INPUT, measure=Measure.NAME, names=("a", "b", "c"))
+REFUSAL = Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="yes")
+COLUMNS = (NUMBER, TOPIC, REFUSAL)
+SLICES = tuple(f"tenant={place}" for place in range(12))
+DAYS = 10
+MONDAY = 4 * 24
+POLICY = BudgetPolicy(
+    pages_a_day=2.0, length_shares={GENERAL: {1: 0.5, 4: 0.5}, PROTECTED: {1: 0.5, 4: 0.5}}, worth_judging={GENERAL: 1.0, PROTECTED: 1.0}
+)
+
+
+def history(seed: int, *, copies: int = 1, days: int = DAYS, slices: int = len(SLICES)) -> ReferenceWindows:
+    """``copies``: rows that come together and are the same, as those of one session can be."""
+    chance = np.random.default_rng(seed)
+    shares = {"length": (0.25,) * 4, "topic": (0.5, 0.3, 0.2), "refusal": (0.95, 0.05)}
+    counts = {name: copies * chance.multinomial(400 // copies, share, (days * 24, slices)) for name, share in shares.items()}
+    return ReferenceWindows(first_hour=MONDAY, slices=SLICES[:slices], counts=counts)
+
+
+def thresholds(windows: ReferenceWindows, policy: BudgetPolicy = POLICY, seed: int = 1) -> Thresholds:
+    source = NullSource(season=Season.POOLED_DAYS)
+    return calibrate(windows, policy, seed, columns=COLUMNS, protected=SLICES[:2], source=source)
+
+
+@pytest.fixture(scope="module")
+def calm() -> Thresholds:
+    return thresholds(history(1))
+
+
+def test_fresh_days_pass_the_thresholds_about_as_often_as_agreed(calm: Thresholds) -> None:
+    fresh, episodes = history(2, days=20), 0
+    for length in POLICY.lengths:
+        for column in COLUMNS:
+            now = sliding_sums(fresh.counts[column.name], length)
+            before = pooled_days(fresh.counts[column.name], length=length, days=None)
+            for family, members in ((GENERAL, slice(2, None)), (PROTECTED, slice(0, 2))):
+                rule = calm.rule(hours=length, family=family, column=column)
+                strength = standing_strength(
+                    now[length:, members],
+                    before[length:, members],
+                    column,
+                    spread=rule.spread,
+                    floor=rule.floor,
+                    minimum_rows=rule.minimum_rows,
+                )
+                passed = strength >= rule.strength_from
+                episodes += int((passed[1:] & ~passed[:-1]).sum())
+    assert episodes <= 20 * POLICY.pages_a_day * 2  # 40 are agreed for 20 days
+
+
+def test_the_same_seed_gives_the_same_thresholds(calm: Thresholds) -> None:
+    assert thresholds(history(1)) == calm
+
+
+def test_rows_that_come_four_at_a_time_double_the_spread(calm: Thresholds) -> None:
+    clustered = thresholds(history(1, copies=4))
+    for column in COLUMNS:
+        ratio = clustered.spreads[1, column.name].at(np.array(400)) / calm.spreads[1, column.name].at(np.array(400))
+        assert 1.5 < ratio < 2.6
+
+
+def test_a_smaller_budget_asks_for_more_evidence(calm: Thresholds) -> None:
+    frugal = thresholds(history(1), replace(POLICY, pages_a_day=0.01))
+    assert all(frugal.strengths[key] > strength for key, strength in calm.strengths.items())
+
+
+def test_a_real_change_of_the_size_of_interest_passes(calm: Thresholds) -> None:
+    rule = calm.rule(hours=4, family=GENERAL, column=REFUSAL)
+    now, before = np.array([[1_480, 120]]), np.array([[95_000, 5_000]])
+    p, effect = evidence_all(now, before, REFUSAL)
+    assert drifts_all(p, effect, now.sum(axis=-1), rule, one_sided=True).all()
+    assert not drifts_all(p, effect, now.sum(axis=-1), replace(rule, minimum_rows=10_000), one_sided=True).any()
+    assert not drifts_all(p, effect, now.sum(axis=-1), replace(rule, floor=0.5), one_sided=True).any()
+
+
+def test_a_window_length_that_was_not_calibrated_is_named(calm: Thresholds) -> None:
+    with pytest.raises(InvalidInput, match="no threshold was calibrated"):
+        calm.rule(hours=3, family=GENERAL, column=REFUSAL)
+
+
+def test_under_two_days_there_are_no_thresholds() -> None:
+    with pytest.raises(InvalidInput, match="two whole days"):
+        thresholds(history(1, days=1))
+
+
+def test_counts_of_other_slices_are_named() -> None:
+    windows = history(1)
+    with pytest.raises(InvalidInput, match="do not fit"):
+        thresholds(replace(windows, counts={**windows.counts, "topic": windows.counts["topic"][:, :3]}))
+
+
+@pytest.mark.parametrize("policy", [{"pages_a_day": 0.0}, {"protected_share": 1.5}, {"measure_shares": {Measure.NUMBER: 0.4}}])
+def test_a_budget_that_does_not_add_up_is_refused(policy: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        BudgetPolicy(**policy)  # type: ignore[arg-type]
+
+
+def test_a_slice_without_a_row_and_one_with_a_single_value_calibrate() -> None:
+    windows = history(1)
+    counts = {name: held.copy() for name, held in windows.counts.items()}
+    for held in counts.values():
+        held[:, 3] = 0
+        held[:, 4] = 0
+        held[:, 4, 0] = 7
+    found = thresholds(replace(windows, counts=counts))
+    assert all(np.isfinite(strength) and strength > 0 for strength in found.strengths.values())
+
+
+@given(st.floats(1e-12, 1 - 1e-12), st.booleans())
+def test_strength_and_probability_are_each_others_way_back(p: float, one_sided: bool) -> None:
+    back = probability_all(strength_all(np.float64(p), one_sided=one_sided), one_sided=one_sided)
+    assert float(back) == pytest.approx(p, rel=1e-6)
+
+
+def test_strength_is_the_normals() -> None:
+    assert float(strength_all(np.float64(0.0228), one_sided=True)) == pytest.approx(norm.isf(0.0228))
+    assert float(strength_all(np.float64(0.05), one_sided=False)) == pytest.approx(1.96, abs=0.001)
+
+
+@settings(max_examples=40)
+@given(st.floats(1e-9, 0.4), st.floats(1, 9), st.floats(0, 1e-2), st.integers(1, 10_000))
+def test_a_wider_spread_never_makes_evidence_stronger(p: float, apart: float, per_row: float, n: int) -> None:
+    rule = Rule(strength_from=4.0, p_below=1e-4, floor=0.0, minimum_rows=0, spread=Spread(apart=apart, per_row=per_row))
+    assert float(tempered_all(np.float64(p), np.array(n), rule, one_sided=True)) >= p * (1 - 1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 40), min_size=12, max_size=12), st.lists(st.integers(0, 40), min_size=12, max_size=12))
+def test_the_quick_effect_is_the_tests_own(now: list[int], before: list[int]) -> None:
+    for column, bins in ((NUMBER, 4), (TOPIC, 3), (REFUSAL, 2)):
+        current, reference = (np.asarray(held).reshape(-1, 12)[:, : bins * 2].reshape(2, bins) for held in (now, before))
+        seen = (current.sum(axis=-1) > 0) & (reference.sum(axis=-1) > 0)
+        assert effect_all(current, reference, column)[seen] == pytest.approx(evidence_all(current, reference, column)[1][seen])
+
+
+def test_a_slice_of_more_sessions_than_rows_apart_waits_for_more_rows() -> None:
+    change = SmallestChange(sigma=0.3, variation=0.1, rate=0.03)
+    rows = [
+        rows_worth_judging(change=change, measure=Measure.RATE, base_rate=0.03, spread=Spread(apart=apart), worth=3.0)
+        for apart in (1.0, 2.4)
+    ]
+    assert rows[1] == pytest.approx(2.4 * rows[0], rel=0.01)

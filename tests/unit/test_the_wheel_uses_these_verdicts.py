@@ -1,0 +1,126 @@
+"""The processes ask the measured verdicts and no others: what the benchmarks say of an error rate is then true of the wheel.
+
+Read from the source, so a second decision is found also on paths that no other test runs.
+"""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ROOT / "services"
+STATISTICS = ("scipy", "statsmodels", "sklearn")  # a process that tests for itself would need one of them
+WORKER = SERVICES / "adapters/evidently_worker.py"  # a second opinion, shown beside the verdict and never taken for it
+ASKED = {  # process -> where its decision must come from
+    "drift_monitor": ("flywheel.drift",),
+    "gatekeeper": ("flywheel.gate",),
+    "release_controller": ("flywheel.rollout.next_action", "flywheel.gate.applied"),
+    "gateway": ("flywheel.rollout.canary",),
+    "alert_desk": ("flywheel.alerts",),
+}
+VERDICTS = {  # verdict -> files that may make one, because they read it back from the ledger
+    "DriftVerdict": {"adapters/ledger_watch.py"},
+    "AxisVerdict": {"adapters/ledger_gate.py"},
+    "GateDecision": {"adapters/ledger_gate.py", "gatekeeper/steps.py"},  # the latter where there is nothing to ask; see below
+    "AppliedVerdict": set(),
+    "GuardVerdict": set(),
+    "Action": set(),
+}
+MEASURED = {"p", "p_value", "score", "effect", "effect_floor", "threshold", "e_value", "log_e", "wins", "losses"}
+
+
+def sources() -> list[Path]:
+    return sorted(path for path in SERVICES.rglob("*.py") if path != WORKER)
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """(module, name): of every import, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, alias.asname or alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((f"{node.module}.{alias.name}", alias.asname or alias.name) for alias in node.names)
+
+
+def called(tree: ast.AST) -> Iterator[str]:
+    """Names of what is called: ``judge`` of ``judge(...)``, ``decide.decide`` of ``decide.decide(...)``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def compared(tree: ast.AST) -> Iterator[str]:
+    """Comparisons of size with something measured on one side: the mark of a decision."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and any(isinstance(operator, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)) for operator in node.ops):
+            names = {side.attr for side in (node.left, *node.comparators) if isinstance(side, ast.Attribute)}
+            names |= {side.id for side in (node.left, *node.comparators) if isinstance(side, ast.Name)}
+            if names & MEASURED:
+                yield ast.unparse(node)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_no_process_tests_a_hypothesis_of_its_own() -> None:
+    found = {
+        f"{path.relative_to(SERVICES)}: {module}"
+        for path in sources()
+        for module, _ in imports(parsed(path))
+        if module.split(".")[0] in STATISTICS
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("process", ASKED)
+def test_a_process_calls_the_core_of_its_decision(process: str) -> None:
+    trees = [parsed(path) for path in sorted((SERVICES / process).glob("*.py"))]
+    for core in ASKED[process]:
+        asked = set()
+        for tree in trees:
+            known = {name: module for module, name in imports(tree) if module == core or module.startswith(f"{core}.")}
+            asked |= {call for call in called(tree) if known.get(call.split(".")[0]) and not call.split(".")[-1][0].isupper()}
+        assert asked, f"services/{process} calls nothing of {core}"
+
+
+def test_verdicts_are_made_in_the_cores_and_read_back_in_the_ledgers() -> None:
+    made = {
+        (call.split(".")[-1], str(path.relative_to(SERVICES)))
+        for path in sources()
+        for call in called(parsed(path))
+        if call.split(".")[-1] in VERDICTS
+    }
+    assert {(verdict, path) for verdict, path in made if path not in VERDICTS[verdict]} == set()
+    assert ("DriftVerdict", "adapters/ledger_watch.py") in made
+    assert ("GateDecision", "adapters/ledger_gate.py") in made
+
+
+def test_a_gate_that_asked_nothing_never_passes() -> None:
+    decided = [
+        node
+        for node in ast.walk(parsed(SERVICES / "gatekeeper/steps.py"))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "GateDecision"
+    ]
+    verdicts = {ast.unparse(word.value) for call in decided for word in call.keywords if word.arg == "verdict"}
+    assert len(decided) == sum(word.arg == "verdict" for call in decided for word in call.keywords)
+    assert verdicts <= {"GateVerdict.REFUSE", "GateVerdict.CANNOT_TELL"}
+
+
+def test_no_process_holds_a_measured_number_against_a_threshold() -> None:
+    assert {f"{path.relative_to(SERVICES)}: {text}" for path in sources() for text in compared(parsed(path))} == set()
+
+
+@pytest.mark.parametrize("second", ["if verdict.score < 0.05: page()", "bad = wins > losses", "if not 0.1 <= found.effect: pass"])
+def test_a_second_decision_would_be_seen(second: str) -> None:
+    assert list(compared(ast.parse(second)))
+
+
+def test_an_import_inside_a_function_would_be_seen() -> None:
+    tree = ast.parse("def f():\n    from scipy.stats import fisher_exact\n    return fisher_exact([[1, 2], [3, 4]])")
+    assert list(imports(tree)) == [("scipy.stats.fisher_exact", "fisher_exact")]
+    assert "fisher_exact" in set(called(tree))
