@@ -129,7 +129,7 @@ class Alerts(Section):
     """How long facts must hold, how long an acknowledgement lasts, who is told."""
 
     hold_seconds: float = 0.0
-    resolve_after_seconds: float = 3_600.0
+    resolve_after_seconds: float = 21_600.0  # nothing has moved for so long: the incident is over
     acknowledgement_hours: float = 8.0
     webhooks: tuple[Webhook, ...] = ()
 
