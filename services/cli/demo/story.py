@@ -38,6 +38,7 @@ WORKLOAD = WorkloadId("tool-router")
 EARLY_REQUESTS = 70
 EARLY_CORRECTED = 70  # of the early requests, the support team looks at these too
 CONCURRENCY = 12
+OLD_TICKETS = 200  # solved in the weeks before the daemon was there; each brings its own request
 COMPARED = 16  # prompts asked again at the end
 SHADOWED = 22  # two more than the policy asks for
 CANARY_ROUND = 80
@@ -158,13 +159,14 @@ class Turn:
         with self._clock.stage("the support tool hands in its fixes") as step:
             handed = hand_in(
                 asked,
+                tickets=self._items.early[EARLY_REQUESTS:][:OLD_TICKETS],
                 url=f"http://127.0.0.1:{self._settings.http.api_port}",
                 token=token_of(self._settings, "support-desk"),
                 workload=WORKLOAD,
                 now=datetime.now(UTC),
                 progress=lambda done, of: step(done=done, of=of),
             )
-            expected = handed.fixes + handed.contradictions
+            expected = handed.fixes + handed.old_tickets + handed.contradictions
             wait_for(
                 lambda: step(note=f"{self._daemon.decided()} of {expected} decided") or self._daemon.decided() >= expected or None,
                 what="the desk's decisions",
@@ -192,10 +194,30 @@ class Turn:
 
     def _release_the_good_one(self, adapter: AdapterName) -> None:
         self._until(adapter, ReleaseState.PROBED, "loaded into vLLM and proven to be applied")
-        self._until(adapter, ReleaseState.GATED, "the gate: base, few-shot prompt and challenger on the same items", seconds=1200)
-        self._show_gate(adapter)
+        self._gated(adapter)
         self._with_users(adapter, ReleaseState.CANARY, "shadow: answers nobody sees", at_a_time=SHADOWED)
         self._with_users(adapter, ReleaseState.LIVE, "canary: half of the sessions, sticky", at_a_time=CANARY_ROUND)
+
+    def _gated(self, adapter: AdapterName) -> None:
+        """Sixty items and a model this small: in some runs improvement cannot be shown. Then the gate's word stands in the report, and a
+        named person lets the adapter on, so that shadow, canary and rollback are seen all the same."""
+        with self._clock.stage("the gate: base, few-shot prompt and challenger on the same items") as step:
+
+            def judged() -> Release | None:
+                release = self._daemon.release_of(adapter)
+                if release is None:
+                    return None
+                step(note=release.state.value)
+                return release if release.state not in (ReleaseState.REGISTERED, ReleaseState.PROBED) else None
+
+            release = wait_for(judged, what="the gate", seconds=1200, alive=self._daemon.check)
+        self._show_gate(adapter)
+        self._clock.say(f"{release.state.value}: {release.reason}")
+        self._clock.fact("good_adapter", {"adapter": adapter, "passed_the_gate": release.state is not ReleaseState.REFUSED})
+        if release.state is ReleaseState.REFUSED:
+            with self._clock.stage("omar lets it past the gate, in his name: this time the items could not show it"):
+                reason = f"the demo goes on to shadow and canary; the gate said: {release.reason}"
+                self._omar.runs("release", "approve", release.id, "--override-gate", "--reason", reason[:300])
 
     def _before_and_after(self, live: Sequence[Asked]) -> None:
         chosen = [one for one in live if one.ok][:COMPARED]

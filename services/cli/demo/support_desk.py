@@ -1,17 +1,20 @@
 """The demo's support tool: for each answer that was wrong it hands in the right one, and some of what real tools send besides.
 
-In: what the users asked and got. Out: HTTP submissions to the api, with the counts of what was handed in.
+In: what the users asked and got, and the tickets that were solved before the daemon was there: those carry their own request, since
+nobody recorded it. Out: HTTP submissions to the api, with the counts of what was handed in.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import httpx
 
 from services.cli.demo.app_traffic import Asked
-from services.cli.demo.tool_router import exactly_right
+from services.cli.demo.tool_router import ToolItem, exactly_right
+
+TICKETS_ARE_OLD = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,7 @@ class HandedIn:
     """How many of each kind were posted."""
 
     fixes: int
+    old_tickets: int
     same_again: int
     contradictions: int
     with_personal_data: int
@@ -27,9 +31,16 @@ class HandedIn:
 
 
 def hand_in(
-    asked: Sequence[Asked], *, url: str, token: str, workload: str, now: datetime, progress: Callable[[int, int], None]
+    asked: Sequence[Asked],
+    *,
+    tickets: Sequence[ToolItem] = (),
+    url: str,
+    token: str,
+    workload: str,
+    now: datetime,
+    progress: Callable[[int, int], None],
 ) -> HandedIn:
-    """Posts one fix per wrong answer; every 20th again, two that contradict, four with personal data, three broken ones, one forged."""
+    """One fix per wrong answer and old ticket; every 20th again, two that contradict, four with personal data, three broken, one forged."""
     wrong = [one for one in asked if one.ok and not exactly_right(one.item, one.answer)]
     fixes = [_fix(one, workload, now) for one in wrong]
     for fix in fixes[3:7]:
@@ -41,9 +52,10 @@ def hand_in(
         {**fixes[0], "correction_id": "rubbish-2", "kind": "praise"},
         {**fixes[0], "correction_id": "rubbish-3", "corrected": 42},
     ]
-    total = len(fixes) + len(again) + len(contradicting) + len(rubbish) + 1
+    old = [_ticket(item, workload, now - TICKETS_ARE_OLD) for item in tickets]
+    total = len(fixes) + len(old) + len(again) + len(contradicting) + len(rubbish) + 1
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
-        for at, body in enumerate([*fixes, *again, *contradicting, *rubbish]):
+        for at, body in enumerate([*fixes, *old, *again, *contradicting, *rubbish]):
             client.post("/v1/corrections", json=body)
             progress(at + 1, total)
         forged = {**fixes[1], "correction_id": "forged-1"}
@@ -51,6 +63,7 @@ def hand_in(
         progress(total, total)
     return HandedIn(
         fixes=len(fixes),
+        old_tickets=len(old),
         same_again=len(again),
         contradictions=len(contradicting),
         with_personal_data=len(fixes[3:7]),
@@ -70,6 +83,22 @@ def _fix(one: Asked, workload: str, now: datetime) -> dict[str, object]:
         "reason_code": "format",
         "author": {"name": "sam", "role": "support"},
         "created_at": now.isoformat(),
+    }
+
+
+def _ticket(item: ToolItem, workload: str, solved: datetime) -> dict[str, object]:
+    """A ticket with its request in it."""
+    return {
+        "correction_id": f"ticket-{item.id}",
+        "workload_id": workload,
+        "source": "support-desk",
+        "kind": "edit",
+        "messages": item.messages,
+        "corrected": item.answer,
+        "reason_code": "format",
+        "author": {"name": "sam", "role": "support"},
+        "created_at": solved.isoformat(),
+        "ticket": f"T-{item.id}",
     }
 
 
