@@ -196,7 +196,7 @@ class Turn:
         self._until(adapter, ReleaseState.PROBED, "loaded into vLLM and proven to be applied")
         self._gated(adapter)
         self._with_users(adapter, ReleaseState.CANARY, "shadow: answers nobody sees", at_a_time=SHADOWED)
-        self._with_users(adapter, ReleaseState.LIVE, "canary: half of the sessions, sticky", at_a_time=CANARY_ROUND)
+        self._with_users(adapter, ReleaseState.LIVE, "canary: a third of the sessions, sticky", at_a_time=CANARY_ROUND)
 
     def _gated(self, adapter: AdapterName) -> None:
         """Sixty items and a model this small: in some runs improvement cannot be shown. Then the gate's word stands in the report, and a
