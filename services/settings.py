@@ -43,9 +43,11 @@ class Http(Section):
     """Ports on the host. Loopback until told otherwise."""
 
     host: str = "127.0.0.1"
-    gateway_port: int = 8400
-    api_port: int = 8401
-    metrics_port: int = 8420  # the first of a row: one per process, in the order of services.wiring.PROCESSES
+    gateway_port: int = Field(default=8400, ge=1, le=65_535)
+    api_port: int = Field(default=8401, ge=1, le=65_535)
+    metrics_port: int = Field(
+        default=8420, ge=1, le=65_500
+    )  # the first of a row: one per process, in the order of services.wiring.PROCESSES
 
 
 class Topics(Section):
@@ -63,7 +65,7 @@ class Kafka(Section):
     """``bootstrap`` set: that broker is used and nothing is started. Unset: the embedded development broker."""
 
     bootstrap: str | None = None
-    embedded_port: int = 8492
+    embedded_port: int = Field(default=8492, ge=1, le=65_535)
     topics: Topics = Topics()
     security_protocol: str = "PLAINTEXT"
     ssl_cafile: Path | None = None

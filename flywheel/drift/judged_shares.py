@@ -41,11 +41,12 @@ def judge_shares(
         m, known = _rows(before, names, where=f"reference {reference.id}")
         hidden_before = _hidden(before, names, policy)
     hidden = _hidden(window, names, policy)
-    more = hits * max(1, m) > known * max(1, n)
+    now_share, share_before = hits / max(1, n), known / max(1, m)  # shares: products of two large counts leave 64 bits
+    more = now_share > share_before
     counted, counted_before = hits + np.where(more, 0, hidden), known + np.where(more, hidden_before, 0)
     counted, counted_before = np.minimum(counted, n), np.minimum(counted_before, m)
     p, effect = mid_p_all(counted, np.full_like(hits, n), counted_before, np.full_like(hits, m), one_sided=False)
-    crossed = np.where(more, 1, -1) * (counted * max(1, m) - counted_before * max(1, n)) <= 0  # all of the change may lie in "(other)"
+    crossed = np.where(more, 1, -1) * (counted / max(1, n) - counted_before / max(1, m)) <= 0  # all of the change may lie in "(other)"
     p, effect = np.where(crossed, 1.0, p), np.where(crossed, 0.0, effect)
     said = [
         _share(

@@ -67,6 +67,21 @@ class DriftPolicy:
     minimum_rows: int = 50  # in the window and in the reference
     protected: tuple[str, ...] = ()  # slices that get a verdict even when nobody has ever seen them
 
+    def __post_init__(self) -> None:
+        limits = {
+            "p_below": self.p_below,
+            "ks_floor": self.ks_floor,
+            "variation_floor": self.variation_floor,
+            "rate_floor": self.rate_floor,
+        }
+        for name, value in limits.items():
+            if not 0 <= value <= 1:
+                raise InvalidInput(
+                    "must lie between 0 and 1", where=f"drift policy: {name}", value=value, remedy="Correct `watch` settings."
+                )
+        if not self.minimum_rows >= 1:
+            raise InvalidInput("no row is no evidence", where="drift policy: minimum_rows", value=self.minimum_rows, remedy="Take 50.")
+
     def floor(self, measure: Measure) -> float:
         """Of the effect."""
         return {Measure.NUMBER: self.ks_floor, Measure.NAME: self.variation_floor, Measure.RATE: self.rate_floor}[measure]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flywheel.errors import InvalidInput
+
 
 class Role(StrEnum):
     """One axis must improve; every other one must not be worse."""
@@ -41,6 +43,12 @@ class PairedCounts:
     wins: int
     losses: int
     neither: int
+
+    def __post_init__(self) -> None:
+        for name in ("both", "wins", "losses", "neither"):
+            value = getattr(self, name)
+            if not (value >= 0 and value % 1 == 0):
+                raise InvalidInput("a count is a whole number, 0 or more", where=f"gate: {name}", value=value, remedy="Count again.")
 
     @property
     def n(self) -> int:

@@ -90,13 +90,15 @@ class GuardPolicy:
         for name, part in parts.items():
             if not 0 < part < 1:
                 raise InvalidSettings("must be above 0 and below 1", where=f"guard alpha {name}", value=part, remedy="Take 0.0025.")
-        if sum(parts.values()) > self.budget * (1 + 1e-9):
+        if not sum(parts.values()) <= self.budget * (1 + 1e-9):  # said so that a budget that is no number is refused too
             raise InvalidSettings(
                 "the guards' alphas add up to more than their budget",
                 where="guard alphas",
                 value=round(sum(parts.values()), 6),
                 remedy=f"Lower some of them, or raise the budget of {self.budget:g} knowingly: it is the share of false aborts.",
             )
+        if not self.minimum_sessions >= 1:
+            raise InvalidSettings("no session is no evidence", where="minimum_sessions", value=self.minimum_sessions, remedy="Take 20.")
         if not 0 < self.slower_by_at_most < float("inf"):
             raise InvalidSettings("must be a factor above 0", where="slower_by_at_most", value=self.slower_by_at_most, remedy="Take 2.")
 

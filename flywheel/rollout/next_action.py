@@ -77,6 +77,13 @@ class RolloutPolicy:
                 value=shares,
                 remedy="Take 0.05, 0.25, 0.5.",
             )
+        if not (self.shadow_requests >= 1 and self.canary_sessions >= 1):
+            raise InvalidSettings(
+                "nothing seen is nothing proven",
+                where="shadow_requests, canary_sessions",
+                value=(self.shadow_requests, self.canary_sessions),
+                remedy="Take 1 or more of each.",
+            )
         if not 0 <= self.hold_back_share < 1:
             raise InvalidSettings("must be 0 or more and below 1", where="hold_back_share", value=self.hold_back_share, remedy="Take 0.05.")
 

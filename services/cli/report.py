@@ -15,7 +15,7 @@ import typer
 
 from flywheel.corrections.correction import CorrectionState
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
-from flywheel.errors import FlywheelError, NotFound
+from flywheel.errors import CannotRun, FlywheelError, NotFound
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Tier
@@ -60,7 +60,12 @@ def report(
 def write_report(*, ledger: Path, workload: WorkloadId | None, out: Path) -> Written:
     """Raises NotFound when there is no ledger or no such workload in it."""
     content = build(ledger=ledger, workload=workload)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(
+            f"the folder cannot be made: {error.strerror}", where="--out", value=str(out), remedy="Name a folder that you may write to."
+        ) from error
     written = Written(json=out / "report.json", html=out / "report.html")
     for path, text in ((written.json, json.dumps(content, indent=1)), (written.html, render(content))):
         draft = path.with_name(path.name + ".new")

@@ -1,0 +1,23 @@
+"""What the manuals show and link must be there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "deploy" / "docs").glob("*.md")])
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)|(?:src|srcset)=\"([^\"]+)\"")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_links_or_shows_is_there(page: Path) -> None:
+    named = [first or second for first, second in LINK.findall(page.read_text(encoding="utf-8"))]
+    assert [name for name in named if not (page.parent / name).exists()] == []
+
+
+def test_every_measured_table_of_the_decisions_is_filled_from_a_full_run() -> None:
+    text = (ROOT / "deploy" / "docs" / "how-we-decide.md").read_text(encoding="utf-8")
+    tables = re.findall(r"<!-- figures: ([a-z-]+) -->\n(.*?)<!-- end of figures -->", text, re.DOTALL)
+    assert {name for name, _ in tables} == {"alarms", "canary", "drift", "gate-errors"}
+    assert [name for name, body in tables if "| measured |" not in body or "Seeds" not in body] == []
