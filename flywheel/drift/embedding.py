@@ -76,6 +76,7 @@ def judge_embeddings(
     """
     where = f"embeddings of {workload}, {slice_name}, {window_start.isoformat()}"
     _refuse(where, reference, workload, window_start, window_end, budget)
+    effect: float | None = None
     if len(vectors) == 0:
         status, said, n, p, evidence = DriftStatus.NO_DATA, "no row of this window has a vector", 0, None, _Evidence()
     else:
@@ -95,7 +96,7 @@ def judge_embeddings(
         else:
             sample = smallest(known, size)
             place = {one: number for number, one in enumerate(known)}
-            p, highest, evidence = _measure(rows[[place[one] for one in sample]], sample, reference, size)
+            p, highest, effect, evidence = _measure(rows[[place[one] for one in sample]], sample, reference, size)
             status = _status(p, budget, reference)
             said = _said(p, highest, evidence, budget, reference)
     if reference is not None:
@@ -119,14 +120,15 @@ def judge_embeddings(
         n_reference=reference.rows if reference else 0,
         method=METHOD,
         score=p,
-        effect=_effect(evidence) if p is not None else None,
+        effect=effect,
         threshold=budget.p_below if p is not None else None,
         effect_floor=None,
         evidence=evidence,
     )
 
 
-def _measure(rows: Vectors, ids: tuple[EventId, ...], reference: EmbeddingReference, size: int) -> tuple[float, Score, _Evidence]:
+def _measure(rows: Vectors, ids: tuple[EventId, ...], reference: EmbeddingReference, size: int) -> tuple[float, Score, float, _Evidence]:
+    """The p-value, the highest score, the share of rows that are novel or gathered in one place beyond what is usual, and the evidence."""
     null = reference.null[size]
     scores = score_rows(rows, anchors=reference.anchors, centres=reference.centres)
     mean = traits(rows, scores, novel_beyond=reference.novel_beyond, clusters=len(reference.centres)).mean(axis=0)
@@ -136,29 +138,25 @@ def _measure(rows: Vectors, ids: tuple[EventId, ...], reference: EmbeddingRefere
     deviations = _deviations(seen, null)
     as_high = len(null.highest) - int(np.searchsorted(null.highest, deviations.max(), side="left"))
     p = (1 + as_high) / (1 + len(null.highest))
+    novel, usual_novel = float(mean[1]), float(reference.traits[1])
+    dense, usual_dense = float(gathered[-1]) / size, float(null.mean[-1] ** 2) / size
     evidence: _Evidence = {
         "sampled_rows": size,
         "deviations": {score.value: round(float(value), 2) for score, value in zip(Score, deviations, strict=True)},
         "drawn_windows": len(null.highest),
         "hour_to_hour_spread": {score.value: round(float(value), 2) for score, value in zip(Score, null.spread, strict=True)},
-        "novel_share": float(mean[1]),
-        "usual_novel_share": float(reference.traits[1]),
+        "novel_share": novel,
+        "usual_novel_share": usual_novel,
         "novel_beyond": reference.novel_beyond,
         "mean_distance": float(mean[0]),
         "usual_mean_distance": float(reference.traits[0]),
-        "gathered_share": float(gathered[-1]) / size,
-        "usual_gathered_share": float(null.mean[-1] ** 2) / size,
+        "gathered_share": dense,
+        "usual_gathered_share": usual_dense,
         "gathered_rows": _gathered(together, deviations[-2:], ids),
         "strangest_rows": _strangest(scores, ids, reference),
         "changed_topics": _changed(mean, scores, ids, reference),
     }
-    return p, list(Score)[int(deviations.argmax())], evidence
-
-
-def _effect(evidence: _Evidence) -> float:
-    """The share of rows that are novel, or gathered in one place, beyond what is usual."""
-    more = [evidence[name] - evidence[f"usual_{name}"] for name in ("novel_share", "gathered_share")]  # type: ignore[operator]
-    return float(max(0.0, *more))
+    return p, list(Score)[int(deviations.argmax())], max(0.0, novel - usual_novel, dense - usual_dense), evidence
 
 
 def _deviations(seen: Numbers, null: NullScores) -> Numbers:

@@ -1,7 +1,8 @@
 """Does the challenger pass on an axis whose grades are scores and not right or wrong?
 
 In: the axis' policy, a score in [0, 1] per item and arm, the items' entities, a seed. Out: one AxisVerdict with its reason.
-Scores that are all 0 or 1 are right or wrong, and go to the exact tests.
+Scores that are all 0 or 1 are right or wrong, and go to the exact tests: one score between them can therefore change the verdict to
+the better or the worse, as it can where it is the one that makes enough of them differ. No axis of the gatekeeper has scores yet.
 
 The bootstrap interval is used here only, and only on 100 entities or more of which enough differ: on small or nearly equal sets it
 says "no difference" with certainty (5 % pure losses pass as not worse in 22 to 61 % at 10 to 30 items).

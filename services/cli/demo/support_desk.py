@@ -74,31 +74,31 @@ def hand_in(
 
 def _fix(one: Asked, workload: str, now: datetime) -> dict[str, object]:
     return {
+        **_edit(one.item, workload, now),
         "correction_id": f"fix-{one.request_id}",
-        "workload_id": workload,
-        "source": "support-desk",
-        "kind": "edit",
         "request_id": one.request_id,
-        "corrected": one.item.answer,
-        "reason_code": "format",
-        "author": {"name": "sam", "role": "support"},
-        "created_at": now.isoformat(),
     }
 
 
 def _ticket(item: ToolItem, workload: str, solved: datetime) -> dict[str, object]:
     """A ticket with its request in it."""
     return {
+        **_edit(item, workload, solved),
         "correction_id": f"ticket-{item.id}",
+        "messages": item.messages,
+        "ticket": f"T-{item.id}",
+    }
+
+
+def _edit(item: ToolItem, workload: str, at: datetime) -> dict[str, object]:
+    return {
         "workload_id": workload,
         "source": "support-desk",
         "kind": "edit",
-        "messages": item.messages,
         "corrected": item.answer,
         "reason_code": "format",
         "author": {"name": "sam", "role": "support"},
-        "created_at": solved.isoformat(),
-        "ticket": f"T-{item.id}",
+        "created_at": at.isoformat(),
     }
 
 
