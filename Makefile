@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MODEL := var/models/smollm2-135m-instruct
 # In this order: what is fast and near the decisions first, the whole wheel last.
-SUITES := tests/unit tests/contract tests/schemas tests/services tests/loop tests/gpu tests/e2e
+SUITES := tests/unit tests/contract tests/schemas tests/services tests/loop tests/e2e
 HEAVY := broker or training or serving or evidently or e2e
 PYTEST := .venv/bin/python -m pytest -p tests.ran_table
 SUITES_HERE = $(wildcard $(SUITES))

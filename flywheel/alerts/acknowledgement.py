@@ -9,12 +9,16 @@ from datetime import datetime
 from flywheel.alerts.alert import Acknowledgement, Alert, AlertState
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import DAEMON, Person
+from flywheel.windows.plausible import check_moments, check_text
 
 
 def acknowledge(*, alert: Alert, by: Person, note: str, now: datetime, until: datetime) -> Alert:
     """A second person may take it over. Raises Refused unless the alert is firing or acknowledged."""
     where = f"alert {alert.id}"
-    if not by or by == DAEMON:
+    check_moments(where, now=now, until=until)
+    check_text(note, where=f"{where}, note", empty=True)
+    check_text(by, where=f"{where}, by", empty=True)
+    if not by.strip() or by == DAEMON:
         raise Refused("only a named person can acknowledge", where=where, value=by, remedy="Use a person's token.")
     if until <= now:
         raise InvalidInput(

@@ -13,8 +13,10 @@ from enum import StrEnum
 from flywheel.alerts.alert import Severity
 from flywheel.drift.incident import Incident, Place, Standing, has_moved, incident_of
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING, WorkloadId
 from flywheel.traffic.column import Family
+from flywheel.windows.plausible import check_moments, check_text
 
 __all__ = ["Finding", "WindowFacts", "facts_of", "has_moved", "moved_in"]
 
@@ -45,6 +47,11 @@ class WindowFacts:
     evidence: Mapping[str, object] = field(default_factory=dict)
     late: bool = False  # an older window, judged again with labels that came late
 
+    def __post_init__(self) -> None:
+        for said, name in (("workload", self.workload), ("window", self.window)):
+            check_text(name, where=f"facts of a window: {said}")
+        check_moments(f"facts of window {self.window}", at=self.at)
+
 
 def facts_of(
     *,
@@ -57,6 +64,13 @@ def facts_of(
     late: bool = False,
 ) -> WindowFacts:
     """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning. ``moved_before``: see ``moved_in``."""
+    if others := sorted({verdict.workload for verdict in verdicts} - {workload}):
+        raise InvalidInput(
+            "verdicts of another workload are no facts of this one",
+            where=f"facts of {workload}",
+            value=others,
+            remedy="Hand in the verdicts of one workload.",
+        )
     incident = incident_of(verdicts, moved_before=moved_before)
     movers = incident.movers
     judged = [verdict for verdict in verdicts if verdict.status in (DriftStatus.OK, DriftStatus.DRIFTING)]

@@ -11,7 +11,9 @@ from enum import StrEnum
 
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.facts import Finding, WindowFacts
+from flywheel.errors import InvalidInput
 from flywheel.ids import AlertId, WorkloadId, derive
+from flywheel.windows.plausible import check_moments, check_text
 
 RUNBOOK = "deploy/runbooks/drift.md"
 REMEMBERED = 50  # windows whose late labels were taken in
@@ -23,6 +25,16 @@ class AlertPolicy:
 
     hold: timedelta = timedelta(0)
     resolve_after: timedelta = timedelta(hours=1)
+
+    def __post_init__(self) -> None:
+        for said, length in (("hold", self.hold), ("resolve_after", self.resolve_after)):
+            if not isinstance(length, timedelta) or length < timedelta():
+                raise InvalidInput(
+                    "must be a length of time, not below zero",
+                    where=f"alert policy: {said}",
+                    value=str(length),
+                    remedy="Correct the `alerts` settings.",
+                )
 
 
 class Move(StrEnum):
@@ -48,11 +60,20 @@ class Advance:
 
 def fingerprint_of(workload: WorkloadId) -> str:
     """One incident per workload: what moves together is told together."""
+    check_text(workload, where="workload of an alert")
     return derive("drift", *(f"{key}={value}" for key, value in sorted(_labels(workload).items())))
 
 
 def advance(*, alert: Alert | None, facts: WindowFacts | None, policy: AlertPolicy, now: datetime) -> Advance:
     """``alert``: the open one of this fingerprint, if any. ``facts``: of the newest window, if any was judged."""
+    check_moments("alert", now=now)
+    if alert is not None and facts is not None and facts.workload != alert.workload:
+        raise InvalidInput(
+            f"the facts are of {facts.workload}",
+            where=f"alert {alert.id} of {alert.workload}",
+            value=facts.window,
+            remedy="Hand in the facts of the alert's own workload.",
+        )
     if alert is None or alert.state is AlertState.RESOLVED:
         return _open(alert, facts, now)
     unread = (
@@ -119,7 +140,7 @@ def _seen_again(alert: Alert, facts: WindowFacts, now: datetime) -> Advance:
         severity=max(alert.severity, facts.severity),
         summary=facts.summary,
         first_action=facts.first_action,
-        last_seen_at=now,
+        last_seen_at=max(now, alert.last_seen_at),  # a clock that was set back must not end it early
         evidence={**facts.evidence, **kept, "seen_until": max(facts.at, _seen_until(alert)).isoformat(), **_late_windows(facts, alert)},
     )
     if worse and alert.state is AlertState.ACKNOWLEDGED:
@@ -134,7 +155,15 @@ def _again(alert: Alert, reason: str, now: datetime) -> Advance:
 
 def _seen_until(alert: Alert) -> datetime:
     """The end of the newest window that this alert has taken in."""
-    return datetime.fromisoformat(str(alert.evidence.get("seen_until", alert.started_at.isoformat())))
+    held = str(alert.evidence.get("seen_until", alert.started_at.isoformat()))
+    try:
+        until = datetime.fromisoformat(held)
+    except ValueError as error:
+        raise InvalidInput(
+            "nobody can say which windows this alert has taken in", where=f"alert {alert.id}", value=held, remedy="Restore the ledger."
+        ) from error
+    check_moments(f"alert {alert.id}", seen_until=until)
+    return until
 
 
 def _late_news(facts: WindowFacts, alert: Alert) -> bool:

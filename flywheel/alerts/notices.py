@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.errors import FlywheelError
+from flywheel.windows.plausible import check_moments
 
 OVER_FOR = timedelta(days=7)
 """A receiver that is named today is not told of what ended long ago."""
@@ -18,6 +19,7 @@ class NotDelivered(FlywheelError):
 
 def owed(alert: Alert, *, now: datetime) -> tuple[str, ...]:
     """Follows from the alert alone, so that a restart owes the same. One that never fired owes nothing."""
+    check_moments(f"alert {alert.id}", now=now, fired_at=alert.fired_at, resolved_at=alert.resolved_at)
     if alert.fired_at is None or (alert.resolved_at is not None and now - alert.resolved_at > OVER_FOR):
         return ()
     kinds = ["firing"]

@@ -17,9 +17,11 @@ from flywheel.drift.statistics import Both, Numbers, chi_square_all, mid_p_all, 
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.pane import Counts
+from flywheel.windows.plausible import check_number, check_text, check_whole
 
 GENERAL, PROTECTED = "general", "protected"
 FAMILIES = (GENERAL, PROTECTED)
+PIN_AGAIN = "Pin the reference again, so that thresholds are made for today's columns and window lengths."
 LEAST_P = 1e-300  # the strength of anything rarer is that of this
 SHARE_SPREAD = 0.5  # of one name's share at its widest: sqrt(0.5 * 0.5)
 RANKS_KEEP = 0.977  # of a shift in sigma, on normal values: sqrt(3 / pi)
@@ -32,6 +34,11 @@ class SmallestChange:
     sigma: float  # of a number's level
     variation: float  # total variation of names
     rate: float  # difference of rates
+
+    def __post_init__(self) -> None:
+        check_number(self.sigma, where="smallest change: sigma", above=0.0)
+        check_number(self.variation, where="smallest change: variation", above=0.0, most=1.0)
+        check_number(self.rate, where="smallest change: rate", above=0.0, most=1.0)
 
     def floor(self, measure: Measure) -> float:
         """In the effect of the measure's test; a level of 1 sigma moves the cumulative share by 0.4 where it is steepest."""
@@ -62,10 +69,28 @@ class BudgetPolicy:
     cautious: float = 0.6  # share of seeded null runs whose threshold is not above the one taken
 
     def __post_init__(self) -> None:
-        if not self.pages_a_day > 0:
-            raise InvalidInput(
-                "the alarm budget must be above zero", where="pages_a_day", value=self.pages_a_day, remedy="Give pages a day, such as 0.1."
-            )
+        check_number(self.pages_a_day, where="alarm budget: pages_a_day", above=0.0)
+        check_number(self.cautious, where="alarm budget: cautious", most=1.0)
+        check_number(self.protected_share, where="alarm budget: protected_share", most=1.0)
+        for said, held, wanted in (
+            ("length_shares", self.length_shares, FAMILIES),
+            ("changes", self.changes, FAMILIES),
+            ("worth_judging", self.worth_judging, FAMILIES),
+            ("measure_shares", self.measure_shares, tuple(Measure)),
+        ):
+            if not isinstance(held, Mapping) or set(held) != set(wanted):
+                raise InvalidInput(
+                    f"must say something of {', '.join(wanted)}, and of nothing else",
+                    where=f"alarm budget: {said}",
+                    value=sorted(map(str, held)) if isinstance(held, Mapping) else type(held).__name__,
+                    remedy="Name each of them once.",
+                )
+        for length in (length for held in self.length_shares.values() for length in held):
+            check_whole(length, where="alarm budget: hours of a window", least=1)
+        for share in (*self.measure_shares.values(), *(share for held in self.length_shares.values() for share in held.values())):
+            check_number(share, where="alarm budget: shares", most=1.0)
+        for worth in self.worth_judging.values():
+            check_number(worth, where="alarm budget: worth_judging", above=0.0)
         totals = (sum(self.measure_shares.values()), *(sum(held.values()) for held in self.length_shares.values()))
         if not 0 < self.protected_share < 1 or any(abs(total - 1) > 1e-9 for total in totals):
             raise InvalidInput(
@@ -93,6 +118,10 @@ class Spread:
 
     apart: float = 1.0
     per_row: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number(self.apart, where="spread: apart", above=0.0)
+        check_number(self.per_row, where="spread: per_row")
 
     def at(self, n: Counts) -> Numbers:
         """[...] rows -> [...] standard deviations."""
@@ -122,15 +151,37 @@ class Thresholds:
     null_days: float  # days of the reference's own windows behind them
     seed: int
 
+    def __post_init__(self) -> None:
+        for hours, name in {(key[0], key[1]) for key in (*self.strengths, *self.spreads, *self.minimum_rows)}:
+            check_whole(hours, where="drift thresholds: hours", least=1)
+            check_text(name, where="drift thresholds: family or column")
+        for family in {key[1] for key in (*self.strengths, *self.minimum_rows)} | {key[0] for key in self.floors}:
+            if family not in FAMILIES:
+                raise InvalidInput("there is no such family of slices", where="drift thresholds", value=family, remedy=PIN_AGAIN)
+        for strength in self.strengths.values():
+            check_number(strength, where="drift thresholds: strength", above=0.0)
+        for rows in self.minimum_rows.values():
+            check_whole(rows, where="drift thresholds: minimum_rows")
+        for floor in self.floors.values():
+            check_number(floor, where="drift thresholds: floor", most=1.0)
+        check_number(self.pages_a_day, where="drift thresholds: pages_a_day", above=0.0)
+        check_number(self.null_days, where="drift thresholds: null_days", above=0.0)
+        check_whole(self.seed, where="drift thresholds: seed")
+
     def rule(self, *, hours: int, family: str, column: Column) -> Rule:
         """Raises InvalidInput for a length or column that was not calibrated."""
         key = (hours, family, column.measure)
-        if key not in self.strengths or (hours, column.name) not in self.spreads:
+        if (
+            key not in self.strengths
+            or (hours, column.name) not in self.spreads
+            or (hours, family, column.name) not in self.minimum_rows
+            or (family, column.measure) not in self.floors
+        ):
             raise InvalidInput(
                 "no threshold was calibrated for this window length and column",
                 where="drift thresholds",
                 value=f"{hours} h, {family}, {column.name}",
-                remedy="Pin the reference again, so that thresholds are made for today's columns and window lengths.",
+                remedy=PIN_AGAIN,
             )
         strength = self.strengths[key]
         return Rule(
@@ -180,6 +231,7 @@ def strength_all(p: Numbers, *, one_sided: bool) -> Numbers:
     """p-values -> standard deviations of a normal that would be as rare; one-sided evidence for the better is negative."""
     from scipy.special import ndtri
 
+    _check_no_nan(p, where="p-values")
     held = np.clip(p, LEAST_P, 1 - 1e-15)
     found: Numbers = -ndtri(held if one_sided else held / 2)
     return found
@@ -189,8 +241,17 @@ def probability_all(strength: Numbers, *, one_sided: bool) -> Numbers:
     """The way back."""
     from scipy.special import ndtr
 
+    _check_no_nan(strength, where="strengths")
     below: Numbers = ndtr(-strength)
     return below if one_sided else np.minimum(1.0, 2 * below)
+
+
+def _check_no_nan(values: Numbers, *, where: str) -> None:
+    """NaN is under no threshold and over none: it would call nobody, ever."""
+    if values.dtype.kind not in "fiu" or np.isnan(values).any():
+        raise InvalidInput(
+            "must be numbers, none of them NaN", where=where, value=str(values.dtype), remedy="Take the tests' own p-values."
+        )
 
 
 def tempered_all(p: Numbers, n: Counts, rule: Rule, *, one_sided: bool) -> Numbers:
@@ -209,6 +270,8 @@ def rows_worth_judging(*, change: SmallestChange, measure: Measure, base_rate: f
 
     What moves whole windows is left out: it hides small changes in slices of any size, but not large ones.
     """
+    check_number(base_rate, where="rows worth judging: base rate", most=1.0)
+    check_number(worth, where="rows worth judging: worth", above=0.0)
     if measure is Measure.NUMBER:
         for_one_row = change.sigma * RANKS_KEEP
     elif measure is Measure.NAME:

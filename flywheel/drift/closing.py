@@ -6,6 +6,7 @@ In: the newest event time, the clock, the policy. Out: a moment. Which windows t
 from datetime import datetime
 
 from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.plausible import check_moments
 
 
 def closing_edge(*, newest: datetime, now: datetime, policy: WindowPolicy) -> datetime:
@@ -13,6 +14,7 @@ def closing_edge(*, newest: datetime, now: datetime, policy: WindowPolicy) -> da
 
     After the last row one window without rows closes, which says that there is no data; the silence after it does not fill the ledger.
     """
+    check_moments("windows to close", newest=newest, now=now)
     ahead = now + policy.lateness  # a producer whose clock runs fast must not close what others still fill
     by_clock = now - policy.pane - policy.lateness
     last_worth_closing = newest + policy.window + policy.slide + policy.lateness

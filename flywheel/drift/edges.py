@@ -9,9 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from flywheel.errors import InvalidInput
 from flywheel.windows.pane import Counts
+from flywheel.windows.plausible import check_counts, check_whole
 
 COARSE_BINS = 20
+MOST_BINS = 1_000
 
 
 def starts_all(reference: Counts, *, bins: int = COARSE_BINS) -> NDArray[np.intp]:
@@ -21,6 +24,10 @@ def starts_all(reference: Counts, *, bins: int = COARSE_BINS) -> NDArray[np.intp
     stretch beneath and above all reference rows: values never seen before must have a bin of their own. Columns that need fewer coarse
     bins are filled up with the number of fine bins, which makes bins that hold nothing.
     """
+    check_counts(reference, where="reference's counts")
+    check_whole(bins, where="coarse bins", least=1, most=MOST_BINS)
+    if not reference.shape[-1]:
+        raise InvalidInput("there is no bin", where="reference's counts", value=reference.shape, remedy="Count on the column's own grid.")
     fine = reference.shape[-1]
     total = reference.sum(axis=-1, keepdims=True)
     below = np.cumsum(reference, axis=-1) - reference  # rows below the start of each fine bin
@@ -61,5 +68,12 @@ def quantile_starts(reference: Counts, *, bins: int = COARSE_BINS) -> tuple[int,
 
 
 def coarsened(fine: Counts, starts: Sequence[int]) -> Counts:
-    """``coarsened_all`` of one column."""
+    """``coarsened_all`` of one column. Raises InvalidInput unless the starts rise from 0 to a bin that there is, or just beyond."""
+    check_counts(fine, where="counts on the fine grid")
+    for start in starts:
+        check_whole(start, where="start of a coarse bin", most=len(fine))
+    if not starts or starts[0] != 0 or list(starts) != sorted(starts):
+        raise InvalidInput(
+            "the starts of coarse bins do not rise from 0", where="edges", value=tuple(starts), remedy="Give what `quantile_starts` gives."
+        )
     return coarsened_all(fine, np.asarray(starts, dtype=np.intp))

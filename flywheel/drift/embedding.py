@@ -34,6 +34,7 @@ from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING, EventId, WorkloadId
 from flywheel.traffic.column import Family
+from flywheel.windows.plausible import check_moments, check_number
 
 __all__ = ["COLUMN", "EmbeddingBudget", "EmbeddingPolicy", "EmbeddingReference", "judge_embeddings", "pin_embeddings"]
 
@@ -75,7 +76,12 @@ def judge_embeddings(
     starts, and a budget so small that no window could ever be called drifting.
     """
     where = f"embeddings of {workload}, {slice_name}, {window_start.isoformat()}"
+    check_moments(where, start=window_start, end=window_end, now=now)
     _refuse(where, reference, workload, window_start, window_end, budget)
+    if not np.ndim(vectors) or (len(vectors) == 0 and len(ids)):
+        raise InvalidInput(
+            f"there are {len(ids)} ids for no vector", where=where, value=type(vectors).__name__, remedy="Hand over a vector for each id."
+        )
     effect: float | None = None
     if len(vectors) == 0:
         status, said, n, p, evidence = DriftStatus.NO_DATA, "no row of this window has a vector", 0, None, _Evidence()
@@ -228,6 +234,8 @@ def _refuse(
         raise InvalidInput(
             "the window ends before it starts", where=where, value=window_end.isoformat(), remedy="Check the clock that closed it."
         )
+    check_number(budget.pages_a_day, where=f"{where}, budget: pages_a_day")
+    check_number(budget.windows_a_day, where=f"{where}, budget: windows_a_day")
     if not (budget.windows_a_day > 0 and 0 < budget.p_below < 1):
         raise InvalidInput(
             "the budget leaves no share of false alarms between 0 and 1",

@@ -34,6 +34,7 @@ from flywheel.drift.embedding_scores import (
 from flywheel.drift.reference import Maturity
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import EventId, WorkloadId, derive, unit_interval
+from flywheel.windows.plausible import CLOCKS, check_moments, check_number, check_text, check_whole
 from flywheel.windows.sample import rank
 
 WINDOWS_FOR_A_SPREAD = 12  # fewer real windows do not tell how much one hour differs from another
@@ -53,6 +54,23 @@ class EmbeddingPolicy:
     sizes: tuple[int, ...] = (100, 200, 400, 800)
     null_windows: int = 20_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for said, number in (
+            ("anchors", self.anchors),
+            ("held_out", self.held_out),
+            ("clusters", self.clusters),
+            ("null_windows", self.null_windows),
+        ):
+            check_whole(number, where=f"embedding policy: {said}", least=1)
+        check_whole(self.seed, where="embedding policy: seed")
+        check_number(self.novelty_tail, where="embedding policy: novelty_tail", most=1.0)
+        if not isinstance(self.sizes, tuple) or len(set(self.sizes)) < len(self.sizes):
+            raise InvalidInput(
+                "sizes of windows must differ", where="embedding policy: sizes", value=self.sizes, remedy="Give each size once, as a tuple."
+            )
+        for size in self.sizes:
+            check_whole(size, where="embedding policy: sizes", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +122,12 @@ def pin_embeddings(
 
     Raises Refused without two sessions, InvalidInput for vectors that cannot be read.
     """
+    check_text(workload, where="workload of an embedding reference")
+    _check_period(start, end, now, where=f"embedding reference of {workload}")
     rows, ids = checked(vectors, ids, where=f"embedding reference of {workload}")
     for name, labels in (("sessions", sessions), ("windows", windows)):
+        for label in set(labels or ()):
+            check_text(label, where=f"embedding reference of {workload}, {name}", empty=True)
         if labels is not None and len(labels) != len(vectors):
             raise InvalidInput(
                 f"there are {len(labels)} {name} for {len(vectors)} rows",
@@ -163,7 +185,7 @@ def pin_embeddings(
 
 def checked(vectors: NDArray[np.floating], ids: Sequence[EventId], *, where: str) -> tuple[Vectors, tuple[EventId, ...]]:
     """Vectors of length one and their ids, each id once. Raises InvalidInput for what cannot be compared."""
-    array = np.asarray(vectors)
+    array = _array(vectors, where)
     if array.ndim != 2 or array.shape[1] == 0 or not np.issubdtype(array.dtype, np.floating):
         raise InvalidInput(
             "vectors must be numbers in rows and columns",
@@ -175,6 +197,8 @@ def checked(vectors: NDArray[np.floating], ids: Sequence[EventId], *, where: str
         raise InvalidInput(
             f"there are {len(ids)} ids for {len(array)} vectors", where=where, remedy="Give each vector the id of its event."
         )
+    for one in ids:
+        check_text(one, where=f"{where}, ids", empty=True)
     unreadable = ~np.isfinite(array).all(axis=1)
     if unreadable.any():
         raise InvalidInput(
@@ -188,6 +212,26 @@ def checked(vectors: NDArray[np.floating], ids: Sequence[EventId], *, where: str
         if not np.array_equal(array[first.setdefault(one, number)], array[number]):
             raise InvalidInput("one event has two different vectors", where=where, value=one, remedy="Embed each event once.")
     return of_length_one(array[list(first.values())]), tuple(first)
+
+
+def _array(vectors: object, where: str) -> NDArray[Any]:
+    try:
+        return np.asarray(vectors)
+    except ValueError as error:
+        raise InvalidInput(
+            "vectors must have one width", where=where, value=str(error), remedy="Hand over an array [rows, dimensions]."
+        ) from error
+
+
+def _check_period(start: datetime, end: datetime, now: datetime, *, where: str) -> None:
+    check_moments(where, start=start, end=end, now=now)
+    if not start < end:
+        raise InvalidInput(
+            "the period does not end after its start",
+            where=where,
+            value=f"{start.isoformat()} to {end.isoformat()}",
+            remedy=CLOCKS,
+        )
 
 
 def smallest(ids: Sequence[EventId], k: int) -> tuple[EventId, ...]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
+from flywheel.windows.plausible import check_moments, check_number
 
 Place = tuple[str, str]
 """(slice, column)"""
@@ -35,6 +36,10 @@ class Clearing:
 
     strength: float = 0.6
     effect: float = 0.7
+
+    def __post_init__(self) -> None:
+        check_number(self.strength, where="clearing: strength", most=1.0)
+        check_number(self.effect, where="clearing: effect", most=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,8 @@ def has_moved(verdict: DriftVerdict) -> bool:
 
 def retested(before: Sequence[DriftVerdict], after: Sequence[DriftVerdict]) -> Retest:
     """Raises InvalidInput unless both judge one and the same window: a late label never speaks of today."""
+    for verdict in (*before, *after):
+        check_moments("late labels", start=verdict.window_start, end=verdict.window_end)
     windows = {(verdict.workload, verdict.window_start, verdict.window_end) for verdict in (*before, *after)}
     if len(windows) > 1:
         raise InvalidInput(

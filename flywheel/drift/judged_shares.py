@@ -18,6 +18,7 @@ from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
 from flywheel.traffic.column import Family
 from flywheel.windows.pane import Counts, Tally, WindowCounts
+from flywheel.windows.plausible import check_names
 from flywheel.windows.slices import folded_into
 from flywheel.windows.table import CountTable, table_of
 
@@ -33,6 +34,14 @@ def judge_shares(
     Raises InvalidInput for rows that are negative, fractional, or more than all.
     """
     check_time(start=window.start, end=window.end, now=now, where=f"window of {window.workload}")
+    if reference is not None and reference.workload != window.workload:
+        raise InvalidInput(
+            f"the reference belongs to {reference.workload}",
+            where=f"window of {window.workload}",
+            value=reference.id,
+            remedy="Compare with a reference of this workload.",
+        )
+    check_names(list(window.rows), where=f"window of {window.workload}, slices")
     before = like if like is not None else reference.counts if reference is not None else None
     names = sorted({*window.rows, *(before.rows if before is not None else ()), *policy.protected} - {EVERYTHING})
     n, hits = _rows(window, names, where=f"window of {window.workload}")
@@ -158,7 +167,7 @@ def _rows(counts: WindowCounts | Tally, names: list[str], *, where: str) -> tupl
 
 def _hidden(counts: WindowCounts | Tally, names: list[str], policy: DriftPolicy) -> Counts:
     """How many rows each slice may have in its dimension's rest; the rest itself hides nothing, and protected slices are never folded."""
+    rows = counts.rows
     return np.array(
-        [0 if folded_into(name) == name or name in policy.protected else counts.rows.get(folded_into(name), 0) for name in names],
-        dtype=np.int64,
+        [0 if folded_into(name) == name or name in policy.protected else rows.get(folded_into(name), 0) for name in names], dtype=np.int64
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flywheel.drift.budget import GENERAL, PROTECTED, Spread, Thresholds, probability_all, strength_all
 from flywheel.drift.stated import DriftPolicy
+from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column
 from flywheel.windows.pane import Counts
 
@@ -44,6 +45,8 @@ def limits_for(
     columns: Sequence[Column],
 ) -> Limits:
     """A length or a column that was not calibrated keeps the fixed numbers."""
+    if not isinstance(length, timedelta) or length <= timedelta():
+        raise InvalidInput("a window has a length", where="drift limits", value=str(length), remedy="Check the clock that closed it.")
     shape = (len(slices), len(columns))
     families = tuple(PROTECTED if name in policy.protected else GENERAL for name in slices)
     p_below = np.full(shape, policy.p_below)

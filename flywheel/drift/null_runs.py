@@ -24,11 +24,12 @@ from flywheel.drift.budget import (
     standing_strength,
     strength_all,
 )
-from flywheel.drift.seasons import HOURS_A_DAY, Season, SeasonPolicy, like_hours, pooled_days, profile_of, sliding_sums
+from flywheel.drift.seasons import FARTHEST_HOUR, HOURS_A_DAY, Season, SeasonPolicy, like_hours, pooled_days, profile_of, sliding_sums
 from flywheel.drift.statistics import Numbers
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.pane import Counts
+from flywheel.windows.plausible import check_columns, check_counts, check_names, check_whole
 
 STEPS = np.arange(1.5, 9.0, 0.05)
 """Strengths at which episodes are counted."""
@@ -68,6 +69,12 @@ class NullSource:
     season: Season = Season.HOUR_OF_DAY
     days: int | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.season, Season):
+            raise InvalidInput("there is no such season", where="null runs", value=str(self.season), remedy="Give a Season.")
+        if self.days is not None:
+            check_whole(self.days, where="null runs: days of the reference", least=1)
+
 
 def calibrate(
     reference_windows: ReferenceWindows,
@@ -80,7 +87,9 @@ def calibrate(
     seasons: SeasonPolicy | None = None,
 ) -> Thresholds:
     """Raises InvalidInput for less than two whole days, or counts of another number of slices or hours."""
-    _check(reference_windows, columns)
+    _check(reference_windows, columns, policy)
+    check_whole(seed, where="null runs: seed")
+    check_names(protected, where="null runs: protected")
     source, seasons = source or NullSource(), seasons or SeasonPolicy()
     shielded = np.isin(np.asarray(reference_windows.slices), np.asarray(tuple(protected) or ("",)))
     chance = np.random.default_rng(seed)
@@ -253,7 +262,12 @@ def _base_rate(windows: ReferenceWindows, column: Column) -> float:
     return float(held[side] / max(1, held.sum()))
 
 
-def _check(windows: ReferenceWindows, columns: Sequence[Column]) -> None:
+def _check(windows: ReferenceWindows, columns: Sequence[Column], policy: BudgetPolicy) -> None:
+    check_names(windows.slices, where="the reference's own windows: slices")
+    check_columns(columns, where="null runs")
+    for name, counts in windows.counts.items():
+        check_counts(counts, where=f"the reference's own windows, column {name}", dimensions=3)
+    check_whole(windows.first_hour, where="the reference's own windows: first hour", least=-FARTHEST_HOUR, most=FARTHEST_HOUR)
     if windows.hours < 2 * HOURS_A_DAY or windows.hours % HOURS_A_DAY or windows.first_hour % HOURS_A_DAY:
         raise InvalidInput(
             "thresholds need two whole days at least",
@@ -261,8 +275,25 @@ def _check(windows: ReferenceWindows, columns: Sequence[Column]) -> None:
             value=f"{windows.hours} hours from hour {windows.first_hour}",
             remedy="Wait until two days are recorded; until then the policy's fixed numbers hold.",
         )
+    if not windows.slices:
+        raise InvalidInput("there is no slice", where="the reference's own windows", value=(), remedy="Count all traffic at least.")
+    if max(policy.lengths) > windows.hours:
+        raise InvalidInput(
+            "a window is longer than the period that should say how often it looks like drift",
+            where="alarm budget: hours of a window",
+            value=max(policy.lengths),
+            remedy=f"Give window lengths of up to {windows.hours} hours, or a longer period.",
+        )
     for column in columns:
         held = windows.counts.get(column.name)
+        fewest = 2 if column.measure is Measure.RATE else 1
+        if held is not None and held.shape[-1] < fewest:
+            raise InvalidInput(
+                f"a column has {held.shape[-1]} bins, and its measure needs {fewest}",
+                where=f"column {column.name}",
+                value=held.shape,
+                remedy="Count on the column's own grid.",
+            )
         if held is None or held.ndim != 3 or held.shape[:2] != (windows.hours, len(windows.slices)):
             raise InvalidInput(
                 "a column's counts do not fit the period's hours and slices",

@@ -7,12 +7,13 @@ them. Which reference is old enough to be read by the hour is said by ``referenc
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from flywheel.drift.seasons import HOURS_A_DAY, SeasonPolicy
 from flywheel.errors import InvalidInput
 from flywheel.ids import digest_of
 from flywheel.windows.pane import Tally, WindowCounts, add
+from flywheel.windows.plausible import check_moments, check_rows, check_whole
 
 HOUR = timedelta(hours=1)
 SATURDAY = 5
@@ -25,6 +26,12 @@ class Profile:
     """Immutable; its digest stands in the reference it belongs to."""
 
     cells: Mapping[Cell, Tally]
+
+    def __post_init__(self) -> None:
+        for (weekend, hour), cell in self.cells.items():
+            check_whole(weekend, where="profile: weekend", most=1)
+            check_whole(hour, where="profile: hour", most=HOURS_A_DAY - 1)
+            check_rows(cell.rows, where=f"profile, hour {hour}")
 
     @property
     def digest(self) -> str:
@@ -40,9 +47,18 @@ class Profile:
 
 
 def by_hour(windows: Iterable[WindowCounts]) -> Profile:
-    """Raises InvalidInput unless each window is one whole hour of the clock."""
+    """Raises InvalidInput unless each window is one whole hour of the clock, and all are of one workload."""
     cells: dict[Cell, Tally] = {}
+    workload = None
     for window in windows:
+        check_moments(f"profile of {window.workload}", start=window.start, end=window.end)
+        if window.workload != (workload := workload or window.workload):
+            raise InvalidInput(
+                f"the hours before belong to {workload}",
+                where="profile",
+                value=window.workload,
+                remedy="Make one profile for each workload.",
+            )
         if window.end - window.start != HOUR or window.start != _on_the_hour(window.start):
             raise InvalidInput(
                 "a profile is made of whole hours",
@@ -60,6 +76,7 @@ def like_hours(profile: Profile, *, start: datetime, end: datetime, policy: Seas
 
     A window of a day, or nearly, takes no hours beside it: it has them all.
     """
+    check_moments("window to be read by the hour", start=start, end=end)
     if end - start < HOUR or start != _on_the_hour(start) or end != _on_the_hour(end):
         return None
     length = (end - start) // HOUR
@@ -69,8 +86,9 @@ def like_hours(profile: Profile, *, start: datetime, end: datetime, policy: Seas
 
 
 def _cell(moment: datetime) -> Cell:
+    moment = moment.astimezone(UTC)
     return int(moment.weekday() >= SATURDAY), moment.hour
 
 
 def _on_the_hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

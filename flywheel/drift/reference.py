@@ -13,11 +13,14 @@ from enum import StrEnum
 from flywheel.drift.budget import Thresholds
 from flywheel.drift.profile import Profile
 from flywheel.drift.threshold_values import thresholds_from_values, thresholds_to_values
-from flywheel.errors import Refused
+from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import BASE, DAEMON, EVERYTHING, AdapterName, Person, WorkloadId, derive, digest_of
 from flywheel.traffic.column import Column
 from flywheel.windows.pane import WindowCounts
-from flywheel.windows.table import on_this_grid
+from flywheel.windows.plausible import CLOCKS, check_columns, check_moments, check_text, check_whole
+from flywheel.windows.table import check_period, on_this_grid
+
+PIN_AGAIN = "Pin the reference again (`flywheel reference pin`)."
 
 
 class Maturity(StrEnum):
@@ -41,7 +44,7 @@ class Covers(StrEnum):
 class Reference:
     """The input reference belongs to the workload; the output reference belongs to the adapter that answered."""
 
-    id: str  # derived from workload, adapter, period and counts
+    id: str  # derived from workload, adapter, period, counts and rows
     workload: WorkloadId
     adapter: AdapterName
     start: datetime
@@ -52,9 +55,21 @@ class Reference:
     counts: WindowCounts
     meta: Mapping[str, object]  # e.g. sample size; JSON values
 
+    def __post_init__(self) -> None:
+        check_moments(f"reference {self.id}", start=self.start, end=self.end, pinned_at=self.pinned_at)
+        if self.counts.workload != self.workload:
+            raise InvalidInput(
+                f"the counts belong to {self.counts.workload}", where=f"reference {self.id}", value=self.workload, remedy=PIN_AGAIN
+            )
+
     @property
     def covers(self) -> Covers:
-        return Covers(str(self.meta.get("covers", Covers.ALL)))
+        held = str(self.meta.get("covers", Covers.ALL))
+        if held not in set(Covers):
+            raise InvalidInput(
+                "nobody knows what this reference may be used for", where=f"reference {self.id}", value=held, remedy=PIN_AGAIN
+            )
+        return Covers(held)
 
 
 def pin(
@@ -72,8 +87,22 @@ def pin(
     """``columns``: what was counted; their grids are kept, so that a later version with other edges notices. ``profile``: the same period
     by the hour, where it is long enough. ``thresholds``: the alarm budget that was calibrated on it.
 
-    Raises Refused for a period without rows: an empty reference would call everything drift.
+    Raises Refused for a period without rows: an empty reference would call everything drift; InvalidInput for counts, times and names
+    that cannot be.
     """
+    where = f"reference of {counts.workload!a}"
+    check_moments(where, start=counts.start, end=counts.end, now=now)
+    if not counts.start < counts.end or not isinstance(whole_day, timedelta) or whole_day <= timedelta():
+        raise InvalidInput(
+            "the period does not end after its start, or a whole day has no length",
+            where=where,
+            value=f"{counts.start.isoformat()} to {counts.end.isoformat()}, a day of {whole_day}",
+            remedy=CLOCKS,
+        )
+    for said, name in (("workload", counts.workload), ("adapter", adapter), ("by", by)):
+        check_text(name, where=f"{where}, {said}")
+    check_columns(columns, where=where)
+    check_period(counts, where=where)
     rows = counts.rows.get(EVERYTHING, 0)
     if rows == 0:
         raise Refused(
@@ -136,7 +165,13 @@ def on_these_grids(reference: Reference, columns: Sequence[Column]) -> tuple[Ref
 def thresholds_of(reference: Reference) -> Thresholds | None:
     """The alarm budget that was calibrated on the reference; None where there is none."""
     held = reference.meta.get("thresholds")
-    return thresholds_from_values(held) if isinstance(held, Mapping) else None
+    if held is None:
+        return None
+    if not isinstance(held, Mapping):
+        raise InvalidInput(
+            "these are no thresholds of an alarm budget", where=f"reference {reference.id}", value=str(held)[:80], remedy=PIN_AGAIN
+        )
+    return thresholds_from_values(held)
 
 
 def in_force(references: Sequence[Reference], *, champion: AdapterName | None) -> tuple[Reference | None, Reference | None]:
@@ -159,6 +194,18 @@ class PinningPolicy:
     watch: timedelta  # after a promotion, before the new champion's answers are the normal ones
     pooled_days: int = 7  # whole days after which the daemon pins again, so that every day of the week is in it
     by_hour_days: int = 28  # whole days after which the reference is read by the hour
+
+    def __post_init__(self) -> None:
+        lengths = (self.whole_day, self.watch)
+        if not all(isinstance(length, timedelta) for length in lengths) or self.whole_day <= timedelta() or self.watch < timedelta():
+            raise InvalidInput(
+                "a whole day has a length, and the watch is not below zero",
+                where="pinning policy",
+                value=(str(self.whole_day), str(self.watch)),
+                remedy="Correct the workload's `watch` settings.",
+            )
+        check_whole(self.pooled_days, where="pinning policy: pooled_days", least=1)
+        check_whole(self.by_hour_days, where="pinning policy: by_hour_days", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +233,7 @@ def pinning_due(
     ``calm``: no alert is open. A reference that stands is only replaced by a longer one of the daemon's own, in calm: what drifts now
     must not become the normal.
     """
+    check_moments("pinning", first_seen=first_seen, champion_alone_since=champion_alone_since, newest=newest)
     nothing = PinningDue(start=None, end=None, covers=Covers.ALL, reason="a reference is in force")
     if inputs is None:
         if first_seen is not None and newest - first_seen >= policy.whole_day:
@@ -228,10 +276,6 @@ def _seen(period: timedelta, policy: PinningPolicy) -> str:
 
 
 def _content(counts: WindowCounts) -> str:
-    """A digest of every count, in an order of its own."""
-    return digest_of(
-        json.dumps(
-            {name: {column: values.tolist() for column, values in columns.items()} for name, columns in counts.counts.items()},
-            sort_keys=True,
-        )
-    )
+    """A digest of every count and of the rows, which shares are made of, in an order of its own."""
+    held = {name: {column: values.tolist() for column, values in columns.items()} for name, columns in counts.counts.items()}
+    return digest_of(json.dumps({"counts": held, "rows": dict(counts.rows)}, sort_keys=True))

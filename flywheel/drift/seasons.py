@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
 from flywheel.windows.pane import Counts
+from flywheel.windows.plausible import check_counts, check_whole
 
 HOURS_A_DAY = 24
+FARTHEST_HOUR = 100_000_000  # of the calendar
 EPOCHS_WEEKDAY = 3  # 1970-01-01 was a Thursday
 
 
@@ -34,6 +36,10 @@ class SeasonPolicy:
     hours_from_days: int = 28
     neighbours: int = 1
 
+    def __post_init__(self) -> None:
+        check_whole(self.hours_from_days, where="seasons: hours_from_days", least=1)
+        check_whole(self.neighbours, where="seasons: neighbours", most=HOURS_A_DAY)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeasonNow:
@@ -45,6 +51,8 @@ class SeasonNow:
 
 def season_of(*, whole_days: int, weekdays: int, weekend_days: int, policy: SeasonPolicy) -> SeasonNow:
     """``weekdays`` and ``weekend_days``: how many of the whole days were which. By the hour needs both kinds."""
+    for said, days in (("whole days", whole_days), ("weekdays", weekdays), ("days of the weekend", weekend_days)):
+        check_whole(days, where=f"reference: {said}")
     if whole_days < 1:
         return SeasonNow(season=Season.LEARNING, reason="the reference has seen under one whole day")
     if whole_days < policy.hours_from_days or min(weekdays, weekend_days) < 2:
@@ -65,6 +73,8 @@ def profile_of(hourly: Counts, *, first_hour: int) -> Counts:
 
     Raises InvalidInput unless these are whole days: half a day would make its hours look rare.
     """
+    check_counts(hourly, where="hourly counts")
+    check_whole(first_hour, where="first hour since the epoch", least=-FARTHEST_HOUR, most=FARTHEST_HOUR)
     if len(hourly) == 0 or len(hourly) % HOURS_A_DAY:
         raise InvalidInput(
             "a profile needs whole days", where="hourly counts", value=f"{len(hourly)} hours", remedy="Hand in a multiple of 24 hours."
@@ -77,6 +87,9 @@ def profile_of(hourly: Counts, *, first_hour: int) -> Counts:
 
 def sliding_sums(hourly: Counts, length: int) -> Counts:
     """[H, ...] -> [H, ...]: the window of ``length`` hours that ends with each hour; the first ones hold what there is."""
+    check_whole(length, where="hours of a window", least=1)
+    if hourly.dtype.kind not in "iu":
+        raise InvalidInput("counts must be whole numbers", where="hourly counts", value=str(hourly.dtype), remedy="Hand in integers.")
     total = np.cumsum(hourly, axis=0, dtype=np.int64)
     total[length:] -= total[:-length].copy()
     return total
@@ -104,6 +117,9 @@ def pooled_days(hourly: Counts, *, length: int, days: int | None) -> Counts:
 
     None: all hours there are. What the window itself holds is left out.
     """
+    check_whole(length, where="hours of a window", least=1)
+    if days is not None:
+        check_whole(days, where="days of the pool", least=1)
     if days is None:
         return np.asarray(hourly.sum(axis=0, dtype=np.int64)[None] - sliding_sums(hourly, length))
     total = np.concatenate([np.zeros((1, *hourly.shape[1:]), dtype=np.int64), np.cumsum(hourly, axis=0, dtype=np.int64)])

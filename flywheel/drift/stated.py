@@ -11,10 +11,12 @@ from enum import StrEnum
 from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId
 from flywheel.traffic.column import Family, Measure
+from flywheel.windows.plausible import check_moments, check_names, check_number, check_whole
 
 SHARE = "share"
 """The column of a verdict on how much of the traffic a slice holds."""
 METHODS: Mapping[Measure, str] = {Measure.NUMBER: "binned_ks", Measure.NAME: "chi2", Measure.RATE: "mid_p"}
+LARGEST_EFFECT = 1e6  # far above what any effect can be: it keeps out what is infinite or no number
 EFFECTS: Mapping[Measure, str] = {
     Measure.NUMBER: "greatest distance between the two cumulative shares",
     Measure.NAME: "total variation between the shares",
@@ -55,6 +57,15 @@ class DriftVerdict:
     effect_floor: float | None
     evidence: Mapping[str, object] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """NaN would be neither over nor under a limit, and so would open an alert or clear one by the order of a comparison."""
+        for said, value in (("score", self.score), ("threshold", self.threshold)):
+            if value is not None and not (isinstance(value, float) and 0 <= value <= 1):
+                check_number(value, where=f"verdict on {self.column} of {self.slice!a}: {said}", most=1.0)
+        for said, value in (("effect", self.effect), ("effect_floor", self.effect_floor)):
+            if value is not None and not (isinstance(value, float) and -LARGEST_EFFECT <= value <= LARGEST_EFFECT):
+                check_number(value, where=f"verdict on {self.column} of {self.slice!a}: {said}", least=-LARGEST_EFFECT, most=LARGEST_EFFECT)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DriftPolicy:
@@ -75,12 +86,9 @@ class DriftPolicy:
             "rate_floor": self.rate_floor,
         }
         for name, value in limits.items():
-            if not 0 <= value <= 1:
-                raise InvalidInput(
-                    "must lie between 0 and 1", where=f"drift policy: {name}", value=value, remedy="Correct `watch` settings."
-                )
-        if not self.minimum_rows >= 1:
-            raise InvalidInput("no row is no evidence", where="drift policy: minimum_rows", value=self.minimum_rows, remedy="Take 50.")
+            check_number(value, where=f"drift policy: {name}", most=1.0)
+        check_whole(self.minimum_rows, where="drift policy: minimum_rows", least=1)
+        check_names(self.protected, where="drift policy: protected")
 
     def floor(self, measure: Measure) -> float:
         """Of the effect."""
@@ -89,9 +97,7 @@ class DriftPolicy:
 
 def check_time(*, start: datetime, end: datetime, now: datetime, where: str) -> None:
     """Raises InvalidInput for a window that ends before it begins, or that is judged before it began, and for times without a zone."""
-    for said, moment in (("start", start), ("end", end), ("now", now)):
-        if moment.tzinfo is None:
-            raise InvalidInput(f"the {said} has no time zone", where=where, value=moment.isoformat(), remedy="Give times with their zone.")
+    check_moments(where, start=start, end=end, now=now)
     if end <= start:
         raise InvalidInput(
             "the window does not end after its start: a clock ran backwards",

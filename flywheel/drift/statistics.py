@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
 from flywheel.windows.pane import Counts
+from flywheel.windows.plausible import MOST_ROWS
 
 Numbers = NDArray[np.float64]
 Both = tuple[Numbers, Numbers]
@@ -142,6 +143,10 @@ def wasserstein_all(current: Counts, reference: Counts, *, widths: Numbers | Non
     1.0 means from the first bin to the last. W1 = sum of |F - G| times the way (Vallender 1973).
     """
     n, m = _totals(current, reference)
+    if widths is not None and not (widths.dtype.kind in "fiu" and np.isfinite(widths).all() and (widths >= 0).all()):
+        raise InvalidInput(
+            "ways between bins must be finite and not below zero", where="widths", value=str(widths), remedy="Give the distances of bins."
+        )
     apart = np.abs(np.cumsum(current, axis=-1) / _no_zero(n)[..., None] - np.cumsum(reference, axis=-1) / _no_zero(m)[..., None])[..., :-1]
     ways = np.float64(1 / max(1, apart.shape[-1])) if widths is None else widths
     return np.where((n > 0) & (m > 0), (apart * ways).sum(axis=-1), 0.0)
@@ -196,24 +201,43 @@ def _pooled(counts: Counts, rare: NDArray[np.bool_]) -> Numbers:
 
 
 def _totals(current: Counts, reference: Counts) -> tuple[Numbers, Numbers]:
-    if current.shape[-1] != reference.shape[-1]:
+    if not np.ndim(current) or not np.ndim(reference) or current.shape[-1] != reference.shape[-1]:
         raise InvalidInput(
             "the window and the reference have not the same number of bins",
             where="counts to compare",
-            value=(current.shape[-1], reference.shape[-1]),
+            value=(np.shape(current), np.shape(reference)),
             remedy="Count both on the reference's edges.",
+        )
+    if current.ndim and reference.ndim and not _fit(current.shape, reference.shape):
+        raise InvalidInput(
+            "the window and the reference do not hold the same cells",
+            where="counts to compare",
+            value=(current.shape, reference.shape),
+            remedy="Lay both out for the same slices and columns.",
         )
     n, m = (_whole(counts).sum(axis=-1).astype(np.float64) for counts in (current, reference))
     return n, m
 
 
+def _fit(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Shapes that broadcast together."""
+    return all(a == b or 1 in (a, b) for a, b in zip(reversed(one), reversed(other), strict=False))
+
+
 def _whole(counts: Counts) -> Counts:
     """Raises InvalidInput unless these are numbers of rows."""
     held = np.asarray(counts)
-    if held.dtype.kind not in "iub":
+    if held.dtype.kind not in "iu":
         raise InvalidInput("counts must be whole numbers", where="counts to compare", value=str(held.dtype), remedy="Hand in integers.")
     if held.size and held.min() < 0:
         raise InvalidInput("a count is negative", where="counts to compare", value=int(held.min()), remedy="Count the pane again.")
+    if held.size and held.max() > MOST_ROWS:
+        raise InvalidInput(
+            f"a count is above {MOST_ROWS}, where numbers no longer tell rows apart",
+            where="counts to compare",
+            value=int(held.max()),
+            remedy="Count the pane again.",
+        )
     return held
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from flywheel.drift.budget import Spread, Thresholds
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Measure
+from flywheel.windows.plausible import check_number, check_whole
 
 
 def thresholds_to_values(thresholds: Thresholds) -> dict[str, object]:
@@ -28,21 +29,34 @@ def thresholds_from_values(held: Mapping[str, Any]) -> Thresholds:
     """The inverse."""
     try:
         return Thresholds(
-            strengths={(int(hours), str(family), Measure(measure)): float(value) for hours, family, measure, value in held["strengths"]},
+            strengths={
+                (_whole(hours), str(family), Measure(measure)): _number(value) for hours, family, measure, value in held["strengths"]
+            },
             spreads={
-                (int(hours), str(column)): Spread(apart=float(apart), per_row=float(per_row))
+                (_whole(hours), str(column)): Spread(apart=_number(apart), per_row=_number(per_row))
                 for hours, column, apart, per_row in held["spreads"]
             },
-            minimum_rows={(int(hours), str(family), str(column)): int(rows) for hours, family, column, rows in held["minimum_rows"]},
-            floors={(str(family), Measure(measure)): float(floor) for family, measure, floor in held["floors"]},
-            pages_a_day=float(held["pages_a_day"]),
-            null_days=float(held["null_days"]),
-            seed=int(held["seed"]),
+            minimum_rows={(_whole(hours), str(family), str(column)): _whole(rows) for hours, family, column, rows in held["minimum_rows"]},
+            floors={(str(family), Measure(measure)): _number(floor) for family, measure, floor in held["floors"]},
+            pages_a_day=_number(held["pages_a_day"]),
+            null_days=_number(held["null_days"]),
+            seed=_whole(held["seed"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(
             "these are no thresholds of an alarm budget",
             where="reference, thresholds",
             value=str(error),
             remedy="Pin the reference again (`flywheel reference pin`).",
         ) from error
+
+
+def _whole(value: Any) -> int:
+    """A fraction is refused, not cut off."""
+    check_whole(value, where="reference, thresholds")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    check_number(value, where="reference, thresholds")
+    return float(value)

@@ -18,6 +18,7 @@ from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
 from flywheel.traffic.column import Column
 from flywheel.windows.pane import Tally, WindowCounts
+from flywheel.windows.plausible import check_names
 from flywheel.windows.table import table_of
 
 __all__ = ["SHARE", "DriftPolicy", "DriftStatus", "DriftVerdict", "judge", "judge_columns", "judge_shares"]
@@ -65,6 +66,7 @@ def judge_columns(
             value=reference.id,
             remedy="Compare with a reference of this workload.",
         )
+    check_names(list(window.rows), where=f"{where}, slices")
     slices = [EVERYTHING]
     if reference is not None:
         slices += sorted(name for name in window.rows if name != EVERYTHING and window.rows[name] and reference.counts.rows.get(name))

@@ -4,12 +4,14 @@ In: log-probabilities of known answers, as served under the adapter's name, as s
 at the end of training. Out: a verdict. Asking the server is not done here.
 """
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 from flywheel.errors import InvalidInput
+from flywheel.gate.stated import between
 
 SAME_AS_BASE = 0.05
 """Mean absolute difference per token below which the base answers: wrong key names give 0 exactly, shifted layers 0.035; trained 0.8."""
@@ -19,6 +21,9 @@ FAITHFUL_SHARE = 0.05
 """An adapter that moves the base far carries more rounding: this share of its distance to the base is allowed (half-scaled: 0.09)."""
 ANOTHER = 0.3
 """Above this to the replay it is another adapter rather than other arithmetic."""
+
+_LARGEST = sys.float_info.max
+_REMEDY = "Look at the weights: they may hold NaN."
 
 LogProbabilities = Sequence[Sequence[float]]
 
@@ -61,9 +66,11 @@ def judge(*, served: LogProbabilities, base: LogProbabilities, replay: LogProbab
 def _mean_difference(served: LogProbabilities, other: LogProbabilities, name: str) -> tuple[float, int]:
     if len(served) != len(other) or any(len(s) != len(o) for s, o in zip(served, other, strict=False)):
         raise InvalidInput("the probes have different lengths", where=f"probe.{name}", remedy="Ask all three with the same items.")
-    differences = [abs(s - o) for item, against in zip(served, other, strict=True) for s, o in zip(item, against, strict=True)]
+    for log_probability in chain.from_iterable((*served, *other)):
+        between(log_probability, -_LARGEST, _LARGEST, where=f"probe.{name}", said="a log-probability is not a number", remedy=_REMEDY)
+    differences = [
+        abs(float(s) - float(o)) for item, against in zip(served, other, strict=True) for s, o in zip(item, against, strict=True)
+    ]
     if not differences:
         raise InvalidInput("there is no probe", where=f"probe.{name}", remedy="Keep at least one probe item in probe.json.")
-    if not all(math.isfinite(difference) for difference in differences):
-        raise InvalidInput("a log-probability is not a number", where=f"probe.{name}", remedy="Look at the weights: they may hold NaN.")
-    return sum(differences) / len(differences), len(differences)
+    return min(sum(differences) / len(differences), _LARGEST), len(differences)

@@ -4,9 +4,9 @@ In: how many challengers met this champion, how often this one met this golden v
 Counting them in the record is not done here.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from flywheel.errors import InvalidInput
+from flywheel.gate.stated import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,18 +17,13 @@ class Attempts:
     gates: int = 1  # of this challenger on this golden version
     planned_challengers: int = 1  # known beforehand: the first of four is then judged as strictly as the fourth
 
+    def __post_init__(self) -> None:
+        whole(where="gate.attempts", least=1, **asdict(self))
+
     def divisor(self) -> int:
         """Bonferroni: alpha over this many. Source: Dunn (1961), JASA 56:52-64.
 
         With ``planned_challengers`` at the true number, the chance that any of that many equal challengers passes is at most alpha.
         Counted as they come, the k-th is judged at alpha / k, and of K equal ones any passes in at most alpha * (1 + 1/2 + ... + 1/K).
         """
-        for name, count in (("challengers", self.challengers), ("gates", self.gates), ("planned_challengers", self.planned_challengers)):
-            if count != int(count) or count < 1:
-                raise InvalidInput(
-                    "must be a whole number from 1: the present attempt counts",
-                    where=f"gate.attempts.{name}",
-                    value=count,
-                    remedy="Count again.",
-                )
         return max(self.challengers, self.planned_challengers) * self.gates

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flywheel.errors import InvalidInput
+from flywheel.gate.stated import chance_of_error, share_lost, text, whole
 
 
 class Role(StrEnum):
@@ -24,7 +25,11 @@ class GateVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AxisPolicy:
-    """``margin`` is a share (0.05 is 5 points); ``alpha`` one-sided, already divided by ``divided_by`` attempts."""
+    """``margin`` is a share (0.05 is 5 points); ``alpha`` one-sided, already divided by ``divided_by`` attempts.
+
+    ``binary``: its items are right or wrong. It is said here and not read off the scores, or a worse score could choose the test.
+    Raises InvalidInput for an alpha or a margin that is none, and for a margin that was widened without a reason.
+    """
 
     name: str
     role: Role
@@ -33,6 +38,26 @@ class AxisPolicy:
     standard_margin: float = 0.05
     reason: str = ""  # why the margin is not the standard one, where it is not
     divided_by: int = 1
+    binary: bool = True
+
+    def __post_init__(self) -> None:
+        text(where="gate.axis", name=self.name, reason=self.reason)
+        where = f"gate.{self.name}"
+        if not isinstance(self.role, Role):
+            raise InvalidInput("there is no such role", where=where, value=self.role, remedy=f"Take one of {', '.join(Role)}.")
+        if not isinstance(self.binary, bool):
+            raise InvalidInput("binary is True or False", where=where, value=self.binary, remedy="True: its items are right or wrong.")
+        chance_of_error(self.alpha, where=where, below=0.5)
+        share_lost(self.margin, where=where)
+        share_lost(self.standard_margin, where=f"{where}.standard_margin")
+        whole(where=where, least=1, divided_by=self.divided_by)
+        if self.margin > self.standard_margin and not self.reason.strip():
+            raise InvalidInput(
+                f"the margin is wider than the standard {self.standard_margin:g}, and no reason is given",
+                where=where,
+                value=self.margin,
+                remedy="Say why: the reason stands in every gate's evidence.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +70,8 @@ class PairedCounts:
     neither: int
 
     def __post_init__(self) -> None:
-        for name in ("both", "wins", "losses", "neither"):
-            value = getattr(self, name)
-            if not (value >= 0 and value % 1 == 0):
-                raise InvalidInput("a count is a whole number, 0 or more", where=f"gate: {name}", value=value, remedy="Count again.")
+        whole(where="gate", both=self.both, wins=self.wins, losses=self.losses, neither=self.neither)
+        whole(where="gate", n=self.n)
 
     @property
     def n(self) -> int:

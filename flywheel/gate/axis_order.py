@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from flywheel.errors import InvalidInput
 from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
+from flywheel.gate.stated import chance_of_error, share_lost, text, whole
 
 STANDARD_MARGIN = 0.05
 FORMAT, GOLDEN, RECURRENCE, HELD_OUT, GENERAL, SAFETY = "format", "golden", "recurrence", "held_out", "general", "safety"
@@ -26,6 +27,17 @@ class GatePolicy:
     held_out_at_most: int = 200
     few_shot: int = 3
     planned_challengers: int = 1
+
+    def __post_init__(self) -> None:
+        chance_of_error(self.superiority_alpha, where="gate.superiority_alpha", below=0.5)
+        chance_of_error(self.non_inferiority_alpha, where="gate.non_inferiority_alpha", below=0.5)
+        whole(where="gate", recurrence_at_most=self.recurrence_at_most, held_out_at_most=self.held_out_at_most, few_shot=self.few_shot)
+        whole(where="gate", least=1, planned_challengers=self.planned_challengers)
+        for name, stated in self.margins.items():
+            if not isinstance(stated, tuple) or len(stated) != 2:
+                raise InvalidInput("a margin stands with its reason", where=f"gate.margins.{name}", value=stated, remedy="(0.1, 'why').")
+            share_lost(stated[0], where=f"gate.margins.{name}")
+            text(where=f"gate.margins.{name}", reason=stated[1])
 
 
 def slice_axis(slice_name: str) -> str:

@@ -19,10 +19,14 @@ from fractions import Fraction
 import numpy as np
 
 from flywheel.errors import InvalidInput
+from flywheel.gate.stated import MOST, between, entities_named, only, paired_counts, whole
 
 _UPPER_Z = 1.6449
 """One-sided 95 %: how far above its estimate the likeness is taken."""
 _ROUND_UP = 1e-9  # so that 5 / 1.0 stays 5
+_MOST_ITEMS = 20_000
+"""Beyond it the exact sum is slow, and a bound is enough."""
+_WORSE_SAME_BETTER = (-1, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,11 @@ class Agreement:
     entities: int
     icc: float
     high: float
+
+    def __post_init__(self) -> None:
+        whole(where="gate.agreement", items=self.items, entities=self.entities)
+        _likeness(self.icc, where="gate.agreement.icc")
+        _likeness(self.high, where="gate.agreement.high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +61,9 @@ def measure(*, differences: Sequence[int], entities: Sequence[str]) -> Agreement
     Sources: Fisher (1925), Statistical Methods for Research Workers, section 40; unequal sizes as in Donner and Koval (1980),
     Biometrics 36:19-25; the jackknife: Tukey (1958), Annals of Mathematical Statistics 29:614.
     """
-    _same_length(differences, entities)
-    _, index = np.unique(np.asarray(entities, dtype=str), return_inverse=True)
+    _check(differences, entities)
+    number = {entity: at for at, entity in enumerate(sorted(set(entities)))}  # not numpy's text, which drops a NUL at the end
+    index = np.array([number[entity] for entity in entities], dtype=np.int64)
     outcome = np.asarray(differences, dtype=float)
     sizes = np.bincount(index).astype(float)
     count = len(sizes)
@@ -76,6 +86,7 @@ def design_effect(*, entities: Sequence[str], likeness: float) -> float:
 
     Source: Kish (1965), Survey Sampling, section 5.4; m = sum of squared sizes over items where sizes differ.
     """
+    _likeness(likeness, where="gate.likeness")
     sizes = Counter(entities).values()
     items = sum(sizes)
     return 1.0 + (sum(size * size for size in sizes) / items - 1.0) * likeness if items else 1.0
@@ -83,6 +94,8 @@ def design_effect(*, entities: Sequence[str], likeness: float) -> float:
 
 def effective(*, n: int, wins: int, losses: int, design_effect: float) -> EffectiveCounts:
     """Counts divided by the design effect (Rao and Scott (1992), Biometrics 48:577-585), rounded against the challenger."""
+    paired_counts(n=n, wins=wins, losses=losses)
+    between(design_effect, 0, math.inf, where="gate.design_effect", said="must be a number above 0", remedy="1: items are independent.")
     fewer = max(design_effect, 1.0)
     at_most = math.floor(n / fewer + _ROUND_UP)
     lost = min(math.ceil(losses / fewer - _ROUND_UP), at_most)
@@ -95,8 +108,14 @@ def p_better_by_entity(*, differences: Sequence[int], entities: Sequence[str]) -
 
     Entities of one item give exactly McNemar's test. A worse outcome never lowers the result: it equals the share of all sets of
     entities whose sums add to zero or less. Source: Fisher (1935), The Design of Experiments, section 21 (the sign-flip test).
+
+    Of very many items it is an upper bound and not the chance itself, from the entities' sizes alone and so no lower after a worse
+    outcome: Hoeffding (1963), JASA 58:13-30.
     """
-    _same_length(differences, entities)
+    _check(differences, entities)
+    if len(differences) > _MOST_ITEMS:
+        ahead, sizes = max(sum(differences), 0), Counter(entities).values()
+        return math.exp(-ahead * ahead / (2 * sum(size * size for size in sizes)))
     sums: Counter[str] = Counter()
     for difference, entity in zip(differences, entities, strict=True):
         sums[entity] += difference
@@ -105,6 +124,11 @@ def p_better_by_entity(*, differences: Sequence[int], entities: Sequence[str]) -
 
 def p_of_sums(sums: Sequence[int]) -> float:
     """Of the sums of entities, those that are zero left out. Whole numbers throughout, so nothing is rounded before the end."""
+    for value in sums:
+        whole(where="gate.entities", least=-MOST, sum=value)
+    total = sum(abs(value) for value in sums)
+    if total > _MOST_ITEMS:
+        raise InvalidInput("too many items for the exact sum", where="gate.entities", value=total, remedy="Ask p_better_by_entity.")
     ways = [1]  # ways[s]: in how many ways a set of entities has a sum of absolute values s
     for size in sorted(abs(value) for value in sums):
         grown = ways + [0] * size
@@ -128,7 +152,11 @@ def _icc(sums: np.ndarray) -> np.ndarray:
     return result
 
 
-def _same_length(differences: Sequence[int], entities: Sequence[str]) -> None:
+def _likeness(value: float, *, where: str) -> None:
+    between(value, 0, 1, where=where, said="likeness is a share from 0 to 1", remedy="Measure it; 1 assumes the worst.", ends=True)
+
+
+def _check(differences: Sequence[int], entities: Sequence[str]) -> None:
     if len(differences) != len(entities):
         raise InvalidInput(
             "items and entities disagree",
@@ -136,3 +164,5 @@ def _same_length(differences: Sequence[int], entities: Sequence[str]) -> None:
             value=f"{len(differences)} and {len(entities)}",
             remedy="Name the entity of every item.",
         )
+    only(differences, _WORSE_SAME_BETTER, where="gate.differences", said="must be -1, 0 or 1", remedy="Challenger minus baseline.")
+    entities_named(entities)

@@ -7,23 +7,25 @@ Why: the score interval is an approximation. At a nominal 1 % its true error, ov
 lies between 0 and 1.4 %. So an axis passes only when this p-value agrees.
 """
 
+import math
 from functools import cache, lru_cache
-from statistics import NormalDist
 
 import numpy as np
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.paired import needed_without_loss, score_z, whole
+from flywheel.gate.paired import limit_of, needed_without_loss, score, score_z
+from flywheel.gate.stated import chance_of_error, paired_counts, share_lost
 
 NUISANCE_CHANCE = 1e-4
 """Chance that the share of losses lies above the range searched; added to every p-value, so alphas must be well above it."""
 _STEPS = 96
 """Points at which the unknown share of losses is tried, closer together where it is small."""
+_MOST_ITEMS = 50_000
+"""Beyond it the search is slow, and a bound is enough."""
 _TIE = 1e-9  # outcomes whose scores differ by less are equally good
 _BEYOND = 9.0  # standard deviations of losses after which nothing is left to add
 
 
-@lru_cache(maxsize=65_536)
 def p_worse(*, n: int, wins: int, losses: int, margin: float) -> float:
     """The largest chance of a score at least this good when "challenger minus baseline" is exactly ``-margin`` (a share in (0, 1)).
 
@@ -31,34 +33,52 @@ def p_worse(*, n: int, wins: int, losses: int, margin: float) -> float:
     not known: the largest chance over all q from ``margin`` to an upper bound that is wrong with chance ``NUISANCE_CHANCE``, plus
     that chance. Sources: Hsueh, Liu and Chen (2001), Biometrics 57:478-483 (the unconditional test); Berger and Boos (1994),
     JASA 89:1012-1016 (the bound on q). The bound follows from the losses alone, so that one more loss can never lower the result.
+
+    Of very many items it is an upper bound and not the chance itself: Hoeffding (1963), JASA 58:13-30, for means of values from -1 to 1.
     """
-    whole(n=n, wins=wins, losses=losses)
+    paired_counts(n=n, wins=wins, losses=losses)
+    share_lost(margin, where="gate.margin")
+    return _p_worse(n, wins, losses, margin)  # checked before it is remembered: 2.0 would find what 2 has left
+
+
+@lru_cache(maxsize=65_536)
+def _p_worse(n: int, wins: int, losses: int, margin: float) -> float:
     if n == 0:
         return 1.0
+    if n > _MOST_ITEMS:
+        return math.exp(-n * max((wins - losses) / n + margin, 0.0) ** 2 / 2)
     fewest = _fewest_wins(n, score_z(n=n, wins=wins, losses=losses, difference=-margin), margin, _losses_that_count(n, losses, margin))
     return min(1.0, float(_chance(n, fewest, _shares_tried(n, losses, margin), margin).max()) + NUISANCE_CHANCE)
 
 
 def shown_not_worse(*, n: int, wins: int, losses: int, margin: float, alpha: float) -> bool:
     """Tango's interval lies above ``-margin`` and the exact p-value agrees: the rule by which an axis passes."""
-    if n == 0 or score_z(n=n, wins=wins, losses=losses, difference=-margin) <= NormalDist().inv_cdf(1 - alpha):
+    share_lost(margin, where="gate.margin")
+    if score_z(n=n, wins=wins, losses=losses, difference=-margin) <= limit_of(alpha) or n == 0:
         return False
     return p_worse(n=n, wins=wins, losses=losses, margin=margin) <= alpha
 
 
-@cache
 def least_items(*, margin: float, alpha: float) -> int:
     """The fewest items on which an arm that loses and wins nothing passes. Below it an axis passes only by winning items."""
+    share_lost(margin, where="gate.margin")
+    chance_of_error(alpha, where="gate.alpha")
+    if alpha <= NUISANCE_CHANCE:
+        raise InvalidInput(
+            f"alpha must be above {NUISANCE_CHANCE:g}: no p-value of this test is smaller",
+            where="gate.alpha",
+            value=alpha,
+            remedy="The standard is 0.01.",
+        )
+    return _least_items(margin, alpha)
+
+
+@cache
+def _least_items(margin: float, alpha: float) -> int:
     n = needed_without_loss(margin=margin, alpha=alpha)  # the interval's answer; at a wide alpha the exact one is larger
+    n = max(n, math.floor(math.log(alpha - NUISANCE_CHANCE) / math.log1p(-margin)) - 1)  # below, no loss at all is too likely
     while not shown_not_worse(n=n, wins=0, losses=0, margin=margin, alpha=alpha):
-        n += 1
-        if alpha <= NUISANCE_CHANCE:
-            raise InvalidInput(
-                f"alpha must be above {NUISANCE_CHANCE:g}: no p-value of this test is smaller",
-                where="gate.alpha",
-                value=alpha,
-                remedy="The standard is 0.01.",
-            )
+        n = n + 1 if n < _MOST_ITEMS else max(n + 1, math.floor(2 * math.log(1 / alpha) / margin**2))  # where the bound begins to show
     return n
 
 
@@ -82,12 +102,12 @@ def _losses_that_count(n: int, losses: int, margin: float) -> int:
     return int(min(n, np.ceil(n * q + _BEYOND * np.sqrt(n * q * (1 - q)) + _BEYOND)))
 
 
-def _fewest_wins(n: int, score: float, margin: float, most_losses: int) -> np.ndarray:
+def _fewest_wins(n: int, at_least: float, margin: float, most_losses: int) -> np.ndarray:
     """For 0, 1, ... losses the fewest wins whose score is no lower; n + 1 where there are none. It rises with the losses: one walk."""
     fewest = np.full(most_losses + 1, n + 1)
     wins = 0
     for losses in range(most_losses + 1):
-        while wins + losses <= n and score_z(n=n, wins=wins, losses=losses, difference=-margin) < score - _TIE:
+        while wins + losses <= n and score(n, wins, losses, -margin) < at_least - _TIE:
             wins += 1
         if wins + losses > n:
             break

@@ -13,6 +13,7 @@ from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCount
 from flywheel.gate.entities import Agreement, EffectiveCounts, design_effect, effective, measure, p_better_by_entity
 from flywheel.gate.exact import least_items, p_worse, shown_not_worse
 from flywheel.gate.paired import difference_bounds, needed_at_this_rate, p_better, pair, wins_needed
+from flywheel.gate.stated import entities_named
 
 
 def judge(
@@ -28,11 +29,14 @@ def judge(
     Item i is the same item in all sequences (``line_up`` sees to that). ``entities``: whom item i belongs to; empty when every item
     stands for itself. ``agreement``: how alike the items of an entity are, when a larger set than this axis shows it better.
     """
-    check(policy)
+    if not policy.binary:
+        raise InvalidInput("its grades are scores", where=f"gate.{policy.name}", remedy="Judge it by judge_scores, or declare it binary.")
     if not baselines:
         raise InvalidInput("there is no baseline", where=f"gate.{policy.name}", remedy="Ask at least the base model.")
-    arm = max(baselines, key=lambda name: sum(baselines[name]))
-    counts = pair(baseline=baselines[arm], challenger=challenger)
+    entities_named(entities)
+    paired = {name: pair(baseline=answers, challenger=challenger) for name, answers in baselines.items()}
+    arm = max(paired, key=lambda name: paired[name].both + paired[name].losses)
+    counts = paired[arm]
     if len(set(entities)) == len(entities) == counts.n or not entities:
         p = p_better(wins=counts.wins, losses=counts.losses)
         return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p))
@@ -48,25 +52,8 @@ def judge(
 
 def judge_counts(*, policy: AxisPolicy, arm: str, counts: PairedCounts) -> AxisVerdict:
     """The verdict on items that stand for themselves, from their counts alone."""
-    check(policy)
     p = p_better(wins=counts.wins, losses=counts.losses)
     return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p))
-
-
-def check(policy: AxisPolicy) -> None:
-    """InvalidInput for an alpha or margin that is none, and for a margin that was widened without a reason."""
-    where = f"gate.{policy.name}"
-    if not 0 < policy.alpha < 0.5:
-        raise InvalidInput("alpha must be between 0 and 0.5", where=where, value=policy.alpha, remedy="The standard is 0.025 or 0.01.")
-    if not 0 < policy.margin < 1:
-        raise InvalidInput("a margin is a share between 0 and 1", where=where, value=policy.margin, remedy="5 points are 0.05.")
-    if policy.margin > policy.standard_margin and not policy.reason.strip():
-        raise InvalidInput(
-            f"the margin is wider than the standard {policy.standard_margin:g}, and no reason is given",
-            where=where,
-            value=policy.margin,
-            remedy="Say why: the reason stands in every gate's evidence.",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel.errors import InvalidInput
+from flywheel.gate.stated import only, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,10 @@ class Outcome:
     item: str
     entity: str
     right: bool
+
+    def __post_init__(self) -> None:
+        text(where="gate.items", item=self.item, entity=self.entity)
+        only((self.right,), (True, False), where=f"gate.items.{self.item}", said="an answer is right or wrong", remedy="Grade it.")
 
 
 @dataclass(frozen=True, kw_only=True)

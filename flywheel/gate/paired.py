@@ -11,8 +11,13 @@ from statistics import NormalDist
 
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import PairedCounts
+from flywheel.gate.stated import between, chance_of_error, only, paired_counts, share_lost, whole
 
 _SMALLEST_VARIANCE = 1e-12
+_MOST_DIFFERING = 4_000
+"""Beyond it sums of whole numbers are slow, and the incomplete beta function gives the same chance."""
+_TINY = 1e-9
+_RIGHT_OR_WRONG = (False, True)
 
 
 def pair(*, baseline: Sequence[bool], challenger: Sequence[bool]) -> PairedCounts:
@@ -24,6 +29,8 @@ def pair(*, baseline: Sequence[bool], challenger: Sequence[bool]) -> PairedCount
             value=f"{len(baseline)} and {len(challenger)}",
             remedy="Ask every arm every item of the axis.",
         )
+    for arm, answers in (("baseline", baseline), ("challenger", challenger)):
+        only(answers, _RIGHT_OR_WRONG, where=f"gate.pair.{arm}", said="an answer is right or wrong", remedy="Grade it True or False.")
     both = sum(b and c for b, c in zip(baseline, challenger, strict=True))
     wins = sum(c and not b for b, c in zip(baseline, challenger, strict=True))
     losses = sum(b and not c for b, c in zip(baseline, challenger, strict=True))
@@ -35,14 +42,19 @@ def p_better(*, wins: int, losses: int) -> float:
 
     Source: McNemar (1947), Psychometrika 12:153; exact form P(X >= wins), X ~ Binomial(wins + losses, 1/2).
     """
-    whole(wins=wins, losses=losses)
+    whole(where="gate", wins=wins, losses=losses)
     n = wins + losses
+    if n > _MOST_DIFFERING:
+        from scipy.special import betainc
+
+        return float(betainc(wins, losses + 1, 0.5)) if wins else 1.0
     as_good: int = sum(math.comb(n, k) for k in range(wins, n + 1))
     return float(Fraction(as_good, 1 << n))  # exact: 2**n overflows a double beyond n = 1023
 
 
 def wins_needed(*, alpha: float) -> int:
     """The fewest wins that show "better" when there is no loss."""
+    chance_of_error(alpha, where="gate.alpha")
     return math.ceil(math.log(alpha) / math.log(0.5) - 1e-9)
 
 
@@ -53,7 +65,17 @@ def score_z(*, n: int, wins: int, losses: int, difference: float) -> float:
     under the hypothesis: 2n q^2 + B q + C = 0, B = -(wins + losses) + (2n - wins + losses) d, C = -losses d (1 - d);
     z = (wins - losses - n d) / sqrt(n (2 q + d (1 - d))).
     """
-    d = difference
+    paired_counts(n=n, wins=wins, losses=losses)
+    between(
+        difference, -1, 1, where="gate.difference", said="a difference of shares lies from -1 to 1", remedy="5 points: 0.05.", ends=True
+    )
+    if n == 0:
+        return 0.0
+    return score(n, wins, losses, difference)
+
+
+def score(n: int, wins: int, losses: int, d: float) -> float:
+    """``score_z`` of numbers that were checked before: it is asked many thousand times in a search."""
     b = -(wins + losses) + (2 * n - wins + losses) * d
     c = -losses * d * (1 - d)
     q = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
@@ -66,10 +88,10 @@ def score_z(*, n: int, wins: int, losses: int, difference: float) -> float:
 
 def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[float, float]:
     """Lower and upper bound of challenger minus baseline, each one-sided at ``alpha``, by inverting the score."""
-    whole(n=n, wins=wins, losses=losses)
+    paired_counts(n=n, wins=wins, losses=losses)
+    limit = limit_of(alpha)
     if n == 0:
         return -1.0, 1.0
-    limit = NormalDist().inv_cdf(1 - alpha)
     seen = (wins - losses) / n
     low = _where_z_is(limit, n=n, wins=wins, losses=losses, between=(-1.0, seen))
     high = _where_z_is(-limit, n=n, wins=wins, losses=losses, between=(seen, 1.0))
@@ -78,7 +100,8 @@ def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[
 
 def needed_without_loss(*, margin: float, alpha: float) -> int:
     """The fewest items on which an arm that answers exactly like the baseline is shown to be within ``margin``."""
-    limit = NormalDist().inv_cdf(1 - alpha)
+    share_lost(margin, where="gate.margin")
+    limit = limit_of(alpha)
     n = math.floor(limit * limit * (1 - margin) / margin)
     while score_z(n=max(n, 1), wins=0, losses=0, difference=-margin) <= limit:
         n += 1
@@ -87,31 +110,23 @@ def needed_without_loss(*, margin: float, alpha: float) -> int:
 
 def needed_at_this_rate(*, n: int, wins: int, losses: int, margin: float, alpha: float) -> int | None:
     """The fewest items that would show "within ``margin``" if wins and losses keep their shares; None when no number would."""
+    paired_counts(n=n, wins=wins, losses=losses)
     if n == 0:
         return needed_without_loss(margin=margin, alpha=alpha)
+    share_lost(margin, where="gate.margin")
     seen = (wins - losses) / n
     if seen <= -margin:
         return None
-    limit = NormalDist().inv_cdf(1 - alpha)
+    limit = limit_of(alpha)
     # z grows with the square root of n at fixed shares, so one division gives the answer.
     z = score_z(n=n, wins=wins, losses=losses, difference=-margin)
     return math.ceil(n * (limit / z) ** 2 - 1e-9) if z > 0 else None
 
 
-def whole(**counts: int) -> None:
-    """InvalidInput for a count that is negative or not whole, and for more differing items than items."""
-    for name, value in counts.items():
-        if value != int(value):
-            raise InvalidInput("a count is not a whole number", where=f"gate.{name}", value=value, remedy="Count again.")
-        if value < 0:
-            raise InvalidInput("a count is negative", where=f"gate.{name}", value=value, remedy="Count again.")
-    if "n" in counts and counts["wins"] + counts["losses"] > counts["n"]:
-        raise InvalidInput(
-            "more differing items than items",
-            where="gate.pair",
-            value=f"{counts['wins']}+{counts['losses']} of {counts['n']}",
-            remedy="Count again.",
-        )
+def limit_of(alpha: float) -> float:
+    """The standard normal's quantile that is exceeded with chance ``alpha``."""
+    chance_of_error(alpha, where="gate.alpha")
+    return -NormalDist().inv_cdf(alpha) if alpha < _TINY else NormalDist().inv_cdf(1 - alpha)  # 1 - 1e-17 is 1
 
 
 def _where_z_is(target: float, *, n: int, wins: int, losses: int, between: tuple[float, float]) -> float:
@@ -119,7 +134,7 @@ def _where_z_is(target: float, *, n: int, wins: int, losses: int, between: tuple
     left, right = between
     for _ in range(60):  # 2^-60 of an interval of length 2 is below a double's resolution
         middle = (left + right) / 2
-        if score_z(n=n, wins=wins, losses=losses, difference=middle) > target:
+        if score(n, wins, losses, middle) > target:
             left = middle
         else:
             right = middle

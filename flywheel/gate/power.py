@@ -14,12 +14,14 @@ from flywheel.gate.axes import AxisPolicy, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, SAFETY
 from flywheel.gate.entities import design_effect
 from flywheel.gate.exact import least_items, shown_not_worse
-from flywheel.gate.paired import p_better, wins_needed
+from flywheel.gate.paired import limit_of, p_better, wins_needed
+from flywheel.gate.stated import LEAST_MARGIN, between, whole
 
 FOUR_IN_FIVE = 0.8
 _LOOKS = 12
 _MOST_ITEMS = 2_000
 """Beyond it the approximation is good and the exact sum slow."""
+_MOST_SUMMED = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,17 @@ class Discordance:
 
     losses: float
     wins: float
+
+    def __post_init__(self) -> None:
+        for name, share in (("losses", self.losses), ("wins", self.wins)):
+            between(share, 0, 1, where=f"power.{name}", said="must be a share from 0 to 1", remedy="3 % losses are 0.03.", ends=True)
+        if self.losses + self.wins > 1 + 1e-12:
+            raise InvalidInput(
+                "shares of losses and wins must add to at most 1",
+                where="power",
+                value=(self.losses, self.wins),
+                remedy="3 % losses and 13 % wins are 0.03 and 0.13.",
+            )
 
 
 TEN_POINTS_BETTER = Discordance(losses=0.03, wins=0.13)
@@ -46,6 +59,9 @@ class Assumed:
         }
     )
     likeness: float = 0.3  # of one entity's items; it is measured only when the answers are there
+
+    def __post_init__(self) -> None:
+        between(self.likeness, 0, 1, where="power.likeness", said="likeness is a share from 0 to 1", remedy="Take 0.3.", ends=True)
 
     def of(self, axis: str) -> Discordance:
         """Axes that are not named are the task's own."""
@@ -92,15 +108,14 @@ def before(*, axes: Sequence[AxisPolicy], entities: Mapping[str, Sequence[str]],
 
 
 def chance_to_pass(*, policy: AxisPolicy, n: int, discordance: Discordance) -> float:
-    """Exact, on ``n`` independent items: the sum over all losses of P(losses) times P(enough wins | losses)."""
+    """Exact, on ``n`` independent items: the sum over all losses of P(losses) times P(enough wins | losses).
+
+    Of very many items it is the normal approximation.
+    """
     lost, won = discordance.losses, discordance.wins
-    if lost < 0 or won < 0 or lost + won > 1:
-        raise InvalidInput(
-            "shares of losses and wins must be positive and add to at most 1",
-            where=f"power.{policy.name}",
-            value=(lost, won),
-            remedy="3 % losses and 13 % wins are 0.03 and 0.13.",
-        )
+    whole(where=f"power.{policy.name}", n=n)
+    if n > _MOST_SUMMED:
+        return _nearly(policy, n, discordance)
     total, enough = 0.0, 0
     for losses in range(n + 1):
         here = _binomial(n, losses, lost)
@@ -143,18 +158,30 @@ def _least_said(policy: AxisPolicy, smallest: int) -> str:
 
 def _likely_n(policy: AxisPolicy, discordance: Discordance, least: int) -> int | None:
     """From the normal approximation ((z_alpha + z_power) * spread / distance)^2 upwards. None when no number of items would do."""
-    gain = discordance.wins - discordance.losses
-    distance = gain + (policy.margin if policy.role is Role.NON_INFERIORITY else 0.0)
-    if distance <= 0:
+    distance, variance = _distance(policy, discordance)
+    if distance < LEAST_MARGIN:
         return None
-    reach = NormalDist().inv_cdf(1 - policy.alpha) + NormalDist().inv_cdf(FOUR_IN_FIVE)
-    variance = discordance.wins + discordance.losses - gain * gain
+    reach = limit_of(policy.alpha) + NormalDist().inv_cdf(FOUR_IN_FIVE)
     n = max(least, math.floor(0.9 * reach * reach * variance / (distance * distance)))
     for _ in range(_LOOKS):
         if n > _MOST_ITEMS or chance_to_pass(policy=policy, n=n, discordance=discordance) >= FOUR_IN_FIVE:
             return n
         n = math.ceil(n * 1.05)
     return n
+
+
+def _nearly(policy: AxisPolicy, n: int, discordance: Discordance) -> float:
+    distance, variance = _distance(policy, discordance)
+    if variance < LEAST_MARGIN:  # every gate sees the same
+        return float(distance > 0)
+    return NormalDist().cdf(distance * math.sqrt(n / variance) - limit_of(policy.alpha))
+
+
+def _distance(policy: AxisPolicy, discordance: Discordance) -> tuple[float, float]:
+    """From what must be shown to what is assumed, and the variance of one item."""
+    gain = discordance.wins - discordance.losses
+    margin = policy.margin if policy.role is Role.NON_INFERIORITY else 0.0
+    return gain + margin, max(discordance.wins + discordance.losses - gain * gain, 0.0)
 
 
 def _passes(policy: AxisPolicy, n: int, wins: int, losses: int) -> bool:

@@ -1,27 +1,34 @@
 """Does the challenger pass on an axis whose grades are scores and not right or wrong?
 
 In: the axis' policy, a score in [0, 1] per item and arm, the items' entities, a seed. Out: one AxisVerdict with its reason.
-Scores that are all 0 or 1 are right or wrong, and go to the exact tests: one score between them can therefore change the verdict to
-the better or the worse, as it can where it is the one that makes enough of them differ. No axis of the gatekeeper has scores yet.
+Which test is taken follows from the policy's ``binary`` and never from the scores: right or wrong goes to the exact tests, and there
+a score between 0 and 1 is an error; everything else goes to the bootstrap. No axis of the gatekeeper has scores yet.
 
-The bootstrap interval is used here only, and only on 100 entities or more of which enough differ: on small or nearly equal sets it
-says "no difference" with certainty (5 % pure losses pass as not worse in 22 to 61 % at 10 to 30 items).
+A bootstrap knows only what was seen: of few or nearly equal values it says "no difference" with certainty (5 % pure losses pass as not
+worse in 22 to 61 % at 10 to 30 items). So it is used on 100 entities or more, and each bound is that of the entities seen and of a few
+more that were not: whole losses for the lower bound, whole wins for the upper one. There are ln(1 / alpha) of them, as many as stay
+unseen with chance alpha.
+
+A verdict never improves when a score gets worse. What is drawn follows from the seed and the number of entities; so every draw's mean
+falls or stays, so do their quantiles and the mean, and a verdict asks nothing else of the scores.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, Role
-from flywheel.gate.judge_axis import check, judge
+from flywheel.gate.judge_axis import judge
+from flywheel.gate.stated import entities_named, whole
 
 LEAST_ENTITIES = 100
-LEAST_DIFFERING = 30
-"""Fewer entities that differ, and the bootstrap draws from too few values: its interval is too short."""
 DRAWS = 4_000
 """At one-sided 1 % the bound rests on the 40 lowest draws: its own error is then about 4 % of the interval's half-width."""
+_AT_ONCE = 4_000_000
+"""Entities drawn at a time: 32 MB."""
 
 
 def judge_scores(
@@ -34,10 +41,11 @@ def judge_scores(
 ) -> AxisVerdict:
     """Entities are drawn with replacement, all items of one together. Source: Efron and Tibshirani (1993), An Introduction to the
     Bootstrap, chapters 8 and 13 (percentile interval; the cluster as the unit of drawing)."""
-    check(policy)
+    whole(where="gate", seed=seed)
     if not baselines:
         raise InvalidInput("there is no baseline", where=f"gate.{policy.name}", remedy="Ask at least the base model.")
-    scores = {name: _scores(policy, name, values, len(challenger)) for name, values in {**baselines, "challenger": challenger}.items()}
+    new = _scores(policy, "challenger", challenger, len(challenger))
+    old = {name: _scores(policy, name, values, len(challenger)) for name, values in baselines.items()}
     if entities and len(entities) != len(challenger):
         raise InvalidInput(
             "items and entities disagree",
@@ -45,45 +53,43 @@ def judge_scores(
             value=f"{len(challenger)} and {len(entities)}",
             remedy="Name the entity of every item.",
         )
-    if all(bool(np.isin(values, (0.0, 1.0)).all()) for values in scores.values()):
-        right = {name: [bool(value) for value in values] for name, values in scores.items()}
-        return judge(policy=policy, baselines={name: right[name] for name in baselines}, challenger=right["challenger"], entities=entities)
-    arm = max(baselines, key=lambda name: float(scores[name].sum()))
-    difference = scores["challenger"] - scores[arm]
-    _, index = np.unique(np.asarray(entities or [str(at) for at in range(len(difference))], dtype=str), return_inverse=True)
-    sums, sizes = np.bincount(index, weights=difference), np.bincount(index).astype(float)
-    differing = int((np.abs(sums) > 1e-12).sum())
-    enough = len(sizes) >= LEAST_ENTITIES and differing >= LEAST_DIFFERING
+    if policy.binary:
+        right = {name: (scores == 1).tolist() for name, scores in old.items()}
+        return judge(policy=policy, baselines=right, challenger=(new == 1).tolist(), entities=entities)
+    arm = max(old, key=lambda name: float(old[name].sum()))
+    difference = new - old[arm]
+    index = _numbered(entities) if entities else np.arange(difference.size)
+    sums = np.asarray(np.bincount(index, weights=difference), dtype=np.float64)
+    sizes = np.bincount(index).astype(np.float64)
+    n, mean = difference.size, float(difference.mean()) if difference.size else 0.0
+    enough = sizes.size >= LEAST_ENTITIES
     low, high = _interval(sums, sizes, alpha=policy.alpha, seed=seed) if enough else (-1.0, 1.0)
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    where = f"{len(difference)} items of {len(sizes)} entities"
-    seen = f"mean difference {float(difference.mean()):+.3f} on {where}, between {low:+.3f} and {high:+.3f}"
+    seen = f"mean difference {mean:+.3f} on {n} items of {sizes.size} entities, between {low:+.3f} and {high:+.3f}"
     needs: int | None = None
     if policy.role is Role.REPORTED:
         verdict, reason = GateVerdict.PASS, f"reported only: {seen}"
     elif not enough:
-        needs = math.ceil(len(difference) * max(LEAST_ENTITIES / len(sizes), LEAST_DIFFERING / max(differing, 1)))
-        verdict = GateVerdict.CANNOT_TELL
-        reason = f"cannot tell: {len(sizes)} entities, {differing} of them differ; scores need {LEAST_ENTITIES} and {LEAST_DIFFERING}"
+        needs = math.ceil(n * LEAST_ENTITIES / sizes.size) if n else LEAST_ENTITIES
+        verdict, reason = GateVerdict.CANNOT_TELL, f"cannot tell: {sizes.size} entities; scores need {LEAST_ENTITIES}, about {needs} items"
     elif policy.role is Role.SUPERIORITY:
         better = low > 0
         verdict = GateVerdict.PASS if better else GateVerdict.REFUSE
         reason = f"{'better' if better else 'not shown to be better'}: {seen} (one-sided {policy.alpha:.3g})"
     elif low > -policy.margin:
         verdict, reason = GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {seen}"
-    elif high < 0 or float(difference.mean()) <= -policy.margin:
+    elif high < 0 or mean <= -policy.margin:
         verdict, reason = GateVerdict.REFUSE, f"worse: {seen} (margin {policy.margin:g})"
     else:
-        mean = float(difference.mean())
-        needs = math.ceil(len(difference) * ((mean - low) / (mean + policy.margin)) ** 2)
+        needs = max(math.ceil(n * ((mean - low) / (mean + policy.margin)) ** 2), n + 1)
         verdict, reason = GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {seen}; needs {needs} items"
     return AxisVerdict(
         name=policy.name,
         role=policy.role,
-        n=len(difference),
+        n=n,
         baseline_arm=arm,
-        baseline=float(scores[arm].mean()),
-        challenger=float(scores["challenger"].mean()),
+        baseline=float(old[arm].mean()) if n else 0.0,
+        challenger=float(new.mean()) if n else 0.0,
         wins=wins,
         losses=losses,
         p=None,
@@ -96,32 +102,60 @@ def judge_scores(
         reason=reason,
         needs_n=needs,
         divided_by=policy.divided_by,
-        entities=len(sizes),
+        entities=sizes.size,
         smallest_n=LEAST_ENTITIES,
     )
 
 
-def _scores(policy: AxisPolicy, arm: str, values: Sequence[float], items: int) -> np.ndarray:
-    found = np.asarray(values, dtype=float)
-    if len(found) != items:
+def _scores(policy: AxisPolicy, arm: str, values: Sequence[float], items: int) -> NDArray[np.float64]:
+    where = f"gate.{policy.name}.{arm}"
+    if len(values) != items:
         raise InvalidInput(
-            "the arms were asked different items",
-            where=f"gate.{policy.name}.{arm}",
-            value=f"{len(found)} and {items}",
-            remedy="Ask every arm every item of the axis.",
+            "the arms were asked different items", where=where, value=f"{len(values)} and {items}", remedy="Ask every arm every item."
         )
-    wrong = np.flatnonzero(~((found >= 0) & (found <= 1)))
-    if len(wrong):
+    try:
+        found = np.asarray(values, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        found = np.zeros((0, 0))
+    if found.shape != (items,):
+        raise InvalidInput("scores are numbers, one an item", where=where, remedy="Grade every item once.")
+    outside = np.flatnonzero(~((found >= 0) & (found <= 1)))
+    if outside.size:
+        at = int(outside[0])
         raise InvalidInput(
-            f"a score must lie between 0 and 1 (item {int(wrong[0])})",
-            where=f"gate.{policy.name}.{arm}",
-            value=float(found[wrong[0]]),
-            remedy="Scale the grader's scores.",
+            f"a score must lie between 0 and 1 (item {at})", where=where, value=float(found[at]), remedy="Scale the grader's scores."
+        )
+    halves = np.flatnonzero((found > 0) & (found < 1))
+    if policy.binary and halves.size:
+        at = int(halves[0])
+        raise InvalidInput(
+            f"neither right nor wrong (item {at})", where=where, value=float(found[at]), remedy="Declare the axis with binary=False."
         )
     return found
 
 
-def _interval(sums: np.ndarray, sizes: np.ndarray, *, alpha: float, seed: int) -> tuple[float, float]:
-    draws = np.random.default_rng(seed).integers(0, len(sums), size=(DRAWS, len(sums)))
-    means = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
-    return float(np.quantile(means, alpha)), float(np.quantile(means, 1 - alpha))
+def _numbered(entities: Sequence[str]) -> NDArray[np.int64]:
+    entities_named(entities)
+    number = {entity: at for at, entity in enumerate(sorted(set(entities)))}
+    return np.array([number[entity] for entity in entities], dtype=np.int64)
+
+
+def _interval(sums: NDArray[np.float64], sizes: NDArray[np.float64], *, alpha: float, seed: int) -> tuple[float, float]:
+    """Bounds of the mean. Quantiles are drawn values: between two of them rounding could break the order."""
+    unseen = np.full(math.ceil(math.log(1 / alpha)), sizes.mean())
+    items, lost, won = (np.concatenate([sums_or_sizes, rest]) for sums_or_sizes, rest in ((sizes, unseen), (sums, -unseen), (sums, unseen)))
+    lows, highs = [], []
+    for drawn in _draws(items.size, seed):
+        total = items[drawn].sum(axis=1)
+        lows.append(lost[drawn].sum(axis=1) / total)
+        highs.append(won[drawn].sum(axis=1) / total)
+    low = np.quantile(np.concatenate(lows), alpha, method="lower")
+    high = np.quantile(np.concatenate(highs), 1 - alpha, method="higher")
+    return float(low), float(high)
+
+
+def _draws(entities: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """[some draws, entities], ``DRAWS`` in all."""
+    rng, at_once = np.random.default_rng(seed), max(1, _AT_ONCE // entities)
+    for begun in range(0, DRAWS, at_once):
+        yield rng.integers(0, entities, size=(min(at_once, DRAWS - begun), entities))

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from flywheel.ids import BASE, AdapterName
 from flywheel.rollout.release import CLOSED, Release, Route
 from flywheel.rollout.rollback import rollback_target
+from flywheel.rollout.times import lasts, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Slots:
 
 def slots(*, route: Route | None, releases: Sequence[Release], listed: Collection[AdapterName], drain: timedelta, now: datetime) -> Slots:
     """Champion, challenger, rollback target, then every open release. A name that is not one of ours is left alone."""
+    told(now, where="now")
+    lasts(drain, where="drain")
     first: list[AdapterName | None] = []
     if route is not None:
         first = [route.champion, route.challenger, rollback_target(route=route, releases=releases)]

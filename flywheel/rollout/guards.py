@@ -8,26 +8,34 @@ Each guard has its own alpha: the chance that it ever aborts a canary that is no
 alphas add up to the policy's budget, so the budget is the chance that any of them does (Bonferroni's inequality).
 """
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput, InvalidSettings
+from flywheel.gate.stated import only
 from flywheel.ids import AdapterName, unit_interval
+from flywheel.rollout.canary import written_out
 from flywheel.rollout.matched_sets import set_ends, weigh
+from flywheel.rollout.times import told
 
 USUAL_QUANTILE = 0.9
 """Slow is what is above this quantile of the control's latencies: a tenth of its sessions, so that a shift of the whole shows soon."""
 LATENCIES_KEPT = 1_000
 """So many of the control's newest latencies say what is usual; more would only be slower to sort."""
+LEAST_ALPHA = 1e-12
+"""Evidence beyond its inverse is not waited for by anybody."""
 LATENCIES_ENOUGH = 10
 """Fewer say nothing about a tenth."""
+_LARGEST = sys.float_info.max
 
 
 class SessionOutcome(Protocol):
@@ -88,8 +96,12 @@ class GuardPolicy:
     def __post_init__(self) -> None:
         parts = asdict(self.alphas)
         for name, part in parts.items():
-            if not 0 < part < 1:
-                raise InvalidSettings("must be above 0 and below 1", where=f"guard alpha {name}", value=part, remedy="Take 0.0025.")
+            if not (_is_number(part) and LEAST_ALPHA <= part < 1):
+                raise InvalidSettings(
+                    f"must be {LEAST_ALPHA:g} or more and below 1", where=f"guard alpha {name}", value=part, remedy="Take 0.0025."
+                )
+        if not (_is_number(self.budget) and 0 < self.budget <= 1):
+            raise InvalidSettings("must be a share", where="guard_budget", value=self.budget, remedy="Take 0.02.")
         if not sum(parts.values()) <= self.budget * (1 + 1e-9):  # said so that a budget that is no number is refused too
             raise InvalidSettings(
                 "the guards' alphas add up to more than their budget",
@@ -97,10 +109,17 @@ class GuardPolicy:
                 value=round(sum(parts.values()), 6),
                 remedy=f"Lower some of them, or raise the budget of {self.budget:g} knowingly: it is the share of false aborts.",
             )
-        if not self.minimum_sessions >= 1:
+        if type(self.minimum_sessions) is not int or not self.minimum_sessions >= 1:
             raise InvalidSettings("no session is no evidence", where="minimum_sessions", value=self.minimum_sessions, remedy="Take 20.")
-        if not 0 < self.slower_by_at_most < float("inf"):
+        if not (_is_number(self.slower_by_at_most) and 0 < self.slower_by_at_most <= _LARGEST):
             raise InvalidSettings("must be a factor above 0", where="slower_by_at_most", value=self.slower_by_at_most, remedy="Take 2.")
+        for where, names in (("protected", self.protected), ("informative", self.informative)):
+            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):  # a lone text is read letter by letter
+                raise InvalidSettings("must be a list of names", where=where, value=names, remedy="Take [] or ['tenant=acme'].")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,17 +196,18 @@ def _in_order(outcomes: Sequence[SessionOutcome], *, challenger: AdapterName, ch
     for outcome in outcomes:
         if outcome.adapter not in (challenger, champion):
             continue
-        if outcome.at.tzinfo is None:
-            raise InvalidInput("a time without a zone", where=f"session {outcome.session}", value=outcome.at, remedy="Use UTC.")
-        if not 0 <= outcome.latency_ms < float("inf"):
-            raise InvalidInput(
-                "not a latency", where=f"session {outcome.session}", value=outcome.latency_ms, remedy="Milliseconds, 0 or more."
-            )
+        where = f"session {written_out(outcome.session)}"
+        told(outcome.at, where=where)
+        if not isinstance(outcome.ok, bool) or not isinstance(outcome.valid_format, bool | None):
+            value = (outcome.ok, outcome.valid_format)
+            raise InvalidInput("a session was answered or not, in its format or not", where=where, value=value, remedy="True or False.")
+        if not (_is_number(outcome.latency_ms) and 0 <= outcome.latency_ms <= _LARGEST):
+            raise InvalidInput("not a latency", where=where, value=outcome.latency_ms, remedy="Milliseconds, 0 or more.")
         before = known.setdefault((outcome.session, outcome.adapter), outcome)
         if before != outcome:
             raise InvalidInput(
                 "told twice, in two ways",
-                where=f"session {outcome.session} of {outcome.adapter}",
+                where=f"{where} of {outcome.adapter}",
                 value=(before, outcome),
                 remedy="Put all requests of a session into one outcome.",
             )
@@ -198,7 +218,7 @@ def _in_order(outcomes: Sequence[SessionOutcome], *, challenger: AdapterName, ch
     for _, tied in groupby(sorted(kept, key=lambda outcome: outcome.at), key=lambda outcome: outcome.at):
         members = list(tied)
         if len(members) > 1:  # hashing every session would be most of the work
-            members.sort(key=lambda outcome: (unit_interval(outcome.session), outcome.session))
+            members.sort(key=lambda outcome: (unit_interval(written_out(outcome.session)), outcome.session))
         ordered += members
     return ordered
 
@@ -214,27 +234,34 @@ def _rate(
     policy: GuardPolicy,
 ) -> GuardVerdict:
     said = [is_bad(outcome) for outcome in sessions]
+    only(said, (True, False, None), where=f"guard {name}", said="a session is bad, not bad or says nothing", remedy="True, False or None.")
     known = np.array([bad is not None for bad in said], dtype=bool)
     bad = np.array([bool(bad) for bad in said], dtype=bool)[known]
     return _judged(name, canary[known], bad, alpha=alpha, blocking=blocking, policy=policy)
 
 
 def _latency(sessions: Sequence[SessionOutcome], canary: NDArray[np.bool_], *, policy: GuardPolicy) -> GuardVerdict:
-    """Only answered sessions have a latency that means anything: a refused connection is quick."""
+    """A session that failed, or whose user went away, is as slow as can be: its answer never came. In both arms, so that nothing follows
+    where both fail alike.
+
+    Left out, it would make the canary that fails its slow sessions look quick. It is counted by the errors guard too, which takes nothing
+    from the budget: a canary that is no worse has neither more errors nor more slow sessions, so no more of both together.
+    Source: Lachin (1999), "Worst-rank score analysis with informatively missing observations in clinical trials".
+    """
     answered = np.array([outcome.ok for outcome in sessions], dtype=bool)
-    took = np.array([outcome.latency_ms for outcome in sessions], dtype=float)[answered]
-    arm = canary[answered]
-    took = np.where(arm, took / policy.slower_by_at_most, took)
-    bad, limit = np.zeros(took.size, dtype=bool), None
-    for begin, end, usual in _usual_latencies(took, arm):
-        bad[begin:end] = took[begin:end] > usual
+    took = np.array([outcome.latency_ms for outcome in sessions], dtype=float)
+    with np.errstate(over="ignore"):  # a factor near 0 makes every session of the canary too slow
+        took = np.where(canary, took / policy.slower_by_at_most, took)
+    bad, limit = ~answered, None
+    for begin, end, usual in _usual_latencies(took, of_control=~canary & answered):
+        bad[begin:end] |= took[begin:end] > usual
         limit = usual
-    return _judged("latency", arm, bad, alpha=policy.alphas.latency, blocking=True, policy=policy, limit_ms=limit)
+    return _judged("latency", canary, bad, alpha=policy.alphas.latency, blocking=True, policy=policy, limit_ms=limit)
 
 
-def _usual_latencies(took: NDArray[np.float64], canary: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:
-    """For each matched set, what is slow, from the control's sessions before it: what is slow must not depend on the set itself."""
-    begin, control = 0, np.flatnonzero(~canary)
+def _usual_latencies(took: NDArray[np.float64], *, of_control: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:
+    """For each matched set, what is slow, from the control's answered sessions before it: it must not depend on the set itself."""
+    begin, control = 0, np.flatnonzero(of_control)
     for end in [*set_ends(took.size).tolist(), took.size]:
         before = control[: int(np.searchsorted(control, begin))][-LATENCIES_KEPT:]
         if before.size >= LATENCIES_ENOUGH:
@@ -258,7 +285,7 @@ def _judged(
     p: float | None = min(1.0, 1 / weighed.peak)
     counts = f"{n_bad} of {n} sessions against {n_control_bad} of {n_control} beside it"
     if limit_ms is not None:
-        counts += f" took longer than {limit_ms * policy.slower_by_at_most:.0f} ms, beside it {limit_ms:.0f} ms"
+        counts += f" failed or took longer than {limit_ms * policy.slower_by_at_most:.0f} ms, beside it {limit_ms:.0f} ms"
     if min(n, n_control) < policy.minimum_sessions:
         p, status = None, GuardStatus.NO_DATA
         reason = f"{n} sessions on the canary and {n_control} beside it: at least {policy.minimum_sessions} are needed in each"

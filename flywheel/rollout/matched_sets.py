@@ -26,9 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
+from flywheel.gate.stated import whole
 
 SMALLEST_SET, LARGEST_SET, SESSIONS_SEEN_PER_ONE = 10, 100, 10
 """A set grows with what has been seen (a tenth of it): small sets speak soon, large ones lose less (a set of n loses one n-th)."""
+
+_MOST_SESSIONS = 10**9
+_MOST_IN_A_SET = 100_000
+"""Far beyond ``LARGEST_SET``; a larger one would not fit the whole numbers by which kinds of sets are told apart."""
 
 ODDS = (1.6, 2.4, 3.7, 14.0)
 """How many times worse the canary's odds may be: 10 to 15 %, 5 to 10 %, 2 to 7 % bad sessions, and broken. What lies between is found
@@ -50,6 +55,8 @@ class Evidence:
 
 def weigh(*, canary: NDArray[np.bool_], bad: NDArray[np.bool_]) -> Evidence:
     """Both [sessions], in order of beginning. Only full sets count; a set with one arm alone says nothing (its factor is 1)."""
+    if not (isinstance(canary, np.ndarray) and isinstance(bad, np.ndarray) and canary.dtype == bad.dtype == np.bool_):
+        raise InvalidInput("an arm and an outcome are True or False", where="matched_sets", remedy="Pass arrays of bool.")
     if canary.shape != bad.shape or canary.ndim != 1:
         raise InvalidInput(
             "each session needs its arm and its outcome",
@@ -76,6 +83,9 @@ def weigh(*, canary: NDArray[np.bool_], bad: NDArray[np.bool_]) -> Evidence:
 
 def set_ends(sessions: int) -> NDArray[np.int64]:
     """Where full sets end among so many sessions. Known before any outcome, so that nobody can choose a set by what is in it."""
+    whole(where="matched_sets", sessions=sessions)
+    if sessions > _MOST_SESSIONS:
+        raise InvalidInput("more sessions than a canary has", where="matched_sets", value=sessions, remedy="Count again.")
     ends: list[int] = []
     end = 0
     while True:
@@ -92,7 +102,14 @@ def log_evidence(
 
     Raises InvalidInput for counts that cannot be: more bad sessions than sessions, negative ones.
     """
-    canary, sessions, canary_bad, bad = np.broadcast_arrays(canary, sessions, canary_bad, bad)
+    try:
+        canary, sessions, canary_bad, bad = np.broadcast_arrays(canary, sessions, canary_bad, bad)
+    except ValueError:
+        raise InvalidInput("the counts are of different sets", where="matched_sets", remedy="Pass one of each for every set.") from None
+    if not all(np.issubdtype(counts.dtype, np.integer) for counts in (canary, sessions, canary_bad, bad)):
+        raise InvalidInput("a count is not a whole number", where="matched_sets", remedy="Count sessions.")
+    if np.any(sessions > _MOST_IN_A_SET):
+        raise InvalidInput("a set beyond all size", where="matched_sets", value=int(sessions.max()), remedy="Cut sets by set_ends.")
     others_bad = bad - canary_bad
     if np.any((canary_bad < 0) | (others_bad < 0) | (canary_bad > canary) | (others_bad > sessions - canary)):
         raise InvalidInput("more bad sessions than sessions in a set", where="matched_sets", remedy="Count each session once, in one arm.")

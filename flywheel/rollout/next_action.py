@@ -13,15 +13,18 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
+from flywheel.gate.stated import between, whole
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
+from flywheel.rollout.canary import written_out
 from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, SessionOutcome, judge_guards
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.rollout.routes import with_canary, with_champion, with_hold_back, with_shadow
 from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
+from flywheel.rollout.times import lasts, told
 from flywheel.traffic.inference import Arm
 
 Mode = Literal["observe", "propose", "auto"]
@@ -69,23 +72,22 @@ class RolloutPolicy:
     guards: GuardPolicy = field(default_factory=GuardPolicy)
 
     def __post_init__(self) -> None:
-        shares = self.canary_shares
-        if any(not 0 < share < 1 for share in shares) or any(later <= earlier for earlier, later in pairwise(shares)):
-            raise InvalidSettings(
-                "each share must be above 0, below 1 and larger than the one before: at 1 a guard is without a control",
-                where="canary_shares",
-                value=shares,
-                remedy="Take 0.05, 0.25, 0.5.",
-            )
-        if not (self.shadow_requests >= 1 and self.canary_sessions >= 1):
-            raise InvalidSettings(
-                "nothing seen is nothing proven",
-                where="shadow_requests, canary_sessions",
-                value=(self.shadow_requests, self.canary_sessions),
-                remedy="Take 1 or more of each.",
-            )
-        if not 0 <= self.hold_back_share < 1:
-            raise InvalidSettings("must be 0 or more and below 1", where="hold_back_share", value=self.hold_back_share, remedy="Take 0.05.")
+        try:
+            self._check()
+        except InvalidInput as error:
+            raise InvalidSettings(error.reason, where=error.where, value=error.value, remedy=error.remedy) from None
+
+    def _check(self) -> None:
+        said = "each share must be above 0, below 1 and larger than the one before: at 1 a guard is without a control"
+        for share in self.canary_shares:
+            between(share, 0, 1, where="canary_shares", said=said, remedy="Take 0.05, 0.25, 0.5.")
+        if any(later <= earlier for earlier, later in pairwise(self.canary_shares)):
+            raise InvalidInput(said, where="canary_shares", value=self.canary_shares, remedy="Take 0.05, 0.25, 0.5.")
+        whole(where="release", least=1, shadow_requests=self.shadow_requests, canary_sessions=self.canary_sessions)
+        lasts(self.step_time, where="step_time")
+        lasts(self.hold_back_time, where="hold_back_time")
+        if self.hold_back_share != 0:
+            between(self.hold_back_share, 0, 1, where="hold_back_share", said="must be 0 or more and below 1", remedy="Take 0.05.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,11 @@ class ReleaseFacts:
     step_sessions: int = 0  # of the challenger, since the present step began
     rollback_target: AdapterName = BASE
 
+    def __post_init__(self) -> None:
+        whole(where="facts", step_sessions=self.step_sessions)
+        if not isinstance(self.served, Served):
+            raise InvalidInput("it is served, not servable or unknown", where="facts.served", value=self.served, remedy="Take a Served.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
@@ -129,9 +136,13 @@ class Action:
 def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy, mode: Mode, now: datetime) -> Action:
     """Total over the states; safe to repeat: a move is made once, because the next look sees the next state.
 
-    Raises InvalidInput for a clock that runs backwards and for outcomes that contradict each other.
+    Raises InvalidInput for a clock that runs backwards, for outcomes of the future or that contradict each other, and for a canary at a
+    step that the policy does not have. A guard that is breached there takes it back all the same.
     """
-    if now < release.since - CLOCKS_DIFFER_BY:
+    told(now, where="now")
+    if mode not in get_args(Mode):
+        raise InvalidInput("there is no such mode", where=release.id, value=mode, remedy=f"Take one of {', '.join(get_args(Mode))}.")
+    if release.since - now > CLOCKS_DIFFER_BY:
         raise InvalidInput(
             f"the clock runs backwards: the release has been {release.state.value} since {release.since.isoformat()}",
             where=release.id,
@@ -229,10 +240,17 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
         return gone
     if facts.outcomes is None:
         return _wait("no outcomes of the canary are known")
-    verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=route.champion, policy=policy)
+    verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=route.champion, policy=policy, now=now)
     evidence = {"step": release.step, "share": route.share, "guards": [_of_guard(verdict) for verdict in verdicts]}
     if breaches:
         return _roll_back(release, route, breaches, now, evidence=evidence)
+    if release.step >= len(policy.canary_shares):  # else it would be promoted from a share that it never reached
+        raise InvalidInput(
+            f"the policy has {len(policy.canary_shares)} canary steps, and the release stands beyond them",
+            where=release.id,
+            value=release.step,
+            remedy="Restore release.canary_shares, or roll it back.",
+        )
     silent = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
     if silent:
         return _wait("; ".join(silent), evidence=evidence)
@@ -268,9 +286,11 @@ def _live(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPo
 def _watched(release: Release, facts: ReleaseFacts, route: Route, before: AdapterName, policy: RolloutPolicy, now: datetime) -> Action:
     """The canary's guards once more, the other way round: nearly everybody on the new champion, a few on the old one beside it."""
     evidence: dict[str, object] = {"hold_back": before, "share": route.share}
+    unseen = ["no outcomes are known"]
     if facts.outcomes is not None:
-        verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=before, policy=policy)
+        verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=before, policy=policy, now=now)
         evidence["guards"] = [_of_guard(verdict) for verdict in verdicts]
+        unseen = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
         if breaches:
             changed = with_champion(route, before, now=now)
             return _move(
@@ -279,16 +299,27 @@ def _watched(release: Release, facts: ReleaseFacts, route: Route, before: Adapte
     until = release.since + policy.hold_back_time
     if now < until:
         return _wait(f"live; {route.share:.0%} of the sessions stay on {before} until {until.isoformat()}", evidence=evidence)
-    reason = f"the watch period beside {before} has ended" + ("" if facts.outcomes is not None else ", without outcomes to judge by")
+    judged = f", without data to judge by: {'; '.join(unseen)}" if unseen else ""
+    reason = f"the watch period beside {before} has ended{judged}"
     alone = replace(release, step_since=now, reason=reason, actor=DAEMON)
     changed = with_champion(route, release.adapter, now=now)
     return Action(kind=ActionKind.END_HOLD_BACK, reason=reason, release=alone, route=changed, evidence=evidence)
 
 
 def _guards(
-    outcomes: tuple[SessionOutcome, ...], adapter: AdapterName, *, beside: AdapterName, policy: RolloutPolicy
+    outcomes: tuple[SessionOutcome, ...], adapter: AdapterName, *, beside: AdapterName, policy: RolloutPolicy, now: datetime
 ) -> tuple[tuple[GuardVerdict, ...], str]:
     """The verdicts, and the reasons of those that are breached."""
+    for outcome in outcomes:
+        where = f"session {written_out(outcome.session)} of {outcome.adapter}"
+        told(outcome.at, where=where)
+        if outcome.at - now > CLOCKS_DIFFER_BY:
+            raise InvalidInput(
+                "the session begins in the future: a clock is wrong",
+                where=where,
+                value=f"{outcome.at.isoformat()} at {now.isoformat()}",
+                remedy="Set the clocks of gateway and controller by NTP.",
+            )
     verdicts = judge_guards(outcomes=outcomes, challenger=adapter, champion=beside, policy=policy.guards)
     return verdicts, "; ".join(verdict.reason for verdict in verdicts if verdict.status is GuardStatus.BREACHED)
 

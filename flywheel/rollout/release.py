@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from flywheel.errors import FlywheelError
+from flywheel.errors import FlywheelError, InvalidInput
+from flywheel.gate.stated import between, whole
 from flywheel.ids import AdapterName, Person, ReleaseId, WorkloadId, derive
 from flywheel.journal import JournalEntry
+from flywheel.rollout.times import told
 from flywheel.traffic.inference import Arm
 
 
@@ -67,6 +69,14 @@ class Release:
     step_since: datetime | None = None  # when the present canary step began, or the hold-back ended
     replaced: AdapterName | None = None  # the champion it took over from: what a rollback goes back to
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.state, ReleaseState):  # an unknown one would read as closed
+            raise InvalidInput("there is no such state", where=self.id, value=self.state, remedy=f"One of {', '.join(ReleaseState)}.")
+        told(self.since, where=f"{self.id}.since")
+        if self.step_since is not None:
+            told(self.step_since, where=f"{self.id}.step_since")
+        whole(where=self.id, step=self.step)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
@@ -84,6 +94,15 @@ class Route:
     share: float = 0.0
     salt: str = ""  # the release's id: another release draws other sessions
     changed_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        where = f"route of {self.workload}"
+        whole(where=where, version=self.version)
+        between(self.share, 0, 1, where=where, said="the challenger's share lies from 0 to 1", remedy="5 % are 0.05.", ends=True)
+        if not isinstance(self.challenger_arm, Arm | None):
+            raise InvalidInput("there is no such arm", where=where, value=self.challenger_arm, remedy=f"One of {', '.join(Arm)}.")
+        if self.changed_at is not None:
+            told(self.changed_at, where=f"{where}.changed_at")
 
 
 def release_id(workload: WorkloadId, adapter: AdapterName) -> ReleaseId:
@@ -108,6 +127,7 @@ def release_line(release: Release, *, by: str, caused_by: str = "", evidence: Ma
 
 def route_line(route: Route, *, actor: Person, reason: str, at: datetime, caused_by: str = "") -> JournalEntry:
     """The journal's line for a route that is in force from now on."""
+    told(at, where=f"route of {route.workload}")
     return JournalEntry(
         at=at,
         workload=route.workload,

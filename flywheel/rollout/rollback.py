@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flywheel.errors import Refused
+from flywheel.gate.stated import text, whole
 from flywheel.ids import BASE, AdapterName, Person, WorkloadId
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
 from flywheel.rollout.routes import with_champion
@@ -48,6 +49,9 @@ class Attempt:
     adapter: AdapterName
     status: int
     valid_format: bool | None
+
+    def __post_init__(self) -> None:
+        whole(where=f"attempt of {self.request_id}", status=self.status)
 
 
 def to_previous(
@@ -110,6 +114,7 @@ def _leave(
     reason: str,
     now: datetime,
 ) -> RollbackDecision:
+    text(where="rollback", reason=reason)
     on_route = IN_FLIGHT | {ReleaseState.LIVE, ReleaseState.RETIRED}
     held_back = route.challenger if route.challenger_arm is Arm.HOLD_BACK else None  # retired in good order: it stays so
     changed = [

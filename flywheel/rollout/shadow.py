@@ -7,6 +7,8 @@ whether its answers are good is for gate and canary: nobody has judged them here
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flywheel.gate.stated import whole
+
 FAILING_SHARE = 0.1
 """Above this share of failed mirrored requests the server has a fault with the adapter; a loaded server fails fewer."""
 ENOUGH_TO_FAIL = 10
@@ -28,6 +30,9 @@ class ShadowCounts:
     answered: int = 0
     failed: int = 0
 
+    def __post_init__(self) -> None:
+        whole(where="shadow", answered=self.answered, failed=self.failed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShadowVerdict:
@@ -41,6 +46,7 @@ class ShadowVerdict:
 
 def judge_shadow(*, counts: ShadowCounts | None, wanted: int) -> ShadowVerdict:
     """``wanted`` mirrored requests must be answered; no more than a tenth may fail."""
+    whole(where="shadow", least=1, wanted=wanted)
     answered, failed = (counts.answered, counts.failed) if counts else (0, 0)
     if answered + failed >= ENOUGH_TO_FAIL and failed > FAILING_SHARE * (answered + failed):
         status, reason = ShadowStatus.FAILS, f"{failed} of {answered + failed} mirrored requests failed"

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from flywheel.errors import InvalidInput
+from flywheel.windows.plausible import check_moments, check_whole
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CENTURY = timedelta(days=36_525)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,15 @@ class WindowPolicy:
 
     def __post_init__(self) -> None:
         lengths = (self.window_panes, *self.longer_panes)
+        for panes in (self.slide_panes, *lengths):
+            check_whole(panes, where="window policy: panes", least=1)
+        if not isinstance(self.pane, timedelta) or not isinstance(self.lateness, timedelta):
+            raise InvalidInput(
+                "panes and lateness are lengths of time",
+                where="window policy",
+                value=(self.pane, self.lateness),
+                remedy="Correct the workload's `watch` settings.",
+            )
         if self.pane <= timedelta() or self.slide_panes < 1 or self.window_panes < 1 or self.lateness < timedelta():
             raise InvalidInput(
                 "panes, windows and slides have a length, and lateness is not below zero",
@@ -37,6 +48,14 @@ class WindowPolicy:
                 where="window policy",
                 value=lengths,
                 remedy="Give `watch.longer_panes` in ascending order, all above `watch.window_panes`.",
+            )
+        longest = max(self.slide_panes, *lengths)
+        if self.pane.total_seconds() * longest + self.lateness.total_seconds() > CENTURY.total_seconds():
+            raise InvalidInput(
+                "a window is longer than a century",
+                where="window policy",
+                value=(str(self.pane), longest),
+                remedy="Correct the workload's `watch` settings.",
             )
 
     @property
@@ -59,6 +78,7 @@ class Nested:
 
 def nested_windows(end: datetime, policy: WindowPolicy) -> tuple[Nested, ...]:
     """The windows of every length that end here, shortest first. Summing their parts in this order reads each pane once."""
+    check_moments("windows of one end", end=end)
     windows: list[Nested] = []
     until = end
     for panes in (policy.window_panes, *policy.longer_panes):
@@ -70,6 +90,9 @@ def nested_windows(end: datetime, policy: WindowPolicy) -> tuple[Nested, ...]:
 
 def pane_start(at: datetime, pane: timedelta) -> datetime:
     """The start of the pane that holds ``at``."""
+    check_moments("pane", moment=at)
+    if pane <= timedelta():
+        raise InvalidInput("a pane has a length", where="pane", value=str(pane), remedy="Correct `watch.pane_seconds`.")
     return EPOCH + (at - EPOCH) // pane * pane
 
 
@@ -80,6 +103,8 @@ def windows_to_close(
 
     After a long pause only the newest ``at_most`` are given: a window nobody waits for is not worth the backlog.
     """
+    check_moments("windows to close", newest=newest, last_closed_end=last_closed_end)
+    check_whole(at_most, where="windows to close: at_most", least=1)
     last_end = pane_start(newest - policy.lateness, policy.slide)
     if last_closed_end is None:
         return [(last_end - policy.window, last_end)]

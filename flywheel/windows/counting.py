@@ -5,6 +5,7 @@ and leaving out events that were counted before, is the caller's.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.pane import Counts
+from flywheel.windows.plausible import check_columns
 from flywheel.windows.table import CountTable
 
 Values = NDArray[np.float64]
@@ -58,6 +60,7 @@ def bins_of(column: Column, values: Values, *, missing: NDArray[np.bool_] | None
 
     What is no such thing (infinite, not a number, a name nobody knows) is OTHER; what ``missing`` marks is MISSING.
     """
+    _check_values(column, values, missing)
     other = column.bins - 2
     found: Bins
     if column.measure is Measure.NUMBER:
@@ -72,6 +75,13 @@ def bins_of(column: Column, values: Values, *, missing: NDArray[np.bool_] | None
 
 
 def _check(values: Mapping[str, Bins], membership: NDArray[np.intp], slices: Sequence[str], columns: Sequence[Column], events: int) -> None:
+    if membership.dtype.kind not in "iu":
+        raise InvalidInput(
+            "places in the list of slices must be whole numbers",
+            where="slices of a batch",
+            value=str(membership.dtype),
+            remedy="Give what `places_of` gives.",
+        )
     if membership.ndim != 2 or (membership.size and (membership.min() < NOT_IN_ANY or membership.max() >= len(slices))):
         raise InvalidInput(
             "an event names a slice that is not in the list",
@@ -79,10 +89,30 @@ def _check(values: Mapping[str, Bins], membership: NDArray[np.intp], slices: Seq
             value=int(membership.max()) if membership.size else membership.shape,
             remedy=f"Give [events, dimensions] of places from 0 to {len(slices) - 1}, or -1 for none.",
         )
+    check_columns(columns, where="batch")
+    if len(set(slices)) < len(slices):
+        raise InvalidInput("a slice stands there twice", where="slices of a batch", value=tuple(slices), remedy="Name each slice once.")
+    for first, second in combinations(membership.T, 2):
+        if ((first == second) & (first != NOT_IN_ANY)).any():
+            raise InvalidInput(
+                "an event names one slice twice, and would count twice in it",
+                where="slices of a batch",
+                value=slices[int(first[(first == second) & (first != NOT_IN_ANY)][0])],
+                remedy="Name a slice once for each event, and -1 in the other places.",
+            )
+    if unknown := sorted(set(values) - {column.name for column in columns}):
+        raise InvalidInput("there is no such column", where="batch", value=unknown, remedy="Hand in values of the counted columns only.")
     for column in columns:
         held = values.get(column.name)
         if held is None:
             continue
+        if not isinstance(held, np.ndarray):
+            raise InvalidInput(
+                "bins must be an array",
+                where=f"batch, column {column.name}",
+                value=type(held).__name__,
+                remedy="Give what `bins_of` gives.",
+            )
         if held.shape != (events,) or held.dtype.kind not in "iu" or (events and (held.min() < 0 or held.max() >= column.bins)):
             raise InvalidInput(
                 f"the bins do not fit: {events} events, each from 0 to {column.bins - 1}, are wanted",
@@ -90,6 +120,20 @@ def _check(values: Mapping[str, Bins], membership: NDArray[np.intp], slices: Seq
                 value=(held.shape, str(held.dtype), int(held.max()) if held.size else None),
                 remedy="Give what `bins_of` gives for this column.",
             )
+
+
+def _check_values(column: Column, values: Values, missing: NDArray[np.bool_] | None) -> None:
+    where = f"values of column {column.name}"
+    check_columns((column,), where=where)
+    if values.dtype.kind not in "fiu":
+        raise InvalidInput("values must be numbers", where=where, value=str(values.dtype), remedy="Hand in an array of floats.")
+    if missing is not None and (missing.shape != values.shape or missing.dtype.kind != "b"):
+        raise InvalidInput(
+            f"what is missing must be said by true or false for each of {len(values)} values",
+            where=where,
+            value=f"{missing.dtype} of shape {missing.shape}",
+            remedy="Hand in a boolean array of the same length.",
+        )
 
 
 def places_of(names: Sequence[str], *, slices: Sequence[str]) -> Counts:

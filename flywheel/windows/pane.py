@@ -9,13 +9,16 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import isfinite
+from math import isfinite, nan
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId
 from flywheel.traffic.column import Column, Family, FeatureRow, Measure
+from flywheel.windows.plausible import CLOCKS, check_columns, check_moments, check_names, check_rows
 
 __all__ = [
     "Column",
@@ -72,10 +75,13 @@ def count_rows(
 
 def tally(*, rows: Iterable[tuple[FeatureRow, Sequence[str]]], columns: Sequence[Column]) -> Tally:
     """Counts rows. A value of the wrong kind is OTHER, None or a column left out is MISSING: no row is ever dropped."""
+    check_columns(columns, where="rows to count")
     counts: dict[str, dict[str, Counts]] = {}
     per_slice: dict[str, int] = {}
     for row, slices in rows:
         bins = [bin_of(column, row.get(column.name)) for column in columns]
+        if isinstance(slices, str) or len(set(slices)) < len(slices) or not all(type(name) is str and name.isascii() for name in slices):
+            check_names(slices, where="slices of a row")
         for name in slices:
             if name not in counts:
                 counts[name] = empty_counts(columns)
@@ -88,6 +94,14 @@ def tally(*, rows: Iterable[tuple[FeatureRow, Sequence[str]]], columns: Sequence
 
 def window_of(*, workload: WorkloadId, start: datetime, end: datetime, tallies: Iterable[Tally]) -> WindowCounts:
     """The sum of panes as a window."""
+    check_moments(f"window of {workload}", start=start, end=end)
+    if end < start:
+        raise InvalidInput(
+            "the window ends before it starts",
+            where=f"window of {workload}",
+            value=f"{start.isoformat()} to {end.isoformat()}",
+            remedy=CLOCKS,
+        )
     total = add(*tallies)
     return WindowCounts(workload=workload, start=start, end=end, counts=total.counts, rows=total.rows)
 
@@ -97,6 +111,7 @@ def add(*tallies: Tally | WindowCounts) -> Tally:
     counts: dict[str, dict[str, Counts]] = {}
     rows: dict[str, int] = {}
     for part in tallies:
+        check_rows(part.rows, where="pane")
         for name, columns in part.counts.items():
             rows[name] = rows.get(name, 0) + part.rows.get(name, 0)
             held = counts.setdefault(name, {})
@@ -117,9 +132,13 @@ def bin_of(column: Column, value: float | str | None) -> int:
     if value is None:
         return missing
     if column.measure is Measure.NAME:
-        return column.names.index(value) if value in column.names else other
-    if isinstance(value, str) or not isfinite(value):
+        return column.names.index(value) if isinstance(value, str) and value in column.names else other
+    try:
+        number = float(value) if isinstance(value, Real) else nan
+    except OverflowError:  # a whole number that no float holds is as unreadable as infinity
+        return other
+    if not isfinite(number):
         return other
     if column.measure is Measure.RATE:
-        return int(value) if value in (0, 1) else other
-    return bisect_right(column.lines, value)
+        return int(number) if number in (0, 1) else other
+    return bisect_right(column.lines, number)

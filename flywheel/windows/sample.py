@@ -7,15 +7,17 @@ and Kaplan 2007, "Summarizing data using bottom-k sketches").
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import EventId
+from flywheel.windows.plausible import check_text, check_whole
 
 
 def rank(event_id: EventId) -> int:
     """Uniform in [0, 2**63); the same for the same id."""
+    check_text(event_id, where="event id", empty=True)
     return int.from_bytes(sha256(event_id.encode()).digest()[:8], "big") >> 1
 
 
@@ -27,8 +29,7 @@ class Sample:
     kept: tuple[tuple[int, EventId], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise InvalidInput("a sample keeps at least one row", where="sample", value=self.k, remedy="Give k of 1 or more.")
+        check_whole(self.k, where="rows of a sample", least=1)
 
     @property
     def ids(self) -> tuple[EventId, ...]:
@@ -37,7 +38,8 @@ class Sample:
 
 def sample_of(ids: Iterable[EventId], *, k: int) -> Sample:
     """The k ids with the smallest rank. An id that comes twice is one row."""
-    return Sample(k=k, kept=tuple(sorted({(rank(event_id), event_id) for event_id in ids})[:k]))
+    nothing = Sample(k=k)
+    return replace(nothing, kept=tuple(sorted({(rank(event_id), event_id) for event_id in ids})[:k]))
 
 
 def merged(first: Sample, *others: Sample) -> Sample:

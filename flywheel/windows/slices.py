@@ -7,8 +7,10 @@ folded away; a slice that has no room is counted under "<dimension>=(other)", so
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
 from flywheel.windows.pane import SliceCounts, Tally, WindowCounts, add
+from flywheel.windows.plausible import check_names, check_rows, check_text, check_whole
 from flywheel.windows.top_slices import Held, TopSlices, offered
 
 FOLDED = "(other)"
@@ -22,6 +24,18 @@ class SlicePolicy:
     protected: tuple[str, ...] = ()  # e.g. "tenant=globex"
     top: int = 50
 
+    def __post_init__(self) -> None:
+        check_names(self.dimensions, where="slice policy: dimensions")
+        check_names(self.protected, where="slice policy: protected")
+        check_whole(self.top, where="slice policy: top")
+        if any("=" in name for name in self.dimensions):
+            raise InvalidInput(
+                'a dimension\'s name holds "=", which parts it from its value',
+                where="slice policy: dimensions",
+                value=self.dimensions,
+                remedy="Rename the dimension.",
+            )
+
     @property
     def always(self) -> frozenset[str]:
         """Slices that have a place whatever comes."""
@@ -30,6 +44,9 @@ class SlicePolicy:
 
 def slices_of(dimensions: Mapping[str, str], policy: SlicePolicy) -> tuple[str, ...]:
     """Everything, then one slice per declared dimension that the row has."""
+    for name in policy.dimensions:
+        if name in dimensions:
+            check_text(dimensions[name], where=f"dimension {name}", empty=True)
     return (EVERYTHING, *(f"{name}={dimensions[name]}" for name in policy.dimensions if name in dimensions))
 
 
@@ -44,6 +61,8 @@ def summed(held: Tally, fresh: Tally, *, policy: SlicePolicy) -> Tally:
     A newcomer takes the place of the smallest slice when the room is full (see ``top_slices``). What that one had counted goes to its
     dimension's rest, where the newcomer's earlier rows are, if there were any; ``Tally.over`` says how many these can be at most.
     """
+    for rows in (held.rows, held.over, fresh.rows):
+        check_rows(rows, where="pane")
     places = TopSlices(
         held={name: Held(rows=rows + held.over.get(name, 0), over=held.over.get(name, 0)) for name, rows in held.rows.items()}
     )
@@ -56,6 +75,7 @@ def summed(held: Tally, fresh: Tally, *, policy: SlicePolicy) -> Tally:
 
 def capped(window: WindowCounts, *, policy: SlicePolicy) -> WindowCounts:
     """The window with its ``top`` largest slices; each of its panes may have held others."""
+    check_rows(window.rows, where=f"window of {window.workload}")
     always = policy.always
     by_size = sorted((name for name in window.rows if name not in always), key=lambda name: (-window.rows[name], name))
     kept = _folded(Tally(counts=window.counts, rows=window.rows), by_size[policy.top :])

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
+from flywheel.ids import EVERYTHING
 from flywheel.traffic.column import Column
 from flywheel.windows.pane import Counts, Tally, WindowCounts
+from flywheel.windows.plausible import MOST_ROWS, check_columns, check_counts, check_names, check_rows
 
 COUNT_AGAIN = "Count the pane again from its rows; if it came from elsewhere, ask there."
 
@@ -33,6 +35,8 @@ def table_of(part: Tally | WindowCounts, *, slices: Sequence[str], columns: Sequ
     Raises InvalidInput, naming slice, column and value, for counts that have another number of bins than the column has, that are
     negative or no whole numbers, or that hold more values than the slice has rows. ``where`` says whose counts these are.
     """
+    check_names(slices, where=f"{where}, slices")
+    check_columns(columns, where=where)
     rows = _row_numbers([part.rows.get(name, 0) for name in slices], slices, where)
     counts: dict[str, Counts] = {}
     for column in columns:
@@ -56,6 +60,30 @@ def tally_of(table: CountTable) -> Tally:
         counts={name: {column.name: table.counts[column.name][at] for column in table.columns} for at, name in enumerate(table.slices)},
         rows=dict(zip(table.slices, table.rows.tolist(), strict=True)),
     )
+
+
+def check_period(counts: WindowCounts, *, where: str) -> None:
+    """Raises InvalidInput for what no window of traffic can hold: before such counts are kept and others are compared with them."""
+    check_rows(counts.rows, where=where)
+    whole = counts.rows.get(EVERYTHING, 0)
+    for name, columns in counts.counts.items():
+        rows = counts.rows.get(name, 0)
+        if rows > whole:
+            raise InvalidInput(
+                f"a slice has more rows than the whole traffic, which has {whole}",
+                where=f"{where}, slice {name!a}",
+                value=rows,
+                remedy=f'Count every row in the slice "{EVERYTHING}" too.',
+            )
+        for column, values in columns.items():
+            check_counts(values, where=f"{where}, slice {name!a}, column {column}")
+            if (held := int(values.sum())) > rows:
+                raise InvalidInput(
+                    f"{held} values were counted in {rows} rows",
+                    where=f"{where}, slice {name!a}, column {column}",
+                    value=held,
+                    remedy=COUNT_AGAIN,
+                )
 
 
 def on_this_grid(counts: WindowCounts, columns: Iterable[Column]) -> tuple[WindowCounts, tuple[str, ...]]:
@@ -96,6 +124,8 @@ def _stacked(held: Sequence[Counts | None], slices: Sequence[str], column: Colum
 
 
 def _row_numbers(rows: Sequence[int], slices: Sequence[str], where: str) -> Counts:
+    if any(isinstance(value, bool) for value in rows):
+        raise InvalidInput("true or false is no number of rows", where=where, value=tuple(rows), remedy=COUNT_AGAIN)
     return _whole(np.array(rows).reshape(len(rows), 1), slices, "rows", where)[:, 0]
 
 
@@ -103,8 +133,8 @@ def _whole(values: NDArray[np.generic], slices: Sequence[str], what: str, where:
     """[slices, anything] as whole numbers. Floats pass only where they are whole: JSON has but one kind of number."""
     if values.size == 0:
         return values.astype(np.int64)
-    if values.dtype.kind not in "iub":
-        numbers = values.astype(np.float64)
+    if values.dtype.kind not in "iu":
+        numbers = _floats(values, f"{where}, {what}")
         broken = ~np.isfinite(numbers) | (numbers != np.round(numbers))
         if broken.any():
             at, bin_number = (int(place) for place in np.argwhere(broken)[0])
@@ -114,6 +144,14 @@ def _whole(values: NDArray[np.generic], slices: Sequence[str], what: str, where:
                 value=float(numbers[at, bin_number]),
                 remedy=COUNT_AGAIN,
             )
+    if int(values.max()) > MOST_ROWS:
+        at = int(np.argwhere(values.max(axis=1) == values.max())[0][0])
+        raise InvalidInput(
+            f"a count is above {MOST_ROWS}, where numbers no longer tell rows apart",
+            where=f"{where}, slice {slices[at]}, {what}",
+            value=int(values.max()),
+            remedy=COUNT_AGAIN,
+        )
     whole: Counts = values.astype(np.int64)
     if whole.min() < 0:
         at, bin_number = (int(place) for place in np.argwhere(whole < 0)[0])
@@ -124,3 +162,13 @@ def _whole(values: NDArray[np.generic], slices: Sequence[str], what: str, where:
             remedy=COUNT_AGAIN,
         )
     return whole
+
+
+def _floats(values: NDArray[np.generic], where: str) -> NDArray[np.float64]:
+    """Texts, truth values and whole numbers that no float holds are no counts."""
+    try:
+        if values.dtype.kind not in "fO":
+            raise TypeError(f"values of {values.dtype}")
+        return values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput("a count is no number", where=where, value=str(error), remedy=COUNT_AGAIN) from error

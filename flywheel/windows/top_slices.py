@@ -9,7 +9,7 @@ than one in ``room`` of all rows is held, whenever it came, and no count is too 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from flywheel.errors import InvalidInput
+from flywheel.windows.plausible import check_rows, check_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,10 @@ class Held:
 
     rows: int
     over: int = 0  # rows of the slice whose place this one took
+
+    def __post_init__(self) -> None:
+        check_whole(self.rows, where="rows of a slice that has a place")
+        check_whole(self.over, where="rows it may have too many", most=self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +36,10 @@ def offered(top: TopSlices, arrivals: Mapping[str, int], *, room: int, always: C
 
     Slices that have a place are counted first, then newcomers from the largest: a batch gives the same result in any order of its rows.
     """
+    check_whole(room, where="room for slices")
+    check_rows(arrivals, where="batch")
     held = dict(top.held)
     for name, rows in sorted(arrivals.items(), key=lambda arrival: (arrival[0] not in top.held, -arrival[1], arrival[0])):
-        if rows < 0:
-            raise InvalidInput("a count is negative", where=f"slice {name}", value=rows, remedy="Count the batch again.")
         if name in held:
             held[name] = Held(rows=held[name].rows + rows, over=held[name].over)
             continue

@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from flywheel.errors import FlywheelError
 from services.cli.app import build_app
+from services.cli.show import plain
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,10 +23,10 @@ def run(arguments: list[str]) -> int:
         result = get_command(build_app()).main(args=arguments, prog_name="flywheel", standalone_mode=True)
     except FlywheelError as error:
         if "--json" in arguments:
-            value = error.value if isinstance(error.value, str | int | float | bool | None) else str(error.value)
-            body = {"where": error.where, "value": value, "reason": error.reason, "remedy": error.remedy, "exit_code": error.exit_code}
-            typer.echo(json.dumps({"error": body}, ensure_ascii=False))
-        typer.echo(f"flywheel: {error}", err=True)
+            body = {"where": error.where, "value": plain(error.value), "reason": error.reason, "remedy": error.remedy}
+            typer.echo(json.dumps({"error": body | {"exit_code": error.exit_code}}), err=True)
+        else:
+            typer.echo(f"flywheel: {error}", err=True)
         return error.exit_code
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else (0 if ended.code is None else 1)

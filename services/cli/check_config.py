@@ -9,7 +9,7 @@ from pydantic_core import PydanticUndefined
 
 from flywheel.errors import InvalidSettings
 from services.cli.options import AsJson, Config
-from services.cli.show import as_json, next_step, said
+from services.cli.show import as_json, next_step, plain, said, with_config
 from services.settings import Settings, load
 
 
@@ -21,7 +21,8 @@ def check_config(json: AsJson = False, config: Config = None) -> None:
         check_files(settings)
     except InvalidSettings as error:
         if json:
-            as_json({"valid": False, "where": error.where, "reason": error.reason, "remedy": error.remedy, "keys": keys})
+            told = {"where": error.where, "value": plain(error.value), "reason": error.reason, "remedy": error.remedy}
+            as_json({"valid": False, **told, "keys": keys})
             raise SystemExit(error.exit_code) from None
         raise
     if json:
@@ -29,11 +30,11 @@ def check_config(json: AsJson = False, config: Config = None) -> None:
         return
     names = ", ".join(f"{name} ({workload.mode})" for name, workload in settings.workloads.items())
     said(f"The configuration holds. Workloads: {names or 'none yet'}.")
-    next_step("flywheel doctor" if settings.workloads else "name a workload under workloads: in flywheel.yaml")
+    next_step(with_config("flywheel doctor", config) if settings.workloads else "name a workload under workloads: in flywheel.yaml")
 
 
 def check_files(settings: Settings) -> None:
-    """What the types cannot see: files that must exist, slices of dimensions that nobody declares."""
+    """What the settings alone cannot see: files that must exist."""
     for index, token in enumerate(settings.tokens):
         if token.token_file is not None:
             _must_exist(token.token_file, f"tokens.{index}.token_file")
@@ -43,15 +44,9 @@ def check_files(settings: Settings) -> None:
     for name, workload in settings.workloads.items():
         if workload.training.general_file is not None:
             _must_exist(workload.training.general_file, f"workloads.{name}.training.general_file")
-        for protected in workload.slices.protected:
-            dimension = protected.partition("=")[0]
-            if "=" not in protected or dimension not in workload.slices.dimensions:
-                raise InvalidSettings(
-                    "is not <dimension>=<value> of a declared dimension",
-                    where=f"workloads.{name}.slices.protected",
-                    value=protected,
-                    remedy=f"Declare {dimension} under workloads.{name}.slices.dimensions, or correct it.",
-                )
+        for place, webhook in enumerate(workload.alerts.webhooks):
+            if webhook.secret_file is not None:
+                _must_exist(webhook.secret_file, f"workloads.{name}.alerts.webhooks.{place}.secret_file")
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, object]]:

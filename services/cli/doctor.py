@@ -21,6 +21,7 @@ from services.adapters import vllm_process
 from services.adapters.base_model import SOURCE, why_damaged
 from services.adapters.kafka_topics import broker_answers
 from services.adapters.machine import Machine, free_gib, port_is_free, read_machine, require_processor
+from services.cli.show import with_config
 from services.cli.up import running
 from services.settings import Settings, load
 from services.wiring.events import access
@@ -69,7 +70,8 @@ def doctor(
     else:
         for one in diagnoses:
             _print(f"{one.finding.value:<6} {one.part:<12} {one.sentence}" + (f". {one.remedy}" if one.remedy else ""))
-        _print("\nnext: `flywheel up`" if not _any_wrong(diagnoses) else "\nnext: put right what is wrong, then `flywheel doctor` again")
+        start, again = with_config("flywheel up", config), with_config("flywheel doctor", config)
+        _print(f"\nnext: `{start}`" if not _any_wrong(diagnoses) else f"\nnext: put right what is wrong, then `{again}` again")
     if _any_wrong(diagnoses):
         raise typer.Exit(1)
 

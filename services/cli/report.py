@@ -5,17 +5,20 @@ In: ledger.db. Out: report.json and report.html. Nothing is judged here: every n
 
 import json
 import os
-import sys
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flywheel.corrections.correction import CorrectionState
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
-from flywheel.errors import CannotRun, FlywheelError, NotFound
+from flywheel.errors import CannotRun, InvalidInput, NotFound
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Tier
@@ -30,6 +33,8 @@ from services.wiring.learn import learn_ledger
 from services.wiring.ledger import open_ledger
 from services.wiring.train import gate_ledger, train_ledger
 from services.wiring.watch import watch_ledger
+
+OF_A_LEDGER = {"alembic_version", "journal", "work"}  # since its first version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,38 +53,41 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report itself.")] = False,
 ) -> None:
     """Write what happened as JSON and as a page, from the ledger alone."""
-    try:
-        path = ledger or load(config).data_dir / "ledger.db"
-        written = write_report(ledger=path, workload=WorkloadId(workload) if workload else None, out=out or path.parent)
-    except FlywheelError as error:
-        print(f"flywheel report: {error}", file=sys.stderr)  # noqa: T201
-        raise typer.Exit(error.exit_code) from None
+    path = ledger or load(config).data_dir / "ledger.db"
+    written = write_report(ledger=path, workload=WorkloadId(workload) if workload else None, out=out or path.parent)
     print(written.json.read_text() if as_json else f"{written.json}\n{written.html}")  # noqa: T201
 
 
 def write_report(*, ledger: Path, workload: WorkloadId | None, out: Path) -> Written:
-    """Raises NotFound when there is no ledger or no such workload in it."""
+    """Raises NotFound when there is no ledger or no such workload in it, CannotRun when the report cannot be written."""
     content = build(ledger=ledger, workload=workload)
+    written = Written(json=out / "report.json", html=out / "report.html")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for path, text in ((written.json, json.dumps(content, indent=1)), (written.html, render(content))):
+            draft = path.with_name(path.name + ".new")
+            draft.write_text(text)
+            os.replace(draft, path)
     except OSError as error:
         raise CannotRun(
-            f"the folder cannot be made: {error.strerror}", where="--out", value=str(out), remedy="Name a folder that you may write to."
+            f"the report cannot be written there: {error.strerror}",
+            where="--out",
+            value=str(out),
+            remedy="Name a folder that you may write to.",
         ) from error
-    written = Written(json=out / "report.json", html=out / "report.html")
-    for path, text in ((written.json, json.dumps(content, indent=1)), (written.html, render(content))):
-        draft = path.with_name(path.name + ".new")
-        draft.write_text(text)
-        os.replace(draft, path)
     return written
 
 
 def build(*, ledger: Path, workload: WorkloadId | None) -> dict[str, Any]:
     """The report as JSON values."""
-    if not ledger.exists() or ledger.name != "ledger.db":
-        raise NotFound("there is no ledger", where=str(ledger), remedy="Name a file ledger.db with --ledger.")
-    settings = Settings(data_dir=ledger.parent)
-    entries = LedgerJournal(open_ledger(settings)).entries(limit=1_000_000)
+    _require_ledger(ledger)
+    settings = Settings.model_construct(data_dir=ledger.parent)  # as it is: the environment has no say in a copy
+    try:
+        entries = LedgerJournal(open_ledger(settings)).entries(limit=1_000_000)
+    except (SQLAlchemyError, CommandError) as error:
+        why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+        remedy = "Copy it whole into a folder that you may write to, and report with the version of flywheel that wrote it."
+        raise CannotRun(f"this ledger cannot be read: {why}", where=str(ledger), remedy=remedy) from error
     known = sorted({entry.workload for entry in entries if entry.workload})
     chosen = workload or (WorkloadId(known[0]) if len(known) == 1 else None)
     if chosen is None or chosen not in known:
@@ -120,6 +128,24 @@ def build(*, ledger: Path, workload: WorkloadId | None) -> dict[str, Any]:
             (entry.evidence.get("seconds") for entry in reversed(entries) if entry.kind == "demo" and entry.subject == "total"), None
         ),
     }
+
+
+def _require_ledger(file: Path) -> None:
+    """Looked at without a trace: opening it as a ledger would write our tables into somebody else's database."""
+    remedy = "Name a file ledger.db that the daemon wrote with --ledger."
+    try:
+        if not file.is_file():
+            raise NotFound("there is no ledger", where=str(file), remedy=remedy)
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput(f"is not a ledger: {why}", where=str(file), remedy=remedy) from error
+    if OF_A_LEDGER - tables:
+        what = "it is an SQLite file without the ledger's tables" if tables else "there is nothing in it"
+        raise InvalidInput(f"is not a ledger: {what}", where=str(file), remedy=remedy)
+    if file.name != "ledger.db":
+        raise InvalidInput("is a ledger under another name", where=str(file), remedy="Name its copy ledger.db.")
 
 
 def _newest(entries: Sequence[JournalEntry], kind: str, subject: str | None = None) -> Mapping[str, Any]:

@@ -3,6 +3,8 @@
 A test holds the page to this.
 """
 
+import inspect
+import re
 import sys
 from types import UnionType
 from typing import Any, get_args, get_origin
@@ -14,11 +16,12 @@ from services.settings import Settings
 HEAD = """# Configuration
 
 One file, `flywheel.yaml`, named with `--config` or `$FLYWHEEL_CONFIG`, else the one in the working directory. Each key can be set from the
-environment too, which wins: `FLYWHEEL__HTTP__API_PORT=8501`. Unknown keys and wrong types are refused at start with path, value and
-remedy; `flywheel check-config` does only that. Secrets stand in files (`*_file`) or as a SHA-256, never in the configuration.
+environment too, which wins: `FLYWHEEL__HTTP__API_PORT=8501`. Unknown keys, wrong types and values that do not fit together (one port for
+two processes, an axis that no gate has) are refused at start with path, value and remedy; `flywheel check-config` does only that. Secrets
+stand in files (`*_file`) or as a SHA-256, never in the configuration.
 
-A section per workload stands under `workloads.<name>`. What each value means, with its unit, stands beside it in
-`services/settings.py`; `deploy/demo/flywheel.yaml` is a complete example with a reason for every value.
+A section per workload stands under `workloads.<name>`. In a name, `_seconds`, `_minutes` and `_hours` are the unit, `_share` is between 0
+and 1, other whole numbers are counts. `deploy/demo/flywheel.yaml` is a complete example with a reason for every value.
 """
 
 
@@ -40,15 +43,24 @@ def _sections(model: type[BaseModel], path: str) -> list[tuple[str, type[BaseMod
 
 
 def _section(model: type[BaseModel], path: str) -> str:
+    meanings = _meanings(model)
     rows = [
-        f"| `{name}` | {_kind(field.annotation)} | {_default(field)} |\n"
+        f"| `{name}` | {_kind(field.annotation)} | {_default(field)} | {meanings.get(name, '')} |\n"
         for name, field in model.model_fields.items()
         if _model_in(field.annotation) is None
     ]
     if not rows:
         return ""
     title = path.rstrip(".") or "top level"
-    return f"\n## `{title}`\n\n{(model.__doc__ or '').strip()}\n\n| key | type | default |\n| --- | --- | --- |\n{''.join(rows)}"
+    said = (model.__doc__ or "").strip()
+    return f"\n## `{title}`\n\n{said}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n{''.join(rows)}"
+
+
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """The comment beside a key, or on the line above it."""
+    above = re.findall(r"^    # (.*)\n    (\w+):", inspect.getsource(model), re.MULTILINE)
+    beside = re.findall(r"^    (\w+):.*?  # (.*)$", inspect.getsource(model), re.MULTILINE)
+    return {name: text for text, name in above} | dict(beside)
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

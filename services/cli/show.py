@@ -4,8 +4,11 @@ In: JSON values of the api. Out: lines on standard output; the next step goes to
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -15,8 +18,8 @@ from services.wiring.client import Json
 
 
 def as_json(value: Json) -> None:
-    """The api's answer as it is."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """The api's answer as it is. Half a character, as a file's name may hold it, is escaped: JSON and the terminal bear nothing else."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 
 def table(rows: Sequence[Mapping[str, Json]], columns: Sequence[str], *, none: str) -> None:
@@ -53,6 +56,16 @@ def said(sentence: str) -> None:
 def next_step(sentence: str) -> None:
     """What to do now."""
     typer.echo(f"Next: {sentence}", err=True)
+
+
+def with_config(command: str, config: Path | None) -> str:
+    """A command to type, about the same configuration."""
+    return command if config is None else f"{command} --config {shlex.quote(str(config))}"
+
+
+def plain(value: object) -> Json:
+    """An error's value as JSON can hold it."""
+    return value if isinstance(value, str | int | None) or (isinstance(value, float) and isfinite(value)) else str(value)
 
 
 def rows_of(answer: Mapping[str, Json], name: str) -> list[dict[str, Json]]:

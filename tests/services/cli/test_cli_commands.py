@@ -145,7 +145,8 @@ def test_alerts_are_listed_shown_and_taken_by_name(daemon: Daemon) -> None:
 def test_an_unknown_thing_is_one_sentence_with_the_apis_exit_code(daemon: Daemon) -> None:
     code, out, err = daemon.run("alerts", "show", "nobody", "--json")
     assert code == 2
-    assert json.loads(out)["error"]["reason"] == "there is no such alert"
+    assert out == ""
+    assert json.loads(err)["error"]["reason"] == "there is no such alert"
     assert err.count("\n") == 1
     assert "Traceback" not in err
 

@@ -1,5 +1,6 @@
 """What ``flywheel up`` refuses, and how: one clear sentence, an exit code, nothing left behind."""
 
+import json
 import os
 import socket
 import subprocess
@@ -122,7 +123,9 @@ def test_a_vllm_that_does_not_come_up_ends_everything_with_its_own_last_error(co
     ended = flywheel("up", content, tmp_path, "--json")
     said = no_trace(ended)
     assert ended.returncode == 1
-    assert "vllm: it ended before it was ready" in said
+    error = json.loads(ended.stderr.splitlines()[-1])["error"]
+    assert error["where"] == "vllm"
+    assert error["reason"].startswith("it ended before it was ready")
     assert "No module named 'vllm'" in said
     data = str(tmp_path).encode()
     left = [entry for entry in Path("/proc").glob("[0-9]*") if _environment(entry).find(MARK.encode()) >= 0 and data in _command(entry)]
@@ -138,6 +141,7 @@ def test_the_doctor_names_every_wrong_part_at_once(content: dict[str, Any], tmp_
     assert "serving.model: there is no model in this folder" in said
     assert f"127.0.0.1:{occupied} for the api is taken" in said
     assert "not Apache Kafka" in said
+    assert f"`flywheel doctor --config {tmp_path / 'flywheel.yaml'}` again" in said
 
 
 def test_the_doctor_shows_what_is_wrong_with_the_settings(content: dict[str, Any], tmp_path: Path) -> None:

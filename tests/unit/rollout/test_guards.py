@@ -99,9 +99,25 @@ def test_an_adapter_may_be_slower_by_the_policys_factor_and_not_by_more() -> Non
     assert judge(slow(4.0), replace(POLICY, slower_by_at_most=5.0))["latency"].status is GuardStatus.HOLDS
 
 
-def test_a_refused_connection_is_not_a_quick_answer() -> None:
+def test_a_refused_connection_is_not_a_quick_answer_but_the_slowest() -> None:
     verdict = judge(sessions(NEW, 20, failed=10) + sessions(BASE, 40))["latency"]
-    assert (verdict.sessions, verdict.control_sessions) == (20, 40)
+    assert (verdict.bad, verdict.sessions, verdict.control_bad, verdict.control_sessions) == (10, 30, 0, 40)
+
+
+def test_a_canary_that_fails_its_slow_sessions_is_not_quicker_for_it() -> None:
+    slow_ones = slow(4.0)
+    fails_them = tuple(replace(one, ok=one.adapter == BASE or one.latency_ms < 300, valid_format=None) for one in slow_ones)
+    assert any(not one.ok for one in fails_them)
+    before, after = judge(slow_ones)["latency"], judge(fails_them)["latency"]
+    assert after.status is before.status is GuardStatus.BREACHED
+    assert after.evidence is not None
+    assert before.evidence is not None
+    assert after.evidence >= before.evidence
+    assert (after.sessions, after.limit_ms) == (before.sessions, before.limit_ms)
+
+
+def test_where_both_arms_fail_alike_neither_is_slower() -> None:
+    assert judge(sessions(NEW, 60, failed=20) + sessions(BASE, 120, failed=40))["latency"].status is GuardStatus.HOLDS
 
 
 def test_a_protected_slice_has_guards_of_its_own_which_may_abort_but_never_hold_up() -> None:
@@ -218,10 +234,12 @@ def test_a_verdict_never_improves_when_an_outcome_of_the_canary_gets_worse(outco
     at = data.draw(st.sampled_from(on_canary))
     before = judge(tuple(outcomes), EVERYTHING)
     after = judge((*outcomes[:at], worse(outcomes[at]), *outcomes[at + 1 :]), EVERYTHING)
-    for name in ("errors", "format", "refusal", f"errors[{GLOBEX}]"):
+    for name in ("errors", "format", "refusal", "latency", f"errors[{GLOBEX}]"):
         assert (after[name].p or 1.0) <= (before[name].p or 1.0) * (1 + 1e-9), name
     slower = judge((*outcomes[:at], replace(outcomes[at], latency_ms=1e12), *outcomes[at + 1 :]), EVERYTHING)
     assert (slower["latency"].p or 1.0) <= (before["latency"].p or 1.0) * (1 + 1e-9)
+    failed = judge((*outcomes[:at], replace(outcomes[at], latency_ms=0.0, ok=False), *outcomes[at + 1 :]), EVERYTHING)
+    assert (failed["latency"].p or 1.0) <= (slower["latency"].p or 1.0) * (1 + 1e-9), "as slow as can be, however quick the refusal"
 
 
 def test_the_adapters_name_does_not_decide_who_comes_first() -> None:

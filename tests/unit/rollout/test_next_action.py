@@ -13,7 +13,7 @@ from flywheel.rollout.next_action import Action, ActionKind, Mode, ReleaseFacts,
 from flywheel.rollout.release import Release, ReleaseState, release_line
 from flywheel.rollout.shadow import ShadowCounts
 from flywheel.traffic.inference import Arm
-from tests.unit.rollout.release_stories import ANNA, NEW, NOW, OLD, POLICY, gate, release, route, sessions
+from tests.unit.rollout.release_stories import ANNA, NEW, NOW, OLD, POLICY, Seen, gate, release, route, sessions
 
 APPLIED = ReleaseFacts(route=route(), served=Served.APPLIED, served_reason="the server answers as the trained weights do")
 
@@ -188,7 +188,16 @@ def test_the_hold_back_ends_with_the_watch_period_and_the_release_stays_live() -
     assert release_line(ended.release, by="policy").at == NOW
     assert (ended.route.champion, ended.route.challenger, ended.route.version) == (NEW, None, 5)
     assert len(ended.evidence["guards"]) == 4  # type: ignore[arg-type]
-    assert "without outcomes" in act(live, WATCHED).reason
+
+
+@pytest.mark.parametrize("outcomes", [None, (), sessions(NEW, 400), sessions(NEW, 400) + sessions(OLD, 3)])
+def test_a_watch_period_that_ends_without_data_says_so(outcomes: tuple[Seen, ...] | None) -> None:
+    live = release(ReleaseState.LIVE, replaced=OLD, since=NOW - timedelta(hours=24))
+    ended = act(live, replace(WATCHED, outcomes=outcomes))
+    assert ended.kind is ActionKind.END_HOLD_BACK
+    assert "without data to judge by: " in ended.reason
+    judged = act(live, replace(WATCHED, outcomes=sessions(NEW, 400) + sessions(OLD, 30)))
+    assert "without data" not in judged.reason
 
 
 def test_a_next_release_waits_for_the_end_of_the_watch_period() -> None:

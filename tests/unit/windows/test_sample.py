@@ -38,5 +38,5 @@ def test_every_part_of_the_traffic_is_sampled_alike() -> None:
 def test_samples_of_different_size_do_not_merge() -> None:
     with pytest.raises(InvalidInput, match="5 and of 6"):
         merged(Sample(k=5), Sample(k=6))
-    with pytest.raises(InvalidInput, match="at least one"):
+    with pytest.raises(InvalidInput, match="whole number from 1"):
         Sample(k=0)

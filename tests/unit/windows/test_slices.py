@@ -92,5 +92,5 @@ def test_a_slice_without_a_value_has_a_rest_too() -> None:
 
 
 def test_less_than_no_rows_are_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"slice a: a count is negative \(got -1\)"):
+    with pytest.raises(InvalidInput, match=r"slice 'a': must be a whole number from 0 .* \(got -1\)"):
         offered(TopSlices(), {"a": -1}, room=3)

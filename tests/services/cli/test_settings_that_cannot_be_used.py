@@ -1,0 +1,286 @@
+"""What ``flywheel.yaml`` and the environment may not hold: refused when it is read, so before anything starts, in our own words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flywheel.errors import InvalidSettings
+from services.cli.__main__ import run
+from services.settings import METRICS_PORTS, load
+from services.wiring import PROCESSES
+
+DIGEST = "a" * 64
+NOT_A_PERSONS = ("Input should", "pydantic", "Traceback", "validation error", "NoneType")
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLYWHEEL_CONFIG", raising=False)
+    return tmp_path / "flywheel.yaml"
+
+
+def refusal(config: Path, content: str) -> InvalidSettings:
+    config.write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidSettings) as refused:
+        load(config)
+    assert refused.value.reason
+    assert refused.value.remedy
+    assert not any(word in str(refused.value) for word in NOT_A_PERSONS)
+    return refused.value
+
+
+def of_a_workload(section: str) -> str:
+    return f"workloads: {{w: {{alias: w, {section}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "reason"),
+    [
+        ("http: {api_port: 8400}", "http.api_port", "is the port of http.gateway_port too"),
+        ("http: {gateway_port: 8425}", "http.gateway_port", "lies in the row of 10 ports"),
+        ("http: {metrics_port: 8391}", "http.gateway_port", "lies in the row of 10 ports"),
+        ("kafka: {embedded_port: 8401}", "kafka.embedded_port", "is the port of http.api_port too"),
+        ("serving: {python: python, model: m, port: 8401}", "serving.port", "is the port of http.api_port too"),
+        ("http: {host: 'my host'}", "http.host", "is not an address or a host name"),
+        ("serving: {url: 'localhost:8000'}", "serving.url", "is not an http or https URL"),
+        ('data_dir: "a\\0b"', "data_dir", "holds a sign that no path has"),
+    ],
+)
+def test_ports_and_addresses_must_be_usable_together(config: Path, content: str, where: str, reason: str) -> None:
+    refused = refusal(config, content)
+    assert refused.where == f"{config}: {where}"
+    assert reason in refused.reason
+    assert refused.value is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "kafka: {bootstrap: 'kafka:9092', embedded_port: 8400}",
+        "serving: {url: 'http://gpu:8000', port: 8400}",
+        "serving: {port: 8400}",
+        "http: {metrics_port: 8402}",
+    ],
+)
+def test_a_port_that_nobody_takes_is_in_nobodys_way(config: Path, content: str) -> None:
+    config.write_text(content)
+    load(config)
+
+
+def test_the_row_of_ports_is_as_long_as_there_are_processes() -> None:
+    assert len(PROCESSES) == METRICS_PORTS
+
+
+@pytest.mark.parametrize(
+    ("tokens", "where", "reason"),
+    [
+        ("{name: a, scopes: [infer], token_file: x}, {name: a, scopes: [infer], token_file: y}", "1.name", "two tokens have this name"),
+        ("{name: a, scopes: [infer], token_file: x}, {name: b, scopes: [infer], token_file: x}", "1.token_file", "the same secret"),
+        (
+            f"{{name: a, scopes: [infer], sha256: {DIGEST}}}, {{name: b, scopes: [infer], sha256: {DIGEST.upper()}}}",
+            "1.sha256",
+            "the same secret",
+        ),
+        ("{name: a, scopes: [infer], sha256: abc}", "0.sha256", "is not a SHA-256"),
+        ("{name: ' ', scopes: [infer], token_file: x}", "0.name", "a token has a name"),
+    ],
+)
+def test_every_token_is_somebodys_own(config: Path, tokens: str, where: str, reason: str) -> None:
+    refused = refusal(config, f"tokens: [{tokens}]")
+    assert refused.where == f"{config}: tokens.{where}"
+    assert reason in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("section", "where", "reason"),
+    [
+        ("gate: {margins: {colour: {margin: 0.04, reason: x}}}", "gate.margins", "there is no such axis"),
+        ("gate: {margins: {'golden[tenant=a]': {margin: 0.04, reason: x}}}", "gate.margins", "there is no such axis"),
+        ("gate: {margins: {golden: {margin: 0.1, reason: ''}}}", "gate.margins.golden", "no reason is given"),
+        ("gate: {superiority_alpha: 0.9}", "gate.superiority_alpha", "alpha must be between"),
+        ("gate: {non_inferiority_alpha: 0}", "gate.non_inferiority_alpha", "must be above 0"),
+        ("trigger: {calendar: every day}", "trigger.calendar", "is not a crontab line"),
+        ("trigger: {calendar: 99 3 * * 1}", "trigger.calendar", "is not a crontab line"),
+        ("alerts: {webhooks: [{url: 'ftp://example.org'}]}", "alerts.webhooks.0.url", "is not an http or https URL"),
+        ("alerts: {webhooks: [{url: 'https://'}]}", "alerts.webhooks.0.url", "is not an http or https URL"),
+        ("alerts: {webhooks: [{url: 'http://a'}, {url: 'http://a'}]}", "alerts.webhooks.1.url", "two webhooks have this URL"),
+        ("release: {canary_shares: [0.5, 0.1]}", "release.canary_shares", "larger than the one before"),
+        ("release: {canary_shares: [1]}", "release.canary_shares", "below 1"),
+        ("release: {guard_alphas: {format: 0.5}}", "release.guard_alphas", "add up to more than their budget"),
+        ("release: {guard_alphas: {errors: 2}}", "release.guard_alphas.errors", "must be below 1"),
+        ("watch: {window_panes: 30}", "watch", "each be longer than the one before"),
+        ("watch: {pane_seconds: 1e300}", "watch.pane_seconds", "must be 1000000000 or less"),
+        ("watch: {pane_seconds: .inf}", "watch.pane_seconds", "must be a finite number"),
+        ("slices: {protected: [tenant=a]}", "slices.protected", "of a declared dimension"),
+        ("format: {json_schema: {type: 7}}", "format.json_schema.type", "is not a JSON Schema"),
+    ],
+)
+def test_what_a_process_would_refuse_when_it_starts_is_refused_when_it_is_read(config: Path, section: str, where: str, reason: str) -> None:
+    refused = refusal(config, of_a_workload(section))
+    assert refused.where == f"{config}: workloads.w.{where}"
+    assert reason in refused.reason
+
+
+def test_the_axis_of_a_protected_slice_may_have_a_margin(config: Path) -> None:
+    slices = "slices: {dimensions: [tenant], protected: [tenant=a]}"
+    config.write_text(of_a_workload(f"{slices}, gate: {{margins: {{'golden[tenant=a]': {{margin: 0.04, reason: x}}}}}}"))
+    assert load(config).workloads["w"].gate.margins["golden[tenant=a]"].margin == 0.04
+
+
+@pytest.mark.parametrize("name", ["ü", "a b", "base", "a" * 41, "''"])
+def test_a_name_that_cannot_stand_in_a_header_is_refused(config: Path, name: str) -> None:
+    assert refusal(config, f"workloads: {{{name}: {{alias: a}}}}").reason == "cannot be a workload's name"
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "reason", "value"),
+    [
+        ("http: {api_port: many}", "http.api_port", "must be a whole number", "many"),
+        ("http: {api_port: 70000}", "http.api_port", "must be 65535 or less", 70_000),
+        ("http: {api_port: 0}", "http.api_port", "must be 1 or more", 0),
+        ("http: 3", "http", "must be a mapping of keys to values", 3),
+        ("http:", "http", "must be a mapping of keys to values; nothing stands there", None),
+        ("log_level: loud", "log_level", "must be one of 'debug', 'info', 'warning' or 'error'", "loud"),
+        ("log_level: 3", "log_level", "must be one of 'debug', 'info', 'warning' or 'error'", 3),
+        ("data_dir: 7", "data_dir", "must be the path of a file or folder", 7),
+        ("workloads: {w: {}}", "workloads.w.alias", "is required and is not there", None),
+        ("workloads: {1: {alias: a}}", "workloads.1", "must be text", 1),
+        (of_a_workload("system_prompt: [a]"), "workloads.w.system_prompt", "must be text", "a list"),
+        (of_a_workload("watch: {ks_floor: high}"), "workloads.w.watch.ks_floor", "must be a number", "high"),
+        (of_a_workload("release: {canary_shares: 0.5}"), "workloads.w.release.canary_shares", "must be a list", 0.5),
+        ("tokens: [{name: a, scopes: [infer]}]", "tokens.0", "give either sha256 or token_file", None),
+    ],
+)
+def test_a_wrong_type_is_said_in_our_words(config: Path, content: str, where: str, reason: str, value: object) -> None:
+    refused = refusal(config, content)
+    assert (refused.where, refused.reason, refused.value) == (f"{config}: {where}", reason, value)
+
+
+def test_a_secret_under_a_misspelt_key_is_not_repeated(config: Path) -> None:
+    refused = refusal(config, "tokens: [{name: a, scopes: [infer], token: s3cret}]")
+    assert refused.where.endswith("tokens.0.token")
+    assert "s3cret" not in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("http:\n\tapi_port: 1", "line 2, column 1"),
+        ("workloads: {w: {alias: a}, w: {alias: b}}", "the key 'w' stands here a second time"),
+        ("a: b: c", "line 1"),
+        ("data_dir: 2026-99-99", "holds a value that YAML cannot read"),
+        ("http: {api_port: " + "9" * 6000 + "}", "holds a value that YAML cannot read"),
+        ("x: !!timestamp y", "holds a value that YAML cannot read"),
+        ("[" * 3000, "is nested too deeply"),
+        ("just words", "must be a mapping of keys to values"),
+    ],
+)
+def test_a_file_that_is_no_yaml_of_ours_is_named_with_its_place(config: Path, content: str, reason: str) -> None:
+    refused = refusal(config, content)
+    assert refused.where == str(config)
+    assert reason in refused.reason
+
+
+def test_a_tab_is_called_a_tab(config: Path) -> None:
+    assert "no tabs" in refusal(config, "http:\n\tapi_port: 1").remedy
+
+
+@pytest.mark.parametrize("content", ["", "# nothing yet\n", "\ufeffhttp: {api_port: 8401}"])
+def test_an_empty_file_means_the_defaults(config: Path, content: str) -> None:
+    config.write_text(content, encoding="utf-8")
+    assert load(config).http.api_port == 8401
+
+
+def test_what_cannot_be_read_is_named(config: Path, tmp_path: Path) -> None:
+    config.write_bytes(b"http: {host: \xfc}")
+    for path, reason in (
+        (tmp_path, "cannot be read: Is a directory"),
+        (tmp_path / "none", "there is no such file"),
+        (config / "inside", "cannot be read: Not a directory"),
+        (Path("x" * 5000), "cannot be read: File name too long"),
+        (config, "is not text in UTF-8"),
+    ):
+        with pytest.raises(InvalidSettings) as refused:
+            load(path)
+        assert (refused.value.where, refused.value.reason) == (str(path), reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("FLYWHEEL__HTTP__API_PORT", "many", "must be a whole number"),
+        ("FLYWHEEL__TOKENS", "many", "is not JSON"),
+        ("FLYWHEEL__HTTTP__API_PORT", "1", "unknown key"),
+        ("FLYWHEEL__HTTP__API_PROT", "1", "unknown key"),
+    ],
+)
+def test_a_variable_of_the_environment_is_named_as_such(
+    config: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    refused = refusal(config, "")
+    assert refused.where == name
+    assert reason in refused.reason
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check-config",),
+        ("alerts", "list"),
+        ("train", "--reason", "x"),
+        ("golden", "import", "/nowhere"),
+        ("gate", "show"),
+        ("dlq", "list"),
+        ("lineage", "x"),
+        ("dataset", "show"),
+        ("reference", "show"),
+        ("release", "status"),
+        ("corrections", "list"),
+        ("report",),
+    ],
+)
+def test_every_command_refuses_such_a_file_in_one_sentence(
+    config: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("http: {api_port: 8400}")
+    assert run([*words, "--config", str(config)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "http.api_port: is the port of http.gateway_port too (got 8400)" in err
+
+
+def test_an_error_is_printed_once_as_json_where_the_other_errors_go(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text("http: {api_port: many}")
+    assert run(["alerts", "list", "--json", "--config", str(config)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    told = json.loads(err)["error"]
+    assert told.pop("remedy")
+    assert told == {"where": f"{config}: http.api_port", "value": "many", "reason": "must be a whole number", "exit_code": 2}
+
+
+def test_a_value_that_json_cannot_hold_is_told_as_text(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(of_a_workload("watch: {pane_seconds: .inf}"))
+    assert run(["check-config", "--json", "--config", str(config)]) == 2
+    assert json.loads(capsys.readouterr().out)["value"] == "inf"
+
+
+def test_a_files_name_that_is_no_text_does_not_break_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check-config", "--json", "--config", str(tmp_path / "\udcff.yaml")]) == 2
+    assert json.loads(capsys.readouterr().out)["where"].endswith("\udcff.yaml")
+
+
+def test_the_next_step_names_the_same_configuration(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = tmp_path / "my flywheel.yaml"
+    named.write_text("workloads: {w: {alias: w}}")
+    assert run(["check-config", "--config", str(named)]) == 0
+    assert f"Next: flywheel doctor --config '{named}'" in capsys.readouterr().err
+    named.write_text("colour: red")
+    assert run(["doctor", "--config", str(named)]) == 1
+    assert f"`flywheel doctor --config '{named}'` again" in capsys.readouterr().out
+    config.write_text("colour: red")
+    assert run(["doctor"]) == 1
+    assert "`flywheel doctor` again" in capsys.readouterr().out
