@@ -107,7 +107,7 @@ class Watch(Section):
     pane_seconds: float = 300.0
     window_panes: int = 12  # window length in panes
     slide_panes: int = 12
-    longer_panes: tuple[int, ...] = (24, 48, 144, 288)  # windows of 2, 4, 12 and 24 hours, judged beside each hour
+    longer_panes: tuple[int, ...] = (24, 48, 72, 144, 288)  # windows of 2, 4, 6, 12 and 24 hours, judged beside each hour
     pages_a_day: float = Field(default=0.1, gt=0)  # alarm budget that thresholds are calibrated to, once the reference has seen a week
     lateness_seconds: float = 60.0  # a window closes this long after its end
     learning_seconds: float = 86_400.0  # below this a reference is "learning" unless a person pins it

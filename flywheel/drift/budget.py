@@ -45,8 +45,8 @@ class BudgetPolicy:
     pages_a_day: float = 0.1  # aimed at, so that with luck against us it stays under 0.2
     length_shares: Mapping[str, Mapping[int, float]] = field(  # family -> hours of a window -> its part of the budget
         default_factory=lambda: {
-            GENERAL: {1: 0.10, 2: 0.30, 4: 0.35, 12: 0.15, 24: 0.10},
-            PROTECTED: {1: 0.05, 2: 0.10, 4: 0.40, 12: 0.35, 24: 0.10},
+            GENERAL: {1: 0.05, 2: 0.40, 4: 0.32, 6: 0.05, 12: 0.10, 24: 0.08},
+            PROTECTED: {1: 0.03, 2: 0.04, 4: 0.08, 6: 0.45, 12: 0.32, 24: 0.08},
         }
     )
     protected_share: float = 0.5
@@ -57,8 +57,14 @@ class BudgetPolicy:
             PROTECTED: SmallestChange(sigma=0.5, variation=0.15, rate=0.05),
         }
     )
-    worth_judging: Mapping[str, float] = field(default_factory=lambda: {GENERAL: 3.0, PROTECTED: 2.0})
-    """Strength that the smallest change is expected to reach at a length; where it does not, a slice waits for a longer one."""
+    worth_judging: Mapping[str, Mapping[Measure, float]] = field(
+        default_factory=lambda: {
+            GENERAL: {Measure.NUMBER: 5.0, Measure.NAME: 3.0, Measure.RATE: 3.0},
+            PROTECTED: {Measure.NUMBER: 3.0, Measure.NAME: 2.0, Measure.RATE: 2.0},
+        }
+    )
+    """Strength that the smallest change is expected to reach at a length; where it does not, a slice waits for a longer one. Rates wait
+    less: where they break they break by far more than the smallest change, and few rows show that."""
     cautious: float = 0.6  # share of seeded null runs whose threshold is not above the one taken
 
     def __post_init__(self) -> None:
