@@ -52,8 +52,8 @@ class BudgetPolicy:
     pages_a_day: float = 0.1  # aimed at, so that with luck against us it stays under 0.2
     length_shares: Mapping[str, Mapping[int, float]] = field(  # family -> hours of a window -> its part of the budget
         default_factory=lambda: {
-            GENERAL: {1: 0.10, 2: 0.30, 4: 0.35, 12: 0.15, 24: 0.10},
-            PROTECTED: {1: 0.05, 2: 0.10, 4: 0.40, 12: 0.35, 24: 0.10},
+            GENERAL: {1: 0.05, 2: 0.40, 4: 0.32, 6: 0.05, 12: 0.10, 24: 0.08},
+            PROTECTED: {1: 0.03, 2: 0.04, 4: 0.08, 6: 0.45, 12: 0.32, 24: 0.08},
         }
     )
     protected_share: float = 0.5
@@ -64,8 +64,14 @@ class BudgetPolicy:
             PROTECTED: SmallestChange(sigma=0.5, variation=0.15, rate=0.05),
         }
     )
-    worth_judging: Mapping[str, float] = field(default_factory=lambda: {GENERAL: 3.0, PROTECTED: 2.0})
-    """Strength that the smallest change is expected to reach at a length; where it does not, a slice waits for a longer one."""
+    worth_judging: Mapping[str, Mapping[Measure, float]] = field(
+        default_factory=lambda: {
+            GENERAL: {Measure.NUMBER: 5.0, Measure.NAME: 3.0, Measure.RATE: 3.0},
+            PROTECTED: {Measure.NUMBER: 3.0, Measure.NAME: 2.0, Measure.RATE: 2.0},
+        }
+    )
+    """Strength that the smallest change is expected to reach at a length; where it does not, a slice waits for a longer one. Rates wait
+    less: where they break they break by far more than the smallest change, and few rows show that."""
     cautious: float = 0.6  # share of seeded null runs whose threshold is not above the one taken
 
     def __post_init__(self) -> None:
@@ -89,8 +95,16 @@ class BudgetPolicy:
             check_whole(length, where="alarm budget: hours of a window", least=1)
         for share in (*self.measure_shares.values(), *(share for held in self.length_shares.values() for share in held.values())):
             check_number(share, where="alarm budget: shares", most=1.0)
-        for worth in self.worth_judging.values():
-            check_number(worth, where="alarm budget: worth_judging", above=0.0)
+        for family, measures in self.worth_judging.items():
+            if not isinstance(measures, Mapping) or set(measures) != set(Measure):
+                raise InvalidInput(
+                    "must say a strength for each measure",
+                    where=f"alarm budget: worth_judging of {family}",
+                    value=sorted(map(str, measures)) if isinstance(measures, Mapping) else measures,
+                    remedy=f"Name {', '.join(Measure)} once each.",
+                )
+            for worth in measures.values():
+                check_number(worth, where="alarm budget: worth_judging", above=0.0)
         totals = (sum(self.measure_shares.values()), *(sum(held.values()) for held in self.length_shares.values()))
         if not 0 < self.protected_share < 1 or any(abs(total - 1) > 1e-9 for total in totals):
             raise InvalidInput(

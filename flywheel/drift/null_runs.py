@@ -111,7 +111,7 @@ def calibrate(
                     measure=column.measure,
                     base_rate=_base_rate(reference_windows, column),
                     spread=spread,
-                    worth=policy.worth_judging[family],
+                    worth=policy.worth_judging[family][column.measure],
                 )
                 minimum_rows[length, family, column.name] = fewest
                 strength = standing_strength(

@@ -38,7 +38,9 @@ SLICES = tuple(f"tenant={place}" for place in range(12))
 DAYS = 10
 MONDAY = 4 * 24
 POLICY = BudgetPolicy(
-    pages_a_day=2.0, length_shares={GENERAL: {1: 0.5, 4: 0.5}, PROTECTED: {1: 0.5, 4: 0.5}}, worth_judging={GENERAL: 1.0, PROTECTED: 1.0}
+    pages_a_day=2.0,
+    length_shares={GENERAL: {1: 0.5, 4: 0.5}, PROTECTED: {1: 0.5, 4: 0.5}},
+    worth_judging={family: dict.fromkeys(Measure, 1.0) for family in (GENERAL, PROTECTED)},
 )
 
 

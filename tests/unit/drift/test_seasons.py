@@ -34,7 +34,7 @@ def test_half_a_day_makes_no_profile() -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(length=st.sampled_from([1, 2, 4, 12, 24]), neighbours=st.integers(0, 2), day=st.integers(0, 13))
+@given(length=st.sampled_from([1, 2, 4, 6, 12, 24]), neighbours=st.integers(0, 2), day=st.integers(0, 13))
 def test_the_reference_of_a_window_is_the_sum_over_like_hours_and_their_neighbours(length: int, neighbours: int, day: int) -> None:
     counts = hourly()
     policy = SeasonPolicy(neighbours=neighbours)
@@ -52,7 +52,7 @@ def test_the_reference_of_a_window_is_the_sum_over_like_hours_and_their_neighbou
 
 
 @settings(deadline=None, max_examples=20)
-@given(length=st.sampled_from([1, 2, 4, 12, 24]), changed=st.integers(0, HOURS - 1))
+@given(length=st.sampled_from([1, 2, 4, 6, 12, 24]), changed=st.integers(0, HOURS - 1))
 def test_a_window_of_the_references_own_period_does_not_meet_itself(length: int, changed: int) -> None:
     plain, more = hourly(), hourly()
     more[changed] += 1_000
