@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from flywheel.drift.statistics import Both, Numbers, chi_square_all, mid_p_all, number_all
 from flywheel.errors import InvalidInput
-from flywheel.traffic.column import Column, Measure
+from flywheel.traffic.column import Column, Family, Measure
 from flywheel.windows.pane import Counts
 from flywheel.windows.plausible import check_number, check_text, check_whole
 
 GENERAL, PROTECTED = "general", "protected"
 FAMILIES = (GENERAL, PROTECTED)
+SHARES = "shares"
+"""The family of the thresholds for how much of the traffic each slice holds; it has one column."""
+SHARE_COLUMN = Column(name="share", family=Family.SLICE, measure=Measure.RATE, names=("no", "yes"))
+"""Of all rows: does the row belong to the slice?"""
 PIN_AGAIN = "Pin the reference again, so that thresholds are made for today's columns and window lengths."
 LEAST_P = 1e-300  # the strength of anything rarer is that of this
 SHARE_SPREAD = 0.5  # of one name's share at its widest: sqrt(0.5 * 0.5)
@@ -52,11 +56,13 @@ class BudgetPolicy:
     pages_a_day: float = 0.1  # aimed at, so that with luck against us it stays under 0.2
     length_shares: Mapping[str, Mapping[int, float]] = field(  # family -> hours of a window -> its part of the budget
         default_factory=lambda: {
-            GENERAL: {1: 0.05, 2: 0.40, 4: 0.32, 6: 0.05, 12: 0.10, 24: 0.08},
+            GENERAL: {1: 0.05, 2: 0.45, 4: 0.28, 6: 0.04, 12: 0.10, 24: 0.08},
             PROTECTED: {1: 0.03, 2: 0.04, 4: 0.08, 6: 0.45, 12: 0.32, 24: 0.08},
         }
     )
     protected_share: float = 0.5
+    part_of_shares: float = 0.1  # of the budget, for slices that take more or less of the traffic than they did; before the other parts
+    share_floor: float = 0.03  # half of what somebody would want to be told of
     measure_shares: Mapping[Measure, float] = field(default_factory=lambda: {Measure.NUMBER: 0.5, Measure.NAME: 0.1, Measure.RATE: 0.4})
     changes: Mapping[str, SmallestChange] = field(
         default_factory=lambda: {
@@ -78,6 +84,8 @@ class BudgetPolicy:
         check_number(self.pages_a_day, where="alarm budget: pages_a_day", above=0.0)
         check_number(self.cautious, where="alarm budget: cautious", most=1.0)
         check_number(self.protected_share, where="alarm budget: protected_share", most=1.0)
+        check_number(self.part_of_shares, where="alarm budget: part_of_shares", most=0.9)
+        check_number(self.share_floor, where="alarm budget: share_floor", most=1.0)
         for said, held, wanted in (
             ("length_shares", self.length_shares, FAMILIES),
             ("changes", self.changes, FAMILIES),
@@ -119,7 +127,9 @@ class BudgetPolicy:
 
     def share(self, family: str, measure: Measure, length: int) -> float:
         """Episodes a day."""
-        of_family = self.protected_share if family == PROTECTED else 1 - self.protected_share
+        if family == SHARES:
+            return self.pages_a_day * self.part_of_shares * self.length_shares[GENERAL].get(length, 0.0)
+        of_family = (1 - self.part_of_shares) * (self.protected_share if family == PROTECTED else 1 - self.protected_share)
         return self.pages_a_day * of_family * self.measure_shares[measure] * self.length_shares[family].get(length, 0.0)
 
 
@@ -170,7 +180,7 @@ class Thresholds:
             check_whole(hours, where="drift thresholds: hours", least=1)
             check_text(name, where="drift thresholds: family or column")
         for family in {key[1] for key in (*self.strengths, *self.minimum_rows)} | {key[0] for key in self.floors}:
-            if family not in FAMILIES:
+            if family not in (*FAMILIES, SHARES):
                 raise InvalidInput("there is no such family of slices", where="drift thresholds", value=family, remedy=PIN_AGAIN)
         for strength in self.strengths.values():
             check_number(strength, where="drift thresholds: strength", above=0.0)
@@ -268,9 +278,9 @@ def _check_no_nan(values: Numbers, *, where: str) -> None:
         )
 
 
-def tempered_all(p: Numbers, n: Counts, rule: Rule, *, one_sided: bool) -> Numbers:
+def tempered_all(p: Numbers, n: Counts, spread: Spread, *, one_sided: bool) -> Numbers:
     """p-values of tests that take rows for independent -> p-values that allow for the spread. ``n``: rows of each window."""
-    return probability_all(strength_all(p, one_sided=one_sided) / rule.spread.at(n), one_sided=one_sided)
+    return probability_all(strength_all(p, one_sided=one_sided) / spread.at(n), one_sided=one_sided)
 
 
 def drifts_all(p: Numbers, effect: Numbers, n: Counts, rule: Rule, *, one_sided: bool) -> NDArray[np.bool_]:

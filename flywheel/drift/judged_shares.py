@@ -5,11 +5,13 @@ protected ones that nobody ever saw. Slices that found no place of their own are
 counted against a finding, so that a slice which was folded away never seems to have vanished.
 """
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flywheel.drift.budget import SHARE_COLUMN, SHARES, Spread, Thresholds, tempered_all
 from flywheel.drift.judged_columns import about, measured_in_words
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.stated import SHARE, DriftPolicy, DriftStatus, DriftVerdict, check_time
@@ -22,15 +24,24 @@ from flywheel.windows.plausible import check_names
 from flywheel.windows.slices import folded_into
 from flywheel.windows.table import CountTable, table_of
 
+HOUR = timedelta(hours=1)
 VANISHED_ABOVE = 5.0  # rows that should have come; under it, that none came says nothing
 Numbers = NDArray[np.float64]
 
 
 def judge_shares(
-    *, window: WindowCounts, reference: Reference | None, policy: DriftPolicy, now: datetime, like: Tally | None = None
+    *,
+    window: WindowCounts,
+    reference: Reference | None,
+    policy: DriftPolicy,
+    now: datetime,
+    like: Tally | None = None,
+    thresholds: Thresholds | None = None,
 ) -> tuple[DriftVerdict, ...]:
     """Two-sided mid-p of the slice's rows among all rows; ``like``: of the reference's like hours, where it is read by the hour.
 
+    ``thresholds``: of the alarm budget; the p-value is divided by how far the reference's own shares wander (rows of one session belong
+    to one slice). Without them, or at a length that was not calibrated, the policy's fixed numbers hold.
     Raises InvalidInput for rows that are negative, fractional, or more than all.
     """
     check_time(start=window.start, end=window.end, now=now, where=f"window of {window.workload}")
@@ -57,6 +68,10 @@ def judge_shares(
     p, effect = mid_p_all(counted, np.full_like(hits, n), counted_before, np.full_like(hits, m), one_sided=False)
     crossed = np.where(more, 1, -1) * (counted / max(1, n) - counted_before / max(1, m)) <= 0  # all of the change may lie in "(other)"
     p, effect = np.where(crossed, 1.0, p), np.where(crossed, 0.0, effect)
+    limits = _limits(policy, thresholds, window.end - window.start)
+    p_of_rows = p
+    if limits.spread != Spread():
+        p = tempered_all(p, np.full_like(hits, n), limits.spread, one_sided=False)
     said = [
         _share(
             name,
@@ -69,7 +84,7 @@ def judge_shares(
             float(p[at]),
             float(effect[at]),
             reference,
-            policy,
+            limits,
         )
         for at, name in enumerate(names)
     ]
@@ -89,9 +104,11 @@ def judge_shares(
             method="share_mid_p",
             score=float(p[at]) if n and m else None,
             effect=float(effect[at]) if n and m else None,
-            threshold=policy.p_below if n and m else None,
-            effect_floor=policy.rate_floor if n and m else None,
-            evidence=_evidence(int(hits[at]), n, int(known[at]), m, int(hidden[at]), int(hidden_before[at])) | known_of,
+            threshold=limits.p_below if n and m else None,
+            effect_floor=limits.floor if n and m else None,
+            evidence=_evidence(int(hits[at]), n, int(known[at]), m, int(hidden[at]), int(hidden_before[at]))
+            | (limits.said(n, float(p_of_rows[at])) if n and m else {})
+            | known_of,
         )
         for at, (name, (status, reason)) in enumerate(zip(names, said, strict=True))
     )
@@ -108,7 +125,7 @@ def _share(
     p: float,
     effect: float,
     reference: Reference | None,
-    policy: DriftPolicy,
+    limits: "_Limits",
 ) -> tuple[DriftStatus, str]:
     """Asked in this order; the first that fits is said."""
     if n == 0:
@@ -118,7 +135,7 @@ def _share(
     expected = n * known / m
     if hits == 0 and known == 0:
         return DriftStatus.NO_DATA, "protected, and never seen"
-    if hits == 0 and hidden and p >= policy.p_below:
+    if hits == 0 and hidden and p >= limits.p_below:
         return (
             DriftStatus.INSUFFICIENT_DATA,
             f"no row came under its name, but {hidden} rows of slices without a place are in {folded_into(name)}",
@@ -127,16 +144,51 @@ def _share(
         return DriftStatus.VANISHED_SLICE, f"no row came, where {expected:.0f} would have been expected"
     if hits == 0:
         return DriftStatus.INSUFFICIENT_DATA, f"no row came, where {expected:.1f} would have been expected"
-    if known == 0 and hidden_before and p >= policy.p_below:
+    if known == 0 and hidden_before and p >= limits.p_below:
         return DriftStatus.INSUFFICIENT_DATA, f"{hits} rows of a slice that may have been among {folded_into(name)} in the reference"
     if known == 0:
         return DriftStatus.NEW_SLICE, f"{hits} rows of a slice that the reference does not hold"
-    if n < policy.minimum_rows or m < policy.minimum_rows:
-        return DriftStatus.INSUFFICIENT_DATA, f"{n} rows against {m}: under {policy.minimum_rows} are not judged"
-    said = measured_in_words(p=p, p_below=policy.p_below, effect=effect, floor=policy.rate_floor)
+    if n < limits.minimum_rows or m < limits.minimum_rows:
+        return DriftStatus.INSUFFICIENT_DATA, f"{n} rows against {m}: under {limits.minimum_rows} are not judged"
+    said = measured_in_words(p=p, p_below=limits.p_below, effect=effect, floor=limits.floor)
     if reference.maturity is Maturity.LEARNING:
         return DriftStatus.LEARNING, f"{said}; the reference has seen under one whole day and nobody vouches for it"
-    return (DriftStatus.DRIFTING if p < policy.p_below and effect >= policy.rate_floor else DriftStatus.OK), said
+    return (DriftStatus.DRIFTING if p < limits.p_below and effect >= limits.floor else DriftStatus.OK), said
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """Of the alarm budget where it was calibrated for this length, else the policy's."""
+
+    p_below: float
+    floor: float
+    minimum_rows: int
+    whence: str
+    spread: Spread
+
+    def said(self, n: int, p_of_rows: float) -> dict[str, object]:
+        held: dict[str, object] = {"limits": self.whence}
+        if self.spread != Spread():
+            held |= {"spread": round(float(self.spread.at(np.asarray(n))), 3), "p_if_rows_were_independent": p_of_rows}
+        return held
+
+
+def _limits(policy: DriftPolicy, thresholds: Thresholds | None, length: timedelta) -> _Limits:
+    hours = round(length / HOUR) if length % HOUR == timedelta() else 0
+    if thresholds is None or (hours, SHARES, SHARE_COLUMN.measure) not in thresholds.strengths:
+        assumed = Spread(apart=policy.session_rows)
+        whence = f"fixed numbers of the policy, for sessions of {policy.session_rows:g} rows: no alarm budget was calibrated"
+        if thresholds is not None:
+            whence = f"fixed numbers of the policy: the alarm budget was not calibrated for shares at {length / HOUR:g} h"
+        return _Limits(p_below=policy.p_below, floor=policy.rate_floor, minimum_rows=policy.minimum_rows, whence=whence, spread=assumed)
+    rule = thresholds.rule(hours=hours, family=SHARES, column=SHARE_COLUMN)
+    return _Limits(
+        p_below=rule.p_below,
+        floor=rule.floor,
+        minimum_rows=rule.minimum_rows,
+        whence=f"alarm budget of {thresholds.pages_a_day:g} pages a day over {thresholds.null_days:g} days, windows of {hours} h",
+        spread=rule.spread,
+    )
 
 
 def _evidence(hits: int, n: int, known: int, m: int, hidden: int, hidden_before: int) -> dict[str, object]:

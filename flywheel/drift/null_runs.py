@@ -7,7 +7,7 @@ where the measured rate falls more slowly; days are drawn again and again (the s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from flywheel.drift.budget import (
     FAMILIES,
     GENERAL,
     PROTECTED,
+    SHARE_COLUMN,
+    SHARES,
     BudgetPolicy,
+    SmallestChange,
     Spread,
     Thresholds,
     evidence_all,
@@ -42,12 +45,16 @@ SPREAD_ROUNDS = 3
 SAMPLED = 20_000  # windows from which a spread is measured
 FEWEST_WINDOWS = 1_000  # under which the tail of the strengths is not looked at
 TAIL, TAIL_ONE_SIDED, TAIL_TWO_SIDED = 0.98, 2.054, 2.326  # a normal's own strength there: the tail matters, not the middle
+USUAL_SHARE = 0.2  # of a slice that somebody would miss; says how many rows are worth looking at
 FEWEST_ROWS = 20  # under which a window's evidence is too coarse for that
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceWindows:
-    """``counts[column]`` is [hours, slices, bins] of values; the first hour counts from the epoch and begins a day."""
+    """``counts[column]`` is [hours, slices, bins] of values; the first hour counts from the epoch and begins a day.
+
+    ``counts["share"]``, where it is given, holds for each slice [rows of all others, its own rows]; zeroes for the traffic as a whole.
+    """
 
     first_hour: int
     slices: tuple[str, ...]
@@ -121,6 +128,13 @@ def calibrate(
                 key = (length, family, column.measure)
                 episodes[key] = episodes.get(key, 0) + counted
                 free[key] = free.get(key, 0) + _without_floor(now[:, members], before[:, members], column, spread, fewest, days, chance)
+    if SHARE_COLUMN.name in reference_windows.counts:
+        of_shares = _of_shares(reference_windows, policy, source, seasons, seed)
+        spreads |= of_shares.spreads
+        minimum_rows |= of_shares.minimum_rows
+        episodes |= of_shares.episodes
+        free |= of_shares.free
+        floors[SHARES, Measure.RATE] = policy.share_floor
     strengths = {
         key: _strength_for(policy.share(key[1], key[2], key[0]), _relied_on(by_day, free[key]), draws, policy.cautious)
         for key, by_day in episodes.items()
@@ -134,6 +148,36 @@ def calibrate(
         null_days=float(days),
         seed=seed,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Null:
+    """What the reference's own windows show; gathered column by column."""
+
+    spreads: dict[tuple[int, str], Spread] = field(default_factory=dict)
+    minimum_rows: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    episodes: dict[tuple[int, str, Measure], NDArray[np.int64]] = field(default_factory=dict)
+    free: dict[tuple[int, str, Measure], Numbers] = field(default_factory=dict)  # without a floor
+
+
+def _of_shares(windows: ReferenceWindows, policy: BudgetPolicy, source: NullSource, seasons: SeasonPolicy, seed: int) -> _Null:
+    """How far the slices' own shares wander, judged like a rate whose rows are all the traffic. With a chance of its own: whether shares
+    are calibrated changes no other threshold."""
+    found = _Null()
+    chance = np.random.default_rng([seed, 1])
+    days = windows.hours // HOURS_A_DAY
+    smallest = SmallestChange(sigma=1.0, variation=1.0, rate=2 * policy.share_floor)
+    for length in policy.lengths:
+        now, before = _against_the_rest(windows, SHARE_COLUMN, length, source, seasons)
+        spread = _measured_spread(now, before, SHARE_COLUMN, chance, by_rows=False)
+        fewest = rows_worth_judging(change=smallest, measure=Measure.RATE, base_rate=USUAL_SHARE, spread=spread, worth=1.0)
+        key = (length, SHARES, Measure.RATE)
+        found.spreads[length, SHARE_COLUMN.name] = spread
+        found.minimum_rows[length, SHARES, SHARE_COLUMN.name] = fewest
+        strength = standing_strength(now, before, SHARE_COLUMN, spread=spread, floor=policy.share_floor, minimum_rows=fewest)
+        found.episodes[key] = _episodes(strength, days)
+        found.free[key] = _without_floor(now, before, SHARE_COLUMN, spread, fewest, days, chance)
+    return found
 
 
 def _against_the_rest(
@@ -161,8 +205,8 @@ def _against_the_rest(
     return now, pooled_days(hourly, length=length, days=source.days)
 
 
-def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.random.Generator) -> Spread:
-    """From a sample of the windows: thousands tell the spread as well as all of them."""
+def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.random.Generator, *, by_rows: bool = True) -> Spread:
+    """From a sample of the windows: thousands tell the spread as well as all of them. ``by_rows``: it may grow with a slice's rows."""
     rows = now.sum(axis=-1)
     hour, member = np.nonzero((rows >= FEWEST_ROWS) & (before.sum(axis=-1) > 0))
     if hour.size > SAMPLED:
@@ -170,7 +214,10 @@ def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.ran
         hour, member = hour[taken], member[taken]
     p, _ = evidence_all(now[hour, member], before[hour, member], column)
     strength, sizes = strength_all(p, one_sided=bool(column.worse)), rows[hour, member]
-    spread = _fitted_spread(strength, sizes, member, now.shape[1])
+    if by_rows:
+        spread = _fitted_spread(strength, sizes, member, now.shape[1])
+    else:
+        spread = Spread(apart=max(1.0, float((strength**2).mean())) if strength.size else 1.0)
     if strength.size < FEWEST_WINDOWS:
         return spread
     high = TAIL_ONE_SIDED if column.worse else TAIL_TWO_SIDED
@@ -284,7 +331,7 @@ def _check(windows: ReferenceWindows, columns: Sequence[Column], policy: BudgetP
             value=max(policy.lengths),
             remedy=f"Give window lengths of up to {windows.hours} hours, or a longer period.",
         )
-    for column in columns:
+    for column in (*columns, SHARE_COLUMN) if SHARE_COLUMN.name in windows.counts else columns:
         held = windows.counts.get(column.name)
         fewest = 2 if column.measure is Measure.RATE else 1
         if held is not None and held.shape[-1] < fewest:

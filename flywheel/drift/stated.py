@@ -76,6 +76,7 @@ class DriftPolicy:
     variation_floor: float = 0.10
     rate_floor: float = 0.03
     minimum_rows: int = 50  # in the window and in the reference
+    session_rows: float = 1.0  # of one session, which all belong to one slice: assumed of shares until the reference's own windows say it
     protected: tuple[str, ...] = ()  # slices that get a verdict even when nobody has ever seen them
 
     def __post_init__(self) -> None:
@@ -88,6 +89,7 @@ class DriftPolicy:
         for name, value in limits.items():
             check_number(value, where=f"drift policy: {name}", most=1.0)
         check_whole(self.minimum_rows, where="drift policy: minimum_rows", least=1)
+        check_number(self.session_rows, where="drift policy: session_rows", least=1.0)
         check_names(self.protected, where="drift policy: protected")
 
     def floor(self, measure: Measure) -> float:

@@ -106,7 +106,14 @@ def _columns(
 
 
 def _shares(window: WindowCounts, standing: Standing, rules: WatchRules, now: datetime) -> tuple[DriftVerdict, ...]:
-    return judge_shares(window=window, reference=standing.inputs, policy=rules.drift, now=now, like=_like(standing.input_profile, window))
+    return judge_shares(
+        window=window,
+        reference=standing.inputs,
+        policy=rules.drift,
+        now=now,
+        like=_like(standing.input_profile, window),
+        thresholds=thresholds_of(standing.inputs) if standing.inputs is not None else None,
+    )
 
 
 def _like(profile: Profile | None, window: WindowCounts) -> Tally | None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import structlog
 
-from flywheel.drift.budget import Thresholds
+from flywheel.drift.budget import SHARE_COLUMN, Thresholds
 from flywheel.drift.edges import coarsened_all, starts_all
 from flywheel.drift.null_runs import NullSource, ReferenceWindows, calibrate
 from flywheel.drift.profile import by_hour
@@ -130,7 +130,8 @@ def _thresholds(counts: WindowCounts, hourly: Sequence[WindowCounts], rules: Wat
         ReferenceWindows(
             first_hour=(hourly[0].start - EPOCH) // HOUR,
             slices=slices,
-            counts={column.name: _coarse_hours(counts, hourly, slices, column) for column in COLUMNS},
+            counts={column.name: _coarse_hours(counts, hourly, slices, column) for column in COLUMNS}
+            | {SHARE_COLUMN.name: _rows_of_all(hourly, slices)},
         ),
         rules.budget,
         SEED,
@@ -138,6 +139,15 @@ def _thresholds(counts: WindowCounts, hourly: Sequence[WindowCounts], rules: Wat
         protected=rules.drift.protected,
         source=NullSource(season=Season.HOUR_OF_DAY) if by_the_hour else NullSource(season=Season.POOLED_DAYS, days=None),
     )
+
+
+def _rows_of_all(hourly: Sequence[WindowCounts], slices: Sequence[str]) -> Counts:
+    """[hours, slices, 2]: rows of all others, and the slice's own; nothing of the whole, which holds all of itself."""
+    own = np.array([[window.rows.get(name, 0) for name in slices] for window in hourly], dtype=np.int64)
+    whole = np.array([window.rows.get(EVERYTHING, 0) for window in hourly], dtype=np.int64)
+    found = np.stack([whole[:, None] - own, own], axis=-1)
+    found[:, [name == EVERYTHING for name in slices]] = 0
+    return found
 
 
 def _coarse_hours(counts: WindowCounts, hourly: Sequence[WindowCounts], slices: Sequence[str], column: Column) -> Counts:

@@ -117,6 +117,7 @@ class Watch(Section):
     learning_seconds: Length = 86_400.0  # below this a reference is "learning" unless a person pins it
     watch_seconds: Length = 86_400.0  # after a promotion
     minimum_rows: Count = 50  # in a window; below it nothing is judged
+    session_rows: float = Field(default=8.0, ge=1, le=1e6)  # rows of a session: how far slices' shares wander, until it is measured
     p_below: Chance = 1e-4  # a p-value
     ks_floor: Share = 0.10  # largest distance of two distribution functions, 0 to 1
     variation_floor: Share = 0.10  # total variation of names, 0 to 1

@@ -75,6 +75,7 @@ def watch_rules(workload: Workload) -> WatchRules:
             variation_floor=watch.variation_floor,
             rate_floor=watch.rate_floor,
             minimum_rows=watch.minimum_rows,
+            session_rows=watch.session_rows,
             protected=workload.slices.protected,
         ),
         pinning=PinningPolicy(whole_day=timedelta(seconds=watch.learning_seconds), watch=timedelta(seconds=watch.watch_seconds)),

@@ -17,7 +17,7 @@ from scipy.stats import beta, chi2
 from flywheel.alerts.alert import Alert, AlertState, Severity
 from flywheel.alerts.facts import Finding, WindowFacts
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
-from flywheel.drift.budget import GENERAL, PROTECTED, BudgetPolicy, Thresholds, standing_strength
+from flywheel.drift.budget import GENERAL, PROTECTED, SHARE_COLUMN, SHARES, BudgetPolicy, Thresholds, standing_strength
 from flywheel.drift.null_runs import NullSource, ReferenceWindows, calibrate
 from flywheel.drift.seasons import Season, SeasonPolicy, like_hours, profile_of, sliding_sums
 from flywheel.ids import WorkloadId
@@ -38,6 +38,7 @@ FIRST_HOUR = FIRST_DAY * 24
 LONGEST = max(POLICY.lengths)
 ALERTS = AlertPolicy(resolve_after=timedelta(hours=6))
 MEMBERS = np.isin(np.asarray(NAMES), np.asarray(SHIELDED))
+ALL = np.ones(len(NAMES), dtype=bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class Calibrated:
 def calibrated(sessions: Sessions) -> Calibrated:
     world = World(seed=SEED, sessions=sessions)
     days = [world.hours(FIRST_HOUR + 24 * day, 24) for day in range(7 * WEEKS_BEFORE)]
-    before = {name: np.concatenate([day[name] for day in days]) for name in days[0]}
+    before = _with_shares({name: np.concatenate([day[name] for day in days]) for name in days[0]})
     return Calibrated(
         before=before,
         inputs=_calibrate(before, INPUTS, FIRST_HOUR, NullSource()),
@@ -102,8 +103,15 @@ def calibrated(sessions: Sessions) -> Calibrated:
     )
 
 
+def _with_shares(hourly: Hourly) -> Hourly:
+    """Beside the columns, each slice's rows among all."""
+    own = hourly[INPUTS[0].name].sum(axis=-1)
+    return {**hourly, SHARE_COLUMN.name: np.stack([own.sum(axis=1, keepdims=True) - own, own], axis=-1)}
+
+
 def _calibrate(hourly: Hourly, columns: Sequence[Column], first_hour: int, source: NullSource) -> Thresholds:
-    windows = ReferenceWindows(first_hour=first_hour, slices=NAMES, counts=hourly)
+    wanted = [column.name for column in columns] + ([SHARE_COLUMN.name] if columns is INPUTS else [])
+    windows = ReferenceWindows(first_hour=first_hour, slices=NAMES, counts={name: hourly[name] for name in wanted})
     return calibrate(windows, POLICY, SEED, columns=columns, protected=SHIELDED, source=source, seasons=SEASONS)
 
 
@@ -179,7 +187,7 @@ class Judging:
             for length in POLICY.lengths:
                 now = sliding_sums(series[column.name], length)[LONGEST:]
                 before = self.like(column, length, hour) if since is None else _since_promotion(since[column.name], length)
-                for family, members in ((GENERAL, ~MEMBERS), (PROTECTED, MEMBERS)):
+                for family, members in ((SHARES, ALL),) if column is SHARE_COLUMN else ((GENERAL, ~MEMBERS), (PROTECTED, MEMBERS)):
                     strength = _strength(now[:, members], before[:, members], column, self.thresholds, length, family)
                     found |= (strength >= self.thresholds.strengths[length, family, column.measure]).any(axis=1)
         return found
@@ -190,7 +198,7 @@ def years(made: Calibrated, sessions: Sessions, *, seed: int) -> tuple[Year, Yea
     names = tuple(column.name for column in OUTPUTS)
     changing, staying = World(seed=seed, sessions=sessions), World(seed=seed + 1, sessions=sessions)
     week = {name: held[-7 * 24 :] for name, held in made.before.items()}
-    inputs = Judging(made.before, INPUTS, made.inputs, first_hour=FIRST_HOUR)
+    inputs = Judging(made.before, (*INPUTS, SHARE_COLUMN), made.inputs, first_hour=FIRST_HOUR)
     outputs = Judging(week, OUTPUTS, made.outputs, first_hour=FIRST_HOUR + 21 * 24)
     young = Judging(week, OUTPUTS, made.young, first_hour=FIRST_HOUR + 21 * 24)
     yesterday = {name: held[-LONGEST:] for name, held in made.before.items()}
@@ -200,7 +208,7 @@ def years(made: Calibrated, sessions: Sessions, *, seed: int) -> tuple[Year, Yea
     for day in track(range(DAYS), description=f"{DAYS} days, {sessions}"):
         hour = (FIRST_DAY + 7 * WEEKS_BEFORE + day) * 24
         here = slice(day * 24, day * 24 + 24)
-        today, today_staying = changing.hours(hour, 24, version=day // 7 + 1), staying.hours(hour, 24, columns=names)
+        today, today_staying = _with_shares(changing.hours(hour, 24, version=day // 7 + 1)), staying.hours(hour, 24, columns=names)
         series, series_staying = _joined(yesterday, today), _joined(yesterday_staying, today_staying)
         alarms[:, here] = inputs.alarms(series, hour)
         alarms[1, here] |= outputs.alarms(series_staying, hour)

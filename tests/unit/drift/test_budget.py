@@ -12,7 +12,6 @@ from flywheel.drift.budget import (
     GENERAL,
     PROTECTED,
     BudgetPolicy,
-    Rule,
     SmallestChange,
     Spread,
     Thresholds,
@@ -155,8 +154,7 @@ def test_strength_is_the_normals() -> None:
 @settings(max_examples=40)
 @given(st.floats(1e-9, 0.4), st.floats(1, 9), st.floats(0, 1e-2), st.integers(1, 10_000))
 def test_a_wider_spread_never_makes_evidence_stronger(p: float, apart: float, per_row: float, n: int) -> None:
-    rule = Rule(strength_from=4.0, p_below=1e-4, floor=0.0, minimum_rows=0, spread=Spread(apart=apart, per_row=per_row))
-    assert float(tempered_all(np.float64(p), np.array(n), rule, one_sided=True)) >= p * (1 - 1e-6)
+    assert float(tempered_all(np.float64(p), np.array(n), Spread(apart=apart, per_row=per_row), one_sided=True)) >= p * (1 - 1e-6)
 
 
 @settings(deadline=None, max_examples=30)
