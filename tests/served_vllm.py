@@ -20,6 +20,7 @@ from tests.brokers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 400.0
+PLACES = 2  # for adapters
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def running_vllm(folder: Path) -> Iterator[str]:
         python=python,
         model=model,
         port=port,
-        max_loras=2,
+        max_loras=PLACES,
         max_lora_rank=8,
         max_model_len=512,
         cpu_cache_gib=1,

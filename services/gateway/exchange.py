@@ -61,14 +61,19 @@ def read_body(raw: bytes) -> dict[str, Any]:
 def session_of(headers: Mapping[str, str], body: Mapping[str, Any], *, otherwise: str) -> str:
     """The header, else OpenAI's ``user``, else the request is a session of its own."""
     user = body.get("user")
-    return headers.get(SESSION_HEADER, "").strip() or (user.strip() if isinstance(user, str) else "") or otherwise
+    return _text(headers.get(SESSION_HEADER, "")).strip() or (user.strip() if isinstance(user, str) else "") or otherwise
 
 
 def dimensions_of(headers: Mapping[str, str]) -> dict[str, str]:
     """``X-Flywheel-Dim-Tenant: acme`` is {"tenant": "acme"}. Names are lower case, because header names have no case."""
     found = {
-        name.lower().removeprefix(DIMENSION_PREFIX): value.strip()[:200]
+        name.lower().removeprefix(DIMENSION_PREFIX): _text(value).strip()[:200]
         for name, value in headers.items()
         if name.lower().startswith(DIMENSION_PREFIX) and value.strip()
     }
     return dict(sorted(found.items())[:MOST_DIMENSIONS])
+
+
+def _text(header: str) -> str:
+    """Bytes that are no UTF-8 reach us as halves of surrogate pairs, which can be neither hashed nor recorded."""
+    return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

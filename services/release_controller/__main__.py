@@ -35,7 +35,7 @@ def run(settings: configuration.Settings) -> None:
     configure_logging(settings.log_level)
     stop = stop_event()
     parts = controller_parts(settings)
-    replica, watch = Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain), RollbackWatch()
+    replica, watch = Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain, places=parts.places), RollbackWatch()
     health = serve_health(
         host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: not_ready(parts, replica)
     )

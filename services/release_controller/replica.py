@@ -45,8 +45,8 @@ class Wanted:
 class Replica:
     """``reconcile`` is called by one thread; ``healthy`` and ``proof`` may be read by another."""
 
-    def __init__(self, *, server: AdapterServer, read_probe: Callable[[str], tuple[ProbeItem, ...]], drain: timedelta) -> None:
-        self._server, self._read_probe, self._drain = server, read_probe, drain
+    def __init__(self, *, server: AdapterServer, read_probe: Callable[[str], tuple[ProbeItem, ...]], drain: timedelta, places: int) -> None:
+        self._server, self._read_probe, self._drain, self._places = server, read_probe, drain, places
         self._proofs: dict[AdapterName, Proof] = {}
         self.healthy = False
 
@@ -74,8 +74,10 @@ class Replica:
         for name in [name for name, proof in self._proofs.items() if proof.served is Served.APPLIED and name not in listed]:
             del self._proofs[name]  # the server was restarted: to be loaded and proven again
         self.healthy = True
+        free = self._places - len(listed)
         for one in wanted:
-            plan = slots(route=one.route, releases=one.releases, listed=listed, drain=self._drain, now=now)
+            plan = slots(route=one.route, releases=one.releases, listed=listed, drain=self._drain, now=now, free=free)
+            free -= len(plan.load)
             for name in plan.wanted:
                 if name not in self._proofs:
                     self._proofs[name] = self._prove(name, one, loaded=name in listed)

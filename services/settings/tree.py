@@ -86,7 +86,7 @@ class Serving(Section):
     python: Path | None = None  # the interpreter of the environment that has vLLM
     model: Path | None = None  # folder of the base model
     port: Port = 8410
-    max_loras: Count = 4  # adapters served at once
+    max_loras: int = Field(default=4, ge=3, le=1000)  # adapters held at once: champion, challenger, rollback target, and who is next
     max_lora_rank: Count = 16  # the largest rank of an adapter that can be served
     lora_modules: tuple[str, ...] = ()  # modules that adapters may touch; fewer are served faster; empty: all of the model's
     max_model_len: Count = 1024  # tokens, prompt and answer together

@@ -55,7 +55,9 @@ class ApiClient:
     ) -> httpx.Response:
         try:
             answer = self._client.request(method, path, params=params, json=json, content=content, headers=headers)
-        except (httpx.HTTPError, UnicodeEncodeError) as error:
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise InvalidInput("cannot be asked for", where=path[:80], remedy="Correct the names and ids in the command.") from error
+        except httpx.HTTPError as error:
             raise CannotRun(
                 f"the api does not answer: {error}",
                 where=self._url,

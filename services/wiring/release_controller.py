@@ -53,6 +53,7 @@ class ControllerParts:
     gateways: Gateways
     server: AdapterServer
     read_probe: Callable[[str], tuple[ProbeItem, ...]]  # raises InvalidInput
+    places: int  # adapters that the server may hold
     drain: timedelta = DRAIN
 
 
@@ -72,6 +73,7 @@ def controller_parts(settings: Settings) -> ControllerParts:
         gateways=gateways(settings),
         server=VllmAdapters(url=settings.serving_url, key=key),
         read_probe=read_probe,
+        places=settings.serving.max_loras,
     )
 
 

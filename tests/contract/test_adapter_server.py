@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import httpx
 import pytest
@@ -14,10 +15,14 @@ from flywheel.rollout.release import NotLoaded
 from services.adapters.vllm_adapters import VllmAdapters
 from services.ports.release import AdapterServer
 from tests.fakes.vllm_server import FakeVllm
-from tests.served_vllm import random_adapter, running_vllm
+from tests.served_vllm import PLACES, random_adapter, running_vllm
 
 NAME = AdapterName("contract-router-1")
 ITEMS = [((1, 2, 3), (4, 5)), ((6, 7), (8, 9, 10))]
+LIKELY = [  # to the small model: "The capital of France is" Paris, ...; "One, two, three, four," five, ...
+    ((504, 3575, 282, 4649, 314), (7042, 28, 284, 260, 3575, 282)),
+    ((2705, 28, 827, 28, 1296, 28, 1876, 28), (2531, 28, 2976, 28, 4962, 28)),
+]
 
 
 @dataclass
@@ -44,7 +49,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
         served.server.unload(NAME)
         return
     (tmp_path / "adapter_config.json").write_text("{}")
-    with FakeVllm() as fake:
+    with FakeVllm(log_probability=lambda model, position, token: -1.0 if model == BASE else -2.0) as fake:
         yield Served(server=VllmAdapters(url=fake.url), adapter=str(tmp_path), url=fake.url)
 
 
@@ -98,6 +103,24 @@ def test_a_probe_amid_the_requests_of_users_hurts_nobody(served: Served) -> None
         assert [answer.result().status_code for answer in answers] == [200] * 6
     assert all(value <= 0 for item in known for value in item)
     assert served.server.healthy()
+
+
+def test_with_every_place_taken_the_base_still_answers_as_the_base(served: Served) -> None:
+    """Amid requests of adapters it answered as the one in the last place: see ``vllm_process.command``."""
+    taken = [AdapterName(f"contract-full-{place}") for place in range(PLACES)]
+    quiet = [value for item in served.server.log_probabilities(BASE, LIKELY) for value in item]
+    for name in taken:
+        served.server.load(name, served.adapter)
+    asked = [value for item in served.server.log_probabilities(taken[-1], LIKELY) for value in item]
+    ask = {"prompt": [1, 2, 3], "max_tokens": 64, "temperature": 0, "ignore_eos": True}
+    with ThreadPoolExecutor(4) as users:
+        for at in range(8):
+            users.submit(httpx.post, f"{served.url}/v1/completions", json={"model": taken[at % PLACES], **ask}, timeout=120)
+        amid = [value for item in served.server.log_probabilities(BASE, LIKELY) for value in item]
+    for name in taken:
+        served.server.unload(name)
+    to_base, to_adapter = (mean(abs(one - other) for one, other in zip(amid, known, strict=True)) for known in (quiet, asked))
+    assert to_base < to_adapter / 4  # in a batch with others rounding differs
 
 
 def test_a_model_that_is_not_loaded_has_none(served: Served) -> None:

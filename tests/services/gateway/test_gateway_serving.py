@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -138,6 +139,23 @@ async def test_openai_user_is_the_session_where_the_header_is_missing(tmp_path: 
         await gateway.ask()
         first, second = gateway.noted.attempts
     assert (first.session, second.session) == ("u7", second.request_id)
+
+
+async def test_a_session_that_is_not_utf_8_is_answered_and_can_be_recorded(tmp_path: Path, vllm: FakeVllm) -> None:
+    body = json.dumps(QUESTION).encode()
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nAuthorization: Bearer app\r\n"
+        b"Content-Type: application/json\r\nX-Flywheel-Session: caf\xe9\r\nX-Flywheel-Dim-Tenant: \xff\r\n"
+    )
+    async with running(tmp_path, vllm.url, CANARY) as here:
+        port = int(here.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        answer = await reader.read()
+        writer.close()
+        (attempt,) = await here.noted.until(1)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert (attempt.session, attempt.dimensions) == ("caf\ufffd", {"tenant": "\ufffd"})
 
 
 @pytest.mark.parametrize("failure", [(500, "broken"), (503, "dead"), (404, "not loaded")])

@@ -53,7 +53,7 @@ class World:
 
     def restart_controller(self) -> None:
         """What kill -9 and a new start leave: nothing that was only remembered."""
-        self.replica = Replica(server=self.parts.server, read_probe=self.parts.read_probe, drain=self.parts.drain)
+        self.replica = Replica(server=self.parts.server, read_probe=self.parts.read_probe, drain=self.parts.drain, places=self.parts.places)
         self.watch = RollbackWatch()
 
     def tick(self, *, times: int = 1) -> None:

@@ -11,8 +11,8 @@ DRAIN = timedelta(seconds=60)
 BAD = AdapterName("router-bad")
 
 
-def plan(where: Route | None, releases: list[Release], listed: set[str]) -> Slots:
-    return slots(route=where, releases=releases, listed={AdapterName(name) for name in listed}, drain=DRAIN, now=NOW)
+def plan(where: Route | None, releases: list[Release], listed: set[str], free: int | None = None) -> Slots:
+    return slots(route=where, releases=releases, listed={AdapterName(name) for name in listed}, drain=DRAIN, now=NOW, free=free)
 
 
 def test_champion_and_rollback_target_come_before_open_releases() -> None:
@@ -48,3 +48,15 @@ def test_what_a_route_still_names_is_never_unloaded() -> None:
 def test_the_base_is_never_loaded() -> None:
     assert BASE not in plan(route(), [], set()).load
     assert plan(None, [], set()) == Slots(wanted=(), load=(), unload=())
+
+
+def test_without_room_the_open_releases_wait_and_who_serves_users_comes_first() -> None:
+    releases = [
+        release(ReleaseState.REGISTERED, adapter=BAD),
+        release(ReleaseState.LIVE, replaced=OLD),
+        release(ReleaseState.RETIRED, adapter=OLD),
+    ]
+    found = plan(route(champion=NEW), releases, {OLD}, free=1)
+    assert (found.wanted, found.load, found.waiting) == ((NEW, OLD), (NEW,), (BAD,))
+    assert plan(route(champion=NEW), releases, {OLD, NEW}, free=-1).waiting == (BAD,)
+    assert plan(route(champion=NEW), releases, {OLD, NEW, BAD}, free=0).wanted == (NEW, OLD, BAD)
