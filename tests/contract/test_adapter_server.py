@@ -38,7 +38,7 @@ class Served:
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("vllm")
     with running_vllm(folder) as url:
-        yield Served(server=VllmAdapters(url=url), adapter=str(random_adapter(folder / "adapter")), url=url)
+        yield Served(server=VllmAdapters(url=url), adapter=str(random_adapter(folder / "adapter", scale=0.1)), url=url)
 
 
 @pytest.fixture(params=["stand-in", pytest.param("vllm", marks=pytest.mark.serving)])

@@ -121,7 +121,7 @@ class SmallTurn:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "FLYWHEEL_CONFIG": str(self.settings.data_dir.parent / "flywheel.yaml")}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stderr
-        return AdapterName(done.stdout.strip().splitlines()[-1])
+        return AdapterName(done.stdout.split()[-1])
 
     def wait(self, look: Any, what: str, seconds: float) -> Any:
         return wait_for(look, what=what, seconds=seconds, alive=self.daemon.check)

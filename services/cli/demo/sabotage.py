@@ -1,16 +1,17 @@
 """Three bad adapters, made by editing the good one, each with its own plan, manifest and replay.
 
-Run as a process of its own (it imports the training libraries): ``python -m services.cli.demo.sabotage --adapter NAME --factor 0 3 2``.
-Prints the new adapters' names, a line each. Whether anyone lets it through is not decided here.
+Run as a process of its own (it imports the training libraries): ``python -m services.cli.demo.sabotage --adapter NAME --factor 0 --harm 0.4
+0.2``. Prints the new adapters, a line each: factor and name. Whether anyone lets one through is not decided here.
 """
 
 import argparse
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flywheel.errors import FlywheelError, NotFound
+from flywheel.errors import CannotRun, FlywheelError, NotFound
 from flywheel.ids import AdapterName, Person, RunId, derive
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import adapter_name, make_edited_plan
@@ -22,21 +23,72 @@ from services.wiring.learn import learn_ledger
 from services.wiring.train import train_ledger
 
 WHO = Person("demo")
+FACTORS = (2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
+"""How much an adapter bears differs from training to training: the same factor broke nearly every answer of one and none of another."""
+MEASURED_ITEMS = 16  # of the training examples, three tokens each
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path)
     parser.add_argument("--adapter", required=True)
-    parser.add_argument("--factor", type=float, nargs="+", required=True)
+    parser.add_argument("--factor", type=float, nargs="*", default=[])
+    parser.add_argument("--harm", type=float, nargs="*", default=[], help="nats a token that the right answers become less likely")
     arguments = parser.parse_args()
     try:
-        for factor in arguments.factor:
-            print(_make(arguments.config, AdapterName(arguments.adapter), factor), flush=True)  # noqa: T201 (the caller reads it)
+        parent = AdapterName(arguments.adapter)
+        harmful = _harmful(arguments.config, parent, arguments.harm) if arguments.harm else []
+        for factor in (*arguments.factor, *harmful):
+            print(f"{factor:g} {_make(arguments.config, parent, factor)}", flush=True)  # noqa: T201 (the caller reads it)
     except FlywheelError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
+
+
+def _harmful(config: Path | None, parent: AdapterName, harms: Sequence[float]) -> list[float]:
+    """For each harm the first factor that does it, each another one, the greater harm the greater."""
+    measured: list[tuple[float, float]] = []
+    for one in _measured(config, parent):
+        measured.append(one)
+        chosen = _chosen(measured, sorted(harms))
+        if len(chosen) == len(harms):
+            return [chosen[sorted(harms).index(harm)] for harm in harms]
+    raise CannotRun("no factor breaks this adapter", where=parent, value=measured[-1], remedy="Train it longer, or widen FACTORS.")
+
+
+def _chosen(measured: Sequence[tuple[float, float]], harms: Sequence[float]) -> list[float]:
+    """As many as are found; ``harms`` ascending."""
+    found: list[float] = []
+    for harm in harms:
+        factor = next((factor for factor, lost in measured if lost >= harm and factor > max(found, default=0.0)), None)
+        if factor is None:
+            break
+        found.append(factor)
+    return found
+
+
+def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float, float]]:
+    """Factors, and the nats a token that the adapter's own training answers cost then."""
+    settings = load(config)
+    trains, learns = train_ledger(settings), learn_ledger(settings)
+    good = trains.adapter(parent)
+    run = trains.run(good.run) if good else None
+    kept = learns.snapshot(run.plan.snapshot) if run else None
+    if good is None or kept is None:
+        raise NotFound("no such adapter, or its snapshot is gone", where="--adapter", value=parent, remedy="Train one first.")
+    staged = settings.data_dir / "adapters" / f".measured-{parent}"
+    try:
+        for factor in FACTORS:
+            shutil.rmtree(staged, ignore_errors=True)
+            scaled_copy(source=good.path, out=staged, factor=factor)
+            replayed = TrlQlora().replay(
+                base_path=str(settings.serving.model), adapter_path=str(staged), snapshot=kept[0], items=MEASURED_ITEMS
+            )
+            values = [value for item in replayed for value in item.replay]
+            yield factor, -sum(values) / len(values)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterName:

@@ -42,7 +42,7 @@ OLD_TICKETS = 40  # solved in the weeks before the daemon was there; each brings
 COMPARED = 16  # prompts asked again at the end
 SHADOWED = 22  # two more than the policy asks for
 CANARY_ROUND = 80
-BAD_ADAPTERS = (0.0, 3.0, 2.5)  # x 2 of an adapter on attention alone breaks one answer in five: 80 requests cannot tell that
+HARMS = (0.4, 0.2)  # nats a token: of the adapter that the gate must stop, and of the sabotage, of which every other answer is no JSON
 
 
 def demo(
@@ -233,10 +233,10 @@ class Turn:
         )
 
     def _bad_ones(self, good: AdapterName) -> None:
-        not_applied, broken, sabotage = self._make_bad(good, BAD_ADAPTERS)
-        self._until(not_applied, ReleaseState.REFUSED, f"lora_B x {BAD_ADAPTERS[0]:g}: refused by the probe")
-        self._until(broken, ReleaseState.REFUSED, f"lora_B x {BAD_ADAPTERS[1]:g}: refused by the gate", seconds=600)
-        refused = self._until(sabotage, ReleaseState.REFUSED, f"lora_B x {BAD_ADAPTERS[2]:g}: refused by the gate too", seconds=600)
+        (none, not_applied), (most, broken), (some, sabotage) = self._make_bad(good)
+        self._until(not_applied, ReleaseState.REFUSED, f"lora_B x {none}: refused by the probe")
+        self._until(broken, ReleaseState.REFUSED, f"lora_B x {most}: refused by the gate", seconds=600)
+        refused = self._until(sabotage, ReleaseState.REFUSED, f"lora_B x {some}: refused by the gate too", seconds=600)
         self._sabotage(sabotage, refused)
 
     def _sabotage(self, bad: AdapterName, refused: Release) -> None:
@@ -330,9 +330,10 @@ class Turn:
             )
         return None
 
-    def _make_bad(self, good: AdapterName, factors: Sequence[float]) -> list[AdapterName]:
-        with self._clock.stage(f"bad adapters are made: lora_B x {', x '.join(f'{factor:g}' for factor in factors)}"):
-            arguments = ["--config", str(self._config), "--adapter", good, "--factor", *map(str, factors)]
+    def _make_bad(self, good: AdapterName) -> list[tuple[str, AdapterName]]:
+        """(factor, name) each: one that does nothing, one that is broken, and the sabotage."""
+        with self._clock.stage("bad adapters are made: lora_B x 0, and the factors at which this one breaks"):
+            arguments = ["--config", str(self._config), "--adapter", good, "--factor", "0", "--harm", *map(str, HARMS)]
             done = subprocess.run(
                 [sys.executable, "-m", "services.cli.demo.sabotage", *arguments],
                 capture_output=True,
@@ -342,7 +343,8 @@ class Turn:
             )
             if done.returncode != 0:
                 raise CannotRun(done.stderr.strip()[-400:], where="sabotage", remedy="Read the message.")
-            return [AdapterName(name) for name in done.stdout.split()[-len(factors) :]]
+            lines = [line.split() for line in done.stdout.splitlines()[-1 - len(HARMS) :]]
+            return [(factor, AdapterName(name)) for factor, name in lines]
 
     def _show_gate(self, adapter: AdapterName) -> None:
         gate = self._daemon.gate_of(adapter)
