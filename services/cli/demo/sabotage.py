@@ -1,7 +1,7 @@
 """Three bad adapters, made by editing the good one, each with its own plan, manifest and replay.
 
 Run as a process of its own (it imports the training libraries): ``python -m services.cli.demo.sabotage --adapter NAME --factor 0 --harm 0.4
-0.2``. Prints the new adapters, a line each: factor and name. Whether anyone lets one through is not decided here.
+0.12``. Prints the new adapters, a line each: factor and name. Whether anyone lets one through is not decided here.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def _chosen(measured: Sequence[tuple[float, float]], harms: Sequence[float]) -> 
 
 
 def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float, float]]:
-    """Factors, and the nats a token that the adapter's own training answers cost then."""
+    """Factors, and by how many nats a token the adapter's own training answers become less likely."""
     settings = load(config)
     trains, learns = train_ledger(settings), learn_ledger(settings)
     good = trains.adapter(parent)
@@ -78,15 +78,20 @@ def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float,
     if good is None or kept is None:
         raise NotFound("no such adapter, or its snapshot is gone", where="--adapter", value=parent, remedy="Train one first.")
     staged = settings.data_dir / "adapters" / f".measured-{parent}"
+
+    def likely(adapter: str | Path) -> float:
+        replayed = TrlQlora().replay(
+            base_path=str(settings.serving.model), adapter_path=str(adapter), snapshot=kept[0], items=MEASURED_ITEMS
+        )
+        values = [value for item in replayed for value in item.replay]
+        return sum(values) / len(values)
+
+    unharmed = likely(good.path)
     try:
         for factor in FACTORS:
             shutil.rmtree(staged, ignore_errors=True)
             scaled_copy(source=good.path, out=staged, factor=factor)
-            replayed = TrlQlora().replay(
-                base_path=str(settings.serving.model), adapter_path=str(staged), snapshot=kept[0], items=MEASURED_ITEMS
-            )
-            values = [value for item in replayed for value in item.replay]
-            yield factor, -sum(values) / len(values)
+            yield factor, unharmed - likely(staged)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
