@@ -42,7 +42,7 @@ OLD_TICKETS = 40  # solved in the weeks before the daemon was there; each brings
 COMPARED = 16  # prompts asked again at the end
 SHADOWED = 22  # two more than the policy asks for
 CANARY_ROUND = 80
-HARMS = (0.4, 0.12)  # nats a token: of the adapter that the gate must stop, and of the sabotage, of which every other answer is no JSON
+HARMS = (0.4, 0.12)  # nats a token: of the adapter that the gate must stop, and of the sabotage, most of whose answers are no JSON
 
 
 def demo(
