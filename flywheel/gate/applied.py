@@ -59,7 +59,11 @@ def judge(*, served: LogProbabilities, base: LogProbabilities, replay: LogProbab
         verdict, reason = Applied.DIFFERS, "near to the trained weights, but not them: scaled, stale, or other arithmetic"
     else:
         verdict, reason = Applied.DIFFERS, "the server answers with other weights than the trained ones"
-    measured = f"{reason} (mean difference to base {to_base:.4f}, to the replay {to_replay:.4f}, {tokens} tokens)"
+    allowed = max(FAITHFUL, FAITHFUL_SHARE * to_base)
+    measured = (
+        f"{reason} (mean difference to base {to_base:.4f}, from {SAME_AS_BASE:g}; to the replay {to_replay:.4f}, under {allowed:.3g};"
+        f" {tokens} tokens)"
+    )
     return AppliedVerdict(verdict=verdict, mean_to_base=to_base, mean_to_replay=to_replay, tokens=tokens, reason=measured)
 
 

@@ -111,6 +111,8 @@ class AxisVerdict:
     effective_n: int | None = None
     effective_wins: int | None = None
     effective_losses: int | None = None
+    margin_reason: str = ""  # why the margin is not the standard one
+    p_is: str = ""  # which test gave ``p``
     smallest_n: int | None = None  # the fewest items that pass when nothing is lost or won: fewer need wins
 
 

@@ -72,7 +72,7 @@ class _Evidence:
         seen = f"{counts.wins} wins, {counts.losses} losses on {counts.n} items"
         if self.worth is None:
             return seen
-        return f"{seen} of {self.entities} entities, worth {self.wins} and {self.losses} on {self.n} independent ones"
+        return f"{seen} of {self.entities} entities (worth {self.wins} and {self.losses} on {self.n} independent ones)"
 
     def in_items(self, independent: int) -> int:
         """How many items like these are worth so many independent ones."""
@@ -81,13 +81,15 @@ class _Evidence:
 
 def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence) -> AxisVerdict:
     low, high = difference_bounds(n=seen.n, wins=seen.wins, losses=seen.losses, alpha=policy.alpha)
-    p: float | None = None
+    p, p_is = None, ""
     smallest: int | None = None
     if policy.role is Role.SUPERIORITY:
         p, smallest = seen.p_equal, wins_needed(alpha=policy.alpha)
+        p_is = "exact McNemar" if seen.entities is None else "sign flips of whole entities"
         verdict, reason, needs = _better(policy, counts, seen)
     elif policy.role is Role.NON_INFERIORITY:
         p = p_worse(n=seen.n, wins=seen.wins, losses=seen.losses, margin=policy.margin)
+        p_is = "exact, over all rates at which the challenger is worse by the margin"
         smallest = seen.in_items(least_items(margin=policy.margin, alpha=policy.alpha))
         verdict, reason, needs = _not_worse(policy, counts, seen, low, high, p)
     else:
@@ -118,13 +120,16 @@ def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence
         effective_wins=seen.worth.wins if seen.worth else None,
         effective_losses=seen.worth.losses if seen.worth else None,
         smallest_n=smallest,
+        margin_reason=policy.reason,
+        p_is=p_is,
     )
 
 
 def _better(policy: AxisPolicy, counts: PairedCounts, seen: _Evidence) -> tuple[GateVerdict, str, int | None]:
     p = seen.p_equal
+    by = " by entity" if seen.entities is not None else ""
     over = f", divided over {policy.divided_by} attempts" if policy.divided_by > 1 else ""
-    told = f"{seen.said(counts)}, p = {p:.2g} (one-sided {policy.alpha:.3g}{over})"
+    told = f"{seen.said(counts)}, p = {p:.2g}{by} (one-sided {policy.alpha:.3g}{over})"
     if counts.n and p <= policy.alpha:
         return GateVerdict.PASS, f"better: {told}", None
     needed_wins = wins_needed(alpha=policy.alpha)
@@ -155,6 +160,8 @@ def _not_worse(
     least = least_items(margin=policy.margin, alpha=policy.alpha)
     if n >= least and wins - losses <= -policy.margin * n:
         return GateVerdict.REFUSE, f"worse by more than the margin {policy.margin:g}: {told}", None
-    at_this_rate = needed_at_this_rate(n=n, wins=wins, losses=losses, margin=policy.margin, alpha=policy.alpha) or least
+    # From the items as they were seen: the counts that they are worth are rounded, and a rounded loss can be a margin's width.
+    seen_rate = needed_at_this_rate(n=counts.n, wins=counts.wins, losses=counts.losses, margin=policy.margin, alpha=policy.alpha)
+    at_this_rate = seen_rate or least
     needs = seen.in_items(max(at_this_rate, n + 1, least if wins <= losses else 0))
     return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {told}; needs {needs} items", needs

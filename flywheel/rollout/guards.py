@@ -285,13 +285,18 @@ def _judged(
     p: float | None = min(1.0, 1 / weighed.peak)
     counts = f"{n_bad} of {n} sessions against {n_control_bad} of {n_control} beside it"
     if limit_ms is not None:
-        counts += f" failed or took longer than {limit_ms * policy.slower_by_at_most:.0f} ms, beside it {limit_ms:.0f} ms"
+        counts += (
+            f" failed or took longer than {limit_ms * policy.slower_by_at_most:.0f} ms: {policy.slower_by_at_most:g} times the"
+            f" {limit_ms:.0f} ms that count as slow beside it"
+        )
     if min(n, n_control) < policy.minimum_sessions:
         p, status = None, GuardStatus.NO_DATA
         reason = f"{n} sessions on the canary and {n_control} beside it: at least {policy.minimum_sessions} are needed in each"
     else:
         status = GuardStatus.BREACHED if weighed.peak >= needed else GuardStatus.HOLDS
         reason = f"{counts} (evidence {_written(weighed.peak)}, an abort needs {_written(needed)})"
+        if n_control_bad == n_control:
+            reason += "; beside it all were bad: nothing is worse than that, and this guard cannot speak"
     return GuardVerdict(
         name=name,
         blocking=blocking,

@@ -181,7 +181,7 @@ def test_five_answers_to_an_entity_are_worth_less_than_five_items_and_the_eviden
     assert judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger).verdict is GateVerdict.PASS
     axis = judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger, entities=entities)
     assert (axis.verdict, axis.entities, axis.effective_n, axis.needs_n) == (GateVerdict.CANNOT_TELL, 22, 22, 515)
-    assert "of 22 entities, worth 0 and 0 on 22 independent ones" in axis.reason
+    assert "of 22 entities (worth 0 and 0 on 22 independent ones)" in axis.reason
 
 
 def test_entities_that_do_not_repeat_change_nothing() -> None:
@@ -210,3 +210,17 @@ def test_a_policy_that_cannot_be_is_refused_by_name(bad: dict[str, Any], said: s
 def test_entities_that_do_not_match_the_items_are_refused_by_name() -> None:
     with pytest.raises(InvalidInput, match="entity of every item"):
         judge(policy=NOT_WORSE, baselines={"c": [True, True]}, challenger=[True, True], entities=["a"])
+
+
+def test_how_many_are_needed_follows_from_what_was_seen_and_not_from_rounded_counts() -> None:
+    """Two wins and ten losses of sixty that are worth nothing and five of twenty-six are still two and ten of sixty."""
+    answers = [True] * 10 + [False] * 2 + [True] * 48
+    baseline = [*answers[:12], *([True] * 48)]
+    challenger = [False] * 10 + [True] * 2 + [True] * 48
+    entities = [f"function-{at % 26}" for at in range(60)]
+    policy = AxisPolicy(name="format", role=Role.NON_INFERIORITY, margin=0.2, alpha=0.01, reason="a small set")
+    axis = judge(policy=policy, baselines={"champion": baseline}, challenger=challenger, entities=entities)
+    assert axis.verdict is GateVerdict.CANNOT_TELL
+    assert axis.needs_n is not None
+    assert 60 < axis.needs_n < 2_000
+    assert axis.margin_reason == "a small set"
