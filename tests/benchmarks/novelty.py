@@ -86,7 +86,7 @@ def _figures(false: NDArray[np.float64], found: Mapping[str, Mapping[float, Sequ
     beside = ", ".join(f"{name} {rate:.0%}" for name, rate in reached.items())
     draw(
         "novelty",
-        title=f"New traffic found in one window of {WINDOW} rows, at {BUDGET.pages_a_day:g} false pages a day",
+        title=f"New traffic found in one window of {WINDOW} rows, calibrated to {BUDGET.pages_a_day:g} pages a day",
         across="share of new traffic in the window",
         up="windows found",
         lines={
