@@ -61,8 +61,8 @@ def judge(*, served: LogProbabilities, base: LogProbabilities, replay: LogProbab
         verdict, reason = Applied.DIFFERS, "the server answers with other weights than the trained ones"
     allowed = max(FAITHFUL, FAITHFUL_SHARE * to_base)
     measured = (
-        f"{reason} (mean difference to base {to_base:.4f}, from {SAME_AS_BASE:g}; to the replay {to_replay:.4f}, under {allowed:.3g};"
-        f" {tokens} tokens)"
+        f"{reason} (mean difference to base {to_base:.4f}, at least {SAME_AS_BASE:g} is asked; to the replay {to_replay:.4f},"
+        f" less than {allowed:.3g} is asked; {tokens} tokens)"
     )
     return AppliedVerdict(verdict=verdict, mean_to_base=to_base, mean_to_replay=to_replay, tokens=tokens, reason=measured)
 
