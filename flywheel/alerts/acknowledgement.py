@@ -9,7 +9,7 @@ from datetime import datetime
 from flywheel.alerts.alert import Acknowledgement, Alert, AlertState
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import DAEMON, Person
-from flywheel.windows.plausible import check_moments, check_text
+from flywheel.plausible import check_moments, check_text
 
 
 def acknowledge(*, alert: Alert, by: Person, note: str, now: datetime, until: datetime) -> Alert:

@@ -7,7 +7,7 @@ is decided in ``lifecycle``.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from flywheel.alerts.alert import Severity
@@ -15,8 +15,8 @@ from flywheel.drift.incident import Incident, Place, Standing, has_moved, incide
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING, WorkloadId
+from flywheel.plausible import check_moments, check_text
 from flywheel.traffic.column import Family
-from flywheel.windows.plausible import check_moments, check_text
 
 __all__ = ["Finding", "WindowFacts", "facts_of", "has_moved", "moved_in"]
 
@@ -91,31 +91,42 @@ def facts_of(
             "moved": len(movers),
             "behind": [f"{verdict.column} of {verdict.slice}" for verdict in incident.behind[:SHOWN]],
             "grouping": incident.reason,
-            "movers": [
-                {
-                    "kind": verdict.kind.value,
-                    "slice": verdict.slice,
-                    "column": verdict.column,
-                    "status": verdict.status.value,
-                    "method": verdict.method,
-                    "score": verdict.score,
-                    "effect": verdict.effect,
-                    "n": verdict.n,
-                    "reason": verdict.reason,
-                }
-                for verdict in movers[:SHOWN]
-            ],
+            "movers": [_mover(verdict) for verdict in movers[:SHOWN]],
             "reference_maturity": sorted({str(verdict.evidence.get("reference_maturity", "none")) for verdict in movers}),
         },
     )
 
 
 def moved_in(evidence: Mapping[str, object]) -> frozenset[Place]:
-    """The movers that an alert's evidence names: what must fall well under its limits before the alert is over."""
+    """The movers that an alert's evidence names: what must fall well under its limits before the alert is over.
+
+    Only slice and column are read: the movers of older alerts hold no limits.
+    """
     movers = evidence.get("movers")
     if not isinstance(movers, Sequence):
         return frozenset()
     return frozenset((str(mover.get("slice")), str(mover.get("column"))) for mover in movers if isinstance(mover, Mapping))
+
+
+def _mover(verdict: DriftVerdict) -> dict[str, object]:
+    """With the limits it was held against, and over which hours: an alert is read alone, without its window."""
+    return {
+        "kind": verdict.kind.value,
+        "slice": verdict.slice,
+        "column": verdict.column,
+        "status": verdict.status.value,
+        "method": verdict.method,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+        "effect": verdict.effect,
+        "effect_floor": verdict.effect_floor,
+        "limits": verdict.evidence.get("limits"),
+        "n": verdict.n,
+        "n_reference": verdict.n_reference,
+        "window_start": verdict.window_start.isoformat(),
+        "hours": round((verdict.window_end - verdict.window_start) / timedelta(hours=1), 4),
+        "reason": verdict.reason,
+    }
 
 
 _FINDINGS: Mapping[Standing, Finding] = {

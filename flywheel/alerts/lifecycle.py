@@ -13,7 +13,7 @@ from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.facts import Finding, WindowFacts
 from flywheel.errors import InvalidInput
 from flywheel.ids import AlertId, WorkloadId, derive
-from flywheel.windows.plausible import check_moments, check_text
+from flywheel.plausible import check_moments, check_text
 
 RUNBOOK = "deploy/runbooks/drift.md"
 REMEMBERED = 50  # windows whose late labels were taken in

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.errors import FlywheelError
-from flywheel.windows.plausible import check_moments
+from flywheel.plausible import check_moments
 
 OVER_FOR = timedelta(days=7)
 """A receiver that is named today is not told of what ended long ago."""

@@ -6,18 +6,19 @@ session are not independent. The verdict itself is made in ``verdict``; how ofte
 ``null_runs``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.statistics import Both, Numbers, chi_square_all, mid_p_all, number_all
 from flywheel.errors import InvalidInput
+from flywheel.plausible import check_number, check_text, check_whole
 from flywheel.traffic.column import Column, Family, Measure
 from flywheel.windows.pane import Counts
-from flywheel.windows.plausible import check_number, check_text, check_whole
 
 GENERAL, PROTECTED = "general", "protected"
 FAMILIES = (GENERAL, PROTECTED)
@@ -49,21 +50,31 @@ class SmallestChange:
         return {Measure.NUMBER: self.sigma * 0.4, Measure.NAME: self.variation, Measure.RATE: self.rate}[measure] / 2
 
 
+SPENT: Mapping[str, Mapping[Measure, Mapping[int, float]]] = {
+    GENERAL: {
+        Measure.NUMBER: {1: 0.010, 2: 0.115, 4: 0.045, 6: 0.010, 12: 0.025, 24: 0.020},
+        Measure.NAME: {1: 0.002, 2: 0.018, 4: 0.013, 6: 0.003, 12: 0.005, 24: 0.004},
+        Measure.RATE: {1: 0.013, 2: 0.065, 4: 0.068, 6: 0.007, 12: 0.015, 24: 0.012},
+    },
+    PROTECTED: {
+        Measure.NUMBER: {1: 0.006, 2: 0.006, 4: 0.010, 6: 0.180, 12: 0.026, 24: 0.012},
+        Measure.NAME: {1: 0.001, 2: 0.001, 4: 0.003, 6: 0.018, 12: 0.009, 24: 0.003},
+        Measure.RATE: {1: 0.010, 2: 0.006, 4: 0.010, 6: 0.030, 12: 0.108, 24: 0.011},
+    },
+    SHARES: {Measure.RATE: {1: 0.005, 2: 0.045, 4: 0.028, 6: 0.004, 12: 0.010, 24: 0.008}},
+}
+"""Most goes to the length at which the smallest change of a family and measure first shows; the others are there for larger changes, which
+need no more than a little, and for smaller ones that last. Half of what columns get is for the few protected slices."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BudgetPolicy:
     """``pages_a_day`` is the knob; the other numbers say how it is spent."""
 
     pages_a_day: float = 0.1  # aimed at, so that with luck against us it stays under 0.2
-    length_shares: Mapping[str, Mapping[int, float]] = field(  # family -> hours of a window -> its part of the budget
-        default_factory=lambda: {
-            GENERAL: {1: 0.05, 2: 0.45, 4: 0.28, 6: 0.04, 12: 0.10, 24: 0.08},
-            PROTECTED: {1: 0.03, 2: 0.04, 4: 0.08, 6: 0.45, 12: 0.32, 24: 0.08},
-        }
-    )
-    protected_share: float = 0.5
-    part_of_shares: float = 0.1  # of the budget, for slices that take more or less of the traffic than they did; before the other parts
+    parts: Mapping[str, Mapping[Measure, Mapping[int, float]]] = field(default_factory=lambda: SPENT)
+    """family -> measure -> hours of a window -> its part of the budget; all of them together are 1."""
     share_floor: float = 0.03  # half of what somebody would want to be told of
-    measure_shares: Mapping[Measure, float] = field(default_factory=lambda: {Measure.NUMBER: 0.5, Measure.NAME: 0.1, Measure.RATE: 0.4})
     changes: Mapping[str, SmallestChange] = field(
         default_factory=lambda: {
             GENERAL: SmallestChange(sigma=0.3, variation=0.10, rate=0.03),
@@ -83,54 +94,48 @@ class BudgetPolicy:
     def __post_init__(self) -> None:
         check_number(self.pages_a_day, where="alarm budget: pages_a_day", above=0.0)
         check_number(self.cautious, where="alarm budget: cautious", most=1.0)
-        check_number(self.protected_share, where="alarm budget: protected_share", most=1.0)
-        check_number(self.part_of_shares, where="alarm budget: part_of_shares", most=0.9)
         check_number(self.share_floor, where="alarm budget: share_floor", most=1.0)
-        for said, held, wanted in (
-            ("length_shares", self.length_shares, FAMILIES),
-            ("changes", self.changes, FAMILIES),
-            ("worth_judging", self.worth_judging, FAMILIES),
-            ("measure_shares", self.measure_shares, tuple(Measure)),
-        ):
-            if not isinstance(held, Mapping) or set(held) != set(wanted):
-                raise InvalidInput(
-                    f"must say something of {', '.join(wanted)}, and of nothing else",
-                    where=f"alarm budget: {said}",
-                    value=sorted(map(str, held)) if isinstance(held, Mapping) else type(held).__name__,
-                    remedy="Name each of them once.",
-                )
-        for length in (length for held in self.length_shares.values() for length in held):
-            check_whole(length, where="alarm budget: hours of a window", least=1)
-        for share in (*self.measure_shares.values(), *(share for held in self.length_shares.values() for share in held.values())):
-            check_number(share, where="alarm budget: shares", most=1.0)
-        for family, measures in self.worth_judging.items():
-            if not isinstance(measures, Mapping) or set(measures) != set(Measure):
-                raise InvalidInput(
-                    "must say a strength for each measure",
-                    where=f"alarm budget: worth_judging of {family}",
-                    value=sorted(map(str, measures)) if isinstance(measures, Mapping) else measures,
-                    remedy=f"Name {', '.join(Measure)} once each.",
-                )
-            for worth in measures.values():
+        _check_named("parts", self.parts, (*FAMILIES, SHARES))
+        total = 0.0
+        for family, measures in self.parts.items():
+            _check_named(f"parts of {family}", measures, (Measure.RATE,) if family == SHARES else tuple(Measure))
+            for measure, lengths in measures.items():
+                for length, part in _mapping(f"parts of {family}, {measure}", lengths).items():
+                    check_whole(length, where=f"alarm budget: hours of a window, {family}", least=1)
+                    check_number(part, where=f"alarm budget: parts of {family}, {measure}", most=1.0)
+                    total += part
+        if abs(total - 1) > 1e-9:
+            raise InvalidInput("parts must add up to 1", where="alarm budget: parts", value=round(total, 6), remedy="Correct the parts.")
+        _check_named("changes", self.changes, FAMILIES)
+        _check_named("worth_judging", self.worth_judging, FAMILIES)
+        for family, worths in self.worth_judging.items():
+            _check_named(f"worth_judging of {family}", worths, tuple(Measure))
+            for worth in worths.values():
                 check_number(worth, where="alarm budget: worth_judging", above=0.0)
-        totals = (sum(self.measure_shares.values()), *(sum(held.values()) for held in self.length_shares.values()))
-        if not 0 < self.protected_share < 1 or any(abs(total - 1) > 1e-9 for total in totals):
-            raise InvalidInput(
-                "shares of the budget must add up to 1",
-                where="protected_share, measure_shares, length_shares",
-                remedy="Correct the shares.",
-            )
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return tuple(sorted(set().union(*self.length_shares.values())))
+        return tuple(sorted({length for measures in self.parts.values() for held in measures.values() for length in held}))
 
     def share(self, family: str, measure: Measure, length: int) -> float:
         """Episodes a day."""
-        if family == SHARES:
-            return self.pages_a_day * self.part_of_shares * self.length_shares[GENERAL].get(length, 0.0)
-        of_family = (1 - self.part_of_shares) * (self.protected_share if family == PROTECTED else 1 - self.protected_share)
-        return self.pages_a_day * of_family * self.measure_shares[measure] * self.length_shares[family].get(length, 0.0)
+        return self.pages_a_day * self.parts[family][measure].get(length, 0.0)
+
+
+def _mapping(said: str, held: object) -> Mapping[Any, Any]:
+    if not isinstance(held, Mapping):
+        raise InvalidInput("must be a table", where=f"alarm budget: {said}", value=str(held), remedy="Give a value for each name.")
+    return held
+
+
+def _check_named(said: str, held: object, wanted: Sequence[str]) -> None:
+    if set(_mapping(said, held)) != set(wanted):
+        raise InvalidInput(
+            f"must say something of {', '.join(wanted)}, and of nothing else",
+            where=f"alarm budget: {said}",
+            value=sorted(map(str, _mapping(said, held))),
+            remedy="Name each of them once.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

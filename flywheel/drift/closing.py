@@ -5,8 +5,8 @@ In: the newest event time, the clock, the policy. Out: a moment. Which windows t
 
 from datetime import datetime
 
+from flywheel.plausible import check_moments
 from flywheel.windows.assign import WindowPolicy
-from flywheel.windows.plausible import check_moments
 
 
 def closing_edge(*, newest: datetime, now: datetime, policy: WindowPolicy) -> datetime:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
+from flywheel.plausible import check_whole
 from flywheel.windows.pane import Counts
-from flywheel.windows.plausible import check_counts, check_whole
+from flywheel.windows.plausible_counts import check_counts
 
 COARSE_BINS = 20
 MOST_BINS = 1_000

@@ -1,15 +1,17 @@
-"""Six numbers that say how far the embeddings of a window lie from those of a reference.
+"""Eight numbers that say how far the embeddings of a window lie from those of a reference.
 
-In: vectors of rows, and what a reference keeps of its own. Out: what is known of each row, and the scores of many windows at
-once. How large a score must be is not said here.
+In: vectors of rows, the anchors of a reference, and which rows are the window's. Out: what is known of each row, and the scores of many
+windows at once. How large a score must be is not said here.
 
 1. nearest neighbour: the mean cosine distance of a row to the anchor that is most like it. Sees rows unlike anything known.
 2. centroid: the squared distance of the mean vectors, |m - r|^2. Sees a small change that all rows share, such as of style.
 3. cluster counts: the sum over clusters of (p - q)^2 / q (Pearson 1900), p and q being shares of rows. Sees a change of topics.
-4. novelty share: the share of rows farther from every anchor than all but a few rows of the reference. Sees a few strange rows.
+4. novelty share: the share of rows farther from every anchor than all but a few rows are. Sees a few strange rows.
 5. close company, 6. wide company: how many rows of its own window lie nearer to a row than its 3rd (20th) nearest anchor; the mean
    over the rows that have most. Sees a topic that has become frequent, also where the reference holds rows that are stranger. The
    ratio of two densities by nearest neighbours (Loftsgaarden and Quesenberry 1965), at the place where it is largest.
+7. close surplus, 8. wide surplus: the same company beyond what the window's part of all rows near by would be, in deviations of that
+   number; the mean over the rows that have most. Sees a small topic beside places where the reference is dense too.
 
 No single one sees all of these. On what people really write the first four alone find little: users' traffic is so mixed that its own
 oddest requests lie farther out than a new topic does.
@@ -18,6 +20,7 @@ oddest requests lie farther out than a new topic does.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +41,10 @@ class Score(StrEnum):
     NOVELTY = "novelty share"
     CLOSE = "close company"
     WIDE = "wide company"
+    CLOSE_SURPLUS = "close surplus"
+    WIDE_SURPLUS = "wide surplus"
 
 
-SQUARED = np.array([False, True, True, False, False, False])  # which of them grow with the square of a change
 SCALES = (3, 20)  # close and wide: the nearest anchor of this rank is how far a row's company may be
 MOST_COMPANY = 0.025  # of a window's rows are those with most company: half of the smallest share of news that should be found
 
@@ -62,7 +66,8 @@ def score_rows(rows: Vectors, *, anchors: Vectors, centres: Vectors) -> RowScore
     for similar in (block @ anchors.T for block in _blocks(rows)):
         anchor.append(similar.argmax(axis=1))
         nearest.append(similar.max(axis=1))
-        reach.append(np.stack([-np.partition(-similar, rank - 1, axis=1)[:, rank - 1] for rank in ranks], axis=1))
+        places = [len(anchors) - rank for rank in ranks]  # of the ascending order
+        reach.append(np.partition(similar, places, axis=1)[:, places])
     return RowScores(
         distance=np.clip(1.0 - np.concatenate(nearest).astype(np.float64), 0.0, 2.0),
         anchor=np.concatenate(anchor),
@@ -86,9 +91,9 @@ def most_company(counts: NDArray[np.floating], *, size: int) -> Numbers:
     return highest
 
 
-def traits(rows: Vectors, scores: RowScores, *, novel_beyond: float, clusters: int) -> Numbers:
+def traits(rows: Vectors, scores: RowScores, *, novel_beyond: float, clusters: int) -> Vectors:
     """[n, 2 + clusters + d]: distance, novel or not, one place per cluster, the vector. A window is the mean of its rows' traits."""
-    made = np.zeros((len(rows), 2 + clusters + rows.shape[1]))
+    made = np.zeros((len(rows), 2 + clusters + rows.shape[1]), dtype=np.float32)
     made[:, 0] = scores.distance
     made[:, 1] = scores.distance > novel_beyond
     made[np.arange(len(rows)), 2 + scores.cluster] = 1.0
@@ -96,30 +101,71 @@ def traits(rows: Vectors, scores: RowScores, *, novel_beyond: float, clusters: i
     return made
 
 
-def window_scores(window: Numbers, before: Numbers, gathered: Numbers, *, shares: Numbers) -> Numbers:
-    """Mean traits [..., 2 + clusters + d] of windows and of what they are compared with, most company [..., 2] -> [..., 6].
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Rows of a window and of a reference side by side; what is known of each does not depend on which of the two it came with."""
 
-    ``shares`` [clusters] are the reference's. The novelty share and the company are taken as their roots, whose noise is about the
-    same however rare novelty is and however dense a topic.
-    """
-    clusters = len(shares)
-    moved = window - before
-    weights = 1 / (shares + 0.5 / clusters)  # half a share more: what few rows of a rare cluster do must not decide alone
-    return np.concatenate(
-        [
-            moved[..., :1],
-            (moved[..., 2 + clusters :] ** 2).sum(axis=-1, keepdims=True),
-            (moved[..., 2 : 2 + clusters] ** 2 * weights).sum(axis=-1, keepdims=True),
-            np.sqrt(np.maximum(window[..., 1:2], 0.0)) - np.sqrt(np.maximum(before[..., 1:2], 0.0)),
-            np.sqrt(gathered),
-        ],
-        axis=-1,
+    scores: RowScores
+    traits: Vectors  # [N, 2 + clusters + d]
+    near: tuple[Any, Any]  # [N, N] sparse, close and wide: is the second row company to the first?
+    clusters: int
+    novel_beyond: float
+
+
+def pooled(rows: Vectors, *, anchors: Vectors, centres: Vectors, novelty_tail: float) -> Pool:
+    """``rows`` [N, d]. ``novelty_tail``: the share of all of them that counts as novel."""
+    from scipy.sparse import csr_array  # at first use: it costs every process that knows a verdict
+
+    scores = score_rows(rows, anchors=anchors, centres=centres)
+    novel_beyond = float(np.quantile(scores.distance, 1 - novelty_tail, method="higher"))
+    near = []
+    for scale in company(rows, scores.reach):
+        columns = (np.flatnonzero(scale) % len(rows)).astype(np.int32)  # four times as fast as turning a dense array of numbers
+        starts = np.concatenate([[0], np.cumsum(scale.sum(axis=1))]).astype(np.int32)
+        near.append(csr_array((np.ones(len(columns), dtype=np.float32), columns, starts), shape=scale.shape))
+    return Pool(
+        scores=scores,
+        traits=traits(rows, scores, novel_beyond=novel_beyond, clusters=len(centres)),
+        near=(near[0], near[1]),
+        clusters=len(centres),
+        novel_beyond=novel_beyond,
     )
 
 
-def even(scores: Numbers) -> Numbers:
-    """Cube roots of the squared scores (Wilson and Hilferty 1931): about normal without drift, so that the six can be compared."""
-    return np.where(SQUARED, np.cbrt(scores), scores)
+def window_scores(chosen: NDArray[np.float32], pool: Pool, *, size: int) -> Numbers:
+    """[many, N], 1 for the rows of a window and 0 for those it is compared with -> [many, 8]. ``size``: rows of the window judged.
+
+    The squared scores enter by their cube roots (Wilson and Hilferty 1931), the novelty share and the company by their square roots:
+    so each is about normal and its noise about the same however rare novelty is and however dense a topic.
+    """
+    inside = chosen.sum(axis=1, dtype=np.float64)[:, None]
+    outside = chosen.shape[1] - inside
+    totals = (chosen @ pool.traits).astype(np.float64)
+    window = totals / np.maximum(inside, 1)
+    before = (pool.traits.sum(axis=0, dtype=np.float64) - totals) / np.maximum(outside, 1)
+    moved, clusters = window - before, slice(2, 2 + pool.clusters)
+    shares = pool.traits[:, clusters].mean(axis=0, dtype=np.float64)
+    weights = 1 / (shares + 0.5 / pool.clusters)  # half a share more: what few rows of a rare cluster do must not decide alone
+    parts = [
+        moved[:, 0],
+        np.cbrt((moved[:, clusters.stop :] ** 2).sum(axis=1)),
+        np.cbrt((moved[:, clusters] ** 2 * weights).sum(axis=1)),
+        np.sqrt(np.maximum(window[:, 1], 0.0)) - np.sqrt(np.maximum(before[:, 1], 0.0)),
+    ]
+    counts = [(near @ chosen.T).T for near in pool.near]
+    parts += [np.sqrt(most_company(np.where(chosen > 0, count, -1.0), size=size)) for count in counts]
+    for count, near in zip(counts, pool.near, strict=True):
+        beyond = surplus(count, near, part=inside / chosen.shape[1])
+        parts.append(most_company(np.where(chosen > 0, beyond, -1.0), size=size))
+    return np.stack(parts, axis=-1)
+
+
+def surplus(counts: NDArray[np.float32], near: Any, *, part: Numbers) -> NDArray[np.floating]:
+    """[many, N]: company ``counts`` beyond ``part`` [many, 1] of all rows near by, in binomial deviations. One more in the variance: a row
+    with one neighbour is no crowd."""
+    around, part32 = np.asarray(near.sum(axis=1), dtype=np.float32), part.astype(np.float32)
+    found: NDArray[np.floating] = (counts - around * part32) / np.sqrt(around * (part32 * (1 - part32)) + np.float32(1.0))
+    return found
 
 
 def of_length_one(rows: NDArray[np.floating]) -> Vectors:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flywheel.drift.statistics import rare_all
 from flywheel.drift.window_pass import values_of
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.pane import Counts
@@ -53,7 +54,7 @@ def moved_most(column: Column, counts: Counts, before: Counts, *, starts: Sequen
         labels = [_reach(column, start, end) for start, end in zip(inside, [*inside[1:], len(now)], strict=True)]
         now, then = np.add.reduceat(now, inside), np.add.reduceat(then, inside)
     else:
-        labels = [*column.names, "(other)"][: len(now)]
+        labels = _labels(column, now)
     share, share_before = now / max(1, int(now.sum())), then / max(1, int(then.sum()))
     order = np.argsort(-np.abs(share - share_before), kind="stable")[:MOVED_MOST]
     return [
@@ -61,6 +62,13 @@ def moved_most(column: Column, counts: Counts, before: Counts, *, starts: Sequen
         for at in order.tolist()
         if share[at] != share_before[at]
     ]
+
+
+def taken_together(column: Column, counts: Counts, before: Counts) -> list[str]:
+    """The names that came on either side and were one name for the p-value: whoever works it out again must pool the same ones."""
+    now, then = values_of(column, counts), values_of(column, before)
+    pooled = rare_all(now, then) & (now + then > 0)
+    return [name for name, one in zip(_labels(column, now), pooled.tolist(), strict=True) if one]
 
 
 def widest_gap(column: Column, counts: Counts, before: Counts, *, starts: Sequence[int]) -> dict[str, object]:
@@ -77,6 +85,10 @@ def widest_gap(column: Column, counts: Counts, before: Counts, *, starts: Sequen
         "share": round(float(below[at]), 4),
         "reference_share": round(float(below_before[at]), 4),
     }
+
+
+def _labels(column: Column, values: Counts) -> list[str]:
+    return [*column.names, "(other)"][: len(values)]
 
 
 def _reach(column: Column, start: int, end: int) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
-from flywheel.windows.plausible import check_moments, check_number
+from flywheel.plausible import check_moments, check_number
 
 Place = tuple[str, str]
 """(slice, column)"""

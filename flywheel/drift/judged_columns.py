@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.drift.evidence import moved_most, shown_all, widest_gap
+from flywheel.drift.evidence import moved_most, shown_all, taken_together, widest_gap
 from flywheel.drift.limits import AT_ONCE, Limits, tempered
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.stated import EFFECTS, METHODS, DriftStatus, DriftVerdict
@@ -254,7 +254,9 @@ def _difference(judged: Judged, at: int, column_at: int) -> dict[str, object]:
     assert judged.pinned is not None  # nothing drifts without a reference
     column = judged.window.columns[column_at]
     now, before = judged.window.counts[column.name][at], judged.pinned.table.counts[column.name][judged.places[at]]
-    if column.measure is not Measure.NUMBER:
+    if column.measure is Measure.NAME:
+        return {"moved_most": moved_most(column, now, before), "taken_together": taken_together(column, now, before)}
+    if column.measure is Measure.RATE:
         return {"moved_most": moved_most(column, now, before)}
     block = next(block for block in judged.pinned.blocks if block.measure is Measure.NUMBER)
     assert block.starts is not None  # what a block of numbers always has

@@ -18,9 +18,9 @@ from flywheel.drift.stated import SHARE, DriftPolicy, DriftStatus, DriftVerdict,
 from flywheel.drift.statistics import mid_p_all
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
+from flywheel.plausible import check_names
 from flywheel.traffic.column import Family
 from flywheel.windows.pane import Counts, Tally, WindowCounts
-from flywheel.windows.plausible import check_names
 from flywheel.windows.slices import folded_into
 from flywheel.windows.table import CountTable, table_of
 

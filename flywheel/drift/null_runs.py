@@ -30,15 +30,18 @@ from flywheel.drift.budget import (
 from flywheel.drift.seasons import FARTHEST_HOUR, HOURS_A_DAY, Season, SeasonPolicy, like_hours, pooled_days, profile_of, sliding_sums
 from flywheel.drift.statistics import Numbers
 from flywheel.errors import InvalidInput
+from flywheel.plausible import check_names, check_whole
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.pane import Counts
-from flywheel.windows.plausible import check_columns, check_counts, check_names, check_whole
+from flywheel.windows.plausible_counts import check_columns, check_counts
 
 STEPS = np.arange(1.5, 9.0, 0.05)
 """Strengths at which episodes are counted."""
 NEVER = 40.0  # a strength that no p-value has: a length without a part of the budget calls nobody
 RUNS = 100  # of days drawn with replacement
 A_FEW = 12  # slices looked at without the floor
+UNLIKE = 0.01  # under this chance they are not taken to be like it
+LIKE = 20  # slices of its size stand for a protected one
 ENOUGH = 30  # episodes, under which a measured rate is not relied on
 FLATTEST = 0.6  # of the tail, as a part of a normal's
 SPREAD_ROUNDS = 3
@@ -105,6 +108,7 @@ def calibrate(
     spreads: dict[tuple[int, str], Spread] = {}
     minimum_rows: dict[tuple[int, str, str], int] = {}
     episodes: dict[tuple[int, str, Measure], NDArray[np.int64]] = {}
+    own: dict[tuple[int, str, Measure], NDArray[np.int64]] = {}  # of the protected slices alone
     free: dict[tuple[int, str, Measure], Numbers] = {}
     floors = {(family, measure): policy.changes[family].floor(measure) for family in FAMILIES for measure in Measure}
     for length in policy.lengths:
@@ -112,7 +116,7 @@ def calibrate(
             now, before = _against_the_rest(reference_windows, column, length, source, seasons)
             spread = _measured_spread(now, before, column, chance)
             spreads[length, column.name] = spread
-            for family, members in ((GENERAL, ~shielded), (PROTECTED, shielded)):
+            for family, members in ((GENERAL, np.flatnonzero(~shielded)), (PROTECTED, _like_sized(now, shielded))):
                 fewest = rows_worth_judging(
                     change=policy.changes[family],
                     measure=column.measure,
@@ -126,6 +130,8 @@ def calibrate(
                 )
                 counted = _episodes(strength, days)
                 key = (length, family, column.measure)
+                if family == PROTECTED:
+                    own[key] = own.get(key, 0) + _episodes(strength[:, shielded[members]], days)
                 episodes[key] = episodes.get(key, 0) + counted
                 free[key] = free.get(key, 0) + _without_floor(now[:, members], before[:, members], column, spread, fewest, days, chance)
     if SHARE_COLUMN.name in reference_windows.counts:
@@ -135,10 +141,14 @@ def calibrate(
         episodes |= of_shares.episodes
         free |= of_shares.free
         floors[SHARES, Measure.RATE] = policy.share_floor
-    strengths = {
-        key: _strength_for(policy.share(key[1], key[2], key[0]), _relied_on(by_day, free[key]), draws, policy.cautious)
-        for key, by_day in episodes.items()
-    }
+    strengths = {}
+    for key, by_day in episodes.items():
+        share = policy.share(key[1], key[2], key[0])
+        many = LIKE if key in own else 1
+        least = _strength_for(share * many, _relied_on(by_day, free[key]), draws, policy.cautious)
+        if key in own and _too_often(least, own[key], share):
+            least = max(least, _strength_for(share, _relied_on(own[key], free[key] / LIKE), draws, policy.cautious))
+        strengths[key] = least
     return Thresholds(
         strengths=strengths,
         spreads=spreads,
@@ -148,6 +158,21 @@ def calibrate(
         null_days=float(days),
         seed=seed,
     )
+
+
+def _like_sized(now: Counts, shielded: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For each protected slice ``LIKE`` slices of about its size, itself first: a few slices alone never show what happens once a month.
+
+    Where there are fewer, they are taken again and again, so that each protected slice counts the same.
+    """
+    size = now.sum(axis=(0, 2), dtype=np.float64)
+    found = []
+    for one in np.flatnonzero(shielded):
+        apart = np.abs(np.log((size + 1) / (size[one] + 1)))
+        nearest = np.argsort(apart, kind="stable")[:LIKE]
+        others = nearest[(nearest != one) & (apart[nearest] <= np.log(2))]
+        found.append(np.resize(np.concatenate([[one], others]), LIKE))
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.intp)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +309,15 @@ def _strength_for(share: float, by_day: Numbers, draws: NDArray[np.int64], cauti
     days = by_day.shape[0]
     found = [_passed(share, drawn @ by_day, days) for drawn in draws]
     return float(np.quantile(found, cautious))
+
+
+def _too_often(strength: float, by_day: NDArray[np.int64], share: float) -> bool:
+    """Do the protected slices pass it so often that slices of their size are no measure for them?"""
+    from scipy.special import pdtrc
+
+    above = np.flatnonzero(strength <= STEPS)
+    seen = int(by_day[:, above[0]].sum()) if above.size else 0
+    return seen > 0 and float(pdtrc(seen - 1, share * len(by_day))) < UNLIKE
 
 
 def _passed(share: float, counts: Numbers, days: int) -> float:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from flywheel.drift.seasons import HOURS_A_DAY, SeasonPolicy
 from flywheel.errors import InvalidInput
 from flywheel.ids import digest_of
+from flywheel.plausible import check_moments, check_whole
 from flywheel.windows.pane import Tally, WindowCounts, add
-from flywheel.windows.plausible import check_moments, check_rows, check_whole
+from flywheel.windows.plausible_counts import check_rows
 
 HOUR = timedelta(hours=1)
 SATURDAY = 5

@@ -15,9 +15,10 @@ from flywheel.drift.profile import Profile
 from flywheel.drift.threshold_values import thresholds_from_values, thresholds_to_values
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import BASE, DAEMON, EVERYTHING, AdapterName, Person, WorkloadId, derive, digest_of
+from flywheel.plausible import CLOCKS, check_moments, check_text, check_whole
 from flywheel.traffic.column import Column
 from flywheel.windows.pane import WindowCounts
-from flywheel.windows.plausible import CLOCKS, check_columns, check_moments, check_text, check_whole
+from flywheel.windows.plausible_counts import check_columns
 from flywheel.windows.table import check_period, on_this_grid
 
 PIN_AGAIN = "Pin the reference again (`flywheel reference pin`)."

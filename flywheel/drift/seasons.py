@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
+from flywheel.plausible import check_whole
 from flywheel.windows.pane import Counts
-from flywheel.windows.plausible import check_counts, check_whole
+from flywheel.windows.plausible_counts import check_counts
 
 HOURS_A_DAY = 24
 FARTHEST_HOUR = 100_000_000  # of the calendar

@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId
+from flywheel.plausible import check_moments, check_names, check_number, check_whole
 from flywheel.traffic.column import Family, Measure
-from flywheel.windows.plausible import check_moments, check_names, check_number, check_whole
 
 SHARE = "share"
 """The column of a verdict on how much of the traffic a slice holds."""

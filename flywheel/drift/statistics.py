@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
+from flywheel.plausible import MOST
 from flywheel.windows.pane import Counts
-from flywheel.windows.plausible import MOST_ROWS
 
 Numbers = NDArray[np.float64]
 Both = tuple[Numbers, Numbers]
@@ -105,8 +105,7 @@ def chi_square_all(current: Counts, reference: Counts, *, reference_is_exact: bo
     n, m = _totals(current, reference)
     some_n, some_m = _no_zero(n)[..., None], _no_zero(m)[..., None]
     variation = np.abs(current / some_n - reference / some_m).sum(axis=-1) / 2
-    together = (current + reference).astype(np.float64)
-    rare = together * (np.minimum(n, m) / _no_zero(n + m))[..., None] < (0.0 if reference_is_exact else EXPECTED_AT_LEAST)
+    rare = _expected(current, reference, n, m) < (0.0 if reference_is_exact else EXPECTED_AT_LEAST)
     now, before = (_pooled(np.broadcast_to(counts, rare.shape), rare) for counts in (current, reference))
     held = now + before > 0
     if reference_is_exact:
@@ -117,6 +116,13 @@ def chi_square_all(current: Counts, reference: Counts, *, reference_is_exact: bo
     freedom = held.sum(axis=-1) - 1
     p = np.where(freedom > 0, chdtrc(np.maximum(1, freedom), parts.sum(axis=-1)), 1.0)
     return _no_evidence_without_rows(p, variation, n, m)
+
+
+def rare_all(current: Counts, reference: Counts) -> NDArray[np.bool_]:
+    """[..., B] and [..., B] -> which categories are one category for the p-value[..., B]: both samples together expect them under five
+    times in the smaller one. Raises as ``chi_square_all`` does."""
+    rare: NDArray[np.bool_] = _expected(current, reference, *_totals(current, reference)) < EXPECTED_AT_LEAST
+    return rare
 
 
 def mid_p_all(hits: Counts, n: Counts, reference_hits: Counts, m: Counts, *, one_sided: bool | NDArray[np.bool_]) -> Both:
@@ -195,6 +201,11 @@ def _log_chosen(of: Numbers, taken: Numbers) -> Numbers:
     return found
 
 
+def _expected(current: Counts, reference: Counts, n: Numbers, m: Numbers) -> Numbers:
+    """How often both samples together expect each category in the smaller one."""
+    return (current + reference).astype(np.float64) * (np.minimum(n, m) / _no_zero(n + m))[..., None]
+
+
 def _pooled(counts: Counts, rare: NDArray[np.bool_]) -> Numbers:
     """[..., B] -> [..., B + 1]: rare categories are emptied into the last."""
     return np.concatenate([np.where(rare, 0, counts), np.where(rare, counts, 0).sum(axis=-1, keepdims=True)], axis=-1).astype(np.float64)
@@ -231,9 +242,9 @@ def _whole(counts: Counts) -> Counts:
         raise InvalidInput("counts must be whole numbers", where="counts to compare", value=str(held.dtype), remedy="Hand in integers.")
     if held.size and held.min() < 0:
         raise InvalidInput("a count is negative", where="counts to compare", value=int(held.min()), remedy="Count the pane again.")
-    if held.size and held.max() > MOST_ROWS:
+    if held.size and held.max() > MOST:
         raise InvalidInput(
-            f"a count is above {MOST_ROWS}, where numbers no longer tell rows apart",
+            f"a count is above {MOST}, where numbers no longer tell rows apart",
             where="counts to compare",
             value=int(held.max()),
             remedy="Count the pane again.",

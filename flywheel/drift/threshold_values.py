@@ -8,8 +8,8 @@ from typing import Any
 
 from flywheel.drift.budget import Spread, Thresholds
 from flywheel.errors import InvalidInput
+from flywheel.plausible import check_number, check_whole
 from flywheel.traffic.column import Measure
-from flywheel.windows.plausible import check_number, check_whole
 
 
 def thresholds_to_values(thresholds: Thresholds) -> dict[str, object]:

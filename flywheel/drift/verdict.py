@@ -16,9 +16,9 @@ from flywheel.drift.stated import SHARE, DriftPolicy, DriftStatus, DriftVerdict,
 from flywheel.drift.window_pass import lay_out
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
+from flywheel.plausible import check_names
 from flywheel.traffic.column import Column
 from flywheel.windows.pane import Tally, WindowCounts
-from flywheel.windows.plausible import check_names
 from flywheel.windows.table import table_of
 
 __all__ = ["SHARE", "DriftPolicy", "DriftStatus", "DriftVerdict", "judge", "judge_columns", "judge_shares"]

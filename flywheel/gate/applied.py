@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import chain
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.stated import between
+from flywheel.plausible import check_number
 
 SAME_AS_BASE = 0.05
 """Mean absolute difference per token below which the base answers: wrong key names give 0 exactly, shifted layers 0.035; trained 0.8."""
@@ -71,7 +71,8 @@ def _mean_difference(served: LogProbabilities, other: LogProbabilities, name: st
     if len(served) != len(other) or any(len(s) != len(o) for s, o in zip(served, other, strict=False)):
         raise InvalidInput("the probes have different lengths", where=f"probe.{name}", remedy="Ask all three with the same items.")
     for log_probability in chain.from_iterable((*served, *other)):
-        between(log_probability, -_LARGEST, _LARGEST, where=f"probe.{name}", said="a log-probability is not a number", remedy=_REMEDY)
+        said = "a log-probability is not a number"
+        check_number(log_probability, where=f"probe.{name}", above=-_LARGEST, below=_LARGEST, said=said, remedy=_REMEDY)
     differences = [
         abs(float(s) - float(o)) for item, against in zip(served, other, strict=True) for s, o in zip(item, against, strict=True)
     ]

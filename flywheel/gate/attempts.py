@@ -6,7 +6,7 @@ Counting them in the record is not done here.
 
 from dataclasses import asdict, dataclass
 
-from flywheel.gate.stated import whole
+from flywheel.plausible import check_wholes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Attempts:
     planned_challengers: int = 1  # known beforehand: the first of four is then judged as strictly as the fourth
 
     def __post_init__(self) -> None:
-        whole(where="gate.attempts", least=1, **asdict(self))
+        check_wholes(where="gate.attempts", least=1, **asdict(self))
 
     def divisor(self) -> int:
         """Bonferroni: alpha over this many. Source: Dunn (1961), JASA 56:52-64.

@@ -1,10 +1,12 @@
 """The axes of a gate: what must improve, and what may not get worse by more than its margin."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.stated import chance_of_error, share_lost, text, whole
+from flywheel.gate.stated import chance_of_error, share_lost
+from flywheel.plausible import check_text, check_whole, check_wholes
 
 
 class Role(StrEnum):
@@ -41,7 +43,8 @@ class AxisPolicy:
     binary: bool = True
 
     def __post_init__(self) -> None:
-        text(where="gate.axis", name=self.name, reason=self.reason)
+        check_text(self.name, where="gate.axis.name", empty=True)
+        check_text(self.reason, where="gate.axis.reason", empty=True)
         where = f"gate.{self.name}"
         if not isinstance(self.role, Role):
             raise InvalidInput("there is no such role", where=where, value=self.role, remedy=f"Take one of {', '.join(Role)}.")
@@ -50,7 +53,7 @@ class AxisPolicy:
         chance_of_error(self.alpha, where=where, below=0.5)
         share_lost(self.margin, where=where)
         share_lost(self.standard_margin, where=f"{where}.standard_margin")
-        whole(where=where, least=1, divided_by=self.divided_by)
+        check_whole(self.divided_by, where=f"{where}.divided_by", least=1)
         if self.margin > self.standard_margin and not self.reason.strip():
             raise InvalidInput(
                 f"the margin is wider than the standard {self.standard_margin:g}, and no reason is given",
@@ -70,8 +73,8 @@ class PairedCounts:
     neither: int
 
     def __post_init__(self) -> None:
-        whole(where="gate", both=self.both, wins=self.wins, losses=self.losses, neither=self.neither)
-        whole(where="gate", n=self.n)
+        check_wholes(where="gate", both=self.both, wins=self.wins, losses=self.losses, neither=self.neither)
+        check_whole(self.n, where="gate.n")
 
     @property
     def n(self) -> int:
@@ -85,7 +88,8 @@ class AxisVerdict:
 
     ``p``: on the axis that must improve, the chance of so many wins from an equal challenger; on the others, the chance of what was
     seen or better from one that is worse by the whole margin. Where items share entities, ``effective_*`` are the counts of
-    independent items that would show as much: bounds and the p-value of "not worse" come from them.
+    independent items that would show as much: bounds and the p-value of "not worse" come from them. They are the counts divided by
+    ``design_effect`` = 1 + (``entity_size`` - 1) * ``likeness``.
     """
 
     name: str
@@ -114,6 +118,9 @@ class AxisVerdict:
     margin_reason: str = ""  # why the margin is not the standard one
     p_is: str = ""  # which test gave ``p``
     smallest_n: int | None = None  # the fewest items that pass when nothing is lost or won: fewer need wins
+    entity_size: float | None = None  # items of the entity of an average item
+    design_effect: float | None = None
+    others: Mapping[str, PairedCounts] = field(default_factory=dict)  # the arms that did worse than ``baseline_arm``
 
 
 @dataclass(frozen=True, kw_only=True)

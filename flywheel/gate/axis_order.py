@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from flywheel.errors import InvalidInput
 from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
-from flywheel.gate.stated import chance_of_error, share_lost, text, whole
+from flywheel.gate.stated import chance_of_error, share_lost
+from flywheel.plausible import check_text, check_whole, check_wholes
 
 STANDARD_MARGIN = 0.05
 FORMAT, GOLDEN, RECURRENCE, HELD_OUT, GENERAL, SAFETY = "format", "golden", "recurrence", "held_out", "general", "safety"
@@ -31,13 +32,15 @@ class GatePolicy:
     def __post_init__(self) -> None:
         chance_of_error(self.superiority_alpha, where="gate.superiority_alpha", below=0.5)
         chance_of_error(self.non_inferiority_alpha, where="gate.non_inferiority_alpha", below=0.5)
-        whole(where="gate", recurrence_at_most=self.recurrence_at_most, held_out_at_most=self.held_out_at_most, few_shot=self.few_shot)
-        whole(where="gate", least=1, planned_challengers=self.planned_challengers)
+        check_wholes(
+            where="gate", recurrence_at_most=self.recurrence_at_most, held_out_at_most=self.held_out_at_most, few_shot=self.few_shot
+        )
+        check_whole(self.planned_challengers, where="gate.planned_challengers", least=1)
         for name, stated in self.margins.items():
             if not isinstance(stated, tuple) or len(stated) != 2:
                 raise InvalidInput("a margin stands with its reason", where=f"gate.margins.{name}", value=stated, remedy="(0.1, 'why').")
             share_lost(stated[0], where=f"gate.margins.{name}")
-            text(where=f"gate.margins.{name}", reason=stated[1])
+            check_text(stated[1], where=f"gate.margins.{name}.reason", empty=True)
 
 
 def slice_axis(slice_name: str) -> str:

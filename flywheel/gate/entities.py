@@ -19,7 +19,8 @@ from fractions import Fraction
 import numpy as np
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.stated import MOST, between, entities_named, only, paired_counts, whole
+from flywheel.gate.stated import entities_named, only, paired_counts
+from flywheel.plausible import MOST, check_number, check_whole, check_wholes
 
 _UPPER_Z = 1.6449
 """One-sided 95 %: how far above its estimate the likeness is taken."""
@@ -39,7 +40,7 @@ class Agreement:
     high: float
 
     def __post_init__(self) -> None:
-        whole(where="gate.agreement", items=self.items, entities=self.entities)
+        check_wholes(where="gate.agreement", items=self.items, entities=self.entities)
         _likeness(self.icc, where="gate.agreement.icc")
         _likeness(self.high, where="gate.agreement.high")
 
@@ -82,20 +83,26 @@ def measure(*, differences: Sequence[int], entities: Sequence[str]) -> Agreement
 
 
 def design_effect(*, entities: Sequence[str], likeness: float) -> float:
-    """By how much the variance grows: 1 + (m - 1) * likeness, m the size of the entity of an average item.
+    """By how much the variance grows: 1 + (m - 1) * likeness, m being ``entity_size``.
 
-    Source: Kish (1965), Survey Sampling, section 5.4; m = sum of squared sizes over items where sizes differ.
+    Source: Kish (1965), Survey Sampling, section 5.4.
     """
     _likeness(likeness, where="gate.likeness")
+    return 1.0 + (entity_size(entities) - 1.0) * likeness
+
+
+def entity_size(entities: Sequence[str]) -> float:
+    """How many items the entity of an average item has: the sum of squared sizes over items. 1 where there are none."""
     sizes = Counter(entities).values()
     items = sum(sizes)
-    return 1.0 + (sum(size * size for size in sizes) / items - 1.0) * likeness if items else 1.0
+    return sum(size * size for size in sizes) / items if items else 1.0
 
 
 def effective(*, n: int, wins: int, losses: int, design_effect: float) -> EffectiveCounts:
     """Counts divided by the design effect (Rao and Scott (1992), Biometrics 48:577-585), rounded against the challenger."""
     paired_counts(n=n, wins=wins, losses=losses)
-    between(design_effect, 0, math.inf, where="gate.design_effect", said="must be a number above 0", remedy="1: items are independent.")
+    said = "must be a number above 0"
+    check_number(design_effect, where="gate.design_effect", above=0, below=math.inf, said=said, remedy="1: items are independent.")
     fewer = max(design_effect, 1.0)
     at_most = math.floor(n / fewer + _ROUND_UP)
     lost = min(math.ceil(losses / fewer - _ROUND_UP), at_most)
@@ -125,7 +132,7 @@ def p_better_by_entity(*, differences: Sequence[int], entities: Sequence[str]) -
 def p_of_sums(sums: Sequence[int]) -> float:
     """Of the sums of entities, those that are zero left out. Whole numbers throughout, so nothing is rounded before the end."""
     for value in sums:
-        whole(where="gate.entities", least=-MOST, sum=value)
+        check_whole(value, where="gate.entities.sum", least=-MOST)
     total = sum(abs(value) for value in sums)
     if total > _MOST_ITEMS:
         raise InvalidInput("too many items for the exact sum", where="gate.entities", value=total, remedy="Ask p_better_by_entity.")
@@ -153,7 +160,7 @@ def _icc(sums: np.ndarray) -> np.ndarray:
 
 
 def _likeness(value: float, *, where: str) -> None:
-    between(value, 0, 1, where=where, said="likeness is a share from 0 to 1", remedy="Measure it; 1 assumes the worst.", ends=True)
+    check_number(value, where=where, most=1, said="likeness is a share from 0 to 1", remedy="Measure it; 1 assumes the worst.")
 
 
 def _check(differences: Sequence[int], entities: Sequence[str]) -> None:

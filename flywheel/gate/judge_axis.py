@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCounts, Role
-from flywheel.gate.entities import Agreement, EffectiveCounts, design_effect, effective, measure, p_better_by_entity
+from flywheel.gate.entities import Agreement, EffectiveCounts, design_effect, effective, entity_size, measure, p_better_by_entity
 from flywheel.gate.exact import least_items, p_worse, shown_not_worse
 from flywheel.gate.paired import difference_bounds, needed_at_this_rate, p_better, pair, wins_needed
 from flywheel.gate.stated import entities_named
@@ -36,24 +36,31 @@ def judge(
     entities_named(entities)
     paired = {name: pair(baseline=answers, challenger=challenger) for name, answers in baselines.items()}
     arm = max(paired, key=lambda name: paired[name].both + paired[name].losses)
-    counts = paired[arm]
+    counts, others = paired[arm], {name: found for name, found in paired.items() if name != arm}
     if len(set(entities)) == len(entities) == counts.n or not entities:
         p = p_better(wins=counts.wins, losses=counts.losses)
-        return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p))
+        return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p), others)
     differences = [int(new) - int(old) for new, old in zip(challenger, baselines[arm], strict=True)]
     p = p_better_by_entity(differences=differences, entities=entities)
     likeness = (agreement or measure(differences=differences, entities=entities)).high
     worth = effective(n=counts.n, wins=counts.wins, losses=counts.losses, design_effect=design_effect(entities=entities, likeness=likeness))
     evidence = _Evidence(
-        n=worth.n, wins=worth.wins, losses=worth.losses, p_equal=p, entities=len(set(entities)), likeness=likeness, worth=worth
+        n=worth.n,
+        wins=worth.wins,
+        losses=worth.losses,
+        p_equal=p,
+        entities=len(set(entities)),
+        entity_size=entity_size(entities),
+        likeness=likeness,
+        worth=worth,
     )
-    return _verdict(policy, arm, counts, evidence)
+    return _verdict(policy, arm, counts, evidence, others)
 
 
 def judge_counts(*, policy: AxisPolicy, arm: str, counts: PairedCounts) -> AxisVerdict:
     """The verdict on items that stand for themselves, from their counts alone."""
     p = p_better(wins=counts.wins, losses=counts.losses)
-    return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p))
+    return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p), {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +72,7 @@ class _Evidence:
     losses: int
     p_equal: float
     entities: int | None = None
+    entity_size: float | None = None
     likeness: float | None = None
     worth: EffectiveCounts | None = None
 
@@ -79,7 +87,7 @@ class _Evidence:
         return independent if self.worth is None else math.ceil(independent * self.worth.design_effect - 1e-9)
 
 
-def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence) -> AxisVerdict:
+def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence, others: Mapping[str, PairedCounts]) -> AxisVerdict:
     low, high = difference_bounds(n=seen.n, wins=seen.wins, losses=seen.losses, alpha=policy.alpha)
     p, p_is = None, ""
     smallest: int | None = None
@@ -122,6 +130,9 @@ def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence
         smallest_n=smallest,
         margin_reason=policy.reason,
         p_is=p_is,
+        entity_size=seen.entity_size,
+        design_effect=seen.worth.design_effect if seen.worth else None,
+        others=others,
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.stated import only, text
+from flywheel.gate.stated import only
+from flywheel.plausible import check_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,8 @@ class Outcome:
     right: bool
 
     def __post_init__(self) -> None:
-        text(where="gate.items", item=self.item, entity=self.entity)
+        check_text(self.item, where="gate.items.item", empty=True)
+        check_text(self.entity, where="gate.items.entity", empty=True)
         only((self.right,), (True, False), where=f"gate.items.{self.item}", said="an answer is right or wrong", remedy="Grade it.")
 
 

@@ -11,7 +11,8 @@ from statistics import NormalDist
 
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import PairedCounts
-from flywheel.gate.stated import between, chance_of_error, only, paired_counts, share_lost, whole
+from flywheel.gate.stated import chance_of_error, only, paired_counts, share_lost
+from flywheel.plausible import check_number, check_wholes
 
 _SMALLEST_VARIANCE = 1e-12
 _MOST_DIFFERING = 4_000
@@ -42,7 +43,7 @@ def p_better(*, wins: int, losses: int) -> float:
 
     Source: McNemar (1947), Psychometrika 12:153; exact form P(X >= wins), X ~ Binomial(wins + losses, 1/2).
     """
-    whole(where="gate", wins=wins, losses=losses)
+    check_wholes(where="gate", wins=wins, losses=losses)
     n = wins + losses
     if n > _MOST_DIFFERING:
         from scipy.special import betainc
@@ -66,9 +67,8 @@ def score_z(*, n: int, wins: int, losses: int, difference: float) -> float:
     z = (wins - losses - n d) / sqrt(n (2 q + d (1 - d))).
     """
     paired_counts(n=n, wins=wins, losses=losses)
-    between(
-        difference, -1, 1, where="gate.difference", said="a difference of shares lies from -1 to 1", remedy="5 points: 0.05.", ends=True
-    )
+    said = "a difference of shares lies from -1 to 1"
+    check_number(difference, where="gate.difference", least=-1, most=1, said=said, remedy="5 points: 0.05.")
     if n == 0:
         return 0.0
     return score(n, wins, losses, difference)

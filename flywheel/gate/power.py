@@ -15,7 +15,8 @@ from flywheel.gate.axis_order import FORMAT, GENERAL, SAFETY
 from flywheel.gate.entities import design_effect
 from flywheel.gate.exact import least_items, shown_not_worse
 from flywheel.gate.paired import limit_of, p_better, wins_needed
-from flywheel.gate.stated import LEAST_MARGIN, between, whole
+from flywheel.gate.stated import LEAST_MARGIN
+from flywheel.plausible import check_number, check_whole
 
 FOUR_IN_FIVE = 0.8
 _LOOKS = 12
@@ -33,7 +34,7 @@ class Discordance:
 
     def __post_init__(self) -> None:
         for name, share in (("losses", self.losses), ("wins", self.wins)):
-            between(share, 0, 1, where=f"power.{name}", said="must be a share from 0 to 1", remedy="3 % losses are 0.03.", ends=True)
+            check_number(share, where=f"power.{name}", most=1, said="must be a share from 0 to 1", remedy="3 % losses are 0.03.")
         if self.losses + self.wins > 1 + 1e-12:
             raise InvalidInput(
                 "shares of losses and wins must add to at most 1",
@@ -61,7 +62,7 @@ class Assumed:
     likeness: float = 0.3  # of one entity's items; it is measured only when the answers are there
 
     def __post_init__(self) -> None:
-        between(self.likeness, 0, 1, where="power.likeness", said="likeness is a share from 0 to 1", remedy="Take 0.3.", ends=True)
+        check_number(self.likeness, where="power.likeness", most=1, said="likeness is a share from 0 to 1", remedy="Take 0.3.")
 
     def of(self, axis: str) -> Discordance:
         """Axes that are not named are the task's own."""
@@ -113,7 +114,7 @@ def chance_to_pass(*, policy: AxisPolicy, n: int, discordance: Discordance) -> f
     Of very many items it is the normal approximation.
     """
     lost, won = discordance.losses, discordance.wins
-    whole(where=f"power.{policy.name}", n=n)
+    check_whole(n, where=f"power.{policy.name}.n")
     if n > _MOST_SUMMED:
         return _nearly(policy, n, discordance)
     total, enough = 0.0, 0

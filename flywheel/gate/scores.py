@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, Role
 from flywheel.gate.judge_axis import judge
-from flywheel.gate.stated import entities_named, whole
+from flywheel.gate.stated import entities_named
+from flywheel.plausible import check_whole
 
 LEAST_ENTITIES = 100
 DRAWS = 4_000
@@ -41,7 +42,7 @@ def judge_scores(
 ) -> AxisVerdict:
     """Entities are drawn with replacement, all items of one together. Source: Efron and Tibshirani (1993), An Introduction to the
     Bootstrap, chapters 8 and 13 (percentile interval; the cluster as the unit of drawing)."""
-    whole(where="gate", seed=seed)
+    check_whole(seed, where="gate.seed")
     if not baselines:
         raise InvalidInput("there is no baseline", where=f"gate.{policy.name}", remedy="Ask at least the base model.")
     new = _scores(policy, "challenger", challenger, len(challenger))

@@ -11,16 +11,15 @@ from datetime import datetime
 
 from flywheel.errors import InvalidInput, Refused
 from flywheel.gate.axes import GateDecision, GateVerdict
-from flywheel.gate.stated import text
 from flywheel.ids import Person
+from flywheel.plausible import check_moment, check_text
 from flywheel.rollout.release import Release, ReleaseState
-from flywheel.rollout.times import told
 
 
 def approve(*, release: Release, gate: GateDecision | None, override: bool, by: Person, reason: str, now: datetime) -> Release:
     """Approving twice changes nothing. An override is journalled with the person's reason, so it must have one."""
-    told(now, where="now")
-    text(where="approval", reason=reason)
+    check_moment(now, where="now")
+    check_text(reason, where="approval.reason", empty=True)
     if override and not reason.strip():
         raise InvalidInput("an override needs a reason", where="reason", remedy="Say why with --reason; it stands in the journal.")
     if release.state is ReleaseState.GATED:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flywheel.ids import BASE, AdapterName
+from flywheel.plausible import check_duration, check_moment
 from flywheel.rollout.release import CLOSED, Release, Route
 from flywheel.rollout.rollback import rollback_target
-from flywheel.rollout.times import lasts, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ def slots(
     ``free``: places that the server has left; None when that does not matter. A server that holds more than it has places for puts
     adapters out of its memory and back in while users wait.
     """
-    told(now, where="now")
-    lasts(drain, where="drain")
+    check_moment(now, where="now")
+    check_duration(drain, where="drain")
     first: list[AdapterName | None] = []
     if route is not None:
         first = [route.champion, route.challenger, rollback_target(route=route, releases=releases)]

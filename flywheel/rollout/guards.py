@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.stated import only
 from flywheel.ids import AdapterName, unit_interval
+from flywheel.plausible import check_moment
 from flywheel.rollout.canary import written_out
 from flywheel.rollout.matched_sets import set_ends, weigh
-from flywheel.rollout.times import told
 
 USUAL_QUANTILE = 0.9
 """Slow is what is above this quantile of the control's latencies: a tenth of its sessions, so that a shift of the whole shows soon."""
@@ -197,7 +197,7 @@ def _in_order(outcomes: Sequence[SessionOutcome], *, challenger: AdapterName, ch
         if outcome.adapter not in (challenger, champion):
             continue
         where = f"session {written_out(outcome.session)}"
-        told(outcome.at, where=where)
+        check_moment(outcome.at, where=where)
         if not isinstance(outcome.ok, bool) or not isinstance(outcome.valid_format, bool | None):
             value = (outcome.ok, outcome.valid_format)
             raise InvalidInput("a session was answered or not, in its format or not", where=where, value=value, remedy="True or False.")

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.stated import whole
+from flywheel.plausible import check_whole
 
 SMALLEST_SET, LARGEST_SET, SESSIONS_SEEN_PER_ONE = 10, 100, 10
 """A set grows with what has been seen (a tenth of it): small sets speak soon, large ones lose less (a set of n loses one n-th)."""
@@ -83,7 +83,7 @@ def weigh(*, canary: NDArray[np.bool_], bad: NDArray[np.bool_]) -> Evidence:
 
 def set_ends(sessions: int) -> NDArray[np.int64]:
     """Where full sets end among so many sessions. Known before any outcome, so that nobody can choose a set by what is in it."""
-    whole(where="matched_sets", sessions=sessions)
+    check_whole(sessions, where="matched_sets.sessions")
     if sessions > _MOST_SESSIONS:
         raise InvalidInput("more sessions than a canary has", where="matched_sets", value=sessions, remedy="Count again.")
     ends: list[int] = []

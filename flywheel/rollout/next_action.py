@@ -8,7 +8,7 @@ every mode; going on needs mode ``auto`` or a named person. The route is the tru
 on by sessions and by time: enough of both, because a night's sessions say nothing about the day's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,14 +17,13 @@ from typing import Literal, get_args
 
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
-from flywheel.gate.stated import between, whole
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
+from flywheel.plausible import check_duration, check_moment, check_number, check_whole, check_wholes
 from flywheel.rollout.canary import written_out
 from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, SessionOutcome, judge_guards
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.rollout.routes import with_canary, with_champion, with_hold_back, with_shadow
 from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
-from flywheel.rollout.times import lasts, told
 from flywheel.traffic.inference import Arm
 
 Mode = Literal["observe", "propose", "auto"]
@@ -80,14 +79,15 @@ class RolloutPolicy:
     def _check(self) -> None:
         said = "each share must be above 0, below 1 and larger than the one before: at 1 a guard is without a control"
         for share in self.canary_shares:
-            between(share, 0, 1, where="canary_shares", said=said, remedy="Take 0.05, 0.25, 0.5.")
+            check_number(share, where="canary_shares", above=0, below=1, said=said, remedy="Take 0.05, 0.25, 0.5.")
         if any(later <= earlier for earlier, later in pairwise(self.canary_shares)):
             raise InvalidInput(said, where="canary_shares", value=self.canary_shares, remedy="Take 0.05, 0.25, 0.5.")
-        whole(where="release", least=1, shadow_requests=self.shadow_requests, canary_sessions=self.canary_sessions)
-        lasts(self.step_time, where="step_time")
-        lasts(self.hold_back_time, where="hold_back_time")
+        check_wholes(where="release", least=1, shadow_requests=self.shadow_requests, canary_sessions=self.canary_sessions)
+        check_duration(self.step_time, where="step_time")
+        check_duration(self.hold_back_time, where="hold_back_time")
         if self.hold_back_share != 0:
-            between(self.hold_back_share, 0, 1, where="hold_back_share", said="must be 0 or more and below 1", remedy="Take 0.05.")
+            said = "must be 0 or more and below 1"
+            check_number(self.hold_back_share, where="hold_back_share", above=0, below=1, said=said, remedy="Take 0.05.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class ReleaseFacts:
     rollback_target: AdapterName = BASE
 
     def __post_init__(self) -> None:
-        whole(where="facts", step_sessions=self.step_sessions)
+        check_whole(self.step_sessions, where="facts.step_sessions")
         if not isinstance(self.served, Served):
             raise InvalidInput("it is served, not servable or unknown", where="facts.served", value=self.served, remedy="Take a Served.")
 
@@ -139,7 +139,7 @@ def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy,
     Raises InvalidInput for a clock that runs backwards, for outcomes of the future or that contradict each other, and for a canary at a
     step that the policy does not have. A guard that is breached there takes it back all the same.
     """
-    told(now, where="now")
+    check_moment(now, where="now")
     if mode not in get_args(Mode):
         raise InvalidInput("there is no such mode", where=release.id, value=mode, remedy=f"Take one of {', '.join(get_args(Mode))}.")
     if release.since - now > CLOCKS_DIFFER_BY:
@@ -241,7 +241,18 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
     if facts.outcomes is None:
         return _wait("no outcomes of the canary are known")
     verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=route.champion, policy=policy, now=now)
-    evidence = {"step": release.step, "share": route.share, "guards": [_of_guard(verdict) for verdict in verdicts]}
+    began = release.step_since or release.since
+    evidence = {
+        "control": route.champion,  # a promotion's line names the new champion
+        "step": release.step,
+        "steps": list(policy.canary_shares),
+        "share": route.share,
+        "step_began": began.isoformat(),
+        "step_sessions": facts.step_sessions,
+        "step_sessions_least": policy.canary_sessions,
+        "step_seconds_least": policy.step_time.total_seconds(),
+        **_guarded(verdicts, policy),
+    }
     if breaches:
         return _roll_back(release, route, breaches, now, evidence=evidence)
     if release.step >= len(policy.canary_shares):  # else it would be promoted from a share that it never reached
@@ -256,7 +267,7 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
         return _wait("; ".join(silent), evidence=evidence)
     if facts.step_sessions < policy.canary_sessions:
         return _wait(f"{facts.step_sessions} of {policy.canary_sessions} sessions in this step", evidence=evidence)
-    going_on_at = (release.step_since or release.since) + policy.step_time
+    going_on_at = began + policy.step_time
     if now < going_on_at:
         return _wait(
             f"{facts.step_sessions} sessions in this step; goes on at {going_on_at.isoformat()} at the earliest", evidence=evidence
@@ -285,18 +296,18 @@ def _live(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPo
 
 def _watched(release: Release, facts: ReleaseFacts, route: Route, before: AdapterName, policy: RolloutPolicy, now: datetime) -> Action:
     """The canary's guards once more, the other way round: nearly everybody on the new champion, a few on the old one beside it."""
-    evidence: dict[str, object] = {"hold_back": before, "share": route.share}
+    until = release.since + policy.hold_back_time
+    evidence: dict[str, object] = {"hold_back": before, "share": route.share, "hold_back_until": until.isoformat()}
     unseen = ["no outcomes are known"]
     if facts.outcomes is not None:
         verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=before, policy=policy, now=now)
-        evidence["guards"] = [_of_guard(verdict) for verdict in verdicts]
+        evidence |= _guarded(verdicts, policy)
         unseen = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
         if breaches:
             changed = with_champion(route, before, now=now)
             return _move(
                 ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, breaches, now, by="guard", route=changed, evidence=evidence
             )
-    until = release.since + policy.hold_back_time
     if now < until:
         return _wait(f"live; {route.share:.0%} of the sessions stay on {before} until {until.isoformat()}", evidence=evidence)
     judged = f", without data to judge by: {'; '.join(unseen)}" if unseen else ""
@@ -312,7 +323,7 @@ def _guards(
     """The verdicts, and the reasons of those that are breached."""
     for outcome in outcomes:
         where = f"session {written_out(outcome.session)} of {outcome.adapter}"
-        told(outcome.at, where=where)
+        check_moment(outcome.at, where=where)
         if outcome.at - now > CLOCKS_DIFFER_BY:
             raise InvalidInput(
                 "the session begins in the future: a clock is wrong",
@@ -387,6 +398,7 @@ def _of_gate(gate: GateFact) -> dict[str, object]:
     return {"gate": gate.id, "verdict": gate.verdict.value, "champion": gate.champion}
 
 
-def _of_guard(verdict: GuardVerdict) -> dict[str, object]:
+def _guarded(verdicts: Sequence[GuardVerdict], policy: RolloutPolicy) -> dict[str, object]:
     """As the journal keeps it: JSON values only."""
-    return {**asdict(verdict), "status": verdict.status.value}
+    guards = [{**asdict(verdict), "status": verdict.status.value} for verdict in verdicts]
+    return {"guard_sessions_least": policy.guards.minimum_sessions, "guards": guards}

@@ -19,10 +19,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from flywheel.errors import FlywheelError, InvalidInput
-from flywheel.gate.stated import between, whole
 from flywheel.ids import AdapterName, Person, ReleaseId, WorkloadId, derive
 from flywheel.journal import JournalEntry
-from flywheel.rollout.times import told
+from flywheel.plausible import check_moment, check_number, check_whole
 from flywheel.traffic.inference import Arm
 
 
@@ -72,10 +71,10 @@ class Release:
     def __post_init__(self) -> None:
         if not isinstance(self.state, ReleaseState):  # an unknown one would read as closed
             raise InvalidInput("there is no such state", where=self.id, value=self.state, remedy=f"One of {', '.join(ReleaseState)}.")
-        told(self.since, where=f"{self.id}.since")
+        check_moment(self.since, where=f"{self.id}.since")
         if self.step_since is not None:
-            told(self.step_since, where=f"{self.id}.step_since")
-        whole(where=self.id, step=self.step)
+            check_moment(self.step_since, where=f"{self.id}.step_since")
+        check_whole(self.step, where=f"{self.id}.step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +96,12 @@ class Route:
 
     def __post_init__(self) -> None:
         where = f"route of {self.workload}"
-        whole(where=where, version=self.version)
-        between(self.share, 0, 1, where=where, said="the challenger's share lies from 0 to 1", remedy="5 % are 0.05.", ends=True)
+        check_whole(self.version, where=f"{where}.version")
+        check_number(self.share, where=where, most=1, said="the challenger's share lies from 0 to 1", remedy="5 % are 0.05.")
         if not isinstance(self.challenger_arm, Arm | None):
             raise InvalidInput("there is no such arm", where=where, value=self.challenger_arm, remedy=f"One of {', '.join(Arm)}.")
         if self.changed_at is not None:
-            told(self.changed_at, where=f"{where}.changed_at")
+            check_moment(self.changed_at, where=f"{where}.changed_at")
 
 
 def release_id(workload: WorkloadId, adapter: AdapterName) -> ReleaseId:
@@ -127,7 +126,7 @@ def release_line(release: Release, *, by: str, caused_by: str = "", evidence: Ma
 
 def route_line(route: Route, *, actor: Person, reason: str, at: datetime, caused_by: str = "") -> JournalEntry:
     """The journal's line for a route that is in force from now on."""
-    told(at, where=f"route of {route.workload}")
+    check_moment(at, where=f"route of {route.workload}")
     return JournalEntry(
         at=at,
         workload=route.workload,

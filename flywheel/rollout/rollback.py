@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flywheel.errors import Refused
-from flywheel.gate.stated import text, whole
 from flywheel.ids import BASE, AdapterName, Person, WorkloadId
+from flywheel.plausible import check_text, check_whole
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
 from flywheel.rollout.routes import with_champion
 from flywheel.traffic.inference import Arm
@@ -51,7 +51,7 @@ class Attempt:
     valid_format: bool | None
 
     def __post_init__(self) -> None:
-        whole(where=f"attempt of {self.request_id}", status=self.status)
+        check_whole(self.status, where=f"attempt of {self.request_id}.status")
 
 
 def to_previous(
@@ -114,7 +114,7 @@ def _leave(
     reason: str,
     now: datetime,
 ) -> RollbackDecision:
-    text(where="rollback", reason=reason)
+    check_text(reason, where="rollback.reason", empty=True)
     on_route = IN_FLIGHT | {ReleaseState.LIVE, ReleaseState.RETIRED}
     held_back = route.challenger if route.challenger_arm is Arm.HOLD_BACK else None  # retired in good order: it stays so
     changed = [

@@ -7,7 +7,7 @@ whether its answers are good is for gate and canary: nobody has judged them here
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flywheel.gate.stated import whole
+from flywheel.plausible import check_whole, check_wholes
 
 FAILING_SHARE = 0.1
 """Above this share of failed mirrored requests the server has a fault with the adapter; a loaded server fails fewer."""
@@ -31,7 +31,7 @@ class ShadowCounts:
     failed: int = 0
 
     def __post_init__(self) -> None:
-        whole(where="shadow", answered=self.answered, failed=self.failed)
+        check_wholes(where="shadow", answered=self.answered, failed=self.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,13 @@ class ShadowVerdict:
     status: ShadowStatus
     answered: int
     failed: int
+    wanted: int
     reason: str
 
 
 def judge_shadow(*, counts: ShadowCounts | None, wanted: int) -> ShadowVerdict:
     """``wanted`` mirrored requests must be answered; no more than a tenth may fail."""
-    whole(where="shadow", least=1, wanted=wanted)
+    check_whole(wanted, where="shadow.wanted", least=1)
     answered, failed = (counts.answered, counts.failed) if counts else (0, 0)
     if answered + failed >= ENOUGH_TO_FAIL and failed > FAILING_SHARE * (answered + failed):
         status, reason = ShadowStatus.FAILS, f"{failed} of {answered + failed} mirrored requests failed"
@@ -54,4 +55,4 @@ def judge_shadow(*, counts: ShadowCounts | None, wanted: int) -> ShadowVerdict:
         status, reason = ShadowStatus.WAITS, f"{answered} of {wanted} mirrored requests answered"
     else:
         status, reason = ShadowStatus.HOLDS, f"{answered} mirrored requests answered, {failed} failed"
-    return ShadowVerdict(status=status, answered=answered, failed=failed, reason=reason)
+    return ShadowVerdict(status=status, answered=answered, failed=failed, wanted=wanted, reason=reason)

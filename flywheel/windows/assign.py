@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from flywheel.errors import InvalidInput
-from flywheel.windows.plausible import check_moments, check_whole
+from flywheel.plausible import check_moments, check_whole
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CENTURY = timedelta(days=36_525)

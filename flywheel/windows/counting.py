@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.pane import Counts
-from flywheel.windows.plausible import check_columns
+from flywheel.windows.plausible_counts import check_columns
 from flywheel.windows.table import CountTable
 
 Values = NDArray[np.float64]

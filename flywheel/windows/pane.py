@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId
+from flywheel.plausible import CLOCKS, check_moments, check_names
 from flywheel.traffic.column import Column, Family, FeatureRow, Measure
-from flywheel.windows.plausible import CLOCKS, check_columns, check_moments, check_names, check_rows
+from flywheel.windows.plausible_counts import check_columns, check_rows
 
 __all__ = [
     "Column",

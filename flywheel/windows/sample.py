@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import EventId
-from flywheel.windows.plausible import check_text, check_whole
+from flywheel.plausible import check_text, check_whole
 
 
 def rank(event_id: EventId) -> int:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
+from flywheel.plausible import check_names, check_text, check_whole
 from flywheel.windows.pane import SliceCounts, Tally, WindowCounts, add
-from flywheel.windows.plausible import check_names, check_rows, check_text, check_whole
+from flywheel.windows.plausible_counts import check_rows
 from flywheel.windows.top_slices import Held, TopSlices, offered
 
 FOLDED = "(other)"

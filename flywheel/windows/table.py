@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
+from flywheel.plausible import MOST, check_names
 from flywheel.traffic.column import Column
 from flywheel.windows.pane import Counts, Tally, WindowCounts
-from flywheel.windows.plausible import MOST_ROWS, check_columns, check_counts, check_names, check_rows
+from flywheel.windows.plausible_counts import check_columns, check_counts, check_rows
 
 COUNT_AGAIN = "Count the pane again from its rows; if it came from elsewhere, ask there."
 
@@ -144,10 +145,10 @@ def _whole(values: NDArray[np.generic], slices: Sequence[str], what: str, where:
                 value=float(numbers[at, bin_number]),
                 remedy=COUNT_AGAIN,
             )
-    if int(values.max()) > MOST_ROWS:
+    if int(values.max()) > MOST:
         at = int(np.argwhere(values.max(axis=1) == values.max())[0][0])
         raise InvalidInput(
-            f"a count is above {MOST_ROWS}, where numbers no longer tell rows apart",
+            f"a count is above {MOST}, where numbers no longer tell rows apart",
             where=f"{where}, slice {slices[at]}, {what}",
             value=int(values.max()),
             remedy=COUNT_AGAIN,

@@ -9,7 +9,8 @@ than one in ``room`` of all rows is held, whenever it came, and no count is too 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from flywheel.windows.plausible import check_rows, check_whole
+from flywheel.plausible import check_whole
+from flywheel.windows.plausible_counts import check_rows
 
 
 @dataclass(frozen=True, kw_only=True)

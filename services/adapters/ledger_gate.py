@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, Row, String, Table, select
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, Role
+from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, PairedCounts, Role
 from flywheel.ids import AdapterName, GateId, WorkloadId
 from flywheel.journal import JournalEntry
 from services.adapters.ledger import metadata, reading, to_json, to_moment, to_text, writing
@@ -89,13 +90,18 @@ class LedgerGate:
 
 def _gate(row: Row[tuple[str, ...]]) -> GateRecord:
     body = json.loads(row.decision)
-    axes = tuple(AxisVerdict(**{**axis, "role": Role(axis["role"]), "verdict": GateVerdict(axis["verdict"])}) for axis in body["axes"])
     return GateRecord(
         id=GateId(row.id),
         workload=WorkloadId(row.workload),
         adapter=AdapterName(row.adapter),
         champion=AdapterName(row.champion),
         golden_version=row.golden_version,
-        decision=GateDecision(verdict=GateVerdict(body["verdict"]), reason=body["reason"], axes=axes),
+        decision=GateDecision(verdict=GateVerdict(body["verdict"]), reason=body["reason"], axes=tuple(map(_axis, body["axes"]))),
         at=to_moment(row.at),
     )
+
+
+def _axis(kept: Mapping[str, Any]) -> AxisVerdict:
+    """An axis of an older gate holds fewer fields."""
+    others = {arm: PairedCounts(**counts) for arm, counts in kept.get("others", {}).items()}
+    return AxisVerdict(**{**kept, "role": Role(kept["role"]), "verdict": GateVerdict(kept["verdict"]), "others": others})

@@ -25,9 +25,11 @@ def check(settings: Settings) -> None:
     for name, workload in settings.workloads.items():
         _is_a_name(name)
         _workload_holds(workload, f"workloads.{name}")
+        _can_be_served(workload.training.rank, settings.serving.max_lora_rank, f"workloads.{name}.training.rank")
     twice = first_twice((f"workloads.{name}.alias", workload.alias) for name, workload in settings.workloads.items())
     if twice is not None:
         raise InvalidSettings("two workloads share an alias", where=twice[0], value=twice[1], remedy="Give each its own.")
+    _tokens_name_workloads(settings)
 
 
 def _ports_differ(settings: Settings) -> None:
@@ -70,6 +72,17 @@ def _tokens_differ(tokens: tuple[Token, ...]) -> None:
         raise InvalidSettings("two tokens have the same secret", where=twice[0], remedy=remedy)
 
 
+def _tokens_name_workloads(settings: Settings) -> None:
+    """A misspelt name would be a token that opens nothing, which is seen only when somebody is turned away."""
+    for place, token in enumerate(settings.tokens):
+        for number, name in enumerate(token.workloads):
+            if name != "*" and name not in settings.workloads:
+                known = ", ".join(sorted(settings.workloads)) or "none is declared"
+                remedy = f"Name a workload ({known}), or write '*' for all."
+                where = f"tokens.{place}.workloads.{number}"
+                raise InvalidSettings("there is no such workload", where=where, value=shown(name), remedy=remedy)
+
+
 def _is_hex(text: str, *, digits: int) -> bool:
     return len(text) == digits and set(text.lower()) <= set("0123456789abcdef")
 
@@ -96,6 +109,13 @@ def _is_a_url(url: str, where: str) -> None:
         fits = False
     if not fits:
         raise InvalidSettings("is not an http or https URL", where=where, value=shown(url), remedy="Write e.g. https://example.org/path.")
+
+
+def _can_be_served(rank: int, largest: int, where: str) -> None:
+    """The serving engine refuses a larger one, but only after the training."""
+    if rank > largest:
+        remedy = "Lower it, or raise serving.max_lora_rank: no adapter of this rank could be served."
+        raise InvalidSettings(f"is above serving.max_lora_rank {largest}", where=where, value=rank, remedy=remedy)
 
 
 def _workload_holds(workload: Workload, where: str) -> None:

@@ -33,7 +33,7 @@ class Token(Section):
 
     name: str
     scopes: tuple[Scope, ...]
-    workloads: tuple[str, ...] = ("*",)  # names; "*": all
+    workloads: tuple[str, ...] = ("*",)  # names of workloads that are declared; "*": all
     sha256: str | None = None  # 64 hex digits
     token_file: Path | None = None
 
@@ -153,7 +153,7 @@ class Corrections(Section):
 class Training(Section):
     """The plan's knobs; see flywheel.retraining.plan.TrainingPolicy for units."""
 
-    rank: Count = 16  # of the adapter's matrices
+    rank: Count = 16  # of the adapter's matrices; at most serving.max_lora_rank
     alpha: Count = 32  # the adapter counts alpha / rank times
     dropout: float = Field(default=0.0, ge=0, lt=1)  # share of the adapter's inputs
     target_modules: tuple[str, ...] = ("all-linear",)  # names of the base model's modules

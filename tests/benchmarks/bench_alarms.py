@@ -290,8 +290,9 @@ def _ladder_figures(made: Calibrated, sessions: Sessions) -> tuple[list[Figure],
 
 _SAID = {Sessions.ANSWERS: "the answers themselves have ICC 0.2", Sessions.DISPOSITION: "ICC 0.2 behind the answers"}
 _WHY = {
-    "prompt_length": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information; the budget asks for nearly 5 standard deviations",
-    "refusal": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information, and refusals that come eight at a time have a heavy tail",
+    "prompt_length": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information; the budget asks for more than 4 standard deviations",
+    "refusal": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information, and refusals that come eight at a time have a heavy tail; "
+    "counting the first refusal of a session instead finds no more (decision 0006)",
 }
 _WHY_MILD = "few refusals at a budget whose threshold lies between 4 and 5 standard deviations"
 

@@ -15,10 +15,10 @@ from flywheel.errors import CannotRun, FlywheelError, NotFound
 from flywheel.ids import AdapterName, Person, RunId, derive
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import adapter_name, make_edited_plan
-from flywheel.retraining.run import Run, RunState
+from flywheel.retraining.run import ProbeItem, Run, RunState
+from flywheel.training_set.snapshot import Snapshot
 from services.adapters.adapter_bundle import scaled_copy, write_bundle
-from services.adapters.trl_qlora import TrlQlora
-from services.settings import load
+from services.settings import Settings, load
 from services.wiring.learn import learn_ledger
 from services.wiring.train import train_ledger
 
@@ -26,6 +26,8 @@ WHO = Person("demo")
 FACTORS = (2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
 """How much an adapter bears differs from training to training: the same factor broke nearly every answer of one and none of another."""
 MEASURED_ITEMS = 16  # of the training examples, three tokens each
+MEASURED, EDITED = ".measured-", ".edited-"
+"""Folders beside the adapters that are none yet."""
 
 
 def main() -> int:
@@ -37,6 +39,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         parent = AdapterName(arguments.adapter)
+        _remove_leftovers(load(arguments.config).data_dir / "adapters")
         harmful = _harmful(arguments.config, parent, arguments.harm) if arguments.harm else []
         for factor in (*arguments.factor, *harmful):
             print(f"{factor:g} {_make(arguments.config, parent, factor)}", flush=True)  # noqa: T201 (the caller reads it)
@@ -44,6 +47,13 @@ def main() -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
+
+
+def _remove_leftovers(adapters: Path) -> None:
+    """What a process left that was killed. The demo runs one of them at a time, so nobody is at work in these folders."""
+    for prefix in (MEASURED, EDITED):
+        for folder in adapters.glob(f"{prefix}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _harmful(config: Path | None, parent: AdapterName, harms: Sequence[float]) -> list[float]:
@@ -77,13 +87,10 @@ def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float,
     kept = learns.snapshot(run.plan.snapshot) if run else None
     if good is None or kept is None:
         raise NotFound("no such adapter, or its snapshot is gone", where="--adapter", value=parent, remedy="Train one first.")
-    staged = settings.data_dir / "adapters" / f".measured-{parent}"
+    staged = settings.data_dir / "adapters" / f"{MEASURED}{parent}"
 
     def likely(adapter: str | Path) -> float:
-        replayed = TrlQlora().replay(
-            base_path=str(settings.serving.model), adapter_path=str(adapter), snapshot=kept[0], items=MEASURED_ITEMS
-        )
-        values = [value for item in replayed for value in item.replay]
+        values = [value for item in _replayed(settings, adapter, kept[0], items=MEASURED_ITEMS) for value in item.replay]
         return sum(values) / len(values)
 
     unharmed = likely(good.path)
@@ -118,13 +125,10 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
         ended_at=now,
         reason=f"edited by hand for the demo: lora_B x {factor:g}",
     )
-    staged = settings.data_dir / "adapters" / f".edited-{edited.adapter}"
+    staged = settings.data_dir / "adapters" / f"{EDITED}{edited.adapter}"
     shutil.rmtree(staged, ignore_errors=True)
     scaled_copy(source=good.path, out=staged, factor=factor)
-    workload = settings.workloads[run.workload]
-    probe = TrlQlora().replay(
-        base_path=str(settings.serving.model), adapter_path=str(staged), snapshot=kept[0], items=workload.training.probe_items
-    )
+    probe = _replayed(settings, staged, kept[0], items=settings.workloads[run.workload].training.probe_items)
     bundle = write_bundle(
         staged=staged,
         target=settings.data_dir / "adapters" / edited.adapter,
@@ -151,6 +155,12 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
         ),
     )
     return bundle.name
+
+
+def _replayed(settings: Settings, adapter: str | Path, snapshot: Snapshot, *, items: int) -> Sequence[ProbeItem]:
+    from services.adapters.trl_qlora import TrlQlora  # here: it takes half a minute, and choosing a factor needs none of it
+
+    return TrlQlora().replay(base_path=str(settings.serving.model), adapter_path=str(adapter), snapshot=snapshot, items=items)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,27 @@ def test_what_a_process_would_refuse_when_it_starts_is_refused_when_it_is_read(c
     assert reason in refused.reason
 
 
+def test_an_adapter_that_could_not_be_served_is_not_trained(config: Path) -> None:
+    refused = refusal(config, f"serving: {{max_lora_rank: 8}}\n{of_a_workload('training: {rank: 9}')}")
+    assert (refused.where, refused.value) == (f"{config}: workloads.w.training.rank", 9)
+    assert refused.reason == "is above serving.max_lora_rank 8"
+    config.write_text(f"serving: {{max_lora_rank: 8}}\n{of_a_workload('training: {rank: 8}')}")
+    load(config)
+
+
+def test_a_token_for_a_workload_that_is_not_there_is_refused(config: Path) -> None:
+    token = "tokens: [{name: a, scopes: [infer], token_file: x, workloads: [%s]}]"
+    refused = refusal(config, f"{of_a_workload('mode: auto')}\n{token % 'w, v'}")
+    assert (refused.where, refused.value) == (f"{config}: tokens.0.workloads.1", "v")
+    assert refused.reason == "there is no such workload"
+    assert "(w)" in refused.remedy
+    assert refusal(config, token % "v").value == "v"
+    config.write_text(f"{of_a_workload('mode: auto')}\n{token % 'w'}")
+    load(config)
+    config.write_text(token % "'*'")
+    load(config)
+
+
 def test_the_axis_of_a_protected_slice_may_have_a_margin(config: Path) -> None:
     slices = "slices: {dimensions: [tenant], protected: [tenant=a]}"
     config.write_text(of_a_workload(f"{slices}, gate: {{margins: {{'golden[tenant=a]': {{margin: 0.04, reason: x}}}}}}"))

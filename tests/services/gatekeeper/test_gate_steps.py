@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from flywheel.errors import CannotRun, NotFound
 from flywheel.gate.axes import AxisVerdict, GateVerdict
@@ -23,7 +24,7 @@ from flywheel.traffic.inference import Message
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot, id_of
 from services.adapters.ledger import open_database
-from services.adapters.ledger_gate import LedgerGate
+from services.adapters.ledger_gate import LedgerGate, gates_table
 from services.adapters.ledger_learn import LedgerLearn
 from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue
 from services.adapters.ledger_release import LedgerReleases
@@ -175,6 +176,32 @@ def test_the_journal_holds_every_axis_and_who_asked(house: House) -> None:
     assert isinstance(axes, list)
     assert {axis["name"]: axis["verdict"] for axis in axes}["golden"] == "pass"
     assert all({"margin", "standard_margin", "p", "low", "high", "wins", "losses"} <= set(axis) for axis in axes)
+
+
+def test_the_ledger_and_the_journal_hold_the_other_arms_too(house: House) -> None:
+    axes = house.gate()
+    others = axes["format"].others
+    assert set(others) == {"base"}
+    assert (others["base"].n, others["base"].wins) == (ITEMS, ITEMS)
+    assert house.parts.gates.gate(house.record.id) == house.record
+    (line,) = house.journal.entries(kind="gate")
+    assert line.evidence["axes"][0]["others"] == {"base": {"both": 0, "wins": ITEMS, "losses": 0, "neither": 0}}  # type: ignore[index]
+
+
+def test_a_gate_of_an_older_ledger_is_still_read(house: House, tmp_path: Path) -> None:
+    house.gate()
+    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
+    with engine.begin() as connection:
+        kept = json.loads(connection.execute(select(gates_table.c.decision)).scalar_one())
+        for axis in kept["axes"]:
+            for name in ("others", "entity_size", "design_effect"):
+                del axis[name]
+        connection.execute(update(gates_table).values(decision=json.dumps(kept)))
+    engine.dispose()
+    read = house.parts.gates.gate(house.record.id)
+    assert read is not None
+    assert [axis.wins for axis in read.decision.axes] == [axis.wins for axis in house.record.decision.axes]
+    assert all((axis.others, axis.entity_size) == ({}, None) for axis in read.decision.axes)
 
 
 def test_a_damaged_adapter_is_refused_on_format_and_nothing_more_is_asked(house: House) -> None:

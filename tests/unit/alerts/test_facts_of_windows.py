@@ -1,5 +1,6 @@
 """One page for what moves together, none for what trembles, and late labels that are taken in once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from flywheel.alerts.alert import Alert, AlertState
@@ -72,6 +73,32 @@ def test_late_labels_open_an_alert_for_a_window_that_was_read_before_and_do_so_o
 def test_a_late_window_in_which_nothing_moves_does_not_end_an_alert() -> None:
     alert, _ = settle(None, facts(CALM, verdict(), hour=5), 5)
     assert settle(alert, facts(CALM, hour=1, late=True), 20)[1] == []
+
+
+def test_each_mover_holds_the_limits_it_was_judged_against_and_its_hours() -> None:
+    moved = facts(verdict(slice_name="tenant=a"), hour=3).evidence["movers"]
+    assert isinstance(moved, list)
+    assert {name: moved[0][name] for name in ("score", "threshold", "effect", "effect_floor", "n", "n_reference", "hours")} == {
+        "score": 1e-9,
+        "threshold": 1e-4,
+        "effect": 0.4,
+        "effect_floor": 0.1,
+        "n": 500,
+        "n_reference": 5_000,
+        "hours": 1.0,
+    }
+    assert moved[0]["window_start"] == NOON.isoformat()
+
+
+def test_an_alert_that_was_stored_before_movers_held_their_limits_is_still_read() -> None:
+    alert, _ = settle(None, facts(CALM, verdict(slice_name="tenant=a"), hour=0), 0)
+    assert alert is not None
+    then = ("kind", "slice", "column", "status", "method", "score", "effect", "n", "reason")
+    held = alert.evidence["movers"]
+    assert isinstance(held, list)
+    older = replace(alert, evidence={**alert.evidence, "movers": [{name: mover[name] for name in then} for mover in held]})
+    nearly = verdict(DriftStatus.OK, slice_name="tenant=a", score=3e-4, effect=0.3)
+    assert facts(CALM, nearly, hour=1, alert=older).finding is Finding.STILL
 
 
 def test_the_evidence_names_what_is_behind_the_rest() -> None:

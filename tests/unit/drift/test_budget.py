@@ -11,6 +11,8 @@ from scipy.stats import norm
 from flywheel.drift.budget import (
     GENERAL,
     PROTECTED,
+    SHARES,
+    SPENT,
     BudgetPolicy,
     SmallestChange,
     Spread,
@@ -24,7 +26,7 @@ from flywheel.drift.budget import (
     strength_all,
     tempered_all,
 )
-from flywheel.drift.null_runs import NullSource, ReferenceWindows, calibrate
+from flywheel.drift.null_runs import LIKE, NullSource, ReferenceWindows, _like_sized, calibrate
 from flywheel.drift.seasons import Season, pooled_days, sliding_sums
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Family, Measure
@@ -38,7 +40,11 @@ DAYS = 10
 MONDAY = 4 * 24
 POLICY = BudgetPolicy(
     pages_a_day=2.0,
-    length_shares={GENERAL: {1: 0.5, 4: 0.5}, PROTECTED: {1: 0.5, 4: 0.5}},
+    parts={
+        GENERAL: {Measure.NUMBER: {1: 0.11, 4: 0.11}, Measure.NAME: {1: 0.03, 4: 0.02}, Measure.RATE: {1: 0.09, 4: 0.09}},
+        PROTECTED: {Measure.NUMBER: {1: 0.11, 4: 0.11}, Measure.NAME: {1: 0.03, 4: 0.02}, Measure.RATE: {1: 0.09, 4: 0.09}},
+        SHARES: {Measure.RATE: {1: 0.05, 4: 0.05}},
+    },
     worth_judging={family: dict.fromkeys(Measure, 1.0) for family in (GENERAL, PROTECTED)},
 )
 
@@ -93,6 +99,32 @@ def test_rows_that_come_four_at_a_time_double_the_spread(calm: Thresholds) -> No
         assert 1.5 < ratio < 2.6
 
 
+def test_slices_of_its_size_say_what_a_protected_one_does_by_chance() -> None:
+    """Twelve alike, two of them protected: ten days of two slices alone would leave their thresholds to luck."""
+    for measure in (Measure.NUMBER, Measure.NAME):
+        found = [thresholds(history(seed)).strengths[1, PROTECTED, measure] for seed in (3, 4, 5)]
+        alone = [thresholds(history(seed, slices=2)).strengths[1, PROTECTED, measure] for seed in (3, 4, 5)]
+        assert np.ptp(found) < 0.3
+        assert np.ptp(found) < np.ptp(alone)
+
+
+def test_protected_slices_that_scatter_more_than_others_of_their_size_need_more(calm: Thresholds) -> None:
+    windows, wild = history(1), history(1, copies=20)
+    counts = {name: held.copy() for name, held in windows.counts.items()}
+    for name, held in counts.items():
+        held[:, :2] = wild.counts[name][:, :2]
+    found = thresholds(replace(windows, counts=counts))
+    for measure in (Measure.NUMBER, Measure.RATE):
+        assert found.strengths[1, PROTECTED, measure] > calm.strengths[1, PROTECTED, measure] + 0.5
+
+
+def test_slices_of_another_size_say_nothing_of_a_protected_one() -> None:
+    rows = np.ones((1, 6, 1), dtype=np.int64) * np.array([100, 110, 190, 210, 45, 5_000])[None, :, None]
+    shielded = np.array([True, False, False, False, False, False])
+    assert set(_like_sized(rows, shielded).tolist()) == {0, 1, 2}
+    assert len(_like_sized(rows, shielded)) == LIKE
+
+
 def test_a_smaller_budget_asks_for_more_evidence(calm: Thresholds) -> None:
     frugal = thresholds(history(1), replace(POLICY, pages_a_day=0.01))
     assert all(frugal.strengths[key] > strength for key, strength in calm.strengths.items())
@@ -123,7 +155,9 @@ def test_counts_of_other_slices_are_named() -> None:
         thresholds(replace(windows, counts={**windows.counts, "topic": windows.counts["topic"][:, :3]}))
 
 
-@pytest.mark.parametrize("policy", [{"pages_a_day": 0.0}, {"protected_share": 1.5}, {"measure_shares": {Measure.NUMBER: 0.4}}])
+@pytest.mark.parametrize(
+    "policy", [{"pages_a_day": 0.0}, {"parts": {**SPENT, SHARES: {}}}, {"parts": {**SPENT, SHARES: {Measure.RATE: {1: 0.4}}}}]
+)
 def test_a_budget_that_does_not_add_up_is_refused(policy: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):
         BudgetPolicy(**policy)  # type: ignore[arg-type]

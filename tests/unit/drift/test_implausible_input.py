@@ -7,7 +7,17 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from flywheel.drift.budget import GENERAL, PROTECTED, BudgetPolicy, SmallestChange, Spread, Thresholds, probability_all, strength_all
+from flywheel.drift.budget import (
+    GENERAL,
+    PROTECTED,
+    SHARES,
+    BudgetPolicy,
+    SmallestChange,
+    Spread,
+    Thresholds,
+    probability_all,
+    strength_all,
+)
 from flywheel.drift.closing import closing_edge
 from flywheel.drift.edges import coarsened, starts_all
 from flywheel.drift.embedding import EmbeddingBudget, judge_embeddings
@@ -35,7 +45,17 @@ NO_NUMBER = (-1, NAN, float("inf"), 10**400, True, None, "x")
 NO_COUNT = (*NO_NUMBER, 1.5, 2**53 + 1)
 PERIOD = window_counts(some_rows(400, seed=2), start=NOON - DAY, minutes=24 * 60)
 WINDOW = window_counts(some_rows(200))
-ONE_LENGTH = BudgetPolicy(length_shares={GENERAL: {1: 1.0}, PROTECTED: {1: 1.0}})
+
+
+def only(hours: int) -> dict[str, dict[Measure, dict[int, float]]]:
+    return {
+        GENERAL: {one: {hours: 0.15} for one in Measure},
+        PROTECTED: {one: {hours: 0.15} for one in Measure},
+        SHARES: {Measure.RATE: {hours: 0.1}},
+    }
+
+
+ONE_LENGTH = BudgetPolicy(parts=only(1))
 
 
 def pinned(**changes: object) -> object:
@@ -186,7 +206,7 @@ def test_times_without_a_zone_or_outside_of_the_calendar_are_refused(ask: Callab
         lambda value: BudgetPolicy(cautious=value),
         lambda value: BudgetPolicy(changes=value),
         lambda value: BudgetPolicy(worth_judging={GENERAL: value, PROTECTED: 1.0}),
-        lambda value: BudgetPolicy(measure_shares={Measure.NUMBER: value, Measure.NAME: 0.5, Measure.RATE: 0.5}),
+        lambda value: BudgetPolicy(parts={**only(1), SHARES: {Measure.RATE: {1: value}}}),
         lambda value: SmallestChange(sigma=0.3, variation=value, rate=0.03),
         lambda value: Spread(apart=value),
         lambda value: Clearing(strength=value) if value is not None else Clearing(strength=NAN),
@@ -195,9 +215,9 @@ def test_times_without_a_zone_or_outside_of_the_calendar_are_refused(ask: Callab
         lambda value: DriftPolicy(p_below=value),
         lambda value: DriftPolicy(minimum_rows=value),
         lambda value: PinningPolicy(whole_day=DAY, watch=HOUR, pooled_days=value),
-        lambda value: EmbeddingPolicy(null_windows=value),
+        lambda value: EmbeddingPolicy(fewest_rows=value),
         lambda value: EmbeddingPolicy(novelty_tail=value),
-        lambda value: EmbeddingPolicy(sizes=(value,)),
+        lambda value: EmbeddingPolicy(most_rows=value),
     ],
 )
 @pytest.mark.parametrize("value", NO_NUMBER)
@@ -210,9 +230,13 @@ def test_a_policy_of_no_number_is_refused(make: Callable[[object], object], valu
     "policy",
     [
         {"pages_a_day": 0},
-        {"length_shares": {}},
-        {"length_shares": {GENERAL: {0: 1.0}, PROTECTED: {1: 1.0}}},
-        {"measure_shares": {Measure.NUMBER: 2.0, Measure.NAME: -1.0, Measure.RATE: 0.0}},
+        {"parts": {}},
+        {"parts": {GENERAL: 1.0, PROTECTED: 0.0, SHARES: 0.0}},
+        {"parts": only(0)},
+        {"parts": {**only(1), SHARES: {Measure.RATE: 0.1}}},
+        {"parts": {**only(1), SHARES: {Measure.RATE: {1: 0.2}}}},
+        {"parts": {**only(1), SHARES: {Measure.RATE: {1: 1.1, 2: -1.0}}}},
+        {"parts": {**only(1), SHARES: {Measure.NUMBER: {1: 0.1}}}},
     ],
 )
 def test_a_budget_that_cannot_be_spent_is_refused(policy: dict[str, object]) -> None:
@@ -250,7 +274,7 @@ def test_own_windows_that_cannot_be_are_not_calibrated_on(windows: ReferenceWind
 
 def test_a_window_longer_than_the_period_is_not_calibrated() -> None:
     with pytest.raises(InvalidInput, match="longer than the period"):
-        calibrated(own_windows(), policy=BudgetPolicy(length_shares={GENERAL: {49: 1.0}, PROTECTED: {49: 1.0}}))
+        calibrated(own_windows(), policy=BudgetPolicy(parts=only(49)))
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, NAN, None])
@@ -365,7 +389,7 @@ IDS = tuple(EventId(f"e{place}") for place in range(len(VECTORS)))
 def test_an_embedding_reference_of_what_cannot_be_is_not_pinned(changes: dict[str, object]) -> None:
     held: dict[str, object] = {"vectors": VECTORS, "ids": IDS, "workload": ROUTER, "start": NOON - DAY, "end": NOON, "now": NOON}
     with pytest.raises(InvalidInput):
-        pin_embeddings(**{**held, "maturity": Maturity.POOLED_DAYS, "policy": EmbeddingPolicy(null_windows=10), **changes})  # type: ignore[arg-type]
+        pin_embeddings(**{**held, "maturity": Maturity.POOLED_DAYS, "policy": EmbeddingPolicy(fewest_rows=10), **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -378,6 +402,7 @@ def test_an_embedding_reference_of_what_cannot_be_is_not_pinned(changes: dict[st
         {"vectors": VECTORS[:0]},
         {"ids": [HALF] * 40},
         *({"budget": EmbeddingBudget(pages_a_day=value)} for value in (0, *NO_NUMBER)),  # type: ignore[arg-type]
+        *({"budget": EmbeddingBudget(dealings=value)} for value in (0, *NO_NUMBER)),  # type: ignore[arg-type]
         *({"budget": EmbeddingBudget(windows_a_day=value)} for value in (0, *NO_NUMBER)),  # type: ignore[arg-type]
     ],
 )

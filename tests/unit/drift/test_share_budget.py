@@ -11,7 +11,6 @@ from flywheel.drift.reference import Reference, pin
 from flywheel.drift.seasons import Season
 from flywheel.drift.threshold_values import thresholds_from_values, thresholds_to_values
 from flywheel.drift.verdict import DriftPolicy, DriftStatus, DriftVerdict, judge_shares
-from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING, AdapterName, Person, WorkloadId
 from flywheel.windows.pane import WindowCounts
 
@@ -101,14 +100,13 @@ def test_they_are_kept_with_the_reference_and_found_again(calibrated: Thresholds
 
 
 def test_the_parts_of_the_budget_add_up_to_it() -> None:
-    policy = BudgetPolicy(part_of_shares=0.25)
+    policy = BudgetPolicy()
+    spent = [
+        policy.share(family, measure, length) for family, held in policy.parts.items() for measure in held for length in policy.lengths
+    ]
+    assert sum(spent) == pytest.approx(policy.pages_a_day)
     of_shares = sum(policy.share("shares", SHARE_COLUMN.measure, length) for length in policy.lengths)
-    assert of_shares == pytest.approx(0.25 * policy.pages_a_day)
-
-
-def test_a_budget_that_is_all_spent_on_shares_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="part_of_shares"):
-        BudgetPolicy(part_of_shares=1.0)
+    assert of_shares == pytest.approx(0.1 * policy.pages_a_day)
 
 
 def test_until_it_is_measured_the_assumed_length_of_a_session_holds(reference: Reference) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.special import kolmogorov
+from scipy.stats import chi2_contingency, norm
 
 from flywheel.drift.budget import FAMILIES, GENERAL, PROTECTED, Spread, Thresholds
 from flywheel.drift.reference import Maturity, Reference, grid_of, on_these_grids
@@ -19,7 +20,7 @@ from flywheel.ids import WorkloadId
 from flywheel.traffic.column import Column, Family
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.pane import WindowCounts
-from tests.watching import FEW, LENGTH, NOON, REFUSAL, ROUTER, reference_of, some_rows, window_counts
+from tests.watching import FEW, LENGTH, NOON, REFUSAL, ROUTER, SHAPE, reference_of, some_rows, window_counts
 
 REFERENCE = reference_of(window_counts(some_rows(4_000, seed=2), start=NOON - timedelta(hours=30)))
 
@@ -208,6 +209,28 @@ def test_a_drifting_name_shows_which() -> None:
     first = judged(window_counts(rows))["all", "prompt_shape"].evidence["moved_most"][0]  # type: ignore[index]
     assert first["values"] == "code"
     assert first["share"] > 0.5 > first["reference_share"]
+
+
+def test_a_drifting_name_shows_which_were_one_name_for_the_p_value() -> None:
+    kinds = ["question"] * 60 + ["code"] * 6 + ["other"] * 4
+    before = [({"prompt_shape": kind}, ("all",)) for kind in kinds]
+    now = [({"prompt_shape": kind}, ("all",)) for kind in ["question"] * 8 + ["code"] * 50 + ["other"] * 2]
+    found = judged(window_counts(now, columns=(SHAPE,)), reference=reference_of(window_counts(before, columns=(SHAPE,))), columns=(SHAPE,))
+    verdict = found["all", "prompt_shape"]
+    assert verdict.status is DriftStatus.DRIFTING
+    assert verdict.evidence["taken_together"] == ["other"]  # 6 of both * 60 / 130 is under five; 56 * 60 / 130 is not
+    assert verdict.score == pytest.approx(chi2_contingency([[8, 50, 2], [60, 6, 4]], correction=False).pvalue)
+
+
+def test_the_p_value_of_a_number_is_twice_that_of_its_shape_or_the_level_gave_it() -> None:
+    """As how-we-decide.md says: whoever has effect, n and n_reference knows which of the two tests gave p."""
+    for longer in (0, 3, 60):
+        found = judged(window_counts(some_rows(800, seed=5, longer=longer)))["all", "prompt_chars"]
+        assert found.score is not None
+        assert found.effect is not None
+        e = found.n * found.n_reference / (found.n + found.n_reference)
+        z = found.effect * e**0.5
+        assert found.score <= 2 * kolmogorov(z + 1 / (6 * e**0.5) + (z - 1) / (4 * e)) * (1 + 1e-9)
 
 
 def test_a_large_effect_in_few_rows_is_said_to_be_chance() -> None:

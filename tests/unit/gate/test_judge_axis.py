@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, Role
+from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCounts, Role
 from flywheel.gate.decide import decide, stopped
 from flywheel.gate.entities import Agreement
 from flywheel.gate.judge_axis import judge
@@ -56,6 +56,13 @@ def test_the_better_baseline_is_the_one_to_beat() -> None:
     axis = judge(policy=BETTER, baselines={"base": [False] * 40, "few_shot": strong}, challenger=challenger)
     assert axis.baseline_arm == "few_shot"
     assert axis.verdict is GateVerdict.REFUSE
+
+
+def test_the_arms_that_did_worse_stand_beside_the_best_one_with_their_counts() -> None:
+    strong, challenger = arms(both=30, wins=5, losses=1, neither=4)
+    axis = judge(policy=BETTER, baselines={"base": [False] * 39 + [True], "few_shot": strong}, challenger=challenger)
+    assert axis.others == {"base": PairedCounts(both=0, wins=35, losses=1, neither=4)}
+    assert verdict(BETTER, both=10, wins=6).others == {}
 
 
 def test_no_loss_on_enough_items_is_not_worse() -> None:
@@ -182,6 +189,23 @@ def test_five_answers_to_an_entity_are_worth_less_than_five_items_and_the_eviden
     axis = judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger, entities=entities)
     assert (axis.verdict, axis.entities, axis.effective_n, axis.needs_n) == (GateVerdict.CANNOT_TELL, 22, 22, 515)
     assert "of 22 entities (worth 0 and 0 on 22 independent ones)" in axis.reason
+
+
+def test_what_answers_of_uneven_entities_are_worth_follows_from_the_evidence_alone() -> None:
+    entities = ["big"] * 50 + ["small"] * 10 + [str(at) for at in range(40)]
+    baseline, challenger = arms(both=80, wins=12, losses=3, neither=5)
+    likeness = Agreement(items=100, entities=42, icc=0.2, high=0.3)
+    axis = judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger, entities=entities, agreement=likeness)
+    assert axis.entity_size == (50 * 50 + 10 * 10 + 40) / 100
+    assert axis.likeness == 0.3
+    assert axis.design_effect is not None
+    assert axis.design_effect == pytest.approx(1 + (axis.entity_size - 1) * axis.likeness)
+    worth = (
+        math.floor(axis.n / axis.design_effect),
+        math.floor(axis.wins / axis.design_effect),
+        math.ceil(axis.losses / axis.design_effect),
+    )
+    assert (axis.effective_n, axis.effective_wins, axis.effective_losses) == worth
 
 
 def test_entities_that_do_not_repeat_change_nothing() -> None:

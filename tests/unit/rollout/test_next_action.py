@@ -1,6 +1,7 @@
 """The release policy, told as moves."""
 
 import itertools
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -139,6 +140,29 @@ def test_a_canary_steps_and_is_promoted_when_its_guards_hold() -> None:
     assert "5% of the sessions stay on base" in promoted.reason
 
 
+def test_a_canary_s_evidence_holds_the_policy_s_steps_and_least_numbers_and_whom_it_was_compared_with() -> None:
+    facts = replace(on_route(Arm.CANARY, champion=OLD), outcomes=sessions(NEW, 40) + sessions(OLD, 200), step_sessions=40)
+    begun = release(ReleaseState.CANARY, step=1, step_since=NOW - timedelta(minutes=2))
+    promoted = act(begun, facts)
+    assert promoted.kind is ActionKind.PROMOTE
+    assert {name: promoted.evidence[name] for name in promoted.evidence if name != "guards"} == {
+        "control": OLD,
+        "step": 1,
+        "steps": [0.1, 0.5],
+        "share": 0.1,
+        "step_began": (NOW - timedelta(minutes=2)).isoformat(),
+        "step_sessions": 40,
+        "step_sessions_least": 40,
+        "step_seconds_least": 120.0,
+        "guard_sessions_least": 10,
+    }
+    bad = replace(facts, outcomes=sessions(NEW, 0, bad_format=40) + sessions(OLD, 200))
+    aborted = act(begun, bad)
+    assert aborted.kind is ActionKind.ROLL_BACK
+    assert set(aborted.evidence) == set(promoted.evidence)
+    assert json.loads(json.dumps(aborted.evidence)) == aborted.evidence
+
+
 def test_a_canary_with_too_few_sessions_in_its_step_waits() -> None:
     facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 39) + sessions(BASE, 200), step_sessions=39)
     assert act(release(ReleaseState.CANARY), facts).kind is ActionKind.WAIT
@@ -188,6 +212,7 @@ def test_the_hold_back_ends_with_the_watch_period_and_the_release_stays_live() -
     assert release_line(ended.release, by="policy").at == NOW
     assert (ended.route.champion, ended.route.challenger, ended.route.version) == (NEW, None, 5)
     assert len(ended.evidence["guards"]) == 4  # type: ignore[arg-type]
+    assert (ended.evidence["hold_back"], ended.evidence["hold_back_until"]) == (OLD, NOW.isoformat())
 
 
 @pytest.mark.parametrize("outcomes", [None, (), sessions(NEW, 400), sessions(NEW, 400) + sessions(OLD, 3)])

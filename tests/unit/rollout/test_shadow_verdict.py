@@ -21,5 +21,9 @@ def test_enough_answers_let_it_on_and_failures_do_not(answered: int, failed: int
     assert judge_shadow(counts=ShadowCounts(answered=answered, failed=failed), wanted=20).status is status
 
 
+def test_the_verdict_says_how_many_were_wanted() -> None:
+    assert judge_shadow(counts=ShadowCounts(answered=20), wanted=20).wanted == 20
+
+
 def test_no_counts_are_a_reason_to_wait_also_when_none_are_wanted_before() -> None:
     assert judge_shadow(counts=None, wanted=20).status is ShadowStatus.WAITS
