@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,13 @@ def novelty_figures() -> list[Figure]:
     found = {
         name: {share: [hit for one in made if one.found for hit in one.found[name, share]] for share in SHARES} for name in _traffic.new
     }
-    return _figures(np.array([one.false for one in made]), found, windows=rounds * QUIET)
+    seconds = Figure(
+        name=f"embedding: judging one window of {WINDOW} rows without news, one core",
+        value=1000 * float(np.median([one.seconds for one in made])),
+        unit="ms",
+        n=rounds * QUIET,
+    )
+    return [*_figures(np.array([one.false for one in made]), found, windows=rounds * QUIET), seconds]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +95,7 @@ class Round:
     """One split of the traffic."""
 
     false: float  # share of windows without news that were called strange
+    seconds: float  # to judge one of them, on one core
     found: Mapping[tuple[str, float], Sequence[bool]]  # by kind of news and its share
 
 
@@ -97,13 +105,15 @@ _traffic: Traffic
 def _round(number: int, *, news: bool) -> Round:
     chance = np.random.default_rng((SEED, number))
     reference, after = _split(_traffic.known, chance)
+    begun = perf_counter()
     false = float(np.mean([_found(_draw(after, WINDOW, chance), reference) for _ in range(QUIET)]))
+    seconds = (perf_counter() - begun) / QUIET
     found = {
         (name, share): [_found(_mixed(after, new, share, chance), reference) for _ in range(WITH_NEWS if share == NEW else 1)]
         for name, new in (_traffic.new.items() if news else ())
         for share in SHARES
     }
-    return Round(false=false, found=found)
+    return Round(false=false, seconds=seconds, found=found)
 
 
 def _figures(false: NDArray[np.float64], found: Mapping[str, Mapping[float, Sequence[bool]]], *, windows: int) -> list[Figure]:
