@@ -169,7 +169,10 @@ def _measure(rows: Vectors, ids: Sequence[EventId], sessions: Sequence[str], ref
         "decided_by": decided.value,
         "dealings": compared.dealings,
         "as_strange": compared.as_strange,
-        "hour_to_hour_spread": {part.value: round(float(value), 2) for part, value in zip(Part, spread, strict=True)},
+        "company_deviation": round(compared.company_deviation, 3),
+        "hour_to_hour_spread": (
+            {part.value: round(float(value), 2) for part, value in zip(Part, spread, strict=True)} if reference.real_windows else None
+        ),
         "novel_share": novel,
         "usual_novel_share": usual_novel,
         "novel_beyond": pool.novel_beyond,

@@ -50,6 +50,7 @@ class Compared:
     scores: Numbers  # [8], the window's
     usual: Numbers  # [8], the means of the dealings
     deviations: Numbers  # [8], how far the window's lie from them
+    company_deviation: float  # of the four scores of company, added up; their mean is 0
     parts: Numbers  # [5], in deviations; not yet divided by the spread
 
 
@@ -64,8 +65,8 @@ def compare(
         many = min(AT_ONCE, most + 1 - len(found))
         found = np.concatenate([found, window_scores(_dealt(rows_of, size, many, chance)[:, sessions], pool, size=size)])
         deviations = _in_deviations(found)
-        company = _in_deviations(deviations[:, _ALONE:].sum(axis=1, keepdims=True))
-        parts = np.concatenate([deviations[:, :_ALONE], company], axis=1)
+        company = deviations[:, _ALONE:].sum(axis=1, keepdims=True)
+        parts = np.concatenate([deviations[:, :_ALONE], _in_deviations(company)], axis=1)
         as_strange = int((parts[1:].max(axis=1) >= (parts[0] / np.sqrt(spread)).max()).sum())
         if as_strange >= ENOUGH or len(found) > most:
             break
@@ -76,6 +77,7 @@ def compare(
         scores=found[0],
         usual=found[1:].mean(axis=0),
         deviations=deviations[0],
+        company_deviation=float(company.std()),
         parts=parts[0],
     )
 

@@ -15,6 +15,7 @@ from flywheel.drift.evidence import moved_most, shown_all, taken_together, wides
 from flywheel.drift.limits import AT_ONCE, Limits, tempered
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.stated import EFFECTS, METHODS, DriftStatus, DriftVerdict
+from flywheel.drift.statistics import ks_p_all
 from flywheel.drift.window_pass import Measures, Pinned, Places, measure, other_effects, totals
 from flywheel.ids import WorkloadId
 from flywheel.traffic.column import Measure
@@ -33,6 +34,7 @@ STATUS = (
     DriftStatus.OK,
     DriftStatus.DRIFTING,
 )
+ROUNDING = 1e-9  # two ways to one p-value
 Cells = NDArray[np.bool_]
 
 
@@ -106,6 +108,7 @@ def in_words(
     if not wanted.any():
         return ()
     known = about(judged.pinned.reference, now) if judged.pinned is not None else {}
+    known |= overlap_of(judged.pinned.reference, start=start, end=end) if judged.pinned is not None else {}
     if known and compared_with:
         known["compared_with"] = compared_with
     parts = _Parts.of(judged)
@@ -131,6 +134,18 @@ def about(reference: Reference, now: datetime) -> dict[str, object]:
     }
 
 
+def overlap_of(reference: Reference, *, start: datetime, end: datetime) -> dict[str, object]:
+    """Which part of the window lies in the period that it is compared with: those rows stand on both sides and hide a change."""
+    both = (min(end, reference.end) - max(start, reference.start)) / (end - start)
+    return {"part_in_reference": round(both, 3)} if both > 0 else {}
+
+
+def overlap_in_words(known: dict[str, object]) -> str:
+    """What a reason adds; empty where window and reference lie apart."""
+    part = known.get("part_in_reference")
+    return f"; {part:.0%} of the window's time lies in the reference itself, which hides a change" if isinstance(part, float) else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
     """Everything a verdict says, read out of the arrays once: reading numpy cell by cell costs ten times as much."""
@@ -141,6 +156,7 @@ class _Parts:
     m: list[list[int]]
     p: list[list[float]]
     p_of_rows: list[list[float]]  # as if rows were independent
+    p_of_shape: list[list[float]]  # twice the KS p-value of numbers, on the same ground
     minimum_rows: list[list[int]]
     minimum_before: int
     effect: list[list[float]]
@@ -167,6 +183,7 @@ class _Parts:
             m=judged.measures.values_before.tolist(),
             p=judged.p.tolist(),
             p_of_rows=judged.measures.p.tolist(),
+            p_of_shape=(2 * ks_p_all(judged.measures.effect, judged.measures.values, judged.measures.values_before)).tolist(),
             minimum_rows=judged.limits.minimum_rows.tolist(),
             minimum_before=judged.limits.minimum_before,
             effect=judged.measures.effect.tolist(),
@@ -196,6 +213,10 @@ class _Parts:
                 evidence["jensen_shannon"] = round(self.jensen_shannon[at][column_at], 4)
             if column.measure is Measure.NUMBER:
                 evidence["wasserstein"] = round(self.wasserstein[at][column_at], 4)
+                by_shape = self.p_of_rows[at][column_at] >= min(1.0, self.p_of_shape[at][column_at]) * (1 - ROUNDING)
+                evidence["p_from"] = "shape (Kolmogorov-Smirnov)" if by_shape else "level (rank sum)"
+            if column.measure is Measure.RATE:
+                evidence["counts_as_worse"] = column.worse or "either"
         if found == MOVED:
             evidence |= _difference(judged, at, column_at)
         return {
@@ -203,7 +224,7 @@ class _Parts:
             "slice": judged.window.slices[at],
             "column": column.name,
             "status": STATUS[found],
-            "reason": self._reason(found, at, column_at),
+            "reason": self._reason(found, at, column_at) + (overlap_in_words(known) if measured else ""),
             "n": self.n[at][column_at],
             "n_reference": self.m[at][column_at],
             "method": METHODS[column.measure],

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.budget import SHARE_COLUMN, SHARES, Spread, Thresholds, tempered_all
-from flywheel.drift.judged_columns import about, measured_in_words
+from flywheel.drift.judged_columns import about, measured_in_words, overlap_in_words, overlap_of
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.stated import SHARE, DriftPolicy, DriftStatus, DriftVerdict, check_time
 from flywheel.drift.statistics import mid_p_all
@@ -88,7 +88,7 @@ def judge_shares(
         )
         for at, name in enumerate(names)
     ]
-    known_of = about(reference, now) if reference is not None else {}
+    known_of = about(reference, now) | overlap_of(reference, start=window.start, end=window.end) if reference is not None else {}
     return tuple(
         DriftVerdict(
             workload=window.workload,
@@ -98,7 +98,7 @@ def judge_shares(
             slice=name,
             column=SHARE,
             status=status,
-            reason=reason,
+            reason=reason + (overlap_in_words(known_of) if n and m else ""),
             n=n,
             n_reference=m,
             method="share_mid_p",
@@ -141,9 +141,15 @@ def _share(
             f"no row came under its name, but {hidden} rows of slices without a place are in {folded_into(name)}",
         )
     if hits == 0 and expected >= VANISHED_ABOVE:
-        return DriftStatus.VANISHED_SLICE, f"no row came, where {expected:.0f} would have been expected"
+        return (
+            DriftStatus.VANISHED_SLICE,
+            f"no row came, where {expected:.0f} would have been expected; from {VANISHED_ABOVE:g} a slice is missed",
+        )
     if hits == 0:
-        return DriftStatus.INSUFFICIENT_DATA, f"no row came, where {expected:.1f} would have been expected"
+        return (
+            DriftStatus.INSUFFICIENT_DATA,
+            f"no row came, where {expected:.1f} would have been expected; from {VANISHED_ABOVE:g} a slice is missed",
+        )
     if known == 0 and hidden_before and p >= limits.p_below:
         return DriftStatus.INSUFFICIENT_DATA, f"{hits} rows of a slice that may have been among {folded_into(name)} in the reference"
     if known == 0:

@@ -55,17 +55,22 @@ def binned_ks_all(current: Counts, reference: Counts) -> Both:
     With e = nm / (n + m) and z = D sqrt(e): p = K(z + 1 / (6 sqrt(e)) + (z - 1) / (4 e)), K being Kolmogorov's limit.
     Raises InvalidInput for negative or fractional counts.
     """
-    from scipy.special import kolmogorov  # at first use: every process that knows a verdict imports this file
-
     n, m = _totals(current, reference)
     distance = np.abs(np.cumsum(current, axis=-1) / _no_zero(n)[..., None] - np.cumsum(reference, axis=-1) / _no_zero(m)[..., None]).max(
         axis=-1, initial=0.0
     )
+    return _no_evidence_without_rows(ks_p_all(distance, n, m), distance, n, m)
+
+
+def ks_p_all(distance: Numbers, n: Numbers | Counts, m: Numbers | Counts) -> Numbers:
+    """Greatest distances of cumulative shares, rows of either sample -> p-values (Vrbik 2018)."""
+    from scipy.special import kolmogorov  # at first use: every process that knows a verdict imports this file
+
     effective = np.maximum(1.0, n * m / _no_zero(n + m))
     root = np.sqrt(effective)
     z = distance * root
-    p = kolmogorov(np.maximum(0.0, z + 1 / (6 * root) + (z - 1) / (4 * effective)))
-    return _no_evidence_without_rows(p, distance, n, m)
+    p: Numbers = kolmogorov(np.maximum(0.0, z + 1 / (6 * root) + (z - 1) / (4 * effective)))
+    return p
 
 
 def shift_all(current: Counts, reference: Counts) -> Both:

@@ -112,12 +112,14 @@ class AxisVerdict:
     divided_by: int = 1
     entities: int | None = None  # None: every item stands for itself
     likeness: float | None = None  # of one entity's items, as it was used (0 to 1)
+    likeness_is: str = ""  # measured, and on what, or assumed
     effective_n: int | None = None
     effective_wins: int | None = None
     effective_losses: int | None = None
     margin_reason: str = ""  # why the margin is not the standard one
     p_is: str = ""  # which test gave ``p``
-    smallest_n: int | None = None  # the fewest items that pass when nothing is lost or won: fewer need wins
+    smallest_n: int | None = None  # "not worse": the fewest items that pass when nothing is lost or won, so fewer need wins
+    least_wins: int | None = None  # "better": the fewest wins that pass when nothing is lost
     entity_size: float | None = None  # items of the entity of an average item
     design_effect: float | None = None
     others: Mapping[str, PairedCounts] = field(default_factory=dict)  # the arms that did worse than ``baseline_arm``
@@ -130,3 +132,4 @@ class GateDecision:
     verdict: GateVerdict
     reason: str
     axes: tuple[AxisVerdict, ...]
+    not_judged: tuple[str, ...] = ()  # axes with items that nobody was asked, since an earlier one had refused

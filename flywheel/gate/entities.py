@@ -38,6 +38,7 @@ class Agreement:
     entities: int
     icc: float
     high: float
+    measured: bool = True  # False: the items cannot show it, and the worst is assumed
 
     def __post_init__(self) -> None:
         check_wholes(where="gate.agreement", items=self.items, entities=self.entities)
@@ -69,13 +70,13 @@ def measure(*, differences: Sequence[int], entities: Sequence[str]) -> Agreement
     sizes = np.bincount(index).astype(float)
     count = len(sizes)
     if len(outcome) == count or count < 3:
-        return Agreement(items=len(outcome), entities=count, icc=1.0, high=1.0)
+        return Agreement(items=len(outcome), entities=count, icc=1.0, high=1.0, measured=False)
     sums, squares = np.bincount(index, weights=outcome), np.bincount(index, weights=outcome * outcome)
     whole = np.array([[sizes.sum(), (sizes**2).sum(), sums.sum(), (sums**2 / sizes).sum(), squares.sum(), count]])
     each = np.stack([sizes, sizes**2, sums, sums**2 / sizes, squares, np.ones(count)], axis=1)
     estimate, without = float(_icc(whole)[0]), _icc(whole - each)
     if not np.isfinite(estimate) or not np.isfinite(without).all():
-        return Agreement(items=len(outcome), entities=count, icc=1.0, high=1.0)
+        return Agreement(items=len(outcome), entities=count, icc=1.0, high=1.0, measured=False)
     spread = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
     return Agreement(
         items=len(outcome), entities=count, icc=min(max(estimate, 0.0), 1.0), high=min(max(estimate + _UPPER_Z * spread, 0.0), 1.0)

@@ -15,6 +15,10 @@ from flywheel.gate.exact import least_items, p_worse, shown_not_worse
 from flywheel.gate.paired import difference_bounds, needed_at_this_rate, p_better, pair, wins_needed
 from flywheel.gate.stated import entities_named
 
+_MEASURED = "measured on these items"
+_MEASURED_ELSEWHERE = "measured on the larger set that these items are from"
+_ASSUMED = "assumed: it could not be measured"
+
 
 def judge(
     *,
@@ -42,8 +46,9 @@ def judge(
         return _verdict(policy, arm, counts, _Evidence(n=counts.n, wins=counts.wins, losses=counts.losses, p_equal=p), others)
     differences = [int(new) - int(old) for new, old in zip(challenger, baselines[arm], strict=True)]
     p = p_better_by_entity(differences=differences, entities=entities)
-    likeness = (agreement or measure(differences=differences, entities=entities)).high
-    worth = effective(n=counts.n, wins=counts.wins, losses=counts.losses, design_effect=design_effect(entities=entities, likeness=likeness))
+    alike = agreement or measure(differences=differences, entities=entities)
+    spread = design_effect(entities=entities, likeness=alike.high)
+    worth = effective(n=counts.n, wins=counts.wins, losses=counts.losses, design_effect=spread)
     evidence = _Evidence(
         n=worth.n,
         wins=worth.wins,
@@ -51,7 +56,8 @@ def judge(
         p_equal=p,
         entities=len(set(entities)),
         entity_size=entity_size(entities),
-        likeness=likeness,
+        likeness=alike.high,
+        likeness_is=(_MEASURED_ELSEWHERE if agreement else _MEASURED) if alike.measured else _ASSUMED,
         worth=worth,
     )
     return _verdict(policy, arm, counts, evidence, others)
@@ -74,6 +80,7 @@ class _Evidence:
     entities: int | None = None
     entity_size: float | None = None
     likeness: float | None = None
+    likeness_is: str = ""
     worth: EffectiveCounts | None = None
 
     def said(self, counts: PairedCounts) -> str:
@@ -90,9 +97,9 @@ class _Evidence:
 def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence, others: Mapping[str, PairedCounts]) -> AxisVerdict:
     low, high = difference_bounds(n=seen.n, wins=seen.wins, losses=seen.losses, alpha=policy.alpha)
     p, p_is = None, ""
-    smallest: int | None = None
+    smallest = least_wins = None
     if policy.role is Role.SUPERIORITY:
-        p, smallest = seen.p_equal, wins_needed(alpha=policy.alpha)
+        p, least_wins = seen.p_equal, wins_needed(alpha=policy.alpha)
         p_is = "exact McNemar" if seen.entities is None else "sign flips of whole entities"
         verdict, reason, needs = _better(policy, counts, seen)
     elif policy.role is Role.NON_INFERIORITY:
@@ -124,10 +131,12 @@ def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence
         divided_by=policy.divided_by,
         entities=seen.entities,
         likeness=seen.likeness,
+        likeness_is=seen.likeness_is,
         effective_n=seen.worth.n if seen.worth else None,
         effective_wins=seen.worth.wins if seen.worth else None,
         effective_losses=seen.worth.losses if seen.worth else None,
         smallest_n=smallest,
+        least_wins=least_wins,
         margin_reason=policy.reason,
         p_is=p_is,
         entity_size=seen.entity_size,

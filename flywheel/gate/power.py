@@ -71,13 +71,15 @@ class Assumed:
 
 @dataclass(frozen=True, kw_only=True)
 class AxisPower:
-    """``smallest_n``: the fewest items on which no loss is enough: on fewer, items must be won. ``likely_n``: about four in five such
-    challengers pass."""
+    """``smallest_n``, where it must not be worse: the fewest items on which no loss is enough; on fewer, items must be won.
+    ``least_wins``, where it must be better: the fewest wins that are enough without a loss. ``likely_n``: with so many items about four
+    in five such challengers pass."""
 
     name: str
     n: int
     independent_n: int
-    smallest_n: int
+    smallest_n: int | None
+    least_wins: int | None
     likely_n: int | None
     chance: float
     reason: str
@@ -133,10 +135,14 @@ def chance_to_pass(*, policy: AxisPolicy, n: int, discordance: Discordance) -> f
 def _axis(policy: AxisPolicy, entities: Sequence[str], assumed: Assumed) -> AxisPower:
     spread = design_effect(entities=entities, likeness=assumed.likeness)
     n, independent = len(entities), math.floor(len(entities) / spread + 1e-9)
-    least = wins_needed(alpha=policy.alpha)
+    smallest = least_wins = None
     if policy.role is Role.NON_INFERIORITY:
         least = least_items(margin=policy.margin, alpha=policy.alpha)
-    smallest = math.ceil(least * spread - 1e-9)
+        smallest = math.ceil(least * spread - 1e-9)
+        said = f"an equal challenger needs {smallest}"
+    else:  # one win of each of so many entities is enough, however alike the items of an entity are
+        least = least_wins = wins_needed(alpha=policy.alpha)
+        said = f"it needs {least_wins} wins at least"
     discordance = assumed.of(policy.name)
     chance = chance_to_pass(policy=policy, n=independent, discordance=discordance)
     likely = _likely_n(policy, discordance, least)
@@ -145,16 +151,11 @@ def _axis(policy: AxisPolicy, entities: Sequence[str], assumed: Assumed) -> Axis
         n=n,
         independent_n=independent,
         smallest_n=smallest,
+        least_wins=least_wins,
         likely_n=None if likely is None else math.ceil(likely * spread - 1e-9),
         chance=chance,
-        reason=f"{n} items, {chance:.0%}; {_least_said(policy, smallest)}",
+        reason=f"{n} items, {chance:.0%}; {said}",
     )
-
-
-def _least_said(policy: AxisPolicy, smallest: int) -> str:
-    if policy.role is Role.SUPERIORITY:
-        return f"it needs {smallest} wins at least"
-    return f"an equal challenger needs {smallest}"
 
 
 def _likely_n(policy: AxisPolicy, discordance: Discordance, least: int) -> int | None:

@@ -25,7 +25,7 @@ from flywheel.gate.stated import only
 from flywheel.ids import AdapterName, unit_interval
 from flywheel.plausible import check_moment
 from flywheel.rollout.canary import written_out
-from flywheel.rollout.matched_sets import set_ends, weigh
+from flywheel.rollout.matched_sets import SetKind, set_ends, weigh
 
 USUAL_QUANTILE = 0.9
 """Slow is what is above this quantile of the control's latencies: a tenth of its sessions, so that a shift of the whole shows soon."""
@@ -140,7 +140,8 @@ class GuardVerdict:
     needed: float | None = None  # 1 / alpha
     sets: int = 0  # matched sets that were full
     largest_after: int = 0  # sessions of both arms, when the evidence was largest
-    limit_ms: float | None = None  # latency: what is slow for a session of the control; for the canary times ``slower_by_at_most``
+    limit_ms: float | None = None  # latency: slow for the control, at the newest set; for the canary ``slower_by_at_most`` times that
+    set_kinds: tuple[SetKind, ...] | None = ()  # the sets that said something; None: more kinds than are listed
 
 
 def judge_guards(
@@ -284,10 +285,11 @@ def _judged(
     weighed, needed = weigh(canary=canary, bad=bad), 1 / alpha
     p: float | None = min(1.0, 1 / weighed.peak)
     counts = f"{n_bad} of {n} sessions against {n_control_bad} of {n_control} beside it"
-    if limit_ms is not None:
-        counts += (
-            f" failed or took longer than {limit_ms * policy.slower_by_at_most:.0f} ms: {policy.slower_by_at_most:g} times the"
-            f" {limit_ms:.0f} ms that count as slow beside it"
+    if limit_ms is not None:  # each arm has its own limit
+        factor = policy.slower_by_at_most
+        counts = (
+            f"{n_bad} of {n} sessions failed or took longer than {limit_ms * factor:.0f} ms, against {n_control_bad} of {n_control}"
+            f" beside it that failed or took longer than {limit_ms:.0f} ms ({factor:g} times as long is allowed)"
         )
     if min(n, n_control) < policy.minimum_sessions:
         p, status = None, GuardStatus.NO_DATA
@@ -313,6 +315,7 @@ def _judged(
         sets=weighed.sets,
         largest_after=weighed.peak_after,
         limit_ms=limit_ms,
+        set_kinds=weighed.kinds,
     )
 
 

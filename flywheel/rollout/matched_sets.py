@@ -40,6 +40,12 @@ ODDS = (1.6, 2.4, 3.7, 14.0)
 by its neighbours; what lies below takes longer than a canary lasts."""
 WEIGHTS = (0.2, 0.2, 0.35, 0.25)
 """What is bet on each, chosen by simulation. Any positive weights that add to 1 keep the error rate; these keep the power."""
+MOST_KINDS = 200
+"""More kinds of sets are not listed: a journal's line must stay short."""
+
+SetKind = tuple[int, int, int, int, int, int]
+"""Sessions of the canary, sessions beside it, bad ones of both, bad ones of the canary; how many such sets there were up to the peak, and
+how many after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,7 @@ class Evidence:
     peak_after: int  # sessions of both arms up to the end of the set at which the peak was reached
     sets: int  # closed ones
     waiting: int  # sessions in the set that is not full yet: they do not count so far
+    kinds: tuple[SetKind, ...] | None = ()  # of the sets that said something, so that it can be multiplied again; None: too many
 
 
 def weigh(*, canary: NDArray[np.bool_], bad: NDArray[np.bool_]) -> Evidence:
@@ -67,9 +74,8 @@ def weigh(*, canary: NDArray[np.bool_], bad: NDArray[np.bool_]) -> Evidence:
     ends = set_ends(canary.size)
     if ends.size == 0:
         return Evidence(value=1.0, peak=1.0, peak_after=0, sets=0, waiting=int(canary.size))
-    path = log_evidence(
-        canary=_per_set(canary, ends), sessions=np.diff(ends, prepend=0), canary_bad=_per_set(canary & bad, ends), bad=_per_set(bad, ends)
-    )
+    counts = _per_set(canary, ends), np.diff(ends, prepend=0), _per_set(canary & bad, ends), _per_set(bad, ends)
+    path = log_evidence(canary=counts[0], sessions=counts[1], canary_bad=counts[2], bad=counts[3])
     at = int(np.argmax(path))
     nothing_yet = path[at] <= 0.0
     return Evidence(
@@ -78,6 +84,7 @@ def weigh(*, canary: NDArray[np.bool_], bad: NDArray[np.bool_]) -> Evidence:
         peak_after=0 if nothing_yet else int(ends[at]),
         sets=int(ends.size),
         waiting=int(canary.size - ends[-1]),
+        kinds=_kinds(*counts, up_to_peak=0 if nothing_yet else at + 1),
     )
 
 
@@ -143,6 +150,24 @@ def _log_normalizers(
     log_p = np.where(possible, log_choose(m, drawn) + log_choose(n - m, k - drawn) - log_choose(n, k), -np.inf)
     normalizers = np.stack([np.logaddexp.reduce(log_p + drawn * odds, axis=1) for odds in log_odds], axis=1)
     return normalizers, which.reshape(sessions.shape)
+
+
+def _kinds(
+    canary: NDArray[np.int64], sessions: NDArray[np.int64], canary_bad: NDArray[np.int64], bad: NDArray[np.int64], *, up_to_peak: int
+) -> tuple[SetKind, ...] | None:
+    """A set of one arm alone, without a bad session or without a good one has the factor 1, and is left out."""
+    base = LARGEST_SET + 1
+    numbered = ((canary * base + sessions - canary) * base + bad) * base + canary_bad
+    speaks = (canary > 0) & (canary < sessions) & (bad > 0) & (bad < sessions)
+    found, which = np.unique(numbered[speaks], return_inverse=True)
+    if found.size > MOST_KINDS:
+        return None
+    early = np.flatnonzero(speaks) < up_to_peak
+    before, after = (np.bincount(which[chosen], minlength=found.size).tolist() for chosen in (early, ~early))
+    return tuple(
+        (kind // base**3, kind // base**2 % base, kind // base % base, kind % base, *times)
+        for kind, *times in zip(found.tolist(), before, after, strict=True)
+    )
 
 
 def _per_set(flags: NDArray[np.bool_], ends: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -400,5 +400,8 @@ def _of_gate(gate: GateFact) -> dict[str, object]:
 
 def _guarded(verdicts: Sequence[GuardVerdict], policy: RolloutPolicy) -> dict[str, object]:
     """As the journal keeps it: JSON values only."""
-    guards = [{**asdict(verdict), "status": verdict.status.value} for verdict in verdicts]
+    guards = [
+        {**asdict(one), "status": one.status.value, "set_kinds": None if one.set_kinds is None else [list(kind) for kind in one.set_kinds]}
+        for one in verdicts
+    ]
     return {"guard_sessions_least": policy.guards.minimum_sessions, "guards": guards}

@@ -96,7 +96,12 @@ def _gate(row: Row[tuple[str, ...]]) -> GateRecord:
         adapter=AdapterName(row.adapter),
         champion=AdapterName(row.champion),
         golden_version=row.golden_version,
-        decision=GateDecision(verdict=GateVerdict(body["verdict"]), reason=body["reason"], axes=tuple(map(_axis, body["axes"]))),
+        decision=GateDecision(
+            verdict=GateVerdict(body["verdict"]),
+            reason=body["reason"],
+            axes=tuple(map(_axis, body["axes"])),
+            not_judged=tuple(body.get("not_judged", ())),
+        ),
         at=to_moment(row.at),
     )
 

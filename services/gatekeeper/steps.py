@@ -116,15 +116,17 @@ class _Asking:
 
     def decision(self) -> GateDecision:
         axes: list[AxisVerdict] = []
-        for policy in self._policies:
+        left: Sequence[AxisPolicy] = ()
+        for at, policy in enumerate(self._policies):
             cases = self._cases(policy)
             if cases:
                 axes.append(self._axis(policy, cases))
             elif policy.name == axis_order.GOLDEN:
                 axes.append(judge_axis.judge(policy=policy, baselines={"base": ()}, challenger=()))
             if decide.stopped(axes):
+                left = self._policies[at + 1 :]
                 break
-        return decide.decide(axes=axes)
+        return decide.decide(axes=axes, not_judged=[policy.name for policy in left if self._cases(policy)])
 
     def foretold(self) -> power.GatePower:
         """From the numbers of cases alone, before an arm is asked."""
@@ -249,6 +251,7 @@ def _entry(record: GateRecord, item: WorkItem, attempts: Attempts, foretold: pow
             "attempts": asdict(attempts),
             "foretold": None if foretold is None else _foretold(foretold),
             "axes": [_axis(axis) for axis in record.decision.axes],
+            "not_judged": list(record.decision.not_judged),
         },
     )
 

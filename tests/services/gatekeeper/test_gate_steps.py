@@ -166,6 +166,7 @@ def test_a_better_adapter_passes_every_axis_in_order(house: House) -> None:
     assert list(axes) == ["format", "golden", "recurrence", "held_out", "general", "safety"]
     assert (axes["golden"].wins, axes["golden"].losses, axes["golden"].n) == (ITEMS, 0, ITEMS)
     assert axes["format"].baseline_arm == "few_shot"
+    assert house.record.decision.not_judged == ()
 
 
 def test_the_journal_holds_every_axis_and_who_asked(house: House) -> None:
@@ -194,14 +195,16 @@ def test_a_gate_of_an_older_ledger_is_still_read(house: House, tmp_path: Path) -
     with engine.begin() as connection:
         kept = json.loads(connection.execute(select(gates_table.c.decision)).scalar_one())
         for axis in kept["axes"]:
-            for name in ("others", "entity_size", "design_effect"):
+            for name in ("others", "entity_size", "design_effect", "likeness_is", "least_wins"):
                 del axis[name]
+        del kept["not_judged"]
         connection.execute(update(gates_table).values(decision=json.dumps(kept)))
     engine.dispose()
     read = house.parts.gates.gate(house.record.id)
     assert read is not None
     assert [axis.wins for axis in read.decision.axes] == [axis.wins for axis in house.record.decision.axes]
-    assert all((axis.others, axis.entity_size) == ({}, None) for axis in read.decision.axes)
+    assert all((axis.others, axis.entity_size, axis.likeness_is) == ({}, None, "") for axis in read.decision.axes)
+    assert read.decision.not_judged == ()
 
 
 def test_a_damaged_adapter_is_refused_on_format_and_nothing_more_is_asked(house: House) -> None:
@@ -210,7 +213,14 @@ def test_a_damaged_adapter_is_refused_on_format_and_nothing_more_is_asked(house:
     axes = house.gate()
     assert house.record.decision.verdict is GateVerdict.REFUSE
     assert list(axes) == ["format"]
+    assert axes["format"].others == {}  # format meets a champion alone
     assert house.asked(GOOD, "general") == house.asked(CHAMPION, "general") == 0
+    not_judged = ("golden", "recurrence", "held_out", "general", "safety")
+    kept = house.parts.gates.gate(house.record.id)
+    assert kept is not None
+    assert kept.decision.not_judged == house.record.decision.not_judged == not_judged
+    (line,) = house.journal.entries(kind="gate")
+    assert line.evidence["not_judged"] == list(not_judged)
 
 
 def test_an_adapter_that_only_equals_the_champion_is_not_better(house: House) -> None:

@@ -105,6 +105,9 @@ def test_a_few_rows_of_a_topic_nobody_knew_are_found_and_shown(reference: Embedd
     assert verdict.score <= verdict.threshold
     assert verdict.effect is not None
     assert verdict.effect > 0.02
+    company = sum(verdict.evidence["deviations"][score] for score in list(Score)[4:])
+    assert company / verdict.evidence["company_deviation"] == pytest.approx(verdict.evidence["parts"][Part.COMPANY], abs=0.02)
+    assert verdict.evidence["hour_to_hour_spread"] is None  # not measured, which is not one
 
 
 def test_known_topics_in_another_mix_are_found_though_no_row_is_new(reference: EmbeddingReference) -> None:

@@ -14,10 +14,11 @@ from scipy.stats import chi2_contingency, norm
 
 from flywheel.drift.budget import FAMILIES, GENERAL, PROTECTED, Spread, Thresholds
 from flywheel.drift.reference import Maturity, Reference, grid_of, on_these_grids
+from flywheel.drift.statistics import ks_p_all
 from flywheel.drift.verdict import DriftPolicy, DriftStatus, DriftVerdict, judge, judge_shares
 from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId
-from flywheel.traffic.column import Column, Family
+from flywheel.traffic.column import Column, Family, Measure
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.pane import WindowCounts
 from tests.watching import FEW, LENGTH, NOON, REFUSAL, ROUTER, SHAPE, reference_of, some_rows, window_counts
@@ -397,3 +398,29 @@ def test_nothing_is_called_ok_without_data(n: int, m: int, minimum: int) -> None
             assert verdict.n >= minimum
             assert verdict.n_reference >= minimum
         assert verdict.reason
+
+
+def test_a_window_that_lies_in_its_own_reference_says_so() -> None:
+    inside = judged(window_counts(some_rows(800, seed=5), start=REFERENCE.start - timedelta(minutes=30)))["all", "prompt_chars"]
+    assert inside.evidence["part_in_reference"] == 0.5
+    assert "50% of the window's time lies in the reference itself" in inside.reason
+    apart = judged(window_counts(some_rows(800, seed=5)))["all", "prompt_chars"]
+    assert "part_in_reference" not in apart.evidence
+    assert "reference itself" not in apart.reason
+    share = shares(window_counts(some_rows(800, seed=5), start=REFERENCE.start))
+    assert all("100% of the window's time" in one.reason for one in share.values() if one.score is not None)
+
+
+def test_the_evidence_says_which_of_two_tests_gave_a_numbers_p_and_which_side_of_a_rate_counts() -> None:
+    found = judged(window_counts(some_rows(800, seed=5, longer=25)))
+    length = found["all", "prompt_chars"]
+    by_shape = 2 * float(ks_p_all(np.array(length.effect), np.array(length.n), np.array(length.n_reference)))
+    assert length.score is not None
+    assert length.score < by_shape
+    assert length.evidence["p_from"] == "level (rank sum)"
+    wide = [({**row, "prompt_chars": (20.0, 900.0)[at % 2]}, slices) for at, (row, slices) in enumerate(some_rows(800, seed=5))]
+    wider = judged(window_counts(wide))["all", "prompt_chars"]
+    assert wider.evidence["p_from"] == "shape (Kolmogorov-Smirnov)"
+    rates = {column.name: column.worse or "either" for column in FEW if column.measure is Measure.RATE}
+    assert rates
+    assert all(found["all", name].evidence["counts_as_worse"] == worse for name, worse in rates.items())

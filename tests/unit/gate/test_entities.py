@@ -48,7 +48,7 @@ def test_entities_whose_items_are_all_the_same_are_fully_alike() -> None:
     found = measure(differences=differences, entities=[str(at // 5) for at in range(40)])
     assert (found.entities, found.items) == (8, 40)
     assert found.icc == pytest.approx(1.0)
-    assert found.high == pytest.approx(1.0)
+    assert (found.high, found.measured) == (pytest.approx(1.0), True)
 
 
 def test_the_likeness_is_the_one_of_an_analysis_of_variance() -> None:
@@ -85,7 +85,8 @@ def test_whatever_comes_the_likeness_is_a_share_and_never_nan(items: list[tuple[
 
 @pytest.mark.parametrize("differences", [[0] * 20, [1] * 20, [1] + [0] * 19])
 def test_where_it_cannot_be_measured_the_worst_is_assumed(differences: list[int]) -> None:
-    assert measure(differences=differences, entities=["a"] * 10 + ["b"] * 10).high == 1.0
+    found = measure(differences=differences, entities=["a"] * 10 + ["b"] * 10)
+    assert (found.high, found.measured) == (1.0, False)
 
 
 def test_five_alike_answers_an_entity_are_worth_one_and_unlike_ones_five() -> None:

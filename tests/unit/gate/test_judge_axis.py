@@ -197,7 +197,7 @@ def test_what_answers_of_uneven_entities_are_worth_follows_from_the_evidence_alo
     likeness = Agreement(items=100, entities=42, icc=0.2, high=0.3)
     axis = judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger, entities=entities, agreement=likeness)
     assert axis.entity_size == (50 * 50 + 10 * 10 + 40) / 100
-    assert axis.likeness == 0.3
+    assert (axis.likeness, axis.likeness_is) == (0.3, "measured on the larger set that these items are from")
     assert axis.design_effect is not None
     assert axis.design_effect == pytest.approx(1 + (axis.entity_size - 1) * axis.likeness)
     worth = (
@@ -206,6 +206,24 @@ def test_what_answers_of_uneven_entities_are_worth_follows_from_the_evidence_alo
         math.ceil(axis.losses / axis.design_effect),
     )
     assert (axis.effective_n, axis.effective_wins, axis.effective_losses) == worth
+
+
+def test_a_likeness_of_one_says_whether_it_was_measured_or_assumed() -> None:
+    entities = [str(at // 5) for at in range(110)]
+    said = {}
+    for name, lost in (("nothing differs", 0), ("whole entities differ", 20)):
+        baseline, challenger = arms(both=110 - lost, losses=lost)
+        axis = judge(policy=NOT_WORSE, baselines={"c": baseline}, challenger=challenger, entities=entities)
+        assert axis.likeness == pytest.approx(1.0)
+        said[name] = axis.likeness_is
+    assert said == {"nothing differs": "assumed: it could not be measured", "whole entities differ": "measured on these items"}
+    assert verdict(NOT_WORSE, both=110).likeness_is == ""
+
+
+def test_the_smallest_number_is_of_items_where_it_must_not_be_worse_and_of_wins_where_it_must_be_better() -> None:
+    for policy, numbers in ((NOT_WORSE, (103, None)), (BETTER, (None, 6))):
+        axis = verdict(policy, both=110)
+        assert (axis.smallest_n, axis.least_wins) == numbers
 
 
 def test_entities_that_do_not_repeat_change_nothing() -> None:

@@ -61,7 +61,11 @@ def test_repeated_entities_lower_the_chance_and_raise_the_smallest_number() -> N
     five_each = before(axes=axes, entities={"golden[a]": [str(at // 5) for at in range(200)]}).axes[0]
     assert five_each.independent_n == math.floor(200 / 2.2)
     assert five_each.chance < unique.chance
-    assert five_each.smallest_n > unique.smallest_n
+    assert five_each.smallest_n == math.ceil(103 * 2.2)
+    assert unique.smallest_n == 103
+    golden = before(axes=axes, entities={"golden": [str(at // 5) for at in range(200)]}).axes[0]
+    assert (golden.smallest_n, golden.least_wins) == (None, 6)  # six entities with a win each
+    assert golden.reason.endswith("it needs 6 wins at least")
 
 
 def test_no_items_have_no_chance_and_reported_axes_do_not_count() -> None:

@@ -36,6 +36,46 @@ def test_broken_format_on_the_canary_is_a_breach_and_its_evidence_says_why() -> 
     assert verdict.reason.endswith("an abort needs 200)")
 
 
+def by_hand(verdict: GuardVerdict) -> tuple[float, float]:
+    """The evidence where it was largest and after the last set, from what is stored and the documented formula alone."""
+    largest = last = 0.0
+    for t, weight in zip((1.6, 2.4, 3.7, 14.0), (0.2, 0.2, 0.35, 0.25), strict=True):
+        product_largest = product_last = 1.0
+        for canary, control, bad, canary_bad, up_to_largest, after in verdict.set_kinds or ():
+            ways = [math.comb(canary, j) * math.comb(control, bad - j) * t**j for j in range(min(canary, bad) + 1)]
+            factor = t**canary_bad * math.comb(canary + control, bad) / sum(ways)
+            product_largest *= factor**up_to_largest
+            product_last *= factor ** (up_to_largest + after)
+        largest, last = largest + weight * product_largest, last + weight * product_last
+    return largest, last
+
+
+def test_the_evidence_can_be_multiplied_again_from_the_sets_that_are_stored() -> None:
+    breached = judge(sessions(NEW, 6, bad_format=19) + sessions(BASE, 47, bad_format=3))["format"]
+    assert by_hand(breached)[0] == pytest.approx(breached.evidence)
+    assert sum(kind[4] + kind[5] for kind in breached.set_kinds or ()) <= breached.sets
+    for seed in range(5):  # up and down again
+        draw = random.Random(seed)
+        mixed = tuple(
+            Seen(
+                session=f"{arm}-{n}",
+                adapter=arm,
+                at=NOW + timedelta(seconds=n),
+                valid_format=draw.random() > (0.3 if arm == NEW and n < 100 else 0.1),
+            )
+            for n in range(900)
+            for arm in (draw.choice((NEW, BASE, BASE)),)
+        )
+        verdict = judge(mixed)["format"]
+        assert verdict.evidence is not None
+        largest, last = by_hand(verdict)
+        assert largest == pytest.approx(verdict.evidence)
+        assert last <= largest * (1 + 1e-9)
+        assert sum(kind[5] for kind in verdict.set_kinds or ()) > 0
+    held = judge(sessions(NEW, 40) + sessions(BASE, 60))["format"]
+    assert (held.set_kinds, held.evidence) == ((), 1.0)  # nobody was bad: no set said anything
+
+
 def test_when_both_arms_fall_alike_nothing_is_breached() -> None:
     verdicts = judge(sessions(NEW, 20, bad_format=20) + sessions(BASE, 20, bad_format=20))
     assert verdicts["format"].status is GuardStatus.HOLDS
@@ -95,7 +135,8 @@ def test_an_adapter_may_be_slower_by_the_policys_factor_and_not_by_more() -> Non
     verdict = judge(slow(4.0))["latency"]
     assert verdict.status is GuardStatus.BREACHED
     assert verdict.limit_ms is not None
-    assert f"took longer than {2 * verdict.limit_ms:.0f} ms" in verdict.reason
+    assert f"of 60 sessions failed or took longer than {2 * verdict.limit_ms:.0f} ms, against" in verdict.reason
+    assert f"beside it that failed or took longer than {verdict.limit_ms:.0f} ms (2 times as long is allowed)" in verdict.reason
     assert judge(slow(4.0), replace(POLICY, slower_by_at_most=5.0))["latency"].status is GuardStatus.HOLDS
 
 

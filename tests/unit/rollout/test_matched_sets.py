@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import hypergeom, nchypergeom_fisher
 
 from flywheel.errors import InvalidInput
-from flywheel.rollout.matched_sets import LARGEST_SET, ODDS, SMALLEST_SET, WEIGHTS, Evidence, log_evidence, set_ends, weigh
+from flywheel.rollout.matched_sets import LARGEST_SET, MOST_KINDS, ODDS, SMALLEST_SET, WEIGHTS, Evidence, log_evidence, set_ends, weigh
 
 SESSIONS = st.integers(0, 120).flatmap(lambda n: st.tuples(arrays.arrays(bool, n), arrays.arrays(bool, n)))
 
@@ -69,6 +69,17 @@ def test_a_set_that_is_not_full_waits_and_a_set_of_one_arm_says_nothing() -> Non
     alone = np.ones(500, dtype=bool)
     weighed = weigh(canary=alone, bad=alone)
     assert weighed.peak == weighed.value == pytest.approx(1.0)
+
+
+def test_kinds_of_sets_are_listed_with_their_times_and_too_many_are_not() -> None:
+    canary = np.arange(20) % 2 == 0
+    bad = np.arange(20) % 10 < 3  # in each set two of the canary and one beside it
+    assert weigh(canary=canary, bad=bad).kinds == ((5, 5, 3, 2, 2, 0),)
+    assert weigh(canary=canary, bad=bad & ~canary).kinds == ((5, 5, 1, 0, 0, 2),)
+    draw = np.random.default_rng(5)
+    many = draw.random((2, 60_000)) < 0.5
+    assert weigh(canary=many[0], bad=many[1]).kinds is None
+    assert MOST_KINDS < 600
 
 
 def test_a_canary_that_fails_always_beside_a_control_that_never_does_is_soon_clear() -> None:

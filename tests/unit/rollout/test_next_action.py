@@ -161,6 +161,9 @@ def test_a_canary_s_evidence_holds_the_policy_s_steps_and_least_numbers_and_whom
     assert aborted.kind is ActionKind.ROLL_BACK
     assert set(aborted.evidence) == set(promoted.evidence)
     assert json.loads(json.dumps(aborted.evidence)) == aborted.evidence
+    guards = {guard["name"]: guard for guard in aborted.evidence["guards"]}  # type: ignore[attr-defined]
+    assert guards["format"]["set_kinds"]
+    assert guards["errors"]["set_kinds"] == []
 
 
 def test_a_canary_with_too_few_sessions_in_its_step_waits() -> None:
