@@ -4,8 +4,9 @@ In: the rows of a window and of a reference in one pool, and which of them share
 Thresholds are not known here.
 
 Without drift it is chance which sessions fell into the window and which into the reference; so the labels "window" and "reference" are
-dealt out anew, whole sessions at a time, and the real window's rank among those dealt is its p-value: exact for a reference of any
-size, because the luck of the reference is dealt out too (a permutation test; Fisher 1935, Pitman 1937). Windows drawn from the
+dealt out anew, whole sessions at a time, and the real window's rank among those dealt is its p-value: right for a reference of any
+size, because the luck of the reference is dealt out too (a permutation test; Fisher 1935, Pitman 1937). It is exact where sessions have
+equally many rows, and near it else: a dealing stops with the session that fills the window. Windows drawn from the
 reference's rows alone, the other way, leave that luck out, and were found 34 times as often as they were allowed to be.
 
 The eight scores are counted in their deviations over all dealings. Those of company, which see the same thing, are added up; the largest
