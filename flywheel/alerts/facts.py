@@ -15,7 +15,7 @@ from flywheel.drift.incident import Incident, Place, Standing, has_moved, incide
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING, WorkloadId
-from flywheel.plausible import check_moments, check_text
+from flywheel.plausible import check_moments, check_text, check_whole
 from flywheel.traffic.column import Family
 
 __all__ = ["Finding", "WindowFacts", "facts_of", "has_moved", "moved_in"]
@@ -45,12 +45,13 @@ class WindowFacts:
     summary: str
     first_action: str
     evidence: Mapping[str, object] = field(default_factory=dict)
-    late: bool = False  # an older window, judged again with labels that came late
+    late: int = 0  # how many times this older window has been judged again with what came late; 0: these are no late facts
 
     def __post_init__(self) -> None:
         for said, name in (("workload", self.workload), ("window", self.window)):
             check_text(name, where=f"facts of a window: {said}")
         check_moments(f"facts of window {self.window}", at=self.at)
+        check_whole(self.late, where=f"facts of window {self.window}: late")
 
 
 def facts_of(
@@ -61,9 +62,14 @@ def facts_of(
     verdicts: Sequence[DriftVerdict],
     protected: Sequence[str],
     moved_before: Collection[Place] = (),
-    late: bool = False,
+    late: int = 0,
+    judged_again: bool = False,
 ) -> WindowFacts:
-    """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning. ``moved_before``: see ``moved_in``."""
+    """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning. ``moved_before``: see ``moved_in``.
+
+    ``late``: the verdicts are those that late rows found, the number says at which judging. ``judged_again``: a window that is read only
+    now, after late rows changed its verdicts; what they withdrew does not say that anything is over, so it is not quiet.
+    """
     if others := sorted({verdict.workload for verdict in verdicts} - {workload}):
         raise InvalidInput(
             "verdicts of another workload are no facts of this one",
@@ -80,7 +86,7 @@ def facts_of(
         workload=workload,
         window=window,
         at=at,
-        finding=_FINDINGS[incident.standing],
+        finding=Finding.UNKNOWN if judged_again and incident.standing is Standing.QUIET else _FINDINGS[incident.standing],
         late=late,
         severity=Severity.CRITICAL if answers_moved else Severity.WARNING,
         summary=_summary(workload, incident),

@@ -5,18 +5,19 @@ Called until it makes no move, so that an alert that need not be held passes thr
 those of the diagram in ``alert``. Acknowledging is not done here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from flywheel.alerts.alert import Alert, AlertState
-from flywheel.alerts.facts import Finding, WindowFacts
+from flywheel.alerts.facts import SHOWN, Finding, WindowFacts, moved_in
 from flywheel.errors import InvalidInput
 from flywheel.ids import AlertId, WorkloadId, derive
 from flywheel.plausible import check_moments, check_text
 
 RUNBOOK = "deploy/runbooks/drift.md"
-REMEMBERED = 50  # windows whose late labels were taken in
+REMEMBERED = 50  # late findings that were taken in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +77,7 @@ def advance(*, alert: Alert | None, facts: WindowFacts | None, policy: AlertPoli
         )
     if alert is None or alert.state is AlertState.RESOLVED:
         return _open(alert, facts, now)
-    unread = (
-        facts is not None and facts.window != alert.evidence.get("window") and (facts.at > _seen_until(alert) or _late_news(facts, alert))
-    )
+    unread = facts is not None and _is_news(facts, alert)
     if unread and facts is not None and facts.finding is Finding.MOVED:
         return _seen_again(alert, facts, now)
     if alert.state is AlertState.ACKNOWLEDGED and alert.acknowledgement is not None and now >= alert.acknowledgement.until:
@@ -105,12 +104,12 @@ def advance(*, alert: Alert | None, facts: WindowFacts | None, policy: AlertPoli
 def _open(last: Alert | None, facts: WindowFacts | None, now: datetime) -> Advance:
     if facts is None or facts.finding is not Finding.MOVED:
         return Advance(alert=last, move=Move.NONE, reason="nothing moves")
-    if last is not None and facts.at <= _seen_until(last) and not _late_news(facts, last):
+    if last is not None and not _is_news(facts, last):
         return Advance(alert=last, move=Move.NONE, reason="this window belongs to the alert that was resolved")
     labels = _labels(facts.workload)
     fingerprint = fingerprint_of(facts.workload)
     opened = Alert(
-        id=AlertId(derive("alert", fingerprint, facts.window)),
+        id=AlertId(derive("alert", fingerprint, facts.window, *([facts.late] if facts.late else []))),  # its window may have opened one too
         fingerprint=fingerprint,
         workload=facts.workload,
         labels=labels,
@@ -132,16 +131,22 @@ def _open(last: Alert | None, facts: WindowFacts | None, now: datetime) -> Advan
 
 
 def _seen_again(alert: Alert, facts: WindowFacts, now: datetime) -> Advance:
-    """The summary follows the newest window, the severity only rises, the first window stays named."""
+    """The summary follows the newest window, or late facts that are worse; the severity only rises, the first window stays named."""
     worse = facts.severity > alert.severity
+    told = facts if worse or not facts.late else alert
     kept = {key: alert.evidence[key] for key in ("first_window", "fired_again_at") if key in alert.evidence}
     seen = replace(
         alert,
         severity=max(alert.severity, facts.severity),
-        summary=facts.summary,
-        first_action=facts.first_action,
+        summary=told.summary,
+        first_action=told.first_action,
         last_seen_at=max(now, alert.last_seen_at),  # a clock that was set back must not end it early
-        evidence={**facts.evidence, **kept, "seen_until": max(facts.at, _seen_until(alert)).isoformat(), **_late_windows(facts, alert)},
+        evidence={
+            **(_joined(alert.evidence, facts) if facts.late else facts.evidence),
+            **kept,
+            "seen_until": max(facts.at, _seen_until(alert)).isoformat(),
+            **_late_windows(facts, alert),
+        },
     )
     if worse and alert.state is AlertState.ACKNOWLEDGED:
         return _again(seen, "severity rose", now)
@@ -166,9 +171,29 @@ def _seen_until(alert: Alert) -> datetime:
     return until
 
 
-def _late_news(facts: WindowFacts, alert: Alert) -> bool:
-    """Labels that came late speak of a window that was read long ago; each such window is taken in once."""
-    return facts.late and facts.window not in _taken_late(alert)
+def _is_news(facts: WindowFacts, alert: Alert) -> bool:
+    """What came late speaks of a window that was read long ago: each such finding is taken in once, whatever was read since."""
+    if facts.late:
+        return _taken_as(facts) not in _taken_late(alert)
+    return facts.window != alert.evidence.get("window") and facts.at > _seen_until(alert)
+
+
+def _taken_as(facts: WindowFacts) -> str:
+    """A window that is judged again once more may find more."""
+    return facts.window if facts.late <= 1 else f"{facts.window} ({facts.late})"
+
+
+def _joined(evidence: Mapping[str, object], facts: WindowFacts) -> dict[str, object]:
+    """What moves now still must be over before the alert is, so late movers stand behind its own and never in their place."""
+    own, late = ([*held] if isinstance(held := found.get("movers"), (list, tuple)) else [] for found in (evidence, facts.evidence))
+    places = moved_in(evidence)
+    more = [mover for mover in late if not places.issuperset(moved_in({"movers": [mover]}))]
+    moved = evidence.get("moved")
+    return {
+        **evidence,
+        "movers": [*own, *more][: 2 * SHOWN],
+        "moved": (moved if isinstance(moved, int) else len(own)) + len(more),
+    }
 
 
 def _taken_late(alert: Alert | None) -> tuple[str, ...]:
@@ -177,7 +202,7 @@ def _taken_late(alert: Alert | None) -> tuple[str, ...]:
 
 
 def _late_windows(facts: WindowFacts, alert: Alert | None) -> dict[str, object]:
-    taken = _taken_late(alert) + ((facts.window,) if facts.late else ())
+    taken = _taken_late(alert) + ((_taken_as(facts),) if facts.late else ())
     return {"late_windows": list(taken[-REMEMBERED:])} if taken else {}
 
 

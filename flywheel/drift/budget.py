@@ -52,16 +52,16 @@ class SmallestChange:
 
 SPENT: Mapping[str, Mapping[Measure, Mapping[int, float]]] = {
     GENERAL: {
-        Measure.NUMBER: {1: 0.010, 2: 0.115, 4: 0.045, 6: 0.010, 12: 0.025, 24: 0.020},
-        Measure.NAME: {1: 0.002, 2: 0.018, 4: 0.013, 6: 0.003, 12: 0.005, 24: 0.004},
-        Measure.RATE: {1: 0.013, 2: 0.065, 4: 0.068, 6: 0.007, 12: 0.015, 24: 0.012},
+        Measure.NUMBER: {1: 0.008, 2: 0.115, 4: 0.030, 6: 0.008, 12: 0.022, 24: 0.017},
+        Measure.NAME: {1: 0.002, 2: 0.014, 4: 0.010, 6: 0.003, 12: 0.005, 24: 0.004},
+        Measure.RATE: {1: 0.012, 2: 0.012, 4: 0.135, 6: 0.006, 12: 0.012, 24: 0.010},
     },
     PROTECTED: {
-        Measure.NUMBER: {1: 0.006, 2: 0.006, 4: 0.010, 6: 0.180, 12: 0.026, 24: 0.012},
-        Measure.NAME: {1: 0.001, 2: 0.001, 4: 0.003, 6: 0.018, 12: 0.009, 24: 0.003},
-        Measure.RATE: {1: 0.010, 2: 0.006, 4: 0.010, 6: 0.030, 12: 0.108, 24: 0.011},
+        Measure.NUMBER: {1: 0.005, 2: 0.005, 4: 0.010, 6: 0.200, 12: 0.020, 24: 0.010},
+        Measure.NAME: {1: 0.001, 2: 0.001, 4: 0.003, 6: 0.014, 12: 0.008, 24: 0.003},
+        Measure.RATE: {1: 0.006, 2: 0.005, 4: 0.010, 6: 0.020, 12: 0.164, 24: 0.010},
     },
-    SHARES: {Measure.RATE: {1: 0.005, 2: 0.045, 4: 0.028, 6: 0.004, 12: 0.010, 24: 0.008}},
+    SHARES: {Measure.RATE: {1: 0.005, 2: 0.036, 4: 0.022, 6: 0.003, 12: 0.008, 24: 0.006}},
 }
 """Most goes to the length at which the smallest change of a family and measure first shows; the others are there for larger changes, which
 need no more than a little, and for smaller ones that last. Half of what columns get is for the few protected slices."""

@@ -22,11 +22,12 @@ from flywheel.traffic.column import Measure
 from flywheel.windows.pane import Counts
 from flywheel.windows.table import CountTable
 
-NO_ROWS, NO_VALUES, NO_REFERENCE, OTHER_GRID, TOO_FEW, STILL_LEARNING, SAME, MOVED = range(8)
+NO_ROWS, NO_VALUES, NO_REFERENCE, OTHER_GRID, UNSEEN_HOURS, TOO_FEW, STILL_LEARNING, SAME, MOVED = range(9)
 """What was found of a cell, in the order in which it is asked."""
 STATUS = (
     DriftStatus.NO_DATA,
     DriftStatus.NO_DATA,
+    DriftStatus.LEARNING,
     DriftStatus.LEARNING,
     DriftStatus.LEARNING,
     DriftStatus.INSUFFICIENT_DATA,
@@ -34,6 +35,7 @@ STATUS = (
     DriftStatus.OK,
     DriftStatus.DRIFTING,
 )
+UNSEEN = "the reference has seen no such hour yet, of a weekday or of a weekend as this is"
 ROUNDING = 1e-9  # two ways to one p-value
 Cells = NDArray[np.bool_]
 
@@ -76,6 +78,8 @@ def judge_table(*, window: CountTable, pinned: Pinned | None, limits: Limits) ->
         found[:] = STILL_LEARNING
     few = (measures.values < limits.minimum_rows) | (measures.values_before < limits.minimum_before)
     found[few] = TOO_FEW
+    if pinned is not None and not pinned.table.rows.any():
+        found[:] = UNSEEN_HOURS  # a reference holds rows, so it is its like hours that do not
     found[:, ~held] = OTHER_GRID if pinned is not None else NO_REFERENCE
     found[measures.values == 0] = NO_VALUES
     found[window.rows == 0] = NO_ROWS
@@ -244,6 +248,8 @@ class _Parts:
             return "there is no reference yet; one is pinned after a whole day, or by a person"
         if found == OTHER_GRID:
             return "the reference does not hold this column on its present grid; pin a new one"
+        if found == UNSEEN_HOURS:
+            return UNSEEN
         if found == TOO_FEW:
             return (
                 f"{self.n[at][column_at]} values against {self.m[at][column_at]}: under {self.minimum_rows[at][column_at]} "

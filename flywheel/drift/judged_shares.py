@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.budget import SHARE_COLUMN, SHARES, Spread, Thresholds, tempered_all
-from flywheel.drift.judged_columns import about, measured_in_words, overlap_in_words, overlap_of
+from flywheel.drift.judged_columns import UNSEEN, about, measured_in_words, overlap_in_words, overlap_of
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.stated import SHARE, DriftPolicy, DriftStatus, DriftVerdict, check_time
 from flywheel.drift.statistics import mid_p_all
@@ -130,7 +130,9 @@ def _share(
     """Asked in this order; the first that fits is said."""
     if n == 0:
         return DriftStatus.NO_DATA, "no rows in this window"
-    if reference is None or m == 0:
+    if reference is not None and m == 0:
+        return DriftStatus.LEARNING, UNSEEN
+    if reference is None:
         return DriftStatus.LEARNING, "there is no reference yet; one is pinned after a whole day, or by a person"
     expected = n * known / m
     if hits == 0 and known == 0:

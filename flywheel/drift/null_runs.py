@@ -2,12 +2,12 @@
 
 In: hourly counts of the reference's whole days, the columns, the protected slices, the policy, a seed. Out: ``Thresholds``. Each window
 of the period is judged against the rest of it, exactly as a later window would be; what its evidence reaches, and how often, is the
-null. Few days never show an evidence as rare as the budget asks for, so the rate is continued by the tail of a normal, flattened
-where the measured rate falls more slowly; days are drawn again and again (the seed) and a cautious threshold is kept.
+null; ``null_tail`` says from which strength on it is as rare as agreed.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,18 @@ from flywheel.drift.budget import (
     standing_strength,
     strength_all,
 )
-from flywheel.drift.seasons import FARTHEST_HOUR, HOURS_A_DAY, Season, SeasonPolicy, like_hours, pooled_days, profile_of, sliding_sums
+from flywheel.drift.null_tail import STEPS, episodes_of, relied_on, strength_for, too_often
+from flywheel.drift.seasons import (
+    FARTHEST_HOUR,
+    HOURS_A_DAY,
+    Season,
+    SeasonPolicy,
+    like_hours,
+    pooled_days,
+    profile_of,
+    sliding_sums,
+    times_seen,
+)
 from flywheel.drift.statistics import Numbers
 from flywheel.errors import InvalidInput
 from flywheel.plausible import check_names, check_whole
@@ -35,15 +46,13 @@ from flywheel.traffic.column import Column, Measure
 from flywheel.windows.pane import Counts
 from flywheel.windows.plausible_counts import check_columns, check_counts
 
-STEPS = np.arange(1.5, 9.0, 0.05)
-"""Strengths at which episodes are counted."""
-NEVER = 40.0  # a strength that no p-value has: a length without a part of the budget calls nobody
+Key = TypeVar("Key", bound=tuple[int, *tuple[object, ...]])
+Held = TypeVar("Held")
+
 RUNS = 100  # of days drawn with replacement
+TIMES_OVER = 4  # windows of a length, without overlap, under which a period says nothing of their spread
 A_FEW = 12  # slices looked at without the floor
-UNLIKE = 0.01  # under this chance they are not taken to be like it
 LIKE = 20  # slices of its size stand for a protected one
-ENOUGH = 30  # episodes, under which a measured rate is not relied on
-FLATTEST = 0.6  # of the tail, as a part of a normal's
 SPREAD_ROUNDS = 3
 SAMPLED = 20_000  # windows from which a spread is measured
 FEWEST_WINDOWS = 1_000  # under which the tail of the strengths is not looked at
@@ -54,7 +63,7 @@ FEWEST_ROWS = 20  # under which a window's evidence is too coarse for that
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceWindows:
-    """``counts[column]`` is [hours, slices, bins] of values; the first hour counts from the epoch and begins a day.
+    """``counts[column]`` is [hours, slices, bins] of values; the first hour counts from the epoch, and whole days follow.
 
     ``counts["share"]``, where it is given, holds for each slice [rows of all others, its own rows]; zeroes for the traffic as a whole.
     """
@@ -96,7 +105,10 @@ def calibrate(
     source: NullSource | None = None,
     seasons: SeasonPolicy | None = None,
 ) -> Thresholds:
-    """Raises InvalidInput for less than two whole days, or counts of another number of slices or hours."""
+    """Raises InvalidInput for less than a whole day, or counts of another number of slices or hours.
+
+    A window length is measured where the period holds ``TIMES_OVER`` such windows; longer ones go by the longest that was measured.
+    """
     _check(reference_windows, columns, policy)
     check_whole(seed, where="null runs: seed")
     check_names(protected, where="null runs: protected")
@@ -111,7 +123,8 @@ def calibrate(
     own: dict[tuple[int, str, Measure], NDArray[np.int64]] = {}  # of the protected slices alone
     free: dict[tuple[int, str, Measure], Numbers] = {}
     floors = {(family, measure): policy.changes[family].floor(measure) for family in FAMILIES for measure in Measure}
-    for length in policy.lengths:
+    measured = [length for length in policy.lengths if length * TIMES_OVER <= reference_windows.hours]
+    for length in measured:
         for column in columns:
             now, before = _against_the_rest(reference_windows, column, length, source, seasons)
             spread = _measured_spread(now, before, column, chance)
@@ -128,36 +141,44 @@ def calibrate(
                 strength = standing_strength(
                     now[:, members], before[:, members], column, spread=spread, floor=floors[family, column.measure], minimum_rows=fewest
                 )
-                counted = _episodes(strength, days)
+                counted = episodes_of(strength, days)
                 key = (length, family, column.measure)
                 if family == PROTECTED:
-                    own[key] = own.get(key, 0) + _episodes(strength[:, shielded[members]], days)
+                    own[key] = own.get(key, 0) + episodes_of(strength[:, shielded[members]], days)
                 episodes[key] = episodes.get(key, 0) + counted
                 free[key] = free.get(key, 0) + _without_floor(now[:, members], before[:, members], column, spread, fewest, days, chance)
     if SHARE_COLUMN.name in reference_windows.counts:
-        of_shares = _of_shares(reference_windows, policy, source, seasons, seed)
+        of_shares = _of_shares(reference_windows, policy, measured, source, seasons, seed)
         spreads |= of_shares.spreads
         minimum_rows |= of_shares.minimum_rows
         episodes |= of_shares.episodes
         free |= of_shares.free
         floors[SHARES, Measure.RATE] = policy.share_floor
     strengths = {}
+    looked_at = _part_with_a_like(reference_windows, columns[0], source, seasons) if columns else 1.0
     for key, by_day in episodes.items():
-        share = policy.share(key[1], key[2], key[0])
+        share = policy.share(key[1], key[2], key[0]) * looked_at  # what the other hours would have shown, nobody knows
         many = LIKE if key in own else 1
-        least = _strength_for(share * many, _relied_on(by_day, free[key]), draws, policy.cautious)
-        if key in own and _too_often(least, own[key], share):
-            least = max(least, _strength_for(share, _relied_on(own[key], free[key] / LIKE), draws, policy.cautious))
+        least = strength_for(share * many, relied_on(by_day, free[key]), draws, policy.cautious)
+        if key in own and too_often(least, own[key], share):
+            least = max(least, strength_for(share, relied_on(own[key], free[key] / LIKE), draws, policy.cautious))
         strengths[key] = least
+    longer = [length for length in policy.lengths if length not in measured]
     return Thresholds(
-        strengths=strengths,
-        spreads=spreads,
-        minimum_rows=minimum_rows,
+        strengths=_lent(strengths, longer),
+        spreads=_lent(spreads, longer),
+        minimum_rows=_lent(minimum_rows, longer),
         floors=floors,
         pages_a_day=policy.pages_a_day,
         null_days=float(days),
         seed=seed,
     )
+
+
+def _lent(held: Mapping[Key, Held], longer: Sequence[int]) -> dict[Key, Held]:
+    """What was measured, keys beginning with the hours of a window; and for longer windows that of the longest which was."""
+    most = max((key[0] for key in held), default=0)
+    return {**held, **{(hours, *key[1:]): value for hours in longer for key, value in held.items() if key[0] == most}}  # type: ignore[misc]
 
 
 def _like_sized(now: Counts, shielded: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -185,14 +206,16 @@ class _Null:
     free: dict[tuple[int, str, Measure], Numbers] = field(default_factory=dict)  # without a floor
 
 
-def _of_shares(windows: ReferenceWindows, policy: BudgetPolicy, source: NullSource, seasons: SeasonPolicy, seed: int) -> _Null:
+def _of_shares(
+    windows: ReferenceWindows, policy: BudgetPolicy, measured: Sequence[int], source: NullSource, seasons: SeasonPolicy, seed: int
+) -> _Null:
     """How far the slices' own shares wander, judged like a rate whose rows are all the traffic. With a chance of its own: whether shares
     are calibrated changes no other threshold."""
     found = _Null()
     chance = np.random.default_rng([seed, 1])
     days = windows.hours // HOURS_A_DAY
     smallest = SmallestChange(sigma=1.0, variation=1.0, rate=2 * policy.share_floor)
-    for length in policy.lengths:
+    for length in measured:
         now, before = _against_the_rest(windows, SHARE_COLUMN, length, source, seasons)
         spread = _measured_spread(now, before, SHARE_COLUMN, chance, by_rows=False)
         fewest = rows_worth_judging(change=smallest, measure=Measure.RATE, base_rate=USUAL_SHARE, spread=spread, worth=1.0)
@@ -200,7 +223,7 @@ def _of_shares(windows: ReferenceWindows, policy: BudgetPolicy, source: NullSour
         found.spreads[length, SHARE_COLUMN.name] = spread
         found.minimum_rows[length, SHARES, SHARE_COLUMN.name] = fewest
         strength = standing_strength(now, before, SHARE_COLUMN, spread=spread, floor=policy.share_floor, minimum_rows=fewest)
-        found.episodes[key] = _episodes(strength, days)
+        found.episodes[key] = episodes_of(strength, days)
         found.free[key] = _without_floor(now, before, SHARE_COLUMN, spread, fewest, days, chance)
     return found
 
@@ -217,7 +240,8 @@ def _against_the_rest(
         block = (source.days or 0) * HOURS_A_DAY
         for start in range(block, len(hourly), block or len(hourly)):
             held = slice(start, min(len(hourly), start + (block or len(hourly))))
-            profile = profile_of(hourly[start - block : start] if block else hourly, first_hour=windows.first_hour + start - block)
+            first = windows.first_hour + start - block
+            profile = profile_of(hourly[start - block : start] if block else hourly, first_hour=first)
             before[held] = like_hours(
                 profile,
                 first_hour=windows.first_hour + start,
@@ -225,9 +249,16 @@ def _against_the_rest(
                 length=length,
                 policy=seasons,
                 own=None if block else hourly,
+                seen=times_seen(first_hour=first, hours=block or len(hourly)),
             )
         return now, before
     return now, pooled_days(hourly, length=length, days=source.days)
+
+
+def _part_with_a_like(windows: ReferenceWindows, column: Column, source: NullSource, seasons: SeasonPolicy) -> float:
+    """Which part of the period's hours has others to be compared with: the only Saturday has none."""
+    _, before = _against_the_rest(windows, column, 1, source, seasons)
+    return max(1 / len(before), float((before.sum(axis=(1, 2)) > 0).mean()))
 
 
 def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.random.Generator, *, by_rows: bool = True) -> Spread:
@@ -273,17 +304,6 @@ def _fitted_spread(strength: Numbers, rows: Counts, member: NDArray[np.int64], m
     return Spread(apart=apart, per_row=per_row)
 
 
-def _episodes(strength: Numbers, days: int) -> NDArray[np.int64]:
-    """How often on each day a slice's evidence rises through each of ``STEPS``: [days, steps]. Evidence that stays is one episode."""
-    before = np.concatenate([np.zeros_like(strength[:1]), strength[:-1]])
-    hour, member = np.nonzero((strength > before) & (strength >= STEPS[0]))
-    day = hour // HOURS_A_DAY
-    changes = np.zeros((days, len(STEPS) + 1), dtype=np.int64)
-    np.add.at(changes, (day, np.searchsorted(STEPS, before[hour, member], side="right")), 1)
-    np.add.at(changes, (day, np.searchsorted(STEPS, strength[hour, member], side="right")), -1)
-    return np.cumsum(changes, axis=1)[:, :-1]
-
-
 def _without_floor(
     now: Counts, before: Counts, column: Column, spread: Spread, fewest: int, days: int, chance: np.random.Generator
 ) -> Numbers:
@@ -294,45 +314,7 @@ def _without_floor(
         return np.zeros((days, len(STEPS)))
     taken = chance.choice(fit, min(fit.size, A_FEW), replace=False)
     strength = standing_strength(now[:, taken], before[:, taken], column, spread=spread, floor=-1.0, minimum_rows=fewest)
-    return np.asarray(_episodes(strength, days) * (min(fit.size, members) / len(taken)))
-
-
-def _relied_on(floored: NDArray[np.int64], free: Numbers) -> Numbers:
-    """Where the floor leaves too few episodes to tell their tail, those without it: a higher threshold, never a lower one."""
-    return floored.astype(np.float64) if floored[:, 0].sum() >= ENOUGH else np.maximum(free, floored)
-
-
-def _strength_for(share: float, by_day: Numbers, draws: NDArray[np.int64], cautious: float) -> float:
-    """The strength that is passed ``share`` times a day, in all but a few of the drawn runs."""
-    if share <= 0:
-        return NEVER
-    days = by_day.shape[0]
-    found = [_passed(share, drawn @ by_day, days) for drawn in draws]
-    return float(np.quantile(found, cautious))
-
-
-def _too_often(strength: float, by_day: NDArray[np.int64], share: float) -> bool:
-    """Do the protected slices pass it so often that slices of their size are no measure for them?"""
-    from scipy.special import pdtrc
-
-    above = np.flatnonzero(strength <= STEPS)
-    seen = int(by_day[:, above[0]].sum()) if above.size else 0
-    return seen > 0 and float(pdtrc(seen - 1, share * len(by_day))) < UNLIKE
-
-
-def _passed(share: float, counts: Numbers, days: int) -> float:
-    """Strength whose rate is ``share``: read off where there are episodes enough, else continued by the tail."""
-    enough = np.flatnonzero(counts >= ENOUGH)
-    last = int(enough[-1]) if enough.size else 0
-    rates = np.maximum(counts, 1) / days
-    if rates[last] <= share:
-        return float(STEPS[int(np.argmax(rates <= share))])
-    first = max(0, last - 10)
-    slope = FLATTEST
-    if last > first:
-        slope = float(np.log(rates[first] / rates[last]) / ((STEPS[last] ** 2 - STEPS[first] ** 2) / 2))
-    slope = min(1.0, max(FLATTEST, slope))
-    return float(np.sqrt(STEPS[last] ** 2 + 2 * np.log(rates[last] / share) / slope))
+    return np.asarray(episodes_of(strength, days) * (min(fit.size, members) / len(taken)))
 
 
 def _base_rate(windows: ReferenceWindows, column: Column) -> float:
@@ -349,21 +331,21 @@ def _check(windows: ReferenceWindows, columns: Sequence[Column], policy: BudgetP
     for name, counts in windows.counts.items():
         check_counts(counts, where=f"the reference's own windows, column {name}", dimensions=3)
     check_whole(windows.first_hour, where="the reference's own windows: first hour", least=-FARTHEST_HOUR, most=FARTHEST_HOUR)
-    if windows.hours < 2 * HOURS_A_DAY or windows.hours % HOURS_A_DAY or windows.first_hour % HOURS_A_DAY:
+    if windows.hours < HOURS_A_DAY or windows.hours % HOURS_A_DAY:
         raise InvalidInput(
-            "thresholds need two whole days at least",
+            "thresholds need whole days, and one at least",
             where="the reference's own windows",
             value=f"{windows.hours} hours from hour {windows.first_hour}",
-            remedy="Wait until two days are recorded; until then the policy's fixed numbers hold.",
+            remedy="Wait until a day is recorded; until then the policy's fixed numbers hold.",
         )
     if not windows.slices:
         raise InvalidInput("there is no slice", where="the reference's own windows", value=(), remedy="Count all traffic at least.")
-    if max(policy.lengths) > windows.hours:
+    if min(policy.lengths) * TIMES_OVER > windows.hours:
         raise InvalidInput(
-            "a window is longer than the period that should say how often it looks like drift",
+            f"the shortest window goes into the period that should say how often it looks like drift under {TIMES_OVER} times",
             where="alarm budget: hours of a window",
-            value=max(policy.lengths),
-            remedy=f"Give window lengths of up to {windows.hours} hours, or a longer period.",
+            value=min(policy.lengths),
+            remedy=f"Give a window length of up to {windows.hours // TIMES_OVER} hours, or a longer period.",
         )
     for column in (*columns, SHARE_COLUMN) if SHARE_COLUMN.name in windows.counts else columns:
         held = windows.counts.get(column.name)

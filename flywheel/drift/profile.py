@@ -13,7 +13,7 @@ from flywheel.drift.seasons import HOURS_A_DAY, SeasonPolicy
 from flywheel.errors import InvalidInput
 from flywheel.ids import digest_of
 from flywheel.plausible import check_moments, check_whole
-from flywheel.windows.pane import Tally, WindowCounts, add
+from flywheel.windows.pane import Counts, Tally, WindowCounts, add
 from flywheel.windows.plausible_counts import check_rows
 
 HOUR = timedelta(hours=1)
@@ -72,15 +72,18 @@ def by_hour(windows: Iterable[WindowCounts]) -> Profile:
     return Profile(cells=cells)
 
 
-def like_hours(profile: Profile, *, start: datetime, end: datetime, policy: SeasonPolicy) -> Tally | None:
+def like_hours(profile: Profile, *, start: datetime, end: datetime, policy: SeasonPolicy, seen: Counts | None = None) -> Tally | None:
     """The reference's hours that are like those of the window, with ``policy.neighbours`` beside it; None for a window of no whole hours.
 
-    A window of a day, or nearly, takes no hours beside it: it has them all.
+    A window of a day, or nearly, takes no hours beside it: it has them all. ``seen`` [2, 24]: how often the reference's period has seen
+    each hour (``seasons.times_seen``); to a window with an hour of which it has seen none, nothing is like.
     """
     check_moments("window to be read by the hour", start=start, end=end)
     if end - start < HOUR or start != _on_the_hour(start) or end != _on_the_hour(end):
         return None
     length = (end - start) // HOUR
+    if seen is not None and not all(seen[_cell(start + HOUR * step)] for step in range(length)):
+        return Tally(counts={}, rows={})
     beside = policy.neighbours if length + 2 * policy.neighbours <= HOURS_A_DAY else 0
     hours = (start + HOUR * step for step in range(-beside, length + beside))
     return add(*(profile.cells[cell] for cell in map(_cell, hours) if cell in profile.cells))

@@ -5,7 +5,7 @@ longer one in its place. What the hours of a day held stands in ``profile``, how
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -30,7 +30,7 @@ class Maturity(StrEnum):
     LEARNING = "learning"  # under one whole day and nobody pinned it: operational alerts only
     PINNED_EARLY = "pinned_early"  # under one whole day, but a person said it will do; alerts say so
     POOLED_DAYS = "pooled_days"
-    BY_HOUR = "by_hour"  # weeks: a window is compared with like hours, weekdays and weekends apart
+    BY_HOUR = "by_hour"  # two days of a kind and more: a window is compared with like hours, weekdays and weekends apart
 
 
 class Covers(StrEnum):
@@ -193,8 +193,8 @@ class PinningPolicy:
 
     whole_day: timedelta
     watch: timedelta  # after a promotion, before the new champion's answers are the normal ones
-    pooled_days: int = 7  # whole days after which the daemon pins again, so that every day of the week is in it
-    by_hour_days: int = 28  # whole days after which the reference is read by the hour
+    stages: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 14, 28)
+    """Whole days after which the daemon pins again: each day of the first week, since each makes a young reference much better."""
 
     def __post_init__(self) -> None:
         lengths = (self.whole_day, self.watch)
@@ -205,8 +205,22 @@ class PinningPolicy:
                 value=(str(self.whole_day), str(self.watch)),
                 remedy="Correct the workload's `watch` settings.",
             )
-        check_whole(self.pooled_days, where="pinning policy: pooled_days", least=1)
-        check_whole(self.by_hour_days, where="pinning policy: by_hour_days", least=1)
+        for days in self.stages:
+            check_whole(days, where="pinning policy: stages", least=1)
+
+
+def unbroken_since(moments: Collection[datetime], *, until: datetime, gap: timedelta) -> datetime | None:
+    """Since when there has been traffic, up to ``until``, without a pause longer than ``gap``; None where there is none in the last one.
+
+    A test a month ago is no beginning: days without traffic say nothing of what is usual.
+    """
+    check_moments("traffic that was seen", until=until)
+    since = None
+    for moment in sorted((moment for moment in moments if moment <= until), reverse=True):
+        if (since or until) - moment > gap:
+            break
+        since = moment
+    return since
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,9 +257,9 @@ def pinning_due(
         return replace(nothing, reason="under one whole day has been seen, and nobody pinned a reference")
     if outputs is None:
         if champion_alone_since is not None and newest - champion_alone_since >= policy.watch:
-            return PinningDue(
-                start=champion_alone_since, end=newest, covers=Covers.OUTPUT, reason="the new champion's watch period has passed"
-            )
+            days = _stage(newest - champion_alone_since, policy)
+            start = newest - policy.whole_day * days if days else champion_alone_since
+            return PinningDue(start=start, end=newest, covers=Covers.OUTPUT, reason="the new champion's watch period has passed")
         return replace(nothing, covers=Covers.OUTPUT, reason="the new champion is still in its watch period")
     if not calm:
         return replace(nothing, reason="a reference is in force, and while an alert is open none is replaced")
@@ -263,7 +277,7 @@ def pinning_due(
 def _stage(seen: timedelta, policy: PinningPolicy) -> int:
     """Of so much traffic, how many whole days make a reference: the longest of the stages it fills."""
     days = seen // policy.whole_day
-    return max([stage for stage in (1, policy.pooled_days, policy.by_hour_days) if stage <= days], default=0)
+    return max([stage for stage in policy.stages if stage <= days], default=0)
 
 
 def _covers(start: datetime, champion_alone_since: datetime | None) -> Covers:

@@ -1,9 +1,10 @@
 """With which hours of the past may a window be compared?
 
 In: hourly counts of whole days, and how long the windows are. Out: for the window that ends with each hour, the counts of the
-reference's like hours. Until there are weeks enough all whole days are one pool; then a window meets the same hours of the day, of
-weekdays or of weekends, and the hours beside them, so that day and night are no drift. Hours count from the epoch in UTC;
-holidays and daylight saving are not known here: they stay inside the measured spread.
+reference's like hours. One whole day is one pool; from two days of a kind on a window meets the same hours of the day, of weekdays
+or of weekends, and the hours beside them, so that neither night nor Saturday is drift. A window with an hour of which the reference
+has seen no like is compared with nothing. Hours count from the epoch in UTC; holidays and daylight saving are not known here: they
+stay inside the measured spread.
 """
 
 from dataclasses import dataclass
@@ -27,18 +28,16 @@ class Season(StrEnum):
 
     LEARNING = "learning"
     POOLED_DAYS = "pooled_days"
-    HOUR_OF_DAY = "hour_of_day"
+    HOUR_OF_DAY = "hour_of_day"  # weekdays and weekends apart
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeasonPolicy:
-    """From how many whole days on a reference may be read by the hour, and how many hours beside the window's own are taken in."""
+    """How many hours beside the window's own are taken in."""
 
-    hours_from_days: int = 28
     neighbours: int = 1
 
     def __post_init__(self) -> None:
-        check_whole(self.hours_from_days, where="seasons: hours_from_days", least=1)
         check_whole(self.neighbours, where="seasons: neighbours", most=HOURS_A_DAY)
 
 
@@ -50,23 +49,30 @@ class SeasonNow:
     reason: str
 
 
-def season_of(*, whole_days: int, weekdays: int, weekend_days: int, policy: SeasonPolicy) -> SeasonNow:
-    """``weekdays`` and ``weekend_days``: how many of the whole days were which. By the hour needs both kinds."""
-    for said, days in (("whole days", whole_days), ("weekdays", weekdays), ("days of the weekend", weekend_days)):
-        check_whole(days, where=f"reference: {said}")
-    if whole_days < 1:
+def season_of(*, first_hour: int, hours: int) -> SeasonNow:
+    """Of a period of so many hours in a row. By the hour from two days of one kind on: before, no hour of it has a like."""
+    seen = times_seen(first_hour=first_hour, hours=hours)
+    days = hours // HOURS_A_DAY
+    if days < 1:
         return SeasonNow(season=Season.LEARNING, reason="the reference has seen under one whole day")
-    if whole_days < policy.hours_from_days or min(weekdays, weekend_days) < 2:
-        return SeasonNow(
-            season=Season.POOLED_DAYS,
-            reason=f"{whole_days} whole days are one pool until there are {policy.hours_from_days} with two days of each kind",
-        )
-    return SeasonNow(season=Season.HOUR_OF_DAY, reason=f"{whole_days} whole days, read by hour of day, weekdays and weekends apart")
+    if int((seen > 1).sum()) < HOURS_A_DAY:
+        return SeasonNow(season=Season.POOLED_DAYS, reason="one pool until two weekdays or two days of a weekend were seen")
+    return SeasonNow(season=Season.HOUR_OF_DAY, reason=f"{days} whole days, read by the hour, weekdays and weekends apart")
 
 
 def is_weekend(hours: NDArray[np.int64]) -> NDArray[np.int64]:
     """Hours since the epoch -> 1 on Saturday and Sunday, else 0."""
     return ((hours // HOURS_A_DAY + EPOCHS_WEEKDAY) % 7 >= 5).astype(np.int64)
+
+
+def times_seen(*, first_hour: int, hours: int) -> Counts:
+    """[2, 24]: how often a period has seen each hour of weekdays (0) and of weekends (1)."""
+    check_whole(first_hour, where="first hour since the epoch", least=-FARTHEST_HOUR, most=FARTHEST_HOUR)
+    check_whole(hours, where="hours of a period", most=FARTHEST_HOUR)
+    moments = first_hour + np.arange(hours)
+    seen = np.zeros((2, HOURS_A_DAY), dtype=np.int64)
+    np.add.at(seen, (is_weekend(moments), moments % HOURS_A_DAY), 1)
+    return seen
 
 
 def profile_of(hourly: Counts, *, first_hour: int) -> Counts:
@@ -96,11 +102,21 @@ def sliding_sums(hourly: Counts, length: int) -> Counts:
     return total
 
 
-def like_hours(profile: Counts, *, first_hour: int, hours: int, length: int, policy: SeasonPolicy, own: Counts | None = None) -> Counts:
+def like_hours(
+    profile: Counts,
+    *,
+    first_hour: int,
+    hours: int,
+    length: int,
+    policy: SeasonPolicy,
+    own: Counts | None = None,
+    seen: Counts | None = None,
+) -> Counts:
     """The reference of the windows that end with ``hours`` hours in a row, the first being ``first_hour``: [hours, ...].
 
     ``own`` [hours, ...]: counts that the profile holds of these very hours; they are left out, so that a window of the
-    reference's own period never meets itself.
+    reference's own period never meets itself. ``seen`` [2, 24]: how often the profile's period has seen each hour, as ``times_seen`` says;
+    a window with an hour of which it has seen no other meets nothing.
     """
     beside = policy.neighbours if length + 2 * policy.neighbours <= HOURS_A_DAY else 0
     moments = first_hour - length - beside + 1 + np.arange(hours + length + 2 * beside - 1)
@@ -110,7 +126,12 @@ def like_hours(profile: Counts, *, first_hour: int, hours: int, length: int, pol
         there = alike[start : start + hours]
         there -= own[: len(there)]
     span = length + 2 * beside
-    return sliding_sums(alike, span)[span - 1 :]
+    found = sliding_sums(alike, span)[span - 1 :]
+    if seen is not None:
+        own_hours = moments[beside : len(moments) - beside]
+        unseen = seen[is_weekend(own_hours), own_hours % HOURS_A_DAY] <= (own is not None)
+        found[sliding_sums(unseen.astype(np.int64), length)[length - 1 :] > 0] = 0
+    return found
 
 
 def pooled_days(hourly: Counts, *, length: int, days: int | None) -> Counts:

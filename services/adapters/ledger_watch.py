@@ -10,24 +10,33 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Column, Connection, Engine, String, Table, select, update
+from sqlalchemy import Column, Connection, Engine, Integer, String, Table, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.alerts.alert import Acknowledgement, Alert, AlertState, Severity
+from flywheel.drift.incident import Retest
+from flywheel.drift.late import Judged
 from flywheel.drift.profile import Profile
 from flywheel.drift.reference import Maturity, Reference
-from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.drift.verdict import DriftStatus
 from flywheel.ids import AdapterName, AlertId, Person, WorkloadId, derive
 from flywheel.journal import JournalEntry
-from flywheel.traffic.column import Family
 from flywheel.windows.pane import WindowCounts
 from services.adapters.event_codec import encode
 from services.adapters.ledger import metadata, reading, to_json, to_moment, to_text, writing
+from services.adapters.ledger_judgements import (
+    move_position,
+    put_judgement,
+    read_judgements,
+    read_late_findings,
+    verdict_dict,
+    verdicts_from,
+)
 from services.adapters.ledger_profile import put_profile, read_profile
 from services.adapters.ledger_record import append_entries, put_messages
 from services.ports.record import OutboxMessage
 from services.ports.traffic import TrafficCounts
-from services.ports.watch import ClosedWindow, SecondOpinion
+from services.ports.watch import ClosedWindow, Judgement, LateFinding, SecondOpinion
 
 DRIFT_TYPE = "flywheel.drift.v1"
 ALERT_TYPE = "flywheel.alert.v1"
@@ -57,6 +66,7 @@ window_table = Table(
     Column("traffic", String, nullable=False),
     Column("verdicts", String, nullable=False),
     Column("second_opinions", String, nullable=False),
+    Column("judged_again", Integer, nullable=False, server_default="0"),
 )
 alert_table = Table(
     "alert",
@@ -118,7 +128,7 @@ class LedgerWatch:
         with reading(self._engine) as connection:
             return read_profile(connection, reference)
 
-    def close(self, window: ClosedWindow, entry: JournalEntry) -> bool:
+    def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
         with writing(self._engine) as connection:
             done = connection.execute(
                 insert(window_table)
@@ -127,18 +137,45 @@ class LedgerWatch:
                     workload=window.workload,
                     start=to_text(window.start),
                     end=to_text(window.end),
-                    reference=window.reference,
-                    traffic=to_json(asdict(window.traffic)),
-                    verdicts=to_json([_verdict_dict(verdict, window) for verdict in window.verdicts]),
                     second_opinions=to_json([asdict(opinion) for opinion in window.second_opinions]),
+                    **_judged_values(window),
                 )
                 .on_conflict_do_nothing(index_elements=["id"])
             )
             if done.rowcount != 1:
                 return False
-            append_entries(connection, entry)
-            put_messages(connection, self._drift_event(window, entry))
+            self._put_judged(connection, window, entry, judgement=judgement)
         return True
+
+    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest) -> bool:
+        """The second opinions stay: they are of the sample that was there when the window closed."""
+        with writing(self._engine) as connection:
+            done = connection.execute(
+                update(window_table)
+                .where(window_table.c.id == window.id, window_table.c.judged_again == window.judged_again - 1)
+                .values(**_judged_values(window))
+            )
+            if done.rowcount != 1:
+                return False
+            self._put_judged(connection, window, entry, judgement=judgement, retest=retest)
+        return True
+
+    def same_rows(self, judged: Judged, *, position: int) -> None:
+        with writing(self._engine) as connection:
+            move_position(connection, judged, position=position)
+
+    def judgements(self, workload: WorkloadId, *, ended_after: datetime) -> Sequence[Judgement]:
+        with reading(self._engine) as connection:
+            return read_judgements(connection, workload, ended_after=ended_after)
+
+    def late_findings(self, workload: WorkloadId, *, after: int = 0, limit: int = 50) -> Sequence[LateFinding]:
+        with reading(self._engine) as connection:
+            return read_late_findings(connection, workload, after=after, limit=limit)
+
+    def window(self, window_id: str) -> ClosedWindow | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(select(window_table).where(window_table.c.id == window_id)).first()
+        return _window(row) if row is not None else None
 
     def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
         query = (
@@ -208,17 +245,26 @@ class LedgerWatch:
         with reading(self._engine) as connection:
             return [_reference(row) for row in connection.execute(query)]
 
+    def _put_judged(
+        self, connection: Connection, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest | None = None
+    ) -> None:
+        put_judgement(connection, judgement, workload=window.workload, retest=retest)
+        append_entries(connection, entry)
+        put_messages(connection, self._drift_event(window, entry))
+
     def _drift_event(self, window: ClosedWindow, entry: JournalEntry) -> OutboxMessage:
-        message_id = derive("drift", window.id)
+        again = {"judged_again": window.judged_again} if window.judged_again else {}
+        message_id = derive("drift", window.id, *again.values())
         data = {
             "window": window.id,
             "start": to_text(window.start),
             "end": to_text(window.end),
             "reference": window.reference,
             "traffic": asdict(window.traffic),
-            "verdicts": [_verdict_dict(verdict, window) for verdict in window.verdicts if verdict.status is not DriftStatus.OK],
+            "verdicts": [verdict_dict(verdict, start=window.start) for verdict in window.verdicts if verdict.status is not DriftStatus.OK],
             "ok": sum(verdict.status is DriftStatus.OK for verdict in window.verdicts),
             "second_opinions": [asdict(opinion) for opinion in window.second_opinions if opinion.drifted],
+            **again,
         }
         value = encode(type=DRIFT_TYPE, id=message_id, workload=window.workload, time=entry.at, data=data, partitionkey=window.workload)
         return OutboxMessage(id=message_id, topic=self._drift_topic, key=window.workload, value=value, created_at=entry.at)
@@ -234,6 +280,16 @@ class LedgerWatch:
             partitionkey=alert.fingerprint,
         )
         return OutboxMessage(id=message_id, topic=self._alerts_topic, key=alert.fingerprint, value=value, created_at=entry.at)
+
+
+def _judged_values(window: ClosedWindow) -> dict[str, object]:
+    """What a later judgement replaces."""
+    return {
+        "reference": window.reference,
+        "traffic": to_json(asdict(window.traffic)),
+        "verdicts": to_json([verdict_dict(verdict, start=window.start) for verdict in window.verdicts]),
+        "judged_again": window.judged_again,
+    }
 
 
 def _stands(connection: Connection, alert_id: AlertId, expected: Alert | None) -> bool:
@@ -277,26 +333,6 @@ def _reference(row: Any) -> Reference:
     )
 
 
-def _verdict_dict(verdict: DriftVerdict, window: ClosedWindow) -> dict[str, object]:
-    """Without workload and times: the window has them. Only a longer window that ends with it says where it starts."""
-    return {
-        **({"window_start": to_text(verdict.window_start)} if verdict.window_start != window.start else {}),
-        "kind": verdict.kind.value,
-        "slice": verdict.slice,
-        "column": verdict.column,
-        "status": verdict.status.value,
-        "reason": verdict.reason,
-        "n": verdict.n,
-        "n_reference": verdict.n_reference,
-        "method": verdict.method,
-        "score": verdict.score,
-        "effect": verdict.effect,
-        "threshold": verdict.threshold,
-        "effect_floor": verdict.effect_floor,
-        "evidence": dict(verdict.evidence),
-    }
-
-
 def _window(row: Any) -> ClosedWindow:
     workload, start, end = WorkloadId(row.workload), to_moment(row.start), to_moment(row.end)
     return ClosedWindow(
@@ -306,16 +342,9 @@ def _window(row: Any) -> ClosedWindow:
         end=end,
         reference=row.reference,
         traffic=TrafficCounts(**json.loads(row.traffic)),
-        verdicts=tuple(_verdict(held, workload, start, end) for held in json.loads(row.verdicts)),
+        verdicts=verdicts_from(row.verdicts, workload=workload, start=start, end=end),
         second_opinions=tuple(SecondOpinion(**held) for held in json.loads(row.second_opinions)),
-    )
-
-
-def _verdict(held: Mapping[str, Any], workload: WorkloadId, start: datetime, end: datetime) -> DriftVerdict:
-    rest = {key: value for key, value in held.items() if key not in ("kind", "status", "window_start")}
-    since = to_moment(held["window_start"]) if "window_start" in held else start
-    return DriftVerdict(
-        workload=workload, window_start=since, window_end=end, kind=Family(held["kind"]), status=DriftStatus(held["status"]), **rest
+        judged_again=row.judged_again,
     )
 
 

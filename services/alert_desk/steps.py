@@ -15,31 +15,41 @@ from flywheel.alerts.lifecycle import Advance, Move, advance, fingerprint_of
 from flywheel.alerts.notices import NotDelivered, owed
 from flywheel.ids import AlertId, WorkloadId
 from flywheel.journal import JournalEntry
-from services.ports.watch import ClosedWindow
+from services.ports.watch import ClosedWindow, LateFinding
 from services.wiring.alert_desk import AlertRules, DeskParts, Receiver
 
 log = structlog.get_logger()
 
-LOOK_BACK = 50  # windows read after a start; what they said is in the alert already, or is taken in now
+LOOK_BACK = 50  # windows and late findings read after a start; what they said is in the alert already, or is taken in now
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=5)
 
 
 class AlertStates:
-    """Moves alerts. It remembers which windows it has read, only to read less: a restart reads them again and changes nothing."""
+    """Moves alerts. It remembers what it has read, only to read less: a restart reads it again and changes nothing."""
 
     def __init__(self, parts: DeskParts) -> None:
         self._parts = parts
         self._last: dict[WorkloadId, WindowFacts] = {}
+        self._late_until: dict[WorkloadId, int] = {}
 
     def tick(self, now: datetime) -> None:
         for workload, rules in self._parts.workloads.items():
-            for windows in self._unread(workload):
-                facts = _facts(windows, rules, self._alert(workload))
-                if not self._take_in(workload, facts, rules, now):
-                    break  # a person changed the alert at the same moment: the next tick sees what stands now
-                self._last[workload] = facts
+            self._read(workload, rules, now)
             self._take_in(workload, self._last.get(workload), rules, now)  # what follows from the time alone
+
+    def _read(self, workload: WorkloadId, rules: AlertRules, now: datetime) -> None:
+        """In the order of their time, so that the first window an alert names is the one in which it began."""
+        late = self._parts.watch.late_findings(workload, after=self._late_until.get(workload, 0), limit=LOOK_BACK)
+        news: list[Sequence[ClosedWindow] | LateFinding] = [*self._unread(workload), *late]
+        for one in sorted(news, key=lambda one: one.end if isinstance(one, LateFinding) else one[0].end):
+            facts = _late_facts(workload, one, rules) if isinstance(one, LateFinding) else _facts(one, rules, self._alert(workload))
+            if not self._take_in(workload, facts, rules, now):
+                return  # a person changed the alert at the same moment: the next tick sees what stands now
+            if not facts.late:
+                self._last[workload] = facts
+        if late:
+            self._late_until[workload] = late[-1].seq
 
     def _unread(self, workload: WorkloadId) -> Sequence[Sequence[ClosedWindow]]:
         """Oldest first; windows of several lengths that ended at one moment are read as one, the shortest first."""
@@ -63,7 +73,7 @@ class AlertStates:
             if step.move is Move.NONE or step.alert is None:
                 return True
             expected = None if step.move is Move.OPENED else alert
-            if not self._parts.watch.save_alert(step.alert, _journal_line(step.alert, step, now), expected=expected):
+            if not self._parts.watch.save_alert(step.alert, _journal_line(step.alert, step, facts, now), expected=expected):
                 return False
             log.info("Alert moved", action=f"alert_{step.move}", workload=workload, alert=step.alert.id, reason=step.reason)
 
@@ -120,10 +130,18 @@ def _facts(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | No
         verdicts=[verdict for window in windows for verdict in window.verdicts],
         protected=rules.protected,
         moved_before=moved_in(alert.evidence) if alert is not None and is_open else (),
+        judged_again=any(window.judged_again for window in windows),
     )
 
 
-def _journal_line(alert: Alert, step: Advance, now: datetime) -> JournalEntry:
+def _late_facts(workload: WorkloadId, finding: LateFinding, rules: AlertRules) -> WindowFacts:
+    """Of what the late rows found alone: what else moved in that window was told when it closed."""
+    return facts_of(
+        workload=workload, window=finding.window, at=finding.end, verdicts=finding.found, protected=rules.protected, late=finding.times
+    )
+
+
+def _journal_line(alert: Alert, step: Advance, facts: WindowFacts | None, now: datetime) -> JournalEntry:
     return JournalEntry(
         at=now,
         workload=alert.workload,
@@ -131,6 +149,6 @@ def _journal_line(alert: Alert, step: Advance, now: datetime) -> JournalEntry:
         subject=alert.id,
         state=alert.state.value,
         reason=step.reason,
-        caused_by=str(alert.evidence.get("window", "")),
+        caused_by=facts.window if facts is not None and facts.late else str(alert.evidence.get("window", "")),
         evidence={"move": step.move.value, "severity": alert.severity.name.lower(), "moved": alert.evidence.get("moved", 0)},
     )

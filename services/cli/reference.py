@@ -46,7 +46,7 @@ def pin(
         return
     rows = number(inner(answer, "rows").get("all")) or 0
     said(f"{answer.get('id')}: {rows:.0f} rows from {answer.get('start')} to {answer.get('end')}, {answer.get('maturity')}.")
-    if answer.get("maturity") != "pooled_days":
+    if answer.get("maturity") == "pinned_early":
         said("It has seen less than one whole day; alerts will say so.")
     next_step("flywheel alerts list --open")
 

@@ -5,15 +5,14 @@ load -> decide (flywheel.drift). Nothing is stored here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from flywheel.alerts.facts import has_moved
 from flywheel.drift.profile import Profile, like_hours
 from flywheel.drift.reference import Reference, in_force, on_these_grids, thresholds_of
-from flywheel.drift.seasons import SeasonPolicy
+from flywheel.drift.seasons import SeasonPolicy, times_seen
 from flywheel.drift.verdict import DriftStatus, DriftVerdict, judge_columns, judge_shares
-from flywheel.ids import EVERYTHING, WorkloadId
-from flywheel.rollout.release import Route
+from flywheel.ids import EVERYTHING, AdapterName, WorkloadId
 from flywheel.traffic.column import Column, Family
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.assign import nested_windows
@@ -24,6 +23,8 @@ from services.wiring.drift_monitor import MonitorParts, WatchRules
 INPUTS = tuple(column for column in COLUMNS if column.family is Family.INPUT)
 OUTPUTS = tuple(column for column in COLUMNS if column.family is not Family.INPUT)
 SEASONS = SeasonPolicy()
+HOUR = timedelta(hours=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +36,25 @@ class Standing:
     input_profile: Profile | None
     output_profile: Profile | None
     left_out: tuple[str, ...]  # columns that were pinned on other edges
+    champion: AdapterName | None  # whose answers are judged; None where nobody said
     released_at: datetime | None  # answers before it came from another champion
 
 
-def standing_references(parts: MonitorParts, workload: WorkloadId, route: Route | None) -> Standing:
+@dataclass(frozen=True, kw_only=True)
+class JudgedWindows:
+    """The windows of every length that end at one moment."""
+
+    counts: WindowCounts  # of the shortest
+    since: datetime  # where the longest begins
+    rows: int  # of the longest
+    verdicts: tuple[DriftVerdict, ...]
+
+
+def standing_references(
+    parts: MonitorParts, workload: WorkloadId, *, champion: AdapterName | None, released_at: datetime | None
+) -> Standing:
     """A version with other edges must not stop the daemon: such columns are learned anew, and the journal names them."""
-    inputs, outputs = in_force(parts.watch.references(workload), champion=route.champion if route else None)
+    inputs, outputs = in_force(parts.watch.references(workload), champion=champion)
     profiles = [parts.watch.profile(held) if held is not None else None for held in (inputs, outputs)]
     left_out: set[str] = set()
     if inputs is not None:
@@ -55,14 +69,15 @@ def standing_references(parts: MonitorParts, workload: WorkloadId, route: Route 
         input_profile=profiles[0],
         output_profile=profiles[1],
         left_out=tuple(sorted(left_out)),
-        released_at=route.changed_at if route else None,
+        champion=champion,
+        released_at=released_at,
     )
 
 
 def judged_windows(
     parts: MonitorParts, workload: WorkloadId, rules: WatchRules, standing: Standing, *, end: datetime, now: datetime
-) -> tuple[WindowCounts, tuple[DriftVerdict, ...]]:
-    """The counts of the shortest window, and the verdicts of all. Of longer windows only what is worth a look is kept.
+) -> JudgedWindows:
+    """Of longer windows only the verdicts that are worth a look are kept.
 
     A longer window is left out when its part beyond the shorter one holds no rows: it could only repeat that one. Its answers are left
     out when it reaches back before the last change of the route: they came from two champions.
@@ -70,7 +85,8 @@ def judged_windows(
     total = Tally(counts={}, rows={})
     shortest: WindowCounts | None = None
     verdicts: list[DriftVerdict] = []
-    for nested in nested_windows(end, rules.windows):
+    lengths = nested_windows(end, rules.windows)
+    for nested in lengths:
         part = parts.traffic.window(workload=workload, start=nested.start, end=nested.added_until)
         if shortest is not None and not part.rows.get(EVERYTHING, 0):
             continue
@@ -88,7 +104,7 @@ def judged_windows(
         else:
             verdicts += [verdict for verdict in found if _worth_keeping(verdict, rules)]
     assert shortest is not None  # there is always a shortest window
-    return shortest, tuple(verdicts)
+    return JudgedWindows(counts=shortest, since=lengths[-1].start, rows=total.rows.get(EVERYTHING, 0), verdicts=tuple(verdicts))
 
 
 def _columns(
@@ -101,7 +117,7 @@ def _columns(
         policy=rules.drift,
         now=now,
         thresholds=thresholds_of(reference) if reference is not None else None,
-        like=_like(profile, window),
+        like=_like(reference, profile, window),
     )
 
 
@@ -111,18 +127,21 @@ def _shares(window: WindowCounts, standing: Standing, rules: WatchRules, now: da
         reference=standing.inputs,
         policy=rules.drift,
         now=now,
-        like=_like(standing.input_profile, window),
+        like=_like(standing.inputs, standing.input_profile, window),
         thresholds=thresholds_of(standing.inputs) if standing.inputs is not None else None,
     )
 
 
-def _like(profile: Profile | None, window: WindowCounts) -> Tally | None:
+def _like(reference: Reference | None, profile: Profile | None, window: WindowCounts) -> Tally | None:
     """With times a little before the hour's end taken for the hour: windows are cut by panes, which divide it."""
-    if profile is None:
+    if reference is None or profile is None:
         return None
     start = window.start - timedelta(minutes=window.start.minute, seconds=window.start.second)
-    length = max(timedelta(hours=1), window.end - window.start)
-    return like_hours(profile, start=start, end=start + length, policy=SEASONS) if length % timedelta(hours=1) == timedelta() else None
+    length = max(HOUR, window.end - window.start)
+    if length % HOUR:
+        return None
+    seen = times_seen(first_hour=(reference.start - EPOCH) // HOUR, hours=(reference.end - reference.start) // HOUR)
+    return like_hours(profile, start=start, end=start + length, policy=SEASONS, seen=seen)
 
 
 def _worth_keeping(verdict: DriftVerdict, rules: WatchRules) -> bool:

@@ -1,19 +1,20 @@
 """Each tick: close the windows that are due, judge them, ask Evidently for a second opinion, keep the verdicts.
 
 read -> load -> decide (flywheel.drift) -> store, with journal line and outbox event in one transaction. Safe to repeat: a
-window's id is its workload and its time, and one that is closed stays closed. Opening alerts is the alert desk's.
+window's id is its workload and its time, and one that is closed stays closed. Judging again what came late is ``retesting``'s, opening
+alerts the alert desk's.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
 from flywheel.alerts.facts import has_moved
 from flywheel.drift.closing import closing_edge
+from flywheel.drift.late import Judged
 from flywheel.drift.reference import Reference
-from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import CannotRun
 from flywheel.ids import EVERYTHING, WorkloadId, derive
 from flywheel.journal import JournalEntry
@@ -22,8 +23,10 @@ from flywheel.traffic.features import COLUMNS
 from flywheel.windows.assign import windows_to_close
 from services.drift_monitor.judging import INPUTS, OUTPUTS, Standing, judged_windows, standing_references
 from services.drift_monitor.pinning import pin_when_due
+from services.drift_monitor.retesting import judge_what_came_late
+from services.drift_monitor.telling import named, statuses
 from services.ports.traffic import RecordedInference
-from services.ports.watch import ClosedWindow, SecondOpinion
+from services.ports.watch import ClosedWindow, Judgement, SecondOpinion
 from services.wiring.drift_monitor import MonitorParts, WatchRules
 
 log = structlog.get_logger()
@@ -45,6 +48,7 @@ def tick(parts: MonitorParts, now: datetime) -> None:
     """Every workload, one after the other."""
     for workload, rules in parts.workloads.items():
         close_due_windows(parts, workload, rules, now)
+        judge_what_came_late(parts, workload, rules, now)
 
 
 def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRules, now: datetime) -> None:
@@ -59,7 +63,8 @@ def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRul
         return
     route = parts.route(workload)
     pin_when_due(parts, workload, rules, route, newest=newest, now=now)
-    standing = standing_references(parts, workload, route)
+    champion, released_at = (route.champion, route.changed_at) if route else (None, None)
+    standing = standing_references(parts, workload, champion=champion, released_at=released_at)
     for start, end in due:
         _close(parts, workload, rules, standing, start=start, end=end, is_newest=end == due[-1][1], now=now)
 
@@ -77,24 +82,28 @@ def _close(
 ) -> None:
     """The window, and the longer ones that end with it."""
     inputs, outputs = standing.inputs, standing.outputs
-    counts, verdicts = judged_windows(parts, workload, rules, standing, end=end, now=now)
+    traffic = parts.traffic.counts(workload)  # before the panes: what is recorded between the two is looked at again, and none is missed
+    judged = judged_windows(parts, workload, rules, standing, end=end, now=now)
+    rows = judged.counts.rows.get(EVERYTHING, 0)
     window = ClosedWindow(
         id=derive("window", workload, start.isoformat(), end.isoformat()),
         workload=workload,
         start=start,
         end=end,
         reference=inputs.id if inputs else "",
-        traffic=parts.traffic.counts(workload),
-        verdicts=verdicts,
+        traffic=traffic,
+        verdicts=judged.verdicts,
     )
     if not is_newest:
         opinions = Opinions(missing="backlog: only the newest window is compared")
-    elif not counts.rows.get(EVERYTHING, 0):
+    elif not rows:
         opinions = Opinions(missing="no rows in this window")
     else:
         opinions = _second_opinions(parts, rules, window, inputs, outputs)
-    entry = _journal_line(window, standing, opinions, rows=counts.rows.get(EVERYTHING, 0), now=now)
-    if parts.watch.close(replace(window, second_opinions=opinions.scores), entry):
+    entry = _journal_line(window, standing, opinions, rows=rows, now=now)
+    on = Judged(window=window.id, start=start, end=end, since=judged.since, rows=judged.rows, position=traffic.recorded, at=now)
+    judgement = Judgement(on=on, champion=standing.champion, released_at=standing.released_at, line=entry.id)
+    if parts.watch.close(replace(window, second_opinions=opinions.scores), entry, judgement=judgement):
         log.info("Window closed", action="window_closed", workload=workload, window=window.id, reason=entry.reason)
 
 
@@ -152,7 +161,6 @@ def _only(rows: Mapping[str, Sequence[RecordedInference]], columns: Sequence[Col
 
 def _journal_line(window: ClosedWindow, standing: Standing, opinions: Opinions, *, rows: int, now: datetime) -> JournalEntry:
     inputs, outputs = standing.inputs, standing.outputs
-    statuses = {status.value: sum(verdict.status is status for verdict in window.verdicts) for status in DriftStatus}
     moved = [verdict for verdict in window.verdicts if has_moved(verdict)]
     said = f"{rows} rows: {len(moved)} of {len(window.verdicts)} moved"
     if standing.left_out:
@@ -171,8 +179,8 @@ def _journal_line(window: ClosedWindow, standing: Standing, opinions: Opinions, 
             "start": window.start.isoformat(),
             "end": window.end.isoformat(),
             "rows": rows,
-            "statuses": {name: number for name, number in statuses.items() if number},
-            "moved": [_named(verdict) for verdict in moved[:20]],
+            "statuses": statuses(window.verdicts),
+            "moved": named(moved),
             "input_reference": inputs.id if inputs else "",
             "output_reference": outputs.id if outputs else "",
             "second_opinions": len(opinions.scores),
@@ -181,8 +189,3 @@ def _journal_line(window: ClosedWindow, standing: Standing, opinions: Opinions, 
             "html": opinions.html,
         },
     )
-
-
-def _named(verdict: DriftVerdict) -> str:
-    hours = (verdict.window_end - verdict.window_start) / timedelta(hours=1)
-    return f"{verdict.slice}/{verdict.column} ({hours:g} h)"

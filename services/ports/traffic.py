@@ -91,7 +91,10 @@ class TrafficReader(Protocol):
         """Which of these ids are recorded (dead-lettered ones count: nothing more will come of them)."""
 
     def counts(self, workload: WorkloadId) -> TrafficCounts:
-        """The cumulative counts."""
+        """The cumulative counts. ``recorded`` is also the position of the workload's record: every row moves it by one."""
+
+    def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
+        """The panes that start in [start, end) and changed after this position, each with the position at which it changed last."""
 
     def newest(self, workload: WorkloadId) -> datetime | None:
         """The event time up to which traffic has been recorded."""

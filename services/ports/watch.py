@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from flywheel.alerts.alert import Alert
+from flywheel.drift.incident import Retest
+from flywheel.drift.late import Judged
 from flywheel.drift.profile import Profile
 from flywheel.drift.reference import Reference
 from flywheel.drift.verdict import DriftVerdict
@@ -39,6 +41,28 @@ class ClosedWindow:
     traffic: TrafficCounts
     verdicts: tuple[DriftVerdict, ...]
     second_opinions: tuple[SecondOpinion, ...] = ()
+    judged_again: int = 0  # how often, with rows that came late; the verdicts are the newest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What verdicts rest on, and whose answers they judged: rows that come late do not change whose they were."""
+
+    on: Judged
+    champion: AdapterName | None
+    released_at: datetime | None  # the last change of the route before the window was closed
+    line: str  # the id of the journal's line
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateFinding:
+    """What moved in a closed window only with the rows that came late. ``seq`` rises in the order in which it was found."""
+
+    seq: int
+    window: str
+    end: datetime
+    times: int
+    found: tuple[DriftVerdict, ...]
 
 
 class DriftReports(Protocol):
@@ -69,8 +93,23 @@ class WatchLedger(Protocol):
     def profile(self, reference: Reference) -> Profile | None:
         """What the reference held by the hour; None for one that is not read so."""
 
-    def close(self, window: ClosedWindow, entry: JournalEntry) -> bool:
-        """Keeps the judged window; False when it was closed before."""
+    def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
+        """Keeps the judged window with its journal line and the outbox event; False when it was closed before."""
+
+    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest) -> bool:
+        """Keeps the newer verdicts in the same way; False when the window was not judged again ``window.judged_again`` - 1 times before."""
+
+    def same_rows(self, judged: Judged, *, position: int) -> None:
+        """Panes changed, but its rows are those that were judged: up to this position nothing came late."""
+
+    def judgements(self, workload: WorkloadId, *, ended_after: datetime) -> Sequence[Judgement]:
+        """The newest judgement of each window, oldest window first. Reads no verdicts."""
+
+    def late_findings(self, workload: WorkloadId, *, after: int = 0, limit: int = 50) -> Sequence[LateFinding]:
+        """Those behind ``after``, the newest ``limit`` of them, oldest first."""
+
+    def window(self, window_id: str) -> ClosedWindow | None:
+        """One closed window, or None."""
 
     def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
         """Newest first."""

@@ -112,8 +112,9 @@ class Watch(Section):
     window_panes: Count = 12  # window length in panes
     slide_panes: Count = 12  # a window begins every so many panes
     longer_panes: tuple[int, ...] = (24, 48, 72, 144, 288)  # lengths in panes: windows of 2, 4, 6, 12 and 24 hours, judged beside each hour
-    pages_a_day: float = Field(default=0.1, gt=0)  # alarm budget that thresholds are calibrated to, once the reference has seen a week
+    pages_a_day: float = Field(default=0.1, gt=0)  # alarm budget that thresholds are calibrated to, once the reference has seen a day
     lateness_seconds: Length = 60.0  # a window closes this long after its end
+    retest_hours: Wait = 24.0  # so long after its end a window is judged again when rows come late; 0: never
     learning_seconds: Length = 86_400.0  # below this a reference is "learning" unless a person pins it
     watch_seconds: Length = 86_400.0  # after a promotion
     minimum_rows: Count = 50  # in a window; below it nothing is judged

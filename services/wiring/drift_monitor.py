@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from flywheel.drift.budget import BudgetPolicy
+from flywheel.drift.late import RetestPolicy
 from flywheel.drift.reference import PinningPolicy
 from flywheel.drift.verdict import DriftPolicy
 from flywheel.ids import WorkloadId
@@ -30,6 +31,7 @@ class WatchRules:
     pinning: PinningPolicy
     sample_rows: int
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    retest: RetestPolicy = field(default_factory=RetestPolicy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,4 +83,5 @@ def watch_rules(workload: Workload) -> WatchRules:
         pinning=PinningPolicy(whole_day=timedelta(seconds=watch.learning_seconds), watch=timedelta(seconds=watch.watch_seconds)),
         sample_rows=watch.sample_rows,
         budget=BudgetPolicy(pages_a_day=watch.pages_a_day),
+        retest=RetestPolicy(reach=timedelta(hours=watch.retest_hours), rest=timedelta(seconds=watch.pane_seconds)),
     )

@@ -1,346 +1,254 @@
 """How often is somebody called for nothing, and how soon is a real change found at that price?
 
-One made-up year (``alarm_world``), judged hour by hour with thresholds that were calibrated on the four weeks before it; then the
-ladder of real changes, each in a slice drawn anew with a reference of its own, against the same thresholds.
+Made-up years (``alarm_world``), judged hour by hour as the daemon does it (``alarm_watch``); a workload's first four weeks; then the ladder
+of real changes (``alarm_ladder``), and how a reference's age moves it.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.progress import track
-from scipy.special import ndtri
 from scipy.stats import beta, chi2
 
-from flywheel.alerts.alert import Alert, AlertState, Severity
-from flywheel.alerts.facts import Finding, WindowFacts
-from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
-from flywheel.drift.budget import GENERAL, PROTECTED, SHARE_COLUMN, SHARES, BudgetPolicy, Thresholds, standing_strength
-from flywheel.drift.null_runs import NullSource, ReferenceWindows, calibrate
-from flywheel.drift.seasons import Season, SeasonPolicy, like_hours, profile_of, sliding_sums
-from flywheel.ids import WorkloadId
-from flywheel.traffic.column import Column
-from tests.benchmarks.alarm_world import BY_NAME, FIRST_DAY, INPUTS, LARGE, NAMES, OUTPUTS, SMALL, Hourly, Sessions, World
-from tests.benchmarks.alarm_world import PROTECTED as SHIELDED
+from flywheel.drift.budget import SHARE_COLUMN
+from tests.benchmarks.alarm_ladder import FIRST_HOUR, LADDER, Change, found_over, past
+from tests.benchmarks.alarm_watch import SEED, Desk, Watched, pinned, with_shares
+from tests.benchmarks.alarm_world import BY_NAME, INPUTS, OUTPUTS, Hourly, Sessions, World
 from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
 from tests.benchmarks.novelty import novelty_figures
 from tests.benchmarks.pictures import Line, draw
 
-SEED = 20_261_122
 WEEKS_BEFORE = 4
 DAYS = 365 if soak() else 14
+FIRST_WEEKS = 28 if soak() else 8  # days
+STARTS = 7 if soak() else 1  # of a workload, each on another day of the week
 RUNS = 600 if soak() else 60
-POLICY = BudgetPolicy()
-SEASONS = SeasonPolicy()
-FIRST_HOUR = FIRST_DAY * 24
-LONGEST = max(POLICY.lengths)
-ALERTS = AlertPolicy(resolve_after=timedelta(hours=6))
-MEMBERS = np.isin(np.asarray(NAMES), np.asarray(SHIELDED))
-ALL = np.ones(len(NAMES), dtype=bool)
+PASTS = 4 if soak() else 1  # calibrations of each kind
+AGES = (1, 2, 3, 5, 7, 14, 28) if soak() else (2,)  # whole days that a reference has seen
+RUNS_AN_AGE = 200 if soak() else 40
+ALL_OF_IT = (*INPUTS, SHARE_COLUMN)
+CHANGING, STAYING, NEW = "a promotion every week", "no promotion, output reference of one week", "the first four weeks of a workload"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """One step of the ladder."""
-
-    name: str
-    column: str
-    rank: int
-    family: str
-    moved: float  # on the normal scale of the column
-    within: int  # hours
-
-
-def _rate_moved(before: float, after: float) -> float:
-    return float(ndtri(after) - ndtri(before))
-
-
-LADDER = (
-    Change(name="0.3 sigma, 567 rows an hour, within 2 h", column="prompt_length", rank=LARGE, family=GENERAL, moved=0.3, within=2),
-    Change(
-        name="refusal 3 to 6 %, 567 rows an hour, within 4 h",
-        column="refusal",
-        rank=LARGE,
-        family=GENERAL,
-        moved=_rate_moved(0.03, 0.06),
-        within=4,
-    ),
-    Change(
-        name="protected, 57 rows an hour: 0.5 sigma within 6 h", column="prompt_length", rank=SMALL, family=PROTECTED, moved=0.5, within=6
-    ),
-    Change(
-        name="protected, 57 rows an hour: refusal 3 to 8 % within 12 h",
-        column="refusal",
-        rank=SMALL,
-        family=PROTECTED,
-        moved=_rate_moved(0.03, 0.08),
-        within=12,
-    ),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibrated:
-    """Thresholds of inputs (four weeks), of outputs with one week, and of outputs in the days after a promotion."""
-
-    before: Hourly
-    inputs: Thresholds
-    outputs: Thresholds
-    young: Thresholds
-
-
-def calibrated(sessions: Sessions) -> Calibrated:
-    world = World(seed=SEED, sessions=sessions)
-    days = [world.hours(FIRST_HOUR + 24 * day, 24) for day in range(7 * WEEKS_BEFORE)]
-    before = _with_shares({name: np.concatenate([day[name] for day in days]) for name in days[0]})
-    return Calibrated(
-        before=before,
-        inputs=_calibrate(before, INPUTS, FIRST_HOUR, NullSource()),
-        outputs=_calibrate(before, OUTPUTS, FIRST_HOUR, NullSource(days=7)),
-        young=_calibrate(before, OUTPUTS, FIRST_HOUR, NullSource(season=Season.POOLED_DAYS, days=1)),
-    )
-
-
-def _with_shares(hourly: Hourly) -> Hourly:
-    """Beside the columns, each slice's rows among all."""
-    own = hourly[INPUTS[0].name].sum(axis=-1)
-    return {**hourly, SHARE_COLUMN.name: np.stack([own.sum(axis=1, keepdims=True) - own, own], axis=-1)}
-
-
-def _calibrate(hourly: Hourly, columns: Sequence[Column], first_hour: int, source: NullSource) -> Thresholds:
-    wanted = [column.name for column in columns] + ([SHARE_COLUMN.name] if columns is INPUTS else [])
-    windows = ReferenceWindows(first_hour=first_hour, slices=NAMES, counts={name: hourly[name] for name in wanted})
-    return calibrate(windows, POLICY, SEED, columns=columns, protected=SHIELDED, source=source, seasons=SEASONS)
-
-
-def share_found(change: Change, thresholds: Thresholds, *, weeks: int, sessions: Sessions, seed: int) -> NDArray[np.int64]:
-    """Hours from the change to the first alarm of its column in each run; a large number where none came in time."""
-    column = BY_NAME[change.column].column
-    world = World(seed=seed, sessions=sessions, slices=np.array([change.rank]), steady=True)
-    chance = np.random.default_rng(seed + 1)
-    hours = weeks * 7 * 24
-    found = np.full(RUNS, 999)
-    for run in range(RUNS):
-        past = world.hours(FIRST_HOUR, hours, columns=(change.column,))[change.column]
-        starts = FIRST_HOUR + hours + int(chance.integers(LONGEST, 7 * 24))
-        quiet = world.hours(starts - LONGEST, LONGEST, columns=(change.column,))[change.column]
-        loud = world.hours(starts, change.within, columns=(change.column,), moved={change.column: change.moved})[change.column]
-        series = np.concatenate([quiet, loud])
-        profile = profile_of(past, first_hour=FIRST_HOUR)
-        for length in POLICY.lengths:
-            now = sliding_sums(series, length)[LONGEST:]
-            before = like_hours(profile, first_hour=starts, hours=change.within, length=length, policy=SEASONS)
-            strength = _strength(now, before, column, thresholds, length, change.family)[:, 0]
-            passed = np.flatnonzero(strength >= thresholds.strengths[length, change.family, column.measure])
-            if passed.size:
-                found[run] = min(found[run], int(passed[0]) + 1)
-    return found
-
-
-def _strength(
-    now: NDArray[np.int64], before: NDArray[np.int64], column: Column, thresholds: Thresholds, length: int, family: str
-) -> NDArray[np.float64]:
-    rule = thresholds.rule(hours=length, family=family, column=column)
-    return standing_strength(now, before, column, spread=rule.spread, floor=rule.floor, minimum_rows=rule.minimum_rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Year:
-    """What a run of days gave."""
+class Span:
+    """What some days without any real change gave."""
 
     days: int
-    pages: int
+    pages: Sequence[int]  # hours
     hours_open: int
-    weeks: Sequence[int]  # pages in each
 
     @property
     def a_day(self) -> float:
-        return self.pages / self.days
+        return len(self.pages) / self.days
 
     @property
     def bound(self) -> float:
         """Upper 95 % bound of a Poisson rate (Garwood 1936)."""
-        return float(chi2.ppf(0.95, 2 * (self.pages + 1)) / 2 / self.days)
+        return float(chi2.ppf(0.95, 2 * (len(self.pages) + 1)) / 2 / self.days)
+
+    @property
+    def by_week(self) -> list[int]:
+        return np.cumsum(np.bincount([hour // (7 * 24) for hour in self.pages], minlength=self.days // 7 + 1)).tolist()
 
 
-class Judging:
-    """Thresholds and what windows are compared with; the like hours of a week are the same every week."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Everything that was measured under one reading of what the rows of a session have in common."""
 
-    def __init__(self, before: Hourly, columns: Sequence[Column], thresholds: Thresholds, *, first_hour: int) -> None:
-        self.columns, self.thresholds = columns, thresholds
-        self._profiles = {column.name: profile_of(before[column.name], first_hour=first_hour) for column in columns}
-        self._like: dict[tuple[str, int, int], NDArray[np.int64]] = {}
-
-    def like(self, column: Column, length: int, hour: int) -> NDArray[np.int64]:
-        key = (column.name, length, hour // 24 % 7)
-        if key not in self._like:
-            found = like_hours(self._profiles[column.name], first_hour=hour, hours=24, length=length, policy=SEASONS)
-            self._like[key] = found.astype(np.int32)
-        return self._like[key]
-
-    def alarms(self, series: Hourly, hour: int, *, since: Hourly | None = None) -> NDArray[np.bool_]:
-        """Which of the day's hours pass a threshold. ``since``: outputs of the whole days since the promotion, in place of like hours."""
-        found = np.zeros(24, dtype=bool)
-        for column in self.columns:
-            for length in POLICY.lengths:
-                now = sliding_sums(series[column.name], length)[LONGEST:]
-                before = self.like(column, length, hour) if since is None else _since_promotion(since[column.name], length)
-                for family, members in ((SHARES, ALL),) if column is SHARE_COLUMN else ((GENERAL, ~MEMBERS), (PROTECTED, MEMBERS)):
-                    strength = _strength(now[:, members], before[:, members], column, self.thresholds, length, family)
-                    found |= (strength >= self.thresholds.strengths[length, family, column.measure]).any(axis=1)
-        return found
+    spans: dict[str, Span]
+    found: dict[str, list[int]]  # change -> hours in each run
+    by_age: dict[str, list[float]]  # change -> share of runs, by AGES
 
 
-def years(made: Calibrated, sessions: Sessions, *, seed: int) -> tuple[Year, Year]:
+def measured(sessions: Sessions) -> Reading:
+    """Minutes at full counts; each reading is a process of its own."""
+    spans = dict(zip((CHANGING, STAYING), years(sessions, seed=SEED + 7), strict=True))
+    spans[NEW] = first_weeks(sessions)
+    inputs, outputs = (
+        [past(columns, days=days, sessions=sessions, seed=SEED + 1_000 * at) for at in range(PASTS)]
+        for columns, days in ((INPUTS, 7 * WEEKS_BEFORE), (OUTPUTS, 7))
+    )
+    found = {}
+    for place, change in enumerate(LADDER):
+        pasts, days = (inputs, 7 * WEEKS_BEFORE) if _is_input(change) else (outputs, 7)
+        found[change.name] = found_over(change, pasts, days=days, sessions=sessions, seed=SEED + 100 * place, runs=RUNS).tolist()
+    return Reading(spans=spans, found=found, by_age=by_age())
+
+
+def years(sessions: Sessions, *, seed: int) -> tuple[Span, Span]:
     """The same inputs beside outputs of a champion that is replaced every week, and of one that stays."""
     names = tuple(column.name for column in OUTPUTS)
-    changing, staying = World(seed=seed, sessions=sessions), World(seed=seed + 1, sessions=sessions)
-    week = {name: held[-7 * 24 :] for name, held in made.before.items()}
-    inputs = Judging(made.before, (*INPUTS, SHARE_COLUMN), made.inputs, first_hour=FIRST_HOUR)
-    outputs = Judging(week, OUTPUTS, made.outputs, first_hour=FIRST_HOUR + 21 * 24)
-    young = Judging(week, OUTPUTS, made.young, first_hour=FIRST_HOUR + 21 * 24)
-    yesterday = {name: held[-LONGEST:] for name, held in made.before.items()}
-    yesterday_staying = {name: yesterday[name] for name in names}
-    since: Hourly = {}
-    alarms = np.zeros((2, DAYS * 24), dtype=bool)
+    world = World(seed=SEED, sessions=sessions)
+    before = [with_shares(world.hours(FIRST_HOUR + 24 * day, 24)) for day in range(7 * WEEKS_BEFORE)]
+    week = FIRST_HOUR + 24 * 7 * (WEEKS_BEFORE - 1)
+    inputs = Watched(ALL_OF_IT, standing=pinned(before, ALL_OF_IT, first_hour=FIRST_HOUR), yesterday=before[-1])
+    staying = Watched(OUTPUTS, standing=pinned(before[-7:], OUTPUTS, first_hour=week), yesterday=before[-1])
+    changing = Watched(OUTPUTS)
+    worlds = World(seed=seed, sessions=sessions), World(seed=seed + 1, sessions=sessions)
+    desks = Desk(), Desk()
     for day in track(range(DAYS), description=f"{DAYS} days, {sessions}"):
-        hour = (FIRST_DAY + 7 * WEEKS_BEFORE + day) * 24
-        here = slice(day * 24, day * 24 + 24)
-        today, today_staying = _with_shares(changing.hours(hour, 24, version=day // 7 + 1)), staying.hours(hour, 24, columns=names)
-        series, series_staying = _joined(yesterday, today), _joined(yesterday_staying, today_staying)
-        alarms[:, here] = inputs.alarms(series, hour)
-        alarms[1, here] |= outputs.alarms(series_staying, hour)
-        since = {} if day % 7 == 0 else since
-        if since:  # before that the champion's answers are being learnt
-            alarms[0, here] |= young.alarms(series, hour, since=since)
-        since = {name: np.concatenate([since[name], today[name]]) if since else today[name] for name in names}
-        yesterday, yesterday_staying = today, today_staying
-    return _year(alarms[0]), _year(alarms[1])
+        hour = FIRST_HOUR + 24 * (7 * WEEKS_BEFORE + day)
+        today, today_staying = with_shares(worlds[0].hours(hour, 24, version=day // 7 + 1)), worlds[1].hours(hour, 24, columns=names)
+        if day % 7 == 0:
+            changing.begin_anew()
+        of_inputs = inputs.day(today, hour=hour, calm=True)
+        desks[0].take(of_inputs | changing.day(today, hour=hour, calm=desks[0].calm))
+        desks[1].take(of_inputs | staying.day(today_staying, hour=hour, calm=True))
+    return tuple(Span(days=DAYS, pages=desk.pages, hours_open=desk.hours_open) for desk in desks)  # type: ignore[return-value]
 
 
-def _joined(yesterday: Hourly, today: Hourly) -> Hourly:
-    return {name: np.concatenate([yesterday[name], held]) for name, held in today.items()}
-
-
-def _since_promotion(since: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """All whole days before today, without the hours that today's windows reach back into: [24, slices, bins]."""
-    total = np.concatenate([np.zeros((1, *since.shape[1:]), dtype=np.int64), np.cumsum(since, axis=0)])
-    ends = np.minimum(len(since), np.maximum(0, len(since) + np.arange(24) + 1 - length))
-    return np.asarray(total[ends])
-
-
-def _year(alarms: NDArray[np.bool_]) -> Year:
-    """Incidents opened, and hours in which one was open, by the alert desk's own rule."""
-    alert: Alert | None = None
+def first_weeks(sessions: Sessions) -> Span:
+    """Nothing is known at first; days are pinned as they are seen."""
+    pages: list[int] = []
     hours_open = 0
-    weeks = [0] * (len(alarms) // (7 * 24) + 1)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    for hour, alarm in enumerate(alarms):
-        if not alarm and (alert is None or alert.state is AlertState.RESOLVED):
-            continue
-        hours_open += 1
-        now = start + timedelta(hours=hour)
-        facts = WindowFacts(
-            workload=WorkloadId("made-up"),
-            window=f"w{hour}",
-            at=now,
-            finding=Finding.MOVED if alarm else Finding.QUIET,
-            severity=Severity.WARNING,
-            summary="",
-            first_action="",
-        )
-        step = advance(alert=alert, facts=facts, policy=ALERTS, now=now)
-        while step.move is not Move.NONE:
-            weeks[hour // (7 * 24)] += step.move is Move.FIRED
-            alert = step.alert
-            step = advance(alert=alert, facts=facts, policy=ALERTS, now=now)
-    return Year(days=len(alarms) // 24, pages=sum(weeks), hours_open=hours_open, weeks=weeks)
+    for start in track(range(STARTS), description=f"{STARTS} new workloads, {sessions}"):
+        first = FIRST_HOUR + 24 * start
+        world, desk, watched = World(seed=SEED + 50 + start, sessions=sessions), Desk(), Watched((*ALL_OF_IT, *OUTPUTS))
+        for day in range(FIRST_WEEKS):
+            today: Hourly = with_shares(world.hours(first + 24 * day, 24))
+            desk.take(watched.day(today, hour=first + 24 * day, calm=desk.calm))
+        pages += [hour + start * FIRST_WEEKS * 24 for hour in desk.pages]
+        hours_open += desk.hours_open
+    return Span(days=STARTS * FIRST_WEEKS, pages=pages, hours_open=hours_open)
 
 
-def _ladder_figures(made: Calibrated, sessions: Sessions) -> tuple[list[Figure], dict[str, Line]]:
-    figures, curves = [], {}
-    for place, change in enumerate(LADDER):
-        is_input = BY_NAME[change.column].column in INPUTS
-        found = share_found(
-            change,
-            made.inputs if is_input else made.outputs,
-            weeks=WEEKS_BEFORE if is_input else 1,
-            sessions=sessions,
-            seed=SEED + 100 * place,
+def by_age(sessions: Sessions = Sessions.DISPOSITION) -> dict[str, list[float]]:
+    """How much of the ladder a reference of so many days finds, calibrated on itself."""
+    found: dict[str, list[float]] = {change.name: [] for change in LADDER}
+    for days in AGES:
+        held = {columns: past(columns, days=days, sessions=sessions, seed=SEED + 9_000 + days) for columns in (INPUTS, OUTPUTS)}
+        for place, change in enumerate(LADDER):
+            standing = held[INPUTS if _is_input(change) else OUTPUTS]
+            hours = found_over(change, [standing], days=days, sessions=sessions, seed=SEED + 500 + 100 * place, runs=RUNS_AN_AGE)
+            found[change.name].append(float((hours <= change.within).mean()))
+    return found
+
+
+def _is_input(change: Change) -> bool:
+    return BY_NAME[change.column].column in INPUTS
+
+
+def _page_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
+    return [
+        at_most(
+            0.2,
+            name=f"pages a day, {said} ({_SAID[sessions]}), upper 95 % bound",
+            value=span.bound,
+            unit="a day",
+            n=span.days,
+            peer=f"measured {span.a_day:.3f} a day over {span.days} days, {span.hours_open} hours open",
+            reason="" if soak() else f"{span.days} days are too few for the bound",
         )
+        for said, span in reading.spans.items()
+    ]
+
+
+def _ladder_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
+    figures = []
+    for change in LADDER:
+        found = np.array(reading.found[change.name])
         hits = int((found <= change.within).sum())
-        low = float(beta.ppf(0.025, hits, RUNS - hits + 1)) if hits else 0.0
+        low = float(beta.ppf(0.025, hits, len(found) - hits + 1)) if hits else 0.0
         figures.append(
             at_least(
                 95.0,
                 name=f"{change.name} ({_SAID[sessions]})",
-                value=100 * hits / RUNS,
+                value=100 * hits / len(found),
                 unit="% of runs",
                 peer=f"95 % interval from {100 * low:.0f} %",
-                n=RUNS,
-                reason=_WHY[change.column] if sessions is Sessions.ANSWERS or change.column not in ("refusal",) else _WHY_MILD,
+                n=len(found),
+                reason=_WHY[change.column, sessions],
             )
         )
-        hours = list(range(1, change.within + 1))
-        curves[change.name] = Line(x=hours, y=[float((found <= hour).mean()) for hour in hours])
-    return figures, curves
+    return figures
+
+
+def _draw_pages(spans: dict[str, Span]) -> None:
+    lines = {said: Line(x=list(range(1, len(span.by_week) + 1)), y=span.by_week) for said, span in spans.items() if said != NEW}
+    weeks = list(range(1, DAYS // 7 + 2))
+    draw(
+        "alarms-pages",
+        title="Pages for nothing: a made-up year without any real change",
+        across="week",
+        up="pages since the first day",
+        lines={**lines, "0.2 a day": Line(x=weeks, y=[1.4 * week for week in weeks])},
+    )
+
+
+def _draw_ladder(reading: Reading, sessions: Sessions) -> None:
+    draw(
+        f"alarms-ladder-{sessions}",
+        title=f"Real changes found, {_SAID[sessions]}",
+        across="hours since the change",
+        up="share of runs",
+        lines={
+            change.name: Line(
+                x=list(range(1, change.within + 1)),
+                y=[float((np.array(reading.found[change.name]) <= hour).mean()) for hour in range(1, change.within + 1)],
+            )
+            for change in LADDER
+        },
+        goals={"95 %": 0.95},
+        percent=True,
+    )
+
+
+def _draw_ages(found: dict[str, list[float]]) -> None:
+    draw(
+        "alarms-reference-age",
+        title=f"What a reference finds, by the days it has seen ({_SAID[Sessions.DISPOSITION]})",
+        across="whole days in the reference",
+        up="share of runs",
+        lines={name: Line(x=list(AGES), y=shares) for name, shares in found.items()},
+        goals={"95 %": 0.95},
+        logarithmic=True,
+        percent=True,
+    )
+
+
+def _age_figures(found: dict[str, list[float]]) -> list[Figure]:
+    return [
+        Figure(
+            name=f"{name}: reference of {AGES[0]} day" + ("" if AGES[0] == 1 else "s"),
+            value=100 * shares[0],
+            unit="% of runs",
+            n=RUNS_AN_AGE,
+            peer=", ".join(f"{days} days {100 * share:.0f} %" for days, share in zip(AGES[1:], shares[1:], strict=True)),
+        )
+        for name, shares in found.items()
+    ]
 
 
 _SAID = {Sessions.ANSWERS: "the answers themselves have ICC 0.2", Sessions.DISPOSITION: "ICC 0.2 behind the answers"}
+_SHIFTS = "sessions of 8 at ICC 0.2 leave 42 % of the rows' information; the budget asks for more than 4 standard deviations"
 _WHY = {
-    "prompt_length": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information; the budget asks for more than 4 standard deviations",
-    "refusal": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information, and refusals that come eight at a time have a heavy tail; "
-    "counting the first refusal of a session instead finds no more (decision 0006)",
+    ("prompt_length", Sessions.ANSWERS): _SHIFTS,
+    ("prompt_length", Sessions.DISPOSITION): _SHIFTS,
+    (
+        "refusal",
+        Sessions.ANSWERS,
+    ): "sessions of 8 at ICC 0.2 leave 42 % of the rows' information, and refusals that come eight at a time have a "
+    "heavy tail (decision 0006)",
+    ("refusal", Sessions.DISPOSITION): "few refusals, at a budget whose threshold lies between 4 and 5 standard deviations",
 }
-_WHY_MILD = "few refusals at a budget whose threshold lies between 4 and 5 standard deviations"
 
 
 def main() -> None:
     """Prints the table and writes the pictures."""
-    figures: list[Figure] = []
-    for sessions in (Sessions.ANSWERS, Sessions.DISPOSITION) if soak() else (Sessions.ANSWERS,):
-        made = calibrated(sessions)
-        ladder, curves = _ladder_figures(made, sessions)
-        for said, one in zip(
-            ("a promotion every week", "no promotion, output reference of one week"), years(made, sessions, seed=SEED + 7), strict=True
-        ):
-            name = f"pages a day, {said} ({_SAID[sessions]})"
-            short = "" if soak() else f"{DAYS} days are too few for the bound"
-            figures.append(
-                at_most(
-                    0.2,
-                    name=f"{name}, upper 95 % bound",
-                    value=one.bound,
-                    unit="a day",
-                    n=DAYS,
-                    peer=f"measured {one.a_day:.3f} a day, {one.hours_open} hours open",
-                    reason=short,
-                )
-            )
-            if sessions is Sessions.ANSWERS and said.startswith("a promotion"):
-                weeks = list(range(1, len(one.weeks) + 1))
-                draw(
-                    "alarms-pages",
-                    title="Pages for nothing: a made-up year without any real change",
-                    across="week",
-                    up="pages since the first day",
-                    lines={
-                        "measured": Line(x=weeks, y=np.cumsum(one.weeks).tolist()),
-                        "0.2 a day": Line(x=weeks, y=[1.4 * w for w in weeks]),
-                    },
-                )
-        figures += ladder
-        draw(
-            f"alarms-ladder-{sessions}",
-            title=f"Real changes found, {_SAID[sessions]}",
-            across="hours since the change",
-            up="share of runs",
-            lines=curves,
-            goals={"95 %": 0.95},
-            percent=True,
-        )
+    kinds = (Sessions.ANSWERS, Sessions.DISPOSITION) if soak() else (Sessions.ANSWERS,)
+    with ProcessPoolExecutor(len(kinds)) as processes:
+        readings = dict(zip(kinds, processes.map(measured, kinds), strict=True))
+    figures = list(chain(*map(_page_figures, readings.values(), readings), *map(_ladder_figures, readings.values(), readings)))
+    first = next(iter(readings.values()))
+    figures += _age_figures(first.by_age)
+    _draw_pages(first.spans)
+    for sessions, reading in readings.items():
+        _draw_ladder(reading, sessions)
+    _draw_ages(first.by_age)
     figures += novelty_figures()
     report("alarms", figures, seeds=[SEED, SEED + 7])
 

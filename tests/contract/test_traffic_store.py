@@ -6,17 +6,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import event
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
-from flywheel.traffic.features import columns_of
+from flywheel.traffic.features import COLUMNS, columns_of
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
+from flywheel.windows.pane import tally
 from flywheel.windows.slices import SlicePolicy
-from services.adapters.ledger import open_database, reading
+from services.adapters.ledger import open_database, reading, to_text
 from services.adapters.traffic_store import PaneShape, TrafficStore
-from services.adapters.traffic_tables import metadata
+from services.adapters.traffic_tables import metadata, pane_to_blob
 from services.ports.traffic import Advance, DeadLetter, PartitionPosition, RecordedInference, RecordingBatch
 from services.wiring import deploy_dir
 from tests.traffic_events import NOON, inference
@@ -142,6 +146,59 @@ def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: Tr
     assert store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=10)).rows["all"] == 2
     assert store.window(workload=SUPPORT, start=NOON + timedelta(seconds=100), end=NOON + timedelta(seconds=110)).rows["all"] == 2
     assert store.newest(SUPPORT) == NOON + timedelta(seconds=101)
+
+
+def test_a_pane_says_at_which_position_of_the_record_it_changed_last(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    seconds = timedelta(seconds=1)
+    store.record(batch(at, [row(inference(n)) for n in range(12)]))
+    asked = {"workload": SUPPORT, "start": NOON, "end": LATER}
+    assert store.changes(**asked, after=0) == {NOON: 12, NOON + 10 * seconds: 12}
+    before = store.counts(SUPPORT).recorded
+    assert store.changes(**asked, after=before) == {}
+    elsewhere = store.assign(log="a", topic="t", partition=1)
+    store.record(batch(elsewhere, [row(inference(3), 1), row(inference(100, occurred_at=NOON + 5 * seconds), 1)]))
+    assert store.changes(**asked, after=before) == {NOON: 13}, "a duplicate is no change, another partition's row is one"
+    assert store.changes(**{**asked, "start": NOON + 10 * seconds}, after=before) == {}
+    assert store.changes(**{**asked, "end": NOON}, after=0) == {}
+    assert store.changes(**{**asked, "workload": WorkloadId("other")}, after=0) == {}
+
+
+def test_shadow_answers_and_dead_letters_change_no_pane(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    store.record(batch(at, [row(inference(1, arm=Arm.SHADOW))], dead_letters=[letter(1, workload="support")]))
+    assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
+
+
+def test_which_panes_changed_is_read_from_an_index_alone(store: TrafficStore) -> None:
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(1))]))
+    asked: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0)
+    (query,) = [said for said in asked if said.startswith("SELECT")]
+    with reading(store._engine) as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("support", "a", "b", 0)).all())
+    assert "USING COVERING INDEX panes_by_change" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_path: Path) -> None:
+    url, migrations = f"sqlite:///{tmp_path / 'before.db'}", deploy_dir() / "migrations" / "traffic"
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    with open_database(url).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "t0001")
+        pane = pane_to_blob(tally(rows=[(columns_of(inference(n), valid_format=None), ("all",)) for n in range(3)], columns=COLUMNS))
+        old = (SUPPORT, to_text(NOON), "t", 0, pane)
+        connection.exec_driver_sql("INSERT INTO panes VALUES (?, ?, ?, ?, ?)", old)
+        connection.exec_driver_sql("INSERT INTO traffic_counts VALUES (?, 3, 0, 0, NULL)", (SUPPORT,))
+    shapes = {SUPPORT: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy())}
+    store = TrafficStore(open_database(url, migrations=migrations), shapes=shapes)
+    assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(7))]))
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows["all"] == 4
+    assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=3) == {NOON: 4}
 
 
 def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: TrafficStore) -> None:

@@ -1,12 +1,15 @@
 """References, windows, alerts and notices in the ledger; and that the migration makes exactly the tables that are used."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from alembic import command
+from alembic.config import Config
 from jsonschema import Draft202012Validator
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -14,15 +17,18 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.facts import facts_of
 from flywheel.alerts.lifecycle import AlertPolicy, advance
+from flywheel.drift.incident import Retest
+from flywheel.drift.late import Judged
+from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE, AdapterName
 from flywheel.journal import JournalEntry
 from schemas import schema
-from services.adapters import ledger_watch
-from services.adapters.ledger import open_database
+from services.adapters import ledger_judgements, ledger_watch
+from services.adapters.ledger import open_database, to_text
 from services.adapters.ledger_record import LedgerJournal, LedgerOutbox
 from services.adapters.ledger_watch import LedgerWatch
 from services.ports.traffic import TrafficCounts
-from services.ports.watch import ClosedWindow, SecondOpinion
+from services.ports.watch import ClosedWindow, Judgement, LateFinding, SecondOpinion
 from services.wiring import deploy_dir
 from tests.watching import MARIA, NOON, ROUTER, reference_of, some_rows, verdict, window_counts
 
@@ -57,6 +63,36 @@ def closed(hour: int = 0) -> ClosedWindow:
     )
 
 
+def judgement(hour: int = 0, *, times: int = 0, rows: int = 10, position: int = 10) -> Judgement:
+    start = NOON + hour * HOUR
+    on = Judged(
+        window=f"window-{hour}",
+        start=start,
+        end=start + HOUR,
+        since=start - HOUR,
+        rows=rows,
+        position=position,
+        at=start + HOUR,
+        times=times,
+    )
+    return Judgement(on=on, champion=BASE, released_at=start if times else None, line=f"line-{times}")
+
+
+def close(watch: LedgerWatch, hour: int = 0) -> bool:
+    return watch.close(closed(hour), line("window", f"window-{hour}", "judged"), judgement=judgement(hour))
+
+
+def again(
+    watch: LedgerWatch, hour: int = 0, *, times: int = 1, found: Sequence[DriftVerdict] = (), withdrawn: Sequence[DriftVerdict] = ()
+) -> bool:
+    return watch.judge_again(
+        replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
+        line("window", f"window-{hour}", "judged_again", minute=times),
+        judgement=judgement(hour, times=times, rows=10 + times, position=20 + times),
+        retest=Retest(found=tuple(found), withdrawn=tuple(withdrawn), reason="because"),
+    )
+
+
 def test_a_reference_comes_back_with_every_count(watch: LedgerWatch) -> None:
     reference = reference_of(window_counts(some_rows(200)))
     watch.pin(reference, line("reference", reference.id, "pinned"))
@@ -80,8 +116,8 @@ def test_the_reference_pinned_last_is_in_force_also_when_it_is_an_old_one(watch:
 
 
 def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: LedgerWatch, engine: Engine) -> None:
-    assert watch.close(closed(), line("window", "window-0", "judged"))
-    assert not watch.close(closed(), line("window", "window-0", "judged", minute=5))
+    assert close(watch)
+    assert not watch.close(closed(), line("window", "window-0", "judged", minute=5), judgement=judgement())
     assert list(watch.windows(ROUTER)) == [closed()]
     assert len(LedgerJournal(engine).entries(kind="window")) == 1
     (message,) = LedgerOutbox(engine).due(now=NOON, resend_after=HOUR)
@@ -93,8 +129,81 @@ def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: LedgerW
 
 def test_windows_come_newest_first(watch: LedgerWatch) -> None:
     for hour in (1, 0, 2):
-        watch.close(closed(hour), line("window", f"window-{hour}", "judged"))
+        close(watch, hour)
     assert [window.id for window in watch.windows(ROUTER, limit=2)] == ["window-2", "window-1"]
+
+
+def test_newer_verdicts_take_the_place_of_the_old_ones_once_with_one_line_and_one_event(watch: LedgerWatch, engine: Engine) -> None:
+    close(watch)
+    assert again(watch)
+    assert not again(watch), "the same step once more"
+    assert not again(watch, times=3), "a judgement between was missed"
+    window = watch.window("window-0")
+    assert window is not None
+    assert (window.judged_again, [held.column for held in window.verdicts]) == (1, ["refusal"])
+    assert window.second_opinions == closed().second_opinions
+    assert [entry.state for entry in LedgerJournal(engine).entries(kind="window")] == ["judged", "judged_again"]
+    events = [json.loads(message.value) for message in LedgerOutbox(engine).due(now=NOON + HOUR, resend_after=HOUR)]
+    assert [event["data"].get("judged_again") for event in events] == [None, 1]
+    assert len({event["id"] for event in events}) == 2
+    for event in events:
+        Draft202012Validator(schema("drift/drift.v1")).validate(event["data"])
+
+
+def test_what_a_window_was_judged_on_comes_back_newest_only_and_by_its_end(watch: LedgerWatch) -> None:
+    for hour in (1, 0, 2):
+        close(watch, hour)
+    again(watch, 1)
+    again(watch, 1, times=2)
+    assert watch.judgements(ROUTER, ended_after=NOON + 2 * HOUR) == [
+        judgement(1, times=2, rows=12, position=22),
+        judgement(2),
+    ]
+    assert watch.judgements(ROUTER, ended_after=NOON + 4 * HOUR) == []
+
+
+def test_rows_that_are_the_same_move_the_position_of_their_judgement_alone(watch: LedgerWatch) -> None:
+    close(watch, 0)
+    close(watch, 1)
+    watch.same_rows(judgement(0).on, position=40)
+    watch.same_rows(judgement(0).on, position=30)  # of one who read before
+    assert [held.on.position for held in watch.judgements(ROUTER, ended_after=NOON)] == [40, 10]
+
+
+def test_late_findings_come_in_the_order_in_which_they_were_found_with_their_own_hours(watch: LedgerWatch) -> None:
+    for hour in (0, 1, 2):
+        close(watch, hour)
+    two_hours = replace(verdict(start=NOON + HOUR), window_start=NOON)
+    again(watch, 1, found=[two_hours])
+    again(watch, 0, withdrawn=[verdict()])  # says nothing new
+    again(watch, 0, times=2, found=[verdict(column="refusal")])
+    first, second = watch.late_findings(ROUTER)
+    assert first == LateFinding(seq=first.seq, window="window-1", end=NOON + 2 * HOUR, times=1, found=(two_hours,))
+    assert (second.window, second.times, second.seq > first.seq) == ("window-0", 2, True)
+    assert list(watch.late_findings(ROUTER, after=first.seq)) == [second]
+    assert list(watch.late_findings(ROUTER, limit=1)) == [second]
+
+
+def test_a_ledger_of_before_keeps_its_windows_and_none_of_them_can_be_judged_again(tmp_path: Path) -> None:
+    url, migrations = f"sqlite:///{tmp_path}/before.db", deploy_dir() / "migrations" / "ledger"
+    _upgrade(url, migrations, to="l0006")
+    with open_database(url).begin() as connection:
+        counts = '{"recorded":7,"duplicates_ignored":0,"dead_lettered":0}'
+        old = ("old", ROUTER, to_text(NOON), to_text(NOON + HOUR), "", counts, "[]", "[]")
+        connection.exec_driver_sql("INSERT INTO drift_window VALUES (?, ?, ?, ?, ?, ?, ?, ?)", old)
+    watch = LedgerWatch(open_database(url, migrations=migrations), drift_topic="drift", alerts_topic="alerts")
+    (window,) = watch.windows(ROUTER)
+    assert (window.id, window.judged_again, window.traffic.recorded) == ("old", 0, 7)
+    assert watch.judgements(ROUTER, ended_after=NOON - HOUR) == []
+    assert close(watch, 1)
+
+
+def _upgrade(url: str, migrations: Path, *, to: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    with open_database(url).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, to)
 
 
 def test_an_alert_is_kept_only_on_top_of_what_stands_there(watch: LedgerWatch, engine: Engine) -> None:
@@ -130,8 +239,9 @@ def test_a_notice_is_due_until_it_was_taken(watch: LedgerWatch) -> None:
     assert watch.notice_due(alert.id, kind="firing to b")
 
 
-def test_l0002_makes_exactly_the_watching_tables(engine: Engine, tmp_path: Path) -> None:
+def test_the_migrations_make_exactly_the_watching_tables(engine: Engine, tmp_path: Path) -> None:
     mine = [ledger_watch.reference_table, ledger_watch.window_table, ledger_watch.alert_table, ledger_watch.notice_table]
+    mine.append(ledger_judgements.judgement_table)
     defined = create_engine(f"sqlite:///{tmp_path}/defined.db")
     for table in mine:
         table.create(defined)

@@ -54,6 +54,11 @@ class TrafficInMemory:
     def counts(self, workload: WorkloadId) -> TrafficCounts:
         return TrafficCounts(recorded=len(self.held))
 
+    def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
+        """Each row a pane of its own; its place in the list is its position."""
+        placed = ((row.inference.occurred_at, place) for place, row in enumerate(self.held, start=1))
+        return {at: place for at, place in placed if start <= at < end and place > after}
+
     def newest(self, workload: WorkloadId) -> datetime | None:
         return max((row.inference.occurred_at for row in self.held), default=None)
 

@@ -22,7 +22,7 @@ ASKED = {  # process -> where its decision must come from
     "alert_desk": ("flywheel.alerts",),
 }
 VERDICTS = {  # verdict -> files that may make one, because they read it back from the ledger
-    "DriftVerdict": {"adapters/ledger_watch.py"},
+    "DriftVerdict": {"adapters/ledger_judgements.py"},
     "AxisVerdict": {"adapters/ledger_gate.py"},
     "GateDecision": {"adapters/ledger_gate.py", "gatekeeper/steps.py"},  # the latter where there is nothing to ask; see below
     "AppliedVerdict": set(),
@@ -96,7 +96,7 @@ def test_verdicts_are_made_in_the_cores_and_read_back_in_the_ledgers() -> None:
         if call.split(".")[-1] in VERDICTS
     }
     assert {(verdict, path) for verdict, path in made if path not in VERDICTS[verdict]} == set()
-    assert ("DriftVerdict", "adapters/ledger_watch.py") in made
+    assert ("DriftVerdict", "adapters/ledger_judgements.py") in made
     assert ("GateDecision", "adapters/ledger_gate.py") in made
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.lifecycle import AlertPolicy
+from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.journal import JournalEntry
 from services.adapters.ledger import open_database
@@ -18,7 +19,7 @@ from services.adapters.ledger_record import LedgerJournal, LedgerOutbox
 from services.adapters.ledger_watch import LedgerWatch
 from services.alert_desk.steps import AlertStates, Notices
 from services.ports.traffic import TrafficCounts
-from services.ports.watch import ClosedWindow
+from services.ports.watch import ClosedWindow, Judgement
 from services.wiring import deploy_dir
 from services.wiring.alert_desk import AlertRules, DeskParts, Receiver
 from tests.fakes.watching import ReceiverInMemory
@@ -46,9 +47,9 @@ class World:
             traffic=TrafficCounts(recorded=1),
             verdicts=tuple(verdicts),
         )
-        self.watch.close(
-            window, JournalEntry(at=window.end, workload=ROUTER, kind="window", subject=window.id, state="judged", reason="judged")
-        )
+        entry = JournalEntry(at=window.end, workload=ROUTER, kind="window", subject=window.id, state="judged", reason="judged")
+        on = Judged(window=window.id, start=start, end=window.end, since=start, rows=1, position=1, at=window.end)
+        self.watch.close(window, entry, judgement=Judgement(on=on, champion=None, released_at=None, line=entry.id))
 
     def tick(self, now: datetime) -> None:
         """As after a restart: nothing is remembered between ticks."""

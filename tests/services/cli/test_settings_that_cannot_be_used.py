@@ -113,6 +113,8 @@ def test_every_token_is_somebodys_own(config: Path, tokens: str, where: str, rea
         ("watch: {window_panes: 30}", "watch", "each be longer than the one before"),
         ("watch: {pane_seconds: 1e300}", "watch.pane_seconds", "must be 1000000000 or less"),
         ("watch: {pane_seconds: .inf}", "watch.pane_seconds", "must be a finite number"),
+        ("watch: {retest_hours: -1}", "watch.retest_hours", "must be 0 or more"),
+        ("watch: {retest_hours: 1e7}", "watch.retest_hours", "must be 1000000 or less"),
         ("slices: {protected: [tenant=a]}", "slices.protected", "of a declared dimension"),
         ("format: {json_schema: {type: 7}}", "format.json_schema.type", "is not a JSON Schema"),
     ],

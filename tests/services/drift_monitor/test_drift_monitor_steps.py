@@ -181,6 +181,20 @@ def test_a_new_champions_answers_are_learned_before_they_are_judged(world: World
     assert world.status(0, "prompt_chars") is DriftStatus.OK
 
 
+def test_where_windows_are_minutes_a_new_champion_is_pinned_after_a_watch_of_seconds(world: World) -> None:
+    """As in the demo: no hour of the clock has to pass."""
+    world.rules(pane=timedelta(seconds=5), lateness=timedelta(seconds=3))
+    seconds = PinningPolicy(whole_day=DAY, watch=timedelta(seconds=30))
+    world.parts = replace(world.parts, workloads={ROUTER: replace(world.parts.workloads[ROUTER], pinning=seconds)})
+    start, few = NOON + 17 * MINUTE, timedelta(seconds=1)
+    world.send(start, hours=1, every=few)
+    world.pin(start, start + 5 * MINUTE)
+    world.route = Route(workload=ROUTER, alias="router", version=4, champion=TUNED, changed_at=start + 6 * MINUTE)
+    tick(world.parts, start + HOUR)
+    outputs = [held for held in world.watch.references(ROUTER) if held.covers is Covers.OUTPUT]
+    assert [held.adapter for held in outputs] == [TUNED]
+
+
 def test_after_a_whole_day_the_daemon_pins_by_itself(world: World) -> None:
     world.send(NOON, hours=27)
     for hours in (2, 27):
@@ -188,6 +202,61 @@ def test_after_a_whole_day_the_daemon_pins_by_itself(world: World) -> None:
     (reference,) = world.watch.references(ROUTER)
     assert (reference.maturity, reference.pinned_by) == (Maturity.POOLED_DAYS, DAEMON)
     assert reference.end - reference.start == DAY
+    thresholds = thresholds_of(reference)
+    assert thresholds is not None
+    assert thresholds.null_days == 1.0
+    world.send(NOON + 27 * HOUR, hours=2, every=timedelta(seconds=6))
+    tick(world.parts, NOON + 29 * HOUR)
+    (found,) = [v for v in world.watch.windows(ROUTER)[0].verdicts if (v.slice, v.column) == ("all", "prompt_chars")]
+    assert "pages a day over 1 day" in str(found.evidence["limits"])
+
+
+def test_each_further_day_makes_a_better_reference_and_the_second_is_read_by_the_hour(world: World) -> None:
+    few = timedelta(minutes=5)
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    for hours in (2, 23, 24, 24, 24):
+        started = monday + (len(world.traffic.held) * few)
+        world.send(started, hours=hours, every=few)
+        tick(world.parts, started + hours * HOUR)
+    references = sorted(world.watch.references(ROUTER), key=lambda reference: reference.pinned_at)
+    assert [(held.end - held.start) / DAY for held in references] == [1, 2, 3, 4]
+    assert [held.maturity for held in references] == [Maturity.POOLED_DAYS, *[Maturity.BY_HOUR] * 3]
+    assert all(thresholds_of(held) is not None for held in references)
+
+
+def test_the_budget_is_calibrated_on_what_a_person_pinned_and_the_person_still_vouches_for_it(world: World) -> None:
+    few = timedelta(minutes=5)
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    world.send(monday, hours=49, every=few)
+    pinned = world.pin(monday, monday + 2 * DAY)
+    tick(world.parts, monday + 49 * HOUR)
+    (reference,) = world.watch.references(ROUTER)
+    assert (reference.id, reference.pinned_by, reference.maturity) == (pinned, MARIA, Maturity.BY_HOUR)
+    assert reference.pinned_at == monday + 2 * DAY
+    assert thresholds_of(reference) is not None
+    lines = LedgerJournal(world.engine).entries(kind="reference")
+    assert sorted(line.state for line in lines) == ["calibrated", "pinned"]
+    world.send(monday + 49 * HOUR, every=few)
+    tick(world.parts, monday + 50 * HOUR)
+    assert len(LedgerJournal(world.engine).entries(kind="reference")) == 2
+
+
+def test_a_new_champions_answers_get_thresholds_of_their_own_after_its_first_day(world: World) -> None:
+    few = timedelta(minutes=5)
+    world.send(NOON, hours=25, every=few)
+    for hours in (2, 25):
+        tick(world.parts, NOON + hours * HOUR)
+    promoted = NOON + 25 * HOUR + 7 * MINUTE
+    world.route = Route(workload=ROUTER, alias="router", version=4, champion=TUNED, changed_at=promoted)
+    world.parts = replace(
+        world.parts,
+        workloads={ROUTER: replace(world.parts.workloads[ROUTER], pinning=PinningPolicy(whole_day=DAY, watch=DAY))},
+    )
+    world.send(NOON + 25 * HOUR, hours=26, every=few)
+    tick(world.parts, NOON + 51 * HOUR)
+    outputs = [held for held in world.watch.references(ROUTER) if held.covers is Covers.OUTPUT]
+    assert [(held.start, held.end) for held in outputs] == [(NOON + 26 * HOUR, NOON + 50 * HOUR)]
+    assert thresholds_of(outputs[0]) is not None
 
 
 def test_longer_windows_that_end_with_the_hour_are_judged_too_and_only_what_moved_is_kept(world: World) -> None:
@@ -245,10 +314,8 @@ def test_four_weeks_are_read_by_the_hour_with_an_alarm_budget_of_their_own(world
         world.send(now - hours * HOUR, hours=hours, every=few)
         tick(world.parts, now)
         now += HOUR
-    references = sorted(world.watch.references(ROUTER), key=lambda reference: reference.end - reference.start)
-    assert [(held.end - held.start) / DAY for held in references] == [1, 28]
-    newest = references[-1]
-    assert (newest.maturity, newest.start) == (Maturity.BY_HOUR, monday + DAY)
+    (newest,) = world.watch.references(ROUTER)
+    assert (newest.maturity, newest.start, newest.end) == (Maturity.BY_HOUR, monday + 23 * HOUR, monday + 28 * DAY + 23 * HOUR)
     assert thresholds_of(newest) is not None
     profile = world.watch.profile(newest)
     assert profile is not None

@@ -144,9 +144,30 @@ def test_a_window_length_that_was_not_calibrated_is_named(calm: Thresholds) -> N
         calm.rule(hours=3, family=GENERAL, column=REFUSAL)
 
 
-def test_under_two_days_there_are_no_thresholds() -> None:
-    with pytest.raises(InvalidInput, match="two whole days"):
-        thresholds(history(1, days=1))
+def test_one_whole_day_is_enough_for_the_lengths_that_it_holds_four_times() -> None:
+    parts = {
+        family: {measure: ({**held, 12: 0.0} if held else held) for measure, held in measures.items()}
+        for family, measures in POLICY.parts.items()
+    }
+    found = thresholds(history(1, days=1), replace(POLICY, parts=parts))
+    assert found.null_days == 1.0
+    for column in COLUMNS:
+        measured, lent = (found.rule(hours=hours, family=GENERAL, column=column) for hours in (4, 12))
+        assert 1.5 < measured.strength_from < 6
+        assert lent == measured  # nothing is known of half a day yet
+
+
+def test_a_day_of_sessions_shows_its_spread_in_that_day() -> None:
+    clustered = thresholds(history(1, copies=4, days=1))
+    assert 1.5 < float(clustered.spreads[1, "length"].at(np.array(400))) < 2.6
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_under_a_whole_day_there_are_no_thresholds(days: int) -> None:
+    windows = history(1, days=1)
+    hours = 24 * days - 1 if days else 0
+    with pytest.raises(InvalidInput, match="whole days"):
+        thresholds(replace(windows, counts={name: held[:hours] for name, held in windows.counts.items()}))
 
 
 def test_counts_of_other_slices_are_named() -> None:

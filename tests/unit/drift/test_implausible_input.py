@@ -214,7 +214,7 @@ def test_times_without_a_zone_or_outside_of_the_calendar_are_refused(ask: Callab
         lambda value: NullSource(days=value if value is not None else 0),
         lambda value: DriftPolicy(p_below=value),
         lambda value: DriftPolicy(minimum_rows=value),
-        lambda value: PinningPolicy(whole_day=DAY, watch=HOUR, pooled_days=value),
+        lambda value: PinningPolicy(whole_day=DAY, watch=HOUR, stages=(1, value)),
         lambda value: EmbeddingPolicy(fewest_rows=value),
         lambda value: EmbeddingPolicy(novelty_tail=value),
         lambda value: EmbeddingPolicy(most_rows=value),
@@ -259,7 +259,7 @@ def test_a_reference_without_rows_or_with_one_value_calibrates_to_finite_thresho
         (own_windows(1.5), "whole numbers"),
         (own_windows(NAN), "whole numbers"),
         (own_windows(2**60), "above 9007199254740992"),
-        (own_windows(hours=1), "two whole days"),
+        (own_windows(hours=1), "whole days"),
         (own_windows(slices=()), "no slice"),
         (own_windows(slices=("all", "all")), "twice"),
         (own_windows(first_hour=NAN), "first hour"),  # type: ignore[arg-type]
@@ -272,8 +272,8 @@ def test_own_windows_that_cannot_be_are_not_calibrated_on(windows: ReferenceWind
         calibrated(windows)
 
 
-def test_a_window_longer_than_the_period_is_not_calibrated() -> None:
-    with pytest.raises(InvalidInput, match="longer than the period"):
+def test_a_period_that_does_not_hold_the_shortest_window_four_times_is_not_calibrated_on() -> None:
+    with pytest.raises(InvalidInput, match="under 4 times"):
         calibrated(own_windows(), policy=BudgetPolicy(parts=only(49)))
 
 

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flywheel.drift.budget import FAMILIES, Spread, Thresholds
+from flywheel.drift.judged_columns import UNSEEN
 from flywheel.drift.profile import by_hour, like_hours
 from flywheel.drift.reference import pin, thresholds_of
-from flywheel.drift.seasons import SeasonPolicy
+from flywheel.drift.seasons import SeasonPolicy, times_seen
 from flywheel.drift.stated import DriftPolicy, DriftStatus
 from flywheel.drift.threshold_values import thresholds_from_values, thresholds_to_values
 from flywheel.drift.verdict import judge_columns, judge_shares
@@ -92,6 +93,23 @@ def test_night_is_compared_with_nights() -> None:
     assert judged["like"].evidence["compared_with"] == "like hours of the reference"
     shares = judge_shares(window=night, reference=reference, policy=DriftPolicy(), now=night.end, like=like)
     assert {share.n_reference for share in shares} == {like.rows["all"]} if like is not None else False
+
+
+def test_a_first_saturday_is_learning_and_not_drift() -> None:
+    hours = [hour_of(MONDAY + HOUR * hour, 60) for hour in range(2 * 24)]
+    whole = _sum(hours)
+    reference = pin(counts=whole, adapter=BASE, by=DAEMON, now=whole.end, whole_day=timedelta(days=1), profile=by_hour(hours))
+    saturday = hour_of(MONDAY + timedelta(days=5, hours=3), 400, longer=120)
+    seen = times_seen(first_hour=int(MONDAY.timestamp()) // 3600, hours=48)
+    like = like_hours(by_hour(hours), start=saturday.start, end=saturday.end, policy=BESIDE, seen=seen)
+    assert like is not None
+    verdicts = judge_columns(window=saturday, reference=reference, columns=(LENGTH,), policy=DriftPolicy(), now=saturday.end, like=like)
+    verdicts += judge_shares(window=saturday, reference=reference, policy=DriftPolicy(), now=saturday.end, like=like)
+    assert {verdict.status for verdict in verdicts} == {DriftStatus.LEARNING}
+    assert {verdict.reason for verdict in verdicts} == {UNSEEN}
+    tuesday = like_hours(by_hour(hours), start=MONDAY + HOUR * 27, end=MONDAY + HOUR * 28, policy=BESIDE, seen=seen)
+    assert tuesday is not None
+    assert tuesday.rows["all"] == 2 * 3 * 60
 
 
 def _sum(hours: list[WindowCounts]) -> WindowCounts:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flywheel.drift.closing import closing_edge
-from flywheel.drift.reference import Covers, Maturity, PinningPolicy, Reference, in_force, pin, pinning_due
+from flywheel.drift.reference import Covers, Maturity, PinningPolicy, Reference, in_force, pin, pinning_due, unbroken_since
 from flywheel.errors import Refused
 from flywheel.ids import BASE, DAEMON, AdapterName, Person
 from flywheel.windows.assign import WindowPolicy
@@ -87,11 +87,30 @@ def pinned_over(days: int, *, by: Person = DAEMON) -> Reference:
     return pin(counts=counts, adapter=BASE, by=by, now=NOON, whole_day=DAY)
 
 
-@pytest.mark.parametrize(("held", "seen", "days"), [(1, 6, 0), (1, 7, 7), (1, 27, 7), (7, 27, 0), (7, 28, 28), (28, 400, 0)])
-def test_the_daemon_pins_again_when_a_week_and_when_four_have_been_seen(held: int, seen: int, days: int) -> None:
+@pytest.mark.parametrize(
+    ("held", "seen", "days"), [(1, 1, 0), (1, 2, 2), (2, 6, 6), (6, 7, 7), (7, 13, 0), (7, 14, 14), (14, 27, 0), (7, 28, 28), (28, 400, 0)]
+)
+def test_the_daemon_pins_again_with_each_day_of_the_first_week_then_after_two_weeks_and_after_four(held: int, seen: int, days: int) -> None:
     base = pinned_over(held)
     due = pinning_due(inputs=base, outputs=base, champion_alone_since=None, first_seen=NOON - seen * DAY, newest=NOON, policy=WEEKS)
     assert (due.start, due.covers) == ((NOON - days * DAY, Covers.ALL) if days else (None, Covers.ALL))
+
+
+def test_a_new_champions_reference_is_of_whole_days_once_it_has_seen_one() -> None:
+    base = pinned_over(7)
+    due = pinning_due(
+        inputs=base, outputs=None, champion_alone_since=NOON - 30 * HOUR_LONG, first_seen=NOON - 9 * DAY, newest=NOON, policy=WEEKS
+    )
+    assert (due.start, due.end, due.covers) == (NOON - DAY, NOON, Covers.OUTPUT)
+
+
+def test_traffic_is_seen_since_its_last_pause_of_more_than_a_day() -> None:
+    days = [NOON - DAY * days for days in (9, 8, 3, 2.5, 2, 1.2, 0.4)]
+    assert unbroken_since(days, until=NOON, gap=DAY) == NOON - 3 * DAY
+    assert unbroken_since(reversed(days), until=NOON, gap=6 * DAY) == NOON - 9 * DAY
+    assert unbroken_since(days[:3], until=NOON, gap=DAY) is None
+    assert unbroken_since([], until=NOON, gap=DAY) is None
+    assert unbroken_since([NOON + DAY], until=NOON, gap=DAY) is None
 
 
 def test_what_a_person_pinned_is_not_replaced_by_the_daemon() -> None:

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.drift.seasons import Season, SeasonPolicy, is_weekend, like_hours, pooled_days, profile_of, season_of, sliding_sums
+from flywheel.drift.seasons import (
+    Season,
+    SeasonPolicy,
+    is_weekend,
+    like_hours,
+    pooled_days,
+    profile_of,
+    season_of,
+    sliding_sums,
+    times_seen,
+)
 from flywheel.errors import InvalidInput
 
 MONDAY = 4 * 24  # hours from Thursday 1970-01-01 to the next Monday
@@ -83,9 +93,58 @@ def test_sliding_sums_are_sums() -> None:
     assert (sliding_sums(counts, 4)[1] == counts[:2].sum(axis=0)).all()
 
 
-def test_a_reference_grows_from_learning_through_pooled_days_to_hours_of_the_day() -> None:
-    def at(days: int, weekend: int) -> Season:
-        return season_of(whole_days=days, weekdays=days - weekend, weekend_days=weekend, policy=POLICY).season
+FRIDAY = MONDAY + 4 * 24
 
-    assert [at(0, 0), at(1, 0), at(27, 8), at(28, 8)] == [Season.LEARNING, Season.POOLED_DAYS, Season.POOLED_DAYS, Season.HOUR_OF_DAY]
-    assert at(30, 0) is Season.POOLED_DAYS
+
+@pytest.mark.parametrize(
+    ("first", "hours", "season"),
+    [
+        (MONDAY, 0, Season.LEARNING),
+        (MONDAY, 23, Season.LEARNING),
+        (MONDAY, 24, Season.POOLED_DAYS),
+        (MONDAY, 48, Season.HOUR_OF_DAY),
+        (FRIDAY, 48, Season.POOLED_DAYS),  # one of each kind: no hour has a like
+        (FRIDAY, 72, Season.HOUR_OF_DAY),
+        (MONDAY + 14, 48, Season.HOUR_OF_DAY),
+        (FRIDAY - 10, 48, Season.POOLED_DAYS),  # from two in the afternoon on: ten hours were seen twice, fourteen and fourteen once
+        (MONDAY, HOURS, Season.HOUR_OF_DAY),
+    ],
+)
+def test_a_reference_is_read_by_the_hour_from_two_days_of_a_kind_on(first: int, hours: int, season: Season) -> None:
+    found = season_of(first_hour=first, hours=hours)
+    assert found.season is season
+    assert found.reason
+
+
+def test_what_was_seen_is_counted_by_kind_of_day_and_hour() -> None:
+    seen = times_seen(first_hour=FRIDAY - 1, hours=26)
+    assert seen[0].tolist() == [1] * 23 + [2]
+    assert seen[1].tolist() == [1] + [0] * 23
+    assert times_seen(first_hour=MONDAY, hours=7 * 24).sum(axis=1).tolist() == [5 * 24, 2 * 24]
+
+
+def test_a_window_with_an_hour_that_the_reference_has_never_seen_meets_nothing() -> None:
+    """Thursday and Friday were seen. Saturday has no like, and neither has the window over midnight; Monday has."""
+    counts = np.ones((48, 1), dtype=np.int64)
+    profile, seen = profile_of(counts, first_hour=FRIDAY - 24), times_seen(first_hour=FRIDAY - 24, hours=48)
+    found = like_hours(profile, first_hour=FRIDAY + 20, hours=80, length=4, policy=POLICY, seen=seen)[:, 0]
+    assert (found[:4] > 0).all()
+    assert (found[4 : 4 + 48 + 3] == 0).all()
+    assert found[4 + 48 + 3] == 10  # two days of four hours and the one after them: the one before was a Sunday's
+    assert (found[4 + 48 + 4 :] == 12).all()
+
+
+def test_the_only_saturday_of_a_period_is_compared_with_nothing() -> None:
+    counts = np.ones((72, 1), dtype=np.int64)
+    first = FRIDAY - 24
+    found = like_hours(
+        profile_of(counts, first_hour=first),
+        first_hour=first,
+        hours=72,
+        length=1,
+        policy=POLICY,
+        own=counts,
+        seen=times_seen(first_hour=first, hours=72),
+    )[:, 0]
+    assert (found[:48] > 0).all()
+    assert (found[48:] == 0).all()

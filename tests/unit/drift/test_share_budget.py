@@ -106,7 +106,7 @@ def test_the_parts_of_the_budget_add_up_to_it() -> None:
     ]
     assert sum(spent) == pytest.approx(policy.pages_a_day)
     of_shares = sum(policy.share("shares", SHARE_COLUMN.measure, length) for length in policy.lengths)
-    assert of_shares == pytest.approx(0.1 * policy.pages_a_day)
+    assert of_shares == pytest.approx(0.08 * policy.pages_a_day)
 
 
 def test_until_it_is_measured_the_assumed_length_of_a_session_holds(reference: Reference) -> None:
