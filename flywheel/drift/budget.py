@@ -27,6 +27,7 @@ SHARES = "shares"
 SHARE_COLUMN = Column(name="share", family=Family.SLICE, measure=Measure.RATE, names=("no", "yes"))
 """Of all rows: does the row belong to the slice?"""
 PIN_AGAIN = "Pin the reference again, so that thresholds are made for today's columns and window lengths."
+TIMES_OVER = 4  # windows of a length, without overlap, under which a period says nothing of their spread
 LEAST_P = 1e-300  # the strength of anything rarer is that of this
 SHARE_SPREAD = 0.5  # of one name's share at its widest: sqrt(0.5 * 0.5)
 RANKS_KEEP = 0.977  # of a shift in sigma, on normal values: sqrt(3 / pi)
@@ -196,6 +197,12 @@ class Thresholds:
         check_number(self.pages_a_day, where="drift thresholds: pages_a_day", above=0.0)
         check_number(self.null_days, where="drift thresholds: null_days", above=0.0)
         check_whole(self.seed, where="drift thresholds: seed")
+
+    def whence(self, hours: int) -> str:
+        """Whose limits these are, for a verdict's evidence."""
+        days = f"{self.null_days:g} day" + ("" if self.null_days == 1 else "s")
+        lent = "" if hours * TIMES_OVER <= self.null_days * 24 else ", by the threshold of a shorter length"
+        return f"alarm budget of {self.pages_a_day:g} pages a day over {days}, windows of {hours} h{lent}"
 
     def rule(self, *, hours: int, family: str, column: Column) -> Rule:
         """Raises InvalidInput for a length or column that was not calibrated."""

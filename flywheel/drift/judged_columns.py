@@ -19,7 +19,7 @@ from flywheel.drift.statistics import ks_p_all
 from flywheel.drift.window_pass import Measures, Pinned, Places, measure, other_effects, totals
 from flywheel.ids import WorkloadId
 from flywheel.traffic.column import Measure
-from flywheel.windows.pane import Counts
+from flywheel.windows.pane import Counts, Tally
 from flywheel.windows.table import CountTable
 
 NO_ROWS, NO_VALUES, NO_REFERENCE, OTHER_GRID, UNSEEN_HOURS, TOO_FEW, STILL_LEARNING, SAME, MOVED = range(9)
@@ -35,7 +35,7 @@ STATUS = (
     DriftStatus.OK,
     DriftStatus.DRIFTING,
 )
-UNSEEN = "the reference has seen no such hour yet, of a weekday or of a weekend as this is"
+UNSEEN = "the reference holds no rows of such hours yet: a weekday's for a weekday, a weekend's for a weekend"
 ROUNDING = 1e-9  # two ways to one p-value
 Cells = NDArray[np.bool_]
 
@@ -125,6 +125,13 @@ def in_words(
         )
         for at, column_at in _places(wanted)
     )
+
+
+def compared_with(like: Tally | None) -> str:
+    """In words, for a verdict's evidence."""
+    if like is None:
+        return "the whole reference"
+    return "like hours of the reference" if like.rows else "nothing: the reference holds no like hours"
 
 
 def about(reference: Reference, now: datetime) -> dict[str, object]:
@@ -268,12 +275,12 @@ class _Parts:
 
 def measured_in_words(*, p: float, p_below: float, effect: float, floor: float) -> str:
     """Both numbers with their limits, and which of the two decided."""
-    said = f"p {p:.2g} (drifts under {p_below:.2g}), effect {effect:.3f} (from {floor:.2f})"
+    said = f"p {p:.2g} (drifts under {p_below:.2g}), effect {effect:.3f} (from {floor:.3g})"
     if p < p_below and effect < floor:
         return f"{said}: surely there, and too small to matter"
     if p >= p_below and effect >= floor:
-        return f"{said}: as large a change comes by chance in so few rows"
-    return said
+        return f"{said}: as large a change comes by chance"
+    return said if p < p_below else f"{said}: neither sure nor large"
 
 
 def _difference(judged: Judged, at: int, column_at: int) -> dict[str, object]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.budget import SHARE_COLUMN, SHARES, Spread, Thresholds, tempered_all
-from flywheel.drift.judged_columns import UNSEEN, about, measured_in_words, overlap_in_words, overlap_of
+from flywheel.drift.judged_columns import UNSEEN, about, compared_with, measured_in_words, overlap_in_words, overlap_of
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.stated import SHARE, DriftPolicy, DriftStatus, DriftVerdict, check_time
 from flywheel.drift.statistics import mid_p_all
@@ -89,6 +89,7 @@ def judge_shares(
         for at, name in enumerate(names)
     ]
     known_of = about(reference, now) | overlap_of(reference, start=window.start, end=window.end) if reference is not None else {}
+    known_of |= {"compared_with": compared_with(like)} if known_of else {}
     return tuple(
         DriftVerdict(
             workload=window.workload,
@@ -175,7 +176,7 @@ class _Limits:
     spread: Spread
 
     def said(self, n: int, p_of_rows: float) -> dict[str, object]:
-        held: dict[str, object] = {"limits": self.whence}
+        held: dict[str, object] = {"limits": self.whence, "family": SHARES}
         if self.spread != Spread():
             held |= {"spread": round(float(self.spread.at(np.asarray(n))), 3), "p_if_rows_were_independent": p_of_rows}
         return held
@@ -194,7 +195,7 @@ def _limits(policy: DriftPolicy, thresholds: Thresholds | None, length: timedelt
         p_below=rule.p_below,
         floor=rule.floor,
         minimum_rows=rule.minimum_rows,
-        whence=f"alarm budget of {thresholds.pages_a_day:g} pages a day over {thresholds.null_days:g} days, windows of {hours} h",
+        whence=thresholds.whence(hours),
         spread=rule.spread,
     )
 

@@ -7,7 +7,7 @@ not decided here.
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from flywheel.drift.incident import Retest, retested
@@ -107,11 +107,18 @@ def retested_lengths(before: Sequence[DriftVerdict], after: Sequence[DriftVerdic
     for start in sorted({verdict.window_start for verdict in (*before, *after)}, reverse=True):
         of_this_length = [[verdict for verdict in side if verdict.window_start == start] for side in (before, after)]
         changed.append(((before[0] if before else after[0]).window_end - start, retested(*of_this_length)))
+    known = {verdict.evidence.get("reference") for verdict in before}
+    other = sum(verdict.evidence.get("reference") not in known for _, one in changed for verdict in one.found)
+    changed = [
+        (length, replace(one, found=tuple(verdict for verdict in one.found if verdict.evidence.get("reference") in known)))
+        for length, one in changed
+    ]
     said = [f"{length / timedelta(hours=1):g} h: {one.reason}" for length, one in changed if one.found or one.withdrawn]
     return Retest(
         found=tuple(verdict for _, one in changed for verdict in one.found),
         withdrawn=tuple(verdict for _, one in changed for verdict in one.withdrawn),
-        reason="; ".join(said) or "what moved did not change",
+        reason=("; ".join(said) or "what moved did not change")
+        + (f"; {other} more moved against a reference that was pinned since, which no late row did" if other else ""),
     )
 
 

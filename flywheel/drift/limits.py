@@ -66,7 +66,7 @@ def limits_for(
             floor[members, place] = rule.floor
             minimum_rows[members, place] = rule.minimum_rows
             spreads[place] = rule.spread
-        whence[place] = f"alarm budget of {thresholds.pages_a_day:g} pages a day over {thresholds.null_days:g} days, windows of {hours} h"
+        whence[place] = thresholds.whence(hours)
     return Limits(
         p_below=p_below,
         floor=floor,

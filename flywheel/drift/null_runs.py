@@ -18,6 +18,7 @@ from flywheel.drift.budget import (
     PROTECTED,
     SHARE_COLUMN,
     SHARES,
+    TIMES_OVER,
     BudgetPolicy,
     SmallestChange,
     Spread,
@@ -27,7 +28,7 @@ from flywheel.drift.budget import (
     standing_strength,
     strength_all,
 )
-from flywheel.drift.null_tail import STEPS, episodes_of, relied_on, strength_for, too_often
+from flywheel.drift.null_tail import STEPS, episodes_of, relied_on, strength_for, strength_of_normals, too_often
 from flywheel.drift.seasons import (
     FARTHEST_HOUR,
     HOURS_A_DAY,
@@ -50,9 +51,9 @@ Key = TypeVar("Key", bound=tuple[int, *tuple[object, ...]])
 Held = TypeVar("Held")
 
 RUNS = 100  # of days drawn with replacement
-TIMES_OVER = 4  # windows of a length, without overlap, under which a period says nothing of their spread
 A_FEW = 12  # slices looked at without the floor
 LIKE = 20  # slices of its size stand for a protected one
+FEWEST_AT_LAST = 50  # rows from which the longest windows are judged whatever they can tell: no longer one comes
 SPREAD_ROUNDS = 3
 SAMPLED = 20_000  # windows from which a spread is measured
 FEWEST_WINDOWS = 1_000  # under which the tail of the strengths is not looked at
@@ -121,6 +122,7 @@ def calibrate(
     minimum_rows: dict[tuple[int, str, str], int] = {}
     episodes: dict[tuple[int, str, Measure], NDArray[np.int64]] = {}
     own: dict[tuple[int, str, Measure], NDArray[np.int64]] = {}  # of the protected slices alone
+    apart: dict[tuple[int, str, Measure], float] = {}  # windows a day that do not overlap
     free: dict[tuple[int, str, Measure], Numbers] = {}
     floors = {(family, measure): policy.changes[family].floor(measure) for family in FAMILIES for measure in Measure}
     measured = [length for length in policy.lengths if length * TIMES_OVER <= reference_windows.hours]
@@ -137,6 +139,8 @@ def calibrate(
                     spread=spread,
                     worth=policy.worth_judging[family][column.measure],
                 )
+                if length == max(policy.lengths):
+                    fewest = min(fewest, FEWEST_AT_LAST)
                 minimum_rows[length, family, column.name] = fewest
                 strength = standing_strength(
                     now[:, members], before[:, members], column, spread=spread, floor=floors[family, column.measure], minimum_rows=fewest
@@ -145,6 +149,10 @@ def calibrate(
                 key = (length, family, column.measure)
                 if family == PROTECTED:
                     own[key] = own.get(key, 0) + episodes_of(strength[:, shielded[members]], days)
+                    judged = days * HOURS_A_DAY * int(shielded.sum())  # whichever of them has rows enough one day
+                else:
+                    judged = int((now[:, members].sum(axis=-1) * 2 >= fewest).sum())  # traffic may double
+                apart[key] = apart.get(key, 0.0) + judged / length / days
                 episodes[key] = episodes.get(key, 0) + counted
                 free[key] = free.get(key, 0) + _without_floor(now[:, members], before[:, members], column, spread, fewest, days, chance)
     if SHARE_COLUMN.name in reference_windows.counts:
@@ -162,12 +170,14 @@ def calibrate(
         least = strength_for(share * many, relied_on(by_day, free[key]), draws, policy.cautious)
         if key in own and too_often(least, own[key], share):
             least = max(least, strength_for(share, relied_on(own[key], free[key] / LIKE), draws, policy.cautious))
-        strengths[key] = least
+        strengths[key] = max(least, strength_of_normals(share, apart.get(key, 0.0)))
+    if not shielded.any():  # nothing says what a slice that is protected later does by chance
+        strengths |= {key: strengths[key[0], GENERAL, key[2]] for key in own}
     longer = [length for length in policy.lengths if length not in measured]
     return Thresholds(
         strengths=_lent(strengths, longer),
         spreads=_lent(spreads, longer),
-        minimum_rows=_lent(minimum_rows, longer),
+        minimum_rows=_judged_at_last(_lent(minimum_rows, longer), max(policy.lengths)),
         floors=floors,
         pages_a_day=policy.pages_a_day,
         null_days=float(days),
@@ -179,6 +189,10 @@ def _lent(held: Mapping[Key, Held], longer: Sequence[int]) -> dict[Key, Held]:
     """What was measured, keys beginning with the hours of a window; and for longer windows that of the longest which was."""
     most = max((key[0] for key in held), default=0)
     return {**held, **{(hours, *key[1:]): value for hours in longer for key, value in held.items() if key[0] == most}}  # type: ignore[misc]
+
+
+def _judged_at_last(rows: Mapping[tuple[int, str, str], int], longest: int) -> dict[tuple[int, str, str], int]:
+    return {key: min(least, FEWEST_AT_LAST) if key[0] == longest and key[1] != SHARES else least for key, least in rows.items()}
 
 
 def _like_sized(now: Counts, shielded: NDArray[np.bool_]) -> NDArray[np.intp]:

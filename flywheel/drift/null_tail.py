@@ -44,6 +44,18 @@ def strength_for(share: float, by_day: Numbers, draws: NDArray[np.int64], cautio
     return float(np.quantile(found, cautious))
 
 
+def strength_of_normals(share: float, windows: float) -> float:
+    """What independent normals would pass ``share`` times a day in so many windows a day: the least that is believed.
+
+    Where few windows had rows enough to be judged, few episodes were seen, and a slice that grows would meet a threshold of nothing.
+    """
+    from scipy.special import ndtri
+
+    if share <= 0:
+        return NEVER
+    return float(max(STEPS[0], -ndtri(min(0.5, share / windows)))) if windows > 0 else float(STEPS[0])
+
+
 def too_often(strength: float, by_day: NDArray[np.int64], share: float) -> bool:
     """Do the protected slices pass it so often that slices of their size are no measure for them?"""
     from scipy.special import pdtrc

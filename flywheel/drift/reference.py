@@ -267,7 +267,7 @@ def pinning_due(
         if since is None or held.pinned_by != DAEMON:
             continue
         days = _stage(newest - since, policy)
-        if days > 1 and held.end - held.start < policy.whole_day * days:
+        if days >= 1 and held.end - held.start < policy.whole_day * days:
             start = newest - policy.whole_day * days
             covers = _covers(start, champion_alone_since) if held is inputs else Covers.OUTPUT
             return PinningDue(start=start, end=newest, covers=covers, reason=_seen(newest - start, policy))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from flywheel.drift.budget import Thresholds
-from flywheel.drift.judged_columns import in_words, judge_table
+from flywheel.drift.judged_columns import compared_with, in_words, judge_table
 from flywheel.drift.judged_shares import judge_shares
 from flywheel.drift.limits import limits_for
 from flywheel.drift.reference import Reference
@@ -70,7 +70,7 @@ def judge_columns(
     slices = [EVERYTHING]
     if reference is not None:
         slices += sorted(name for name in window.rows if name != EVERYTHING and window.rows[name] and reference.counts.rows.get(name))
-    like_said = "like hours of the reference" if like is not None else "the whole reference"
+    like_said = compared_with(like)
     judged = judge_table(
         window=table_of(window, slices=slices, columns=columns, where=where),
         pinned=lay_out(reference, columns, like=like) if reference is not None else None,

@@ -4,7 +4,7 @@ In and out: values of ``flywheel.drift.profile``, inside the caller's transactio
 with is an error, never used.
 """
 
-from sqlalchemy import Column, Connection, Integer, LargeBinary, String, Table, select
+from sqlalchemy import Column, Connection, Integer, LargeBinary, String, Table, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.drift.profile import Profile
@@ -24,13 +24,14 @@ profile_table = Table(
 
 
 def put_profile(connection: Connection, reference: Reference, profile: Profile) -> None:
-    """Immutable: what is there stays."""
+    """In place of what was kept of it: a period that is pinned once more may hold rows that came late, and has today's digest."""
+    connection.execute(delete(profile_table).where(profile_table.c.reference == reference.id))
     rows = [
         {"reference": reference.id, "weekend": weekend, "hour": hour, "counts": pane_to_blob(cell)}
         for (weekend, hour), cell in sorted(profile.cells.items())
     ]
     if rows:
-        connection.execute(insert(profile_table).on_conflict_do_nothing(), rows)
+        connection.execute(insert(profile_table), rows)
 
 
 def read_profile(connection: Connection, reference: Reference) -> Profile | None:

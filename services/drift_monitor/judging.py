@@ -23,7 +23,7 @@ from services.wiring.drift_monitor import MonitorParts, WatchRules
 INPUTS = tuple(column for column in COLUMNS if column.family is Family.INPUT)
 OUTPUTS = tuple(column for column in COLUMNS if column.family is not Family.INPUT)
 SEASONS = SeasonPolicy()
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -132,6 +132,12 @@ def _shares(window: WindowCounts, standing: Standing, rules: WatchRules, now: da
     )
 
 
+def whole_hours(start: datetime, end: datetime) -> tuple[int, int]:
+    """Of a period: its first hour since the epoch, and how many make its whole days. A pin at five past takes the minutes before it too."""
+    first = (start - EPOCH) // HOUR
+    return first, (end - EPOCH - first * HOUR) // DAY * 24
+
+
 def _like(reference: Reference | None, profile: Profile | None, window: WindowCounts) -> Tally | None:
     """With times a little before the hour's end taken for the hour: windows are cut by panes, which divide it."""
     if reference is None or profile is None:
@@ -140,7 +146,8 @@ def _like(reference: Reference | None, profile: Profile | None, window: WindowCo
     length = max(HOUR, window.end - window.start)
     if length % HOUR:
         return None
-    seen = times_seen(first_hour=(reference.start - EPOCH) // HOUR, hours=(reference.end - reference.start) // HOUR)
+    first, hours = whole_hours(reference.start, reference.end)
+    seen = times_seen(first_hour=first, hours=hours)
     return like_hours(profile, start=start, end=start + length, policy=SEASONS, seen=seen)
 
 

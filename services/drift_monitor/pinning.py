@@ -6,7 +6,7 @@ at any time; what a person pinned is never replaced here, but the budget is cali
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import structlog
@@ -27,13 +27,13 @@ from flywheel.traffic.inference import Arm
 from flywheel.windows.assign import pane_start
 from flywheel.windows.pane import Counts, WindowCounts
 from flywheel.windows.table import table_of
-from services.drift_monitor.judging import EPOCH, HOUR, SEASONS
+from services.drift_monitor.judging import DAY, EPOCH, HOUR, SEASONS, whole_hours
 from services.wiring.drift_monitor import MonitorParts, WatchRules
 
 log = structlog.get_logger()
 
-DAY = timedelta(days=1)
 SLICES_CALIBRATED = 200  # the largest ones; smaller slices share their thresholds
+PAUSE_DAYS = 3  # without traffic, as a weekend of an office is: what came before still says what is usual
 SEED = 20_260
 """Of the null runs: the same reference always gives the same thresholds."""
 
@@ -63,7 +63,7 @@ def pin_when_due(
         inputs=inputs,
         outputs=outputs,
         champion_alone_since=alone_since,
-        first_seen=unbroken_since(seen, until=until, gap=policy.whole_day),
+        first_seen=unbroken_since(seen, until=until, gap=policy.whole_day * PAUSE_DAYS),
         newest=until,
         policy=policy,
         calm=alone and not parts.watch.alerts(workload=workload, open_only=True),
@@ -166,10 +166,10 @@ def _hour_of(moment: datetime) -> datetime:
 
 def _hours(parts: MonitorParts, counts: WindowCounts) -> list[WindowCounts]:
     """The whole days of whole hours in the period, from its first hour on."""
-    start = _hour_of(counts.start + HOUR - timedelta(microseconds=1))
+    first, hours = whole_hours(counts.start, counts.end)
     return [
-        parts.traffic.window(workload=counts.workload, start=start + HOUR * hour, end=start + HOUR * (hour + 1))
-        for hour in range(max(timedelta(), counts.end - start) // DAY * 24)
+        parts.traffic.window(workload=counts.workload, start=EPOCH + HOUR * hour, end=EPOCH + HOUR * (hour + 1))
+        for hour in range(first, first + hours)
     ]
 
 

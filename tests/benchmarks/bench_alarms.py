@@ -61,7 +61,6 @@ class Reading:
 
     spans: dict[str, Span]
     found: dict[str, list[int]]  # change -> hours in each run
-    by_age: dict[str, list[float]]  # change -> share of runs, by AGES
 
 
 def measured(sessions: Sessions) -> Reading:
@@ -76,7 +75,7 @@ def measured(sessions: Sessions) -> Reading:
     for place, change in enumerate(LADDER):
         pasts, days = (inputs, 7 * WEEKS_BEFORE) if _is_input(change) else (outputs, 7)
         found[change.name] = found_over(change, pasts, days=days, sessions=sessions, seed=SEED + 100 * place, runs=RUNS).tolist()
-    return Reading(spans=spans, found=found, by_age=by_age())
+    return Reading(spans=spans, found=found)
 
 
 def years(sessions: Sessions, *, seed: int) -> tuple[Span, Span]:
@@ -117,7 +116,7 @@ def first_weeks(sessions: Sessions) -> Span:
 
 
 def by_age(sessions: Sessions = Sessions.DISPOSITION) -> dict[str, list[float]]:
-    """How much of the ladder a reference of so many days finds, calibrated on itself."""
+    """Change -> the share of runs in which a reference of so many days (``AGES``) finds it, calibrated on itself."""
     found: dict[str, list[float]] = {change.name: [] for change in LADDER}
     for days in AGES:
         held = {columns: past(columns, days=days, sessions=sessions, seed=SEED + 9_000 + days) for columns in (INPUTS, OUTPUTS)}
@@ -240,15 +239,17 @@ _WHY = {
 def main() -> None:
     """Prints the table and writes the pictures."""
     kinds = (Sessions.ANSWERS, Sessions.DISPOSITION) if soak() else (Sessions.ANSWERS,)
-    with ProcessPoolExecutor(len(kinds)) as processes:
-        readings = dict(zip(kinds, processes.map(measured, kinds), strict=True))
+    with ProcessPoolExecutor(2) as processes:
+        awaited = {sessions: processes.submit(measured, sessions) for sessions in kinds}
+        ages = processes.submit(by_age).result()
+        readings = {sessions: one.result() for sessions, one in awaited.items()}
     figures = list(chain(*map(_page_figures, readings.values(), readings), *map(_ladder_figures, readings.values(), readings)))
     first = next(iter(readings.values()))
-    figures += _age_figures(first.by_age)
+    figures += _age_figures(ages)
     _draw_pages(first.spans)
     for sessions, reading in readings.items():
         _draw_ladder(reading, sessions)
-    _draw_ages(first.by_age)
+    _draw_ages(ages)
     figures += novelty_figures()
     report("alarms", figures, seeds=[SEED, SEED + 7])
 

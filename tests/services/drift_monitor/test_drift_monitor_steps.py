@@ -241,6 +241,47 @@ def test_the_budget_is_calibrated_on_what_a_person_pinned_and_the_person_still_v
     assert len(LedgerJournal(world.engine).entries(kind="reference")) == 2
 
 
+def test_a_row_that_came_late_into_a_period_that_is_pinned_once_more_stops_nothing(world: World) -> None:
+    """The counts by the hour are made from what is recorded now; what was kept of them before has another digest."""
+    few = timedelta(minutes=5)
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    world.send(monday, hours=49, every=few)
+    world.pin(monday, monday + 2 * DAY)
+    tick(world.parts, monday + 49 * HOUR)
+    (calibrated,) = world.watch.references(ROUTER)
+    (line, *_) = LedgerJournal(world.engine).entries(kind="reference")
+    again = pin(counts=calibrated.counts, adapter=BASE, by=MARIA, now=monday + 49 * HOUR, whole_day=DAY)
+    world.watch.pin(again, replace(line, subject=again.id, reason="once more"))
+    world.send(monday + HOUR, hours=1, every=20 * MINUTE)
+    world.send(monday + 49 * HOUR, every=few)
+    tick(world.parts, monday + 50 * HOUR)
+    tick(world.parts, monday + 51 * HOUR)
+    (reference,) = world.watch.references(ROUTER)
+    assert thresholds_of(reference) is not None
+    profile = world.watch.profile(reference)
+    assert profile is not None
+    assert profile.digest == reference.meta["profile"]
+
+
+def test_a_day_that_a_person_pinned_at_five_past_is_calibrated_too(world: World) -> None:
+    few = timedelta(minutes=5)
+    five_past = NOON + 5 * MINUTE
+    world.send(five_past, hours=26, every=few)
+    world.pin(five_past, five_past + DAY)
+    tick(world.parts, five_past + 26 * HOUR)
+    (reference,) = world.watch.references(ROUTER)
+    assert thresholds_of(reference) is not None
+
+
+def test_an_office_that_rests_on_weekends_grows_its_reference_all_the_same(world: World) -> None:
+    friday = datetime(2026, 3, 6, tzinfo=UTC)
+    few = timedelta(minutes=5)
+    for start, hours in ((friday - DAY, 48), (friday + 3 * DAY, 25), (friday + 3 * DAY + 25 * HOUR, 24)):
+        world.send(start, hours=hours, every=few)
+        tick(world.parts, start + hours * HOUR)
+    assert max(held.end - held.start for held in world.watch.references(ROUTER)) >= 4 * DAY
+
+
 def test_a_new_champions_answers_get_thresholds_of_their_own_after_its_first_day(world: World) -> None:
     few = timedelta(minutes=5)
     world.send(NOON, hours=25, every=few)

@@ -26,7 +26,8 @@ from flywheel.drift.budget import (
     strength_all,
     tempered_all,
 )
-from flywheel.drift.null_runs import LIKE, NullSource, ReferenceWindows, _like_sized, calibrate
+from flywheel.drift.null_runs import FEWEST_AT_LAST, LIKE, NullSource, ReferenceWindows, _like_sized, calibrate
+from flywheel.drift.null_tail import strength_of_normals
 from flywheel.drift.seasons import Season, pooled_days, sliding_sums
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Family, Measure
@@ -154,7 +155,40 @@ def test_one_whole_day_is_enough_for_the_lengths_that_it_holds_four_times() -> N
     for column in COLUMNS:
         measured, lent = (found.rule(hours=hours, family=GENERAL, column=column) for hours in (4, 12))
         assert 1.5 < measured.strength_from < 6
-        assert lent == measured  # nothing is known of half a day yet
+        assert replace(lent, minimum_rows=measured.minimum_rows) == measured  # nothing is known of half a day yet
+        assert lent.minimum_rows == min(measured.minimum_rows, FEWEST_AT_LAST)
+    assert "by the threshold of a shorter length" in found.whence(12)
+    assert found.whence(4) == "alarm budget of 2 pages a day over 1 day, windows of 4 h"
+
+
+def test_a_slice_that_is_protected_later_meets_no_threshold_of_nothing() -> None:
+    windows = history(1)
+    source = NullSource(season=Season.POOLED_DAYS)
+    none_protected = calibrate(windows, POLICY, 1, columns=COLUMNS, source=source)
+    for (hours, family, measure), strength in none_protected.strengths.items():
+        if family == PROTECTED:
+            assert strength == none_protected.strengths[hours, GENERAL, measure]
+
+
+def test_protected_slices_without_rows_enough_meet_what_independent_windows_would_ask_for() -> None:
+    windows = history(1)
+    counts = {name: held.copy() for name, held in windows.counts.items()}
+    for held in counts.values():
+        held[:, :2] //= 100
+    found = thresholds(replace(windows, counts=counts), replace(POLICY, pages_a_day=0.1))
+    for hours in POLICY.lengths:
+        for measure in Measure:
+            share = 0.1 * POLICY.parts[PROTECTED][measure][hours]
+            assert found.strengths[hours, PROTECTED, measure] >= strength_of_normals(share, 2 * 24 / hours) > 2.5
+
+
+def test_the_longest_windows_are_judged_from_fifty_rows_on() -> None:
+    longest = {key: rows for key, rows in thresholds(history(1)).minimum_rows.items() if key[0] == 4}
+    assert longest
+    assert max(longest.values()) <= FEWEST_AT_LAST
+    strict = replace(POLICY, worth_judging={family: dict.fromkeys(Measure, 9.0) for family in (GENERAL, PROTECTED)})
+    rows = thresholds(history(1), strict).minimum_rows
+    assert rows[1, GENERAL, "length"] > rows[4, GENERAL, "length"] == FEWEST_AT_LAST
 
 
 def test_a_day_of_sessions_shows_its_spread_in_that_day() -> None:
