@@ -18,6 +18,7 @@ from flywheel.gate.stated import entities_named
 _MEASURED = "measured on these items"
 _MEASURED_ELSEWHERE = "measured on the larger set that these items are from"
 _ASSUMED = "assumed: it could not be measured"
+MOST_TIMES = 50  # of the items a first guess says, beyond which nobody collects them
 
 
 def judge(
@@ -145,6 +146,19 @@ def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, seen: _Evidence
     )
 
 
+def _enough_items(policy: AxisPolicy, counts: PairedCounts, worth: EffectiveCounts, *, least: int) -> int:
+    """From how many items on the interval would pass at these shares: what they are worth is rounded against the challenger."""
+    items = least
+    while items < MOST_TIMES * least:
+        won, lost = counts.wins * items // counts.n, -(-counts.losses * items // counts.n)
+        found = effective(n=items, wins=won, losses=lost, design_effect=worth.design_effect)
+        low, _ = difference_bounds(n=found.n, wins=found.wins, losses=found.losses, alpha=policy.alpha)
+        if low > -policy.margin:
+            break
+        items += max(1, items // 200)
+    return items
+
+
 def _better(policy: AxisPolicy, counts: PairedCounts, seen: _Evidence) -> tuple[GateVerdict, str, int | None]:
     p = seen.p_equal
     by = " by entity" if seen.entities is not None else ""
@@ -184,4 +198,6 @@ def _not_worse(
     seen_rate = needed_at_this_rate(n=counts.n, wins=counts.wins, losses=counts.losses, margin=policy.margin, alpha=policy.alpha)
     at_this_rate = seen_rate or least
     needs = seen.in_items(max(at_this_rate, n + 1, least if wins <= losses else 0))
+    if seen_rate is not None and seen.worth is not None:
+        needs = _enough_items(policy, counts, seen.worth, least=needs)
     return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {told}; needs {needs} items", needs

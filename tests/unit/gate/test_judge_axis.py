@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCounts, Role
 from flywheel.gate.decide import decide, stopped
-from flywheel.gate.entities import Agreement
+from flywheel.gate.entities import Agreement, effective
 from flywheel.gate.judge_axis import judge
+from flywheel.gate.paired import difference_bounds
 
 BETTER = AxisPolicy(name="golden", role=Role.SUPERIORITY, margin=0.05, alpha=0.025)
 NOT_WORSE = AxisPolicy(name="general", role=Role.NON_INFERIORITY, margin=0.05, alpha=0.01)
@@ -266,3 +267,23 @@ def test_how_many_are_needed_follows_from_what_was_seen_and_not_from_rounded_cou
     assert axis.needs_n is not None
     assert 60 < axis.needs_n < 2_000
     assert axis.margin_reason == "a small set"
+
+
+def test_the_items_that_would_do_do_also_where_their_entities_repeat() -> None:
+    """What they are worth is rounded against the challenger: 6 wins and 4 losses in 103 are not 4 and 2 in 60."""
+    baseline, challenger = arms(both=40, wins=4, losses=2, neither=14)
+    pairs = [f"e{item // 2}" for item in range(60)]
+    axis = judge(
+        policy=NOT_WORSE,
+        baselines={"champion": baseline},
+        challenger=challenger,
+        entities=pairs,
+        agreement=Agreement(items=60, entities=30, icc=0.6, high=0.733),
+    )
+    assert axis.verdict is GateVerdict.CANNOT_TELL
+    assert axis.needs_n is not None
+    assert axis.design_effect is not None
+    items = axis.needs_n
+    worth = effective(n=items, wins=4 * items // 60, losses=-(-2 * items // 60), design_effect=axis.design_effect)
+    low, _ = difference_bounds(n=worth.n, wins=worth.wins, losses=worth.losses, alpha=NOT_WORSE.alpha)
+    assert low > -NOT_WORSE.margin
