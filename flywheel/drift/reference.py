@@ -187,6 +187,11 @@ def in_force(references: Sequence[Reference], *, champion: AdapterName | None) -
     return inputs, outputs
 
 
+def pinning_moment(references: Sequence[Reference], *, now: datetime) -> datetime:
+    """``now``, or just after the newest there is: what is pinned last is in force, also when a clock was ahead before."""
+    return max([now, *(held.pinned_at + timedelta(microseconds=1) for held in references)])
+
+
 @dataclass(frozen=True, kw_only=True)
 class PinningPolicy:
     """When the daemon pins by itself; a person may pin at any time."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from flywheel.alerts.acknowledgement import acknowledge as decide_acknowledgement
 from flywheel.alerts.alert import Alert
-from flywheel.drift.reference import Reference
+from flywheel.drift.reference import Reference, pinning_moment
 from flywheel.drift.reference import pin as make_reference
 from flywheel.errors import Conflict, InvalidInput, NotFound, Refused
 from flywheel.ids import BASE, AdapterName, AlertId, Person, WorkloadId, derive
@@ -71,7 +71,8 @@ def pin(
     counts = parts.traffic.window(workload=workload.id, start=since, end=until)
     route = parts.releases.route(workload.id)
     adapter = route.champion if route is not None else BASE
-    reference = make_reference(counts=counts, adapter=adapter, by=by, now=now, whole_day=workload.whole_day, columns=COLUMNS)
+    at = pinning_moment(parts.watch.references(workload.id), now=now)
+    reference = make_reference(counts=counts, adapter=adapter, by=by, now=at, whole_day=workload.whole_day, columns=COLUMNS)
     rows = {name: int(number) for name, number in counts.rows.items()}
     parts.watch.pin(
         reference,

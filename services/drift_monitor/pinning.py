@@ -15,7 +15,17 @@ from flywheel.drift.budget import SHARE_COLUMN, Thresholds
 from flywheel.drift.edges import coarsened_all, starts_all
 from flywheel.drift.null_runs import NullSource, ReferenceWindows, calibrate
 from flywheel.drift.profile import Profile, by_hour
-from flywheel.drift.reference import Covers, Reference, in_force, on_these_grids, pin, pinning_due, thresholds_of, unbroken_since
+from flywheel.drift.reference import (
+    Covers,
+    Reference,
+    in_force,
+    on_these_grids,
+    pin,
+    pinning_due,
+    pinning_moment,
+    thresholds_of,
+    unbroken_since,
+)
 from flywheel.drift.seasons import Season, season_of
 from flywheel.drift.window_pass import values_of
 from flywheel.ids import BASE, DAEMON, EVERYTHING, WorkloadId
@@ -45,7 +55,8 @@ def pin_when_due(
     pane, policy = rules.windows.pane, rules.pinning
     until = pane_start(newest, pane)
     champion = route.champion if route else BASE
-    inputs, outputs = in_force(parts.watch.references(workload), champion=champion)
+    references = parts.watch.references(workload)
+    inputs, outputs = in_force(references, champion=champion)
     by_the_clock = _by_the_clock(rules)
     if policy.whole_day == DAY and inputs is not None and outputs is not None:
         until = until.replace(hour=0, minute=0, second=0, microsecond=0)  # whole days of the calendar from the second reference on
@@ -79,7 +90,7 @@ def pin_when_due(
         counts=counts,
         adapter=champion,
         by=DAEMON,
-        now=now,
+        now=pinning_moment(references, now=now),
         whole_day=policy.watch if due.covers is Covers.OUTPUT else policy.whole_day,
         covers=due.covers,
         columns=COLUMNS,

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flywheel.drift.closing import closing_edge
-from flywheel.drift.reference import Covers, Maturity, PinningPolicy, Reference, in_force, pin, pinning_due, unbroken_since
+from flywheel.drift.reference import Covers, Maturity, PinningPolicy, Reference, in_force, pin, pinning_due, pinning_moment, unbroken_since
 from flywheel.errors import Refused
 from flywheel.ids import BASE, DAEMON, AdapterName, Person
 from flywheel.windows.assign import WindowPolicy
@@ -111,6 +111,14 @@ def test_traffic_is_seen_since_its_last_pause_of_more_than_a_day() -> None:
     assert unbroken_since(days[:3], until=NOON, gap=DAY) is None
     assert unbroken_since([], until=NOON, gap=DAY) is None
     assert unbroken_since([NOON + DAY], until=NOON, gap=DAY) is None
+
+
+def test_what_is_pinned_last_is_in_force_also_when_a_clock_was_ahead() -> None:
+    ahead = replace(pinned_over(2), pinned_at=NOON + 3 * DAY)
+    newer = replace(pinned_over(3), pinned_at=pinning_moment([ahead], now=NOON))
+    assert in_force([ahead, newer], champion=None) == (newer, newer)
+    assert pinning_moment([], now=NOON) == NOON
+    assert pinning_moment([ahead], now=NOON + 4 * DAY) == NOON + 4 * DAY
 
 
 def test_what_a_person_pinned_is_not_replaced_by_the_daemon() -> None:
