@@ -294,5 +294,10 @@ def _found(window: NDArray[np.float32], reference: EmbeddingReference) -> bool:
     return verdict.status is DriftStatus.DRIFTING
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Prints the table and writes the picture."""
     report("novelty", novelty_figures(), seeds=[SEED])
+
+
+if __name__ == "__main__":
+    main()
