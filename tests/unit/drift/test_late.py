@@ -120,3 +120,12 @@ def test_a_policy_that_is_no_length_of_time_is_refused(wrong: dict[str, object])
 def test_a_judgement_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):
         replace(judged(), **wrong)  # type: ignore[arg-type]
+
+
+def test_what_moved_against_a_reference_that_was_pinned_since_is_not_blamed_on_late_rows() -> None:
+    then = replace(verdict(DriftStatus.OK, score=0.4), evidence={"reference": "reference-of-then"})
+    same, other = (replace(verdict(), evidence={"reference": name}) for name in ("reference-of-then", "reference-of-now"))
+    assert retested_lengths([then], [same]).found == (same,)
+    changed = retested_lengths([then], [other])
+    assert changed.found == ()
+    assert changed.reason == "what moved did not change; 1 more moved against a reference that was pinned since, which no late row did"
