@@ -3,7 +3,7 @@
 In: the verdicts of all windows that ended at one moment (of any length), and what moved when the incident was last looked at. Out:
 one incident: the movers, which of them explain the others, and whether what moved still does. What moved is let go only when its
 evidence has fallen well under the threshold (hysteresis), so that an evidence that trembles at the threshold is one incident.
-Late labels judge their own window again: ``retested`` says what that changed. Whom to tell is not decided here.
+Rows and labels that come late have their own window judged again: ``retested`` says what that changed. Whom to tell is not decided here.
 """
 
 from collections.abc import Collection, Sequence
@@ -55,7 +55,7 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True)
 class Retest:
-    """What late labels changed in the verdicts of their own window."""
+    """What late rows changed in the verdicts of their own window."""
 
     found: tuple[DriftVerdict, ...]
     withdrawn: tuple[DriftVerdict, ...]
@@ -96,23 +96,23 @@ def has_moved(verdict: DriftVerdict) -> bool:
 
 
 def retested(before: Sequence[DriftVerdict], after: Sequence[DriftVerdict]) -> Retest:
-    """Raises InvalidInput unless both judge one and the same window: a late label never speaks of today."""
+    """Raises InvalidInput unless both judge one and the same window: a late row never speaks of today."""
     for verdict in (*before, *after):
-        check_moments("late labels", start=verdict.window_start, end=verdict.window_end)
+        check_moments("late rows", start=verdict.window_start, end=verdict.window_end)
     windows = {(verdict.workload, verdict.window_start, verdict.window_end) for verdict in (*before, *after)}
     if len(windows) > 1:
         raise InvalidInput(
             "a window must be tested again against itself",
-            where="late labels",
+            where="late rows",
             value=sorted(f"{start.isoformat()} to {end.isoformat()}" for _, start, end in windows),
-            remedy="Judge the window to which the labelled requests belong.",
+            remedy="Judge the window to which the late rows belong.",
         )
     moved_then = {(verdict.slice, verdict.column) for verdict in before if has_moved(verdict)}
     moved_now = {(verdict.slice, verdict.column) for verdict in after if has_moved(verdict)}
     found = tuple(verdict for verdict in after if has_moved(verdict) and (verdict.slice, verdict.column) not in moved_then)
     withdrawn = tuple(verdict for verdict in before if has_moved(verdict) and (verdict.slice, verdict.column) not in moved_now)
     return Retest(
-        found=found, withdrawn=withdrawn, reason=f"with its late labels the window has {len(found)} new movers and {len(withdrawn)} less"
+        found=found, withdrawn=withdrawn, reason=f"with its late rows the window has {len(found)} new movers and {len(withdrawn)} less"
     )
 
 

@@ -15,7 +15,7 @@ from flywheel.alerts.facts import has_moved
 from flywheel.drift.closing import closing_edge
 from flywheel.drift.late import Judged
 from flywheel.drift.reference import Reference
-from flywheel.errors import CannotRun
+from flywheel.errors import CannotRun, FlywheelError
 from flywheel.ids import EVERYTHING, WorkloadId, derive
 from flywheel.journal import JournalEntry
 from flywheel.traffic.column import Column
@@ -45,10 +45,18 @@ class Opinions:
 
 
 def tick(parts: MonitorParts, now: datetime) -> None:
-    """Every workload, one after the other."""
+    """Every workload, one after the other. One that cannot be judged (a profile that cannot be read) keeps no other from its turn; what is
+    wrong with it is raised when all have had theirs."""
+    wrong: FlywheelError | None = None
     for workload, rules in parts.workloads.items():
-        close_due_windows(parts, workload, rules, now)
-        judge_what_came_late(parts, workload, rules, now)
+        try:
+            close_due_windows(parts, workload, rules, now)
+            judge_what_came_late(parts, workload, rules, now)
+        except FlywheelError as error:
+            log.error("Workload not judged", action="workload_not_judged", workload=workload, reason=str(error))
+            wrong = wrong or error
+    if wrong is not None:
+        raise wrong
 
 
 def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRules, now: datetime) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 
 from flywheel.drift.reference import Covers, Maturity, PinningPolicy, pin, thresholds_of
 from flywheel.drift.verdict import DriftPolicy, DriftStatus
-from flywheel.ids import BASE, DAEMON, AdapterName
+from flywheel.errors import InvalidInput
+from flywheel.ids import BASE, DAEMON, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
 from flywheel.windows.assign import WindowPolicy
@@ -123,6 +124,22 @@ def test_longer_prompts_are_judged_against_the_pinned_reference_with_a_second_op
 def test_a_second_tick_closes_nothing_twice(world: World) -> None:
     world.send(NOON, hours=2)
     for _ in range(3):
+        tick(world.parts, NOON + 2 * HOUR)
+    assert len(world.watch.windows(ROUTER)) == 1
+
+
+def test_a_workload_that_cannot_be_judged_keeps_no_other_from_its_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, newest = WorkloadId("broken"), world.traffic.newest
+
+    def unreadable(workload: WorkloadId) -> datetime | None:
+        if workload == broken:
+            raise InvalidInput("the profile cannot be read", remedy="Pin the reference again.", where="broken")
+        return newest(workload)
+
+    monkeypatch.setattr(world.traffic, "newest", unreadable)
+    world.parts = replace(world.parts, workloads={broken: world.parts.workloads[ROUTER], **world.parts.workloads})
+    world.send(NOON, hours=2)
+    with pytest.raises(InvalidInput, match="Pin the reference again"):
         tick(world.parts, NOON + 2 * HOUR)
     assert len(world.watch.windows(ROUTER)) == 1
 

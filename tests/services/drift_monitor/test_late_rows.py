@@ -46,7 +46,7 @@ def test_a_spool_that_arrives_late_has_its_own_window_judged_again(world: LateWo
     assert world.verdict(5, "refusal").status is DriftStatus.DRIFTING
     assert world.window(5).judged_again == 1
     line = next(entry for entry in world.told("judged_again") if entry.subject == world.window(5).id)
-    assert line.reason.startswith("60 rows came late, 12 of its panes changed after it was judged: 1 h: with its late labels")
+    assert line.reason.startswith("60 rows came late, 12 of its panes changed after it was judged: 1 h: with its late rows")
     assert line.evidence["late_rows"] == 60
     assert "all/refusal (1 h)" in line.evidence["found"]  # type: ignore[operator]
     assert line.evidence["withdrawn"] == []

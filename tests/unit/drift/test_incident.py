@@ -1,4 +1,4 @@
-"""What moved together, what trembles, what late labels change."""
+"""What moved together, what trembles, what late rows change."""
 
 from datetime import timedelta
 

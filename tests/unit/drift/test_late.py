@@ -89,7 +89,7 @@ def test_each_length_is_held_against_itself() -> None:
     changed = retested_lengths([quiet, longer], [verdict(column="refusal"), longer])
     assert changed.found == (verdict(column="refusal"),)
     assert changed.withdrawn == ()
-    assert changed.reason == "1 h: with its late labels the window has 1 new movers and 0 less"
+    assert changed.reason == "1 h: with its late rows the window has 1 new movers and 0 less"
 
 
 def test_a_length_of_which_nothing_is_kept_any_more_withdrew_its_movers() -> None:
