@@ -30,6 +30,9 @@ PIN_AGAIN = "Pin the reference again, so that thresholds are made for today's co
 TIMES_OVER = 4  # windows of a length, without overlap, under which a period says nothing of their spread
 LEAST_P = 1e-300  # the strength of anything rarer is that of this
 SHARE_SPREAD = 0.5  # of one name's share at its widest: sqrt(0.5 * 0.5)
+FIRSTS_MOVE = (
+    0.5  # of a change of the rate that they are of: a rise of 3 points of the rows is one of 1.5 of the firsts, in sessions of 8 rows
+)
 RANKS_KEEP = 0.977  # of a shift in sigma, on normal values: sqrt(3 / pi)
 
 
@@ -39,7 +42,7 @@ class SmallestChange:
 
     sigma: float  # of a number's level
     variation: float  # total variation of names
-    rate: float  # difference of rates
+    rate: float  # difference of rates; of a session's firsts ``FIRSTS_MOVE`` of it
 
     def __post_init__(self) -> None:
         check_number(self.sigma, where="smallest change: sigma", above=0.0)
@@ -143,7 +146,8 @@ def _check_named(said: str, held: object, wanted: Sequence[str]) -> None:
 class Spread:
     """How much wider than chance alone the reference's own windows scatter: variance ``apart + per_row * n`` in place of 1.
 
-    ``apart``: sessions (1 + (rows of a session - 1) * ICC). ``per_row``: what moves whole windows, such as the hour of the day.
+    ``apart``: sessions (1 + (rows of a session - 1) * ICC); under 1 for a session's firsts, of which each session has one at most.
+    ``per_row``: what moves whole windows, such as the hour of the day.
     """
 
     apart: float = 1.0
@@ -156,6 +160,11 @@ class Spread:
     def at(self, n: Counts) -> Numbers:
         """[...] rows -> [...] standard deviations."""
         return np.sqrt(self.apart + self.per_row * np.asarray(n, dtype=np.float64))
+
+
+def floor_of(floors: Mapping[tuple[str, Measure], float], family: str, column: Column) -> float:
+    """Of the column's effect. Firsts move by a part of what the rate moves that they are of, and so does the floor."""
+    return floors[family, column.measure] * (FIRSTS_MOVE if column.first_of else 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +232,7 @@ class Thresholds:
         return Rule(
             strength_from=strength,
             p_below=float(probability_all(np.asarray(strength), one_sided=bool(column.worse))),
-            floor=self.floors[family, column.measure],
+            floor=floor_of(self.floors, family, column),
             minimum_rows=self.minimum_rows[hours, family, column.name],
             spread=self.spreads[hours, column.name],
         )
@@ -301,8 +310,11 @@ def drifts_all(p: Numbers, effect: Numbers, n: Counts, rule: Rule, *, one_sided:
     return (strength >= rule.strength_from) & (effect >= rule.floor) & (np.asarray(n) >= rule.minimum_rows)
 
 
-def rows_worth_judging(*, change: SmallestChange, measure: Measure, base_rate: float, spread: Spread, worth: float) -> int:
-    """Rows at which the smallest change is expected to reach ``worth`` standard deviations, sessions allowed for.
+def rows_worth_judging(
+    *, change: SmallestChange, measure: Measure, base_rate: float, spread: Spread, worth: float, firsts: bool = False
+) -> int:
+    """Rows at which the smallest change is expected to reach ``worth`` standard deviations, sessions allowed for. ``firsts``: the rate is
+    that of a session's firsts, which move by a part of it.
 
     What moves whole windows is left out: it hides small changes in slices of any size, but not large ones.
     """
@@ -313,6 +325,7 @@ def rows_worth_judging(*, change: SmallestChange, measure: Measure, base_rate: f
     elif measure is Measure.NAME:
         for_one_row = change.variation / SHARE_SPREAD
     else:
-        after = min(0.99, max(0.005, base_rate) + change.rate / 2)
-        for_one_row = change.rate / sqrt(after * (1 - after))
+        moved = change.rate * (FIRSTS_MOVE if firsts else 1.0)
+        after = min(0.99, max(0.005, base_rate) + moved / 2)
+        for_one_row = moved / sqrt(after * (1 - after))
     return ceil(spread.apart * (worth / for_one_row) ** 2)

@@ -228,6 +228,8 @@ class _Parts:
                 evidence["p_from"] = "shape (Kolmogorov-Smirnov)" if by_shape else "level (rank sum)"
             if column.measure is Measure.RATE:
                 evidence["counts_as_worse"] = column.worse or "either"
+            if column.first_of:
+                evidence["first_of"] = column.first_of
         if found == MOVED:
             evidence |= _difference(judged, at, column_at)
         return {

@@ -24,6 +24,7 @@ from flywheel.drift.budget import (
     Spread,
     Thresholds,
     evidence_all,
+    floor_of,
     rows_worth_judging,
     standing_strength,
     strength_all,
@@ -55,6 +56,7 @@ A_FEW = 12  # slices looked at without the floor
 LIKE = 20  # slices of its size stand for a protected one
 FEWEST_AT_LAST = 50  # rows from which the longest windows are judged whatever they can tell: no longer one comes
 SPREAD_ROUNDS = 3
+LEAST_APART, LEAST_APART_OF_FIRSTS = 1.0, 0.25  # rows scatter no less than chance makes them; firsts do, being one a session at most
 SAMPLED = 20_000  # windows from which a spread is measured
 FEWEST_WINDOWS = 1_000  # under which the tail of the strengths is not looked at
 TAIL, TAIL_ONE_SIDED, TAIL_TWO_SIDED = 0.98, 2.054, 2.326  # a normal's own strength there: the tail matters, not the middle
@@ -138,12 +140,18 @@ def calibrate(
                     base_rate=_base_rate(reference_windows, column),
                     spread=spread,
                     worth=policy.worth_judging[family][column.measure],
+                    firsts=bool(column.first_of),
                 )
                 if length == max(policy.lengths):
                     fewest = min(fewest, FEWEST_AT_LAST)
                 minimum_rows[length, family, column.name] = fewest
                 strength = standing_strength(
-                    now[:, members], before[:, members], column, spread=spread, floor=floors[family, column.measure], minimum_rows=fewest
+                    now[:, members],
+                    before[:, members],
+                    column,
+                    spread=spread,
+                    floor=floor_of(floors, family, column),
+                    minimum_rows=fewest,
                 )
                 counted = episodes_of(strength, days)
                 key = (length, family, column.measure)
@@ -285,7 +293,8 @@ def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.ran
     p, _ = evidence_all(now[hour, member], before[hour, member], column)
     strength, sizes = strength_all(p, one_sided=bool(column.worse)), rows[hour, member]
     if by_rows:
-        spread = _fitted_spread(strength, sizes, member, now.shape[1])
+        least = LEAST_APART_OF_FIRSTS if column.first_of else LEAST_APART
+        spread = _fitted_spread(strength, sizes, member, now.shape[1], least=least)
     else:
         spread = Spread(apart=max(1.0, float((strength**2).mean())) if strength.size else 1.0)
     if strength.size < FEWEST_WINDOWS:
@@ -295,7 +304,7 @@ def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.ran
     return Spread(apart=spread.apart * wider, per_row=spread.per_row * wider)
 
 
-def _fitted_spread(strength: Numbers, rows: Counts, member: NDArray[np.int64], members: int) -> Spread:
+def _fitted_spread(strength: Numbers, rows: Counts, member: NDArray[np.int64], members: int, *, least: float) -> Spread:
     """Least squares of each slice's mean squared strength on its rows, weighted by how well that mean is known."""
     windows = np.bincount(member, minlength=members).astype(np.float64)
     known = windows > 0
@@ -303,7 +312,7 @@ def _fitted_spread(strength: Numbers, rows: Counts, member: NDArray[np.int64], m
         return Spread()
     squares = np.bincount(member, weights=strength**2, minlength=members)[known] / windows[known]
     size = np.bincount(member, weights=rows, minlength=members)[known] / windows[known]
-    fitted = np.full_like(squares, max(1.0, float(np.median(squares))))
+    fitted = np.full_like(squares, max(least, float(np.median(squares))))
     apart, per_row = float(fitted[0]), 0.0
     for _ in range(SPREAD_ROUNDS):
         weight = windows[known] / fitted**2
@@ -312,8 +321,8 @@ def _fitted_spread(strength: Numbers, rows: Counts, member: NDArray[np.int64], m
         across = float((weight * (size - middle) ** 2).sum())
         per_row = max(0.0, float((weight * (size - middle) * (squares - height)).sum()) / across) if across > 0 else 0.0
         apart = height - per_row * middle
-        if apart < 1.0:
-            apart, per_row = 1.0, max(0.0, height - 1.0) / middle if middle > 0 else 0.0
+        if apart < least:
+            apart, per_row = least, max(0.0, height - least) / middle if middle > 0 else 0.0
         fitted = apart + per_row * size
     return Spread(apart=apart, per_row=per_row)
 

@@ -38,6 +38,7 @@ class Column:
     lines: tuple[float, ...] = ()  # NUMBER: ascending; a value v falls into bin #{lines <= v}
     names: tuple[str, ...] = ()  # NAME: the known values; RATE: ("no", "yes")
     worse: str = ""  # RATE: "yes" or "no" where only that direction is bad; "" where both matter
+    first_of: str = ""  # RATE: the rate whose first worse row in each session this one counts; see ``firsts``
 
     @property
     def bins(self) -> int:

@@ -55,12 +55,18 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="answer_opening", family=Family.OUTPUT, measure=Measure.NAME, names=("json", "code_fence", "prose", "list", "empty")),
     Column(name="latency_ms", family=Family.QUALITY, measure=Measure.NUMBER, lines=_LENGTHS),
     Column(name="error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes"),
+    Column(name="first_refusal", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="refusal"),
+    Column(name="first_invalid", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="valid_format"),
+    Column(name="first_error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="error"),
 )
 """Every column there is. Adding one is safe; changing a grid makes older panes of that column unusable."""
 
 
 def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow:
-    """The row's values. Of a failed attempt the answer's columns are missing, not zero."""
+    """The row's own values. Of a failed attempt the answer's columns are missing, not zero.
+
+    What is its session's first, one row cannot know; ``firsts`` adds it when the row is recorded.
+    """
     asked, answer = inference.user_turns, inference.answer
     words = asked.split()
     failed = not 200 <= inference.status < 300

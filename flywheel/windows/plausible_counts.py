@@ -66,3 +66,10 @@ def check_columns(columns: Sequence[Column], *, where: str) -> None:
                 value=(column.names, column.worse),
                 remedy="Correct the column.",
             )
+        if column.first_of and (column.measure is not Measure.RATE or column.worse != "yes"):
+            raise InvalidInput(
+                'what counts firsts is a rate of which "yes" is worse',
+                where=f"{where}, column {column.name}",
+                value=(column.measure, column.worse),
+                remedy="Correct the column.",
+            )

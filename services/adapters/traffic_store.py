@@ -1,7 +1,8 @@
 """The record of traffic on SQL: written by the recorder in one transaction per batch, read by everybody else.
 
 In: batches with the positions they were read from. Out: rows, windows, counts. Exactness rests on three things, all inside
-one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted.
+one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted. Which rows
+are their session's first is remembered in that transaction too.
 """
 
 import json
@@ -16,6 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.column import Family, Measure
 from flywheel.traffic.features import COLUMNS
+from flywheel.traffic.firsts import candidates, counts_as_first, with_firsts
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.assign import pane_start
@@ -31,6 +33,7 @@ from services.adapters.traffic_tables import (
     panes,
     positions,
     seen_ids,
+    session_firsts,
     traffic_counts,
 )
 from services.ports.traffic import (
@@ -47,7 +50,11 @@ UNATTRIBUTED = WorkloadId("")
 SIGNALS = {
     column.name: column.worse
     for column in COLUMNS
-    if column.family is Family.QUALITY and column.measure is Measure.RATE and column.worse and column.name != "error"
+    if column.family is Family.QUALITY
+    and column.measure is Measure.RATE
+    and column.worse
+    and column.name != "error"
+    and not column.first_of
 }
 """What users say of answers, as far as it is recorded with them, and which of yes and no is worse."""
 
@@ -122,6 +129,7 @@ class TrafficStore:
             if row.inference.event_id not in known:
                 fresh.setdefault(row.inference.event_id, row)
         if fresh:
+            fresh = _firsts_marked(connection, fresh)
             ordered = [fresh[event_id] for event_id in sorted(fresh)]  # neighbours in the index are written together
             connection.execute(insert(seen_ids), [{"event_id": row.inference.event_id, "at": to_text(at)} for row in ordered])
             connection.execute(insert(inferences), [to_row(row, recorded_at=at) for row in ordered])
@@ -354,6 +362,46 @@ def _gained(
     return {workload: (counts, newest.get(workload)) for workload, counts in gained.items()}
 
 
+def _firsts_marked(connection: Connection, fresh: Mapping[EventId, RecordedInference]) -> dict[EventId, RecordedInference]:
+    """The same rows, each with what it is its session's first in; these are remembered. In the order of the clock within a batch."""
+    found = dict(fresh)
+    in_order = sorted((row for row in fresh.values() if row.inference.arm is not Arm.SHADOW), key=lambda row: row.inference.occurred_at)
+    bad = {row.inference.event_id: candidates(row.features) for row in in_order}
+    held = _firsts_of(connection, {(row.inference.workload, row.inference.session) for row in in_order if bad[row.inference.event_id]})
+    news: dict[tuple[str, str, str], datetime] = {}
+    for row in in_order:
+        one, first = row.inference, []
+        for name in bad[one.event_id]:
+            key = (one.workload, one.session, name)
+            if counts_as_first(at=one.occurred_at, counted_at=news.get(key, held.get(key))):
+                news[key] = one.occurred_at
+                first.append(name)
+        found[one.event_id] = replace(row, features=with_firsts(row.features, first))
+    if news:
+        again = insert(session_firsts)
+        connection.execute(
+            again.on_conflict_do_update(index_elements=["workload", "session", "counted_in"], set_={"at": again.excluded.at}),
+            [
+                {"workload": workload, "session": session, "counted_in": name, "at": to_text(at)}
+                for (workload, session, name), at in sorted(news.items())
+            ],
+        )
+    return found
+
+
+def _firsts_of(connection: Connection, sessions: Iterable[tuple[str, str]]) -> dict[tuple[str, str, str], datetime]:
+    held: dict[tuple[str, str, str], datetime] = {}
+    of_workload: dict[str, list[str]] = {}
+    for workload, session in sorted(sessions):
+        of_workload.setdefault(workload, []).append(session)
+    one = session_firsts.c
+    for workload, named in of_workload.items():
+        for part in _parts(named):
+            for row in connection.execute(select(session_firsts).where(one.workload == workload, one.session.in_(part))):
+                held[row.workload, row.session, row.counted_in] = to_moment(row.at)
+    return held
+
+
 def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
     found: set[EventId] = set()
     for part in _parts(ids):
@@ -361,7 +409,7 @@ def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
     return found
 
 
-def _parts(ids: Sequence[EventId]) -> Iterable[Sequence[EventId]]:
+def _parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     return (ids[at : at + IDS_A_QUERY] for at in range(0, len(ids), IDS_A_QUERY))
 
 

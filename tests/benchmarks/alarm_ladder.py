@@ -5,6 +5,7 @@ does not stand for all.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from flywheel.drift.budget import GENERAL, PROTECTED
 from flywheel.drift.seasons import season_of, sliding_sums
 from flywheel.traffic.column import Column
 from tests.benchmarks.alarm_watch import LONGEST, POLICY, Pinned, pinned, reference_of, strength_of
-from tests.benchmarks.alarm_world import BY_NAME, FIRST_DAY, LARGE, SMALL, Sessions, World
+from tests.benchmarks.alarm_world import BY_NAME, FIRST_DAY, FIRSTS, LARGE, SMALL, Sessions, World
 
 FIRST_HOUR = FIRST_DAY * 24
 NOT_IN_TIME = 999
@@ -67,22 +68,23 @@ def past(columns: tuple[Column, ...], *, days: int, sessions: Sessions, seed: in
 
 
 def hours_until_found(change: Change, standing: Pinned, *, days: int, sessions: Sessions, seed: int, runs: int) -> NDArray[np.int64]:
-    """Hours from the change to the first alarm of its column in each run; ``NOT_IN_TIME`` where none came in time."""
-    column = BY_NAME[change.column].column
+    """Hours from the change to the first alarm of its column or of that column's firsts, in each run; else ``NOT_IN_TIME``."""
+    judged = [column for column in (BY_NAME[change.column].column, FIRSTS.get(change.column)) if column is not None]
+    names = tuple(column.name for column in judged)
     world = World(seed=seed, sessions=sessions, slices=np.array([change.rank]), steady=True)
     chance = np.random.default_rng(seed + 1)
     hours = days * 24
     season = season_of(first_hour=FIRST_HOUR, hours=hours).season
     found = np.full(runs, NOT_IN_TIME)
     for run in range(runs):
-        before = world.hours(FIRST_HOUR, hours, columns=(change.column,))[change.column]
+        before = world.hours(FIRST_HOUR, hours, columns=names)
         starts = FIRST_HOUR + hours + int(chance.integers(LONGEST, 7 * 24))
-        quiet = world.hours(starts - LONGEST, LONGEST, columns=(change.column,))[change.column]
-        loud = world.hours(starts, change.within, columns=(change.column,), moved={change.column: change.moved})[change.column]
-        series = np.concatenate([quiet, loud])
-        for length in POLICY.lengths:
+        quiet = world.hours(starts - LONGEST, LONGEST, columns=names)
+        loud = world.hours(starts, change.within, columns=names, moved={change.column: change.moved})
+        for column, length in product(judged, POLICY.lengths):
+            series = np.concatenate([quiet[column.name], loud[column.name]])
             now = sliding_sums(series, length)[LONGEST:]
-            like = reference_of(before, FIRST_HOUR, season, hour=starts, hours=change.within, length=length)
+            like = reference_of(before[column.name], FIRST_HOUR, season, hour=starts, hours=change.within, length=length)
             strength = strength_of(now, like, column, standing.thresholds, length=length, family=change.family)[:, 0]
             passed = np.flatnonzero(strength >= standing.thresholds.strengths[length, change.family, column.measure])
             if passed.size:

@@ -1,12 +1,14 @@
 """A made-up workload whose truth is known: 200 slices, 10 columns, days and weekends, bursts, sessions, promotions.
 
+Beside the ten stand the firsts of two of them, counted from the same rows as the recorder counts them.
+
 Rows are drawn one by one and counted at once. Rows of one session share a disposition: of numbers and names a normal one with
 intra-class correlation 0.2; a rate's rows take their session's own answer with probability sqrt(0.2), which gives the answers
 themselves a correlation of 0.2 (``Sessions.ANSWERS``), or follow a shared disposition like numbers (``Sessions.DISPOSITION``).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -79,8 +81,14 @@ TRUTHS = (
     _column("bad_format", Family.OUTPUT, Measure.RATE, _rate(0.02), 0.1, worse="yes"),
 )
 BY_NAME: Mapping[str, Truth] = {truth.column.name: truth for truth in TRUTHS}
+FIRSTS = {
+    truth.column.name: replace(truth.column, name=f"first_{truth.column.name}", first_of=truth.column.name)
+    for truth in TRUTHS
+    if truth.column.worse
+}
+"""Of each rate that only gets worse: the column of each session's first."""
 INPUTS = tuple(truth.column for truth in TRUTHS if truth.column.family is Family.INPUT)
-OUTPUTS = tuple(truth.column for truth in TRUTHS if truth.column.family is Family.OUTPUT)
+OUTPUTS = (*(truth.column for truth in TRUTHS if truth.column.family is Family.OUTPUT), *FIRSTS.values())
 
 Hourly = dict[str, NDArray[np.int64]]
 """column -> [hours, slices, bins]"""
@@ -110,7 +118,8 @@ class World:
         found: Hourly = {}
         for truth in TRUTHS:
             name = truth.column.name
-            if columns is not None and name not in columns:
+            firsts = FIRSTS.get(name)
+            if columns is not None and name not in columns and (firsts is None or firsts.name not in columns):
                 continue
             level = (moved or {}).get(name, 0.0) + (_VERSIONS[version % len(_VERSIONS)] if truth.column.family is Family.OUTPUT else 0.0)
             kind = is_weekend(hours) * 24 + hours % 24
@@ -123,6 +132,10 @@ class World:
             width = len(truth.cuts) + 1
             flat = np.bincount((cell[:, None] * width + bins).ravel(), minlength=sessions.size * width)
             found[name] = flat.reshape(count, len(self._shares), width)
+            if firsts is not None:
+                first = np.bincount(cell, weights=bins.any(axis=1), minlength=sessions.size).astype(np.int64)
+                rows = found[name].sum(axis=-1)
+                found[firsts.name] = np.stack([rows - first.reshape(rows.shape), first.reshape(rows.shape)], axis=-1)
         return found
 
     def _volume(self, hours: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -230,8 +230,8 @@ _WHY = {
     (
         "refusal",
         Sessions.ANSWERS,
-    ): "sessions of 8 at ICC 0.2 leave 42 % of the rows' information, and refusals that come eight at a time have a "
-    "heavy tail (decision 0006)",
+    ): "rows and sessions are judged both; the sessions that refuse rise by 5 to 6 standard deviations in the mean, at a budget whose "
+    "threshold lies between 4 and 5 (decision 0006)",
     ("refusal", Sessions.DISPOSITION): "few refusals, at a budget whose threshold lies between 4 and 5 standard deviations",
 }
 

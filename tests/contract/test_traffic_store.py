@@ -1,8 +1,10 @@
 """The record of traffic: exact under duplicates, redelivery and a lost partition."""
 
+import os
+import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import event
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.features import COLUMNS, columns_of
+from flywheel.traffic.firsts import FORGOTTEN_AFTER, with_firsts
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.pane import tally
@@ -31,8 +36,13 @@ LATER = NOON + timedelta(hours=1)
 
 @pytest.fixture
 def store(tmp_path: Path) -> TrafficStore:
-    engine = open_database(f"sqlite:///{tmp_path / 'traffic.db'}", migrations=deploy_dir() / "migrations" / "traffic")
-    return TrafficStore(engine, shapes={SUPPORT: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy(dimensions=("tenant",)))})
+    return opened(tmp_path)
+
+
+def opened(folder: Path) -> TrafficStore:
+    engine = open_database(f"sqlite:///{folder / 'traffic.db'}", migrations=deploy_dir() / "migrations" / "traffic")
+    shape = PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy(dimensions=("tenant",)))
+    return TrafficStore(engine, shapes={SUPPORT: shape, WorkloadId("other"): shape})
 
 
 def row(one: Inference, partition: int = 0, *, valid: bool | None = None) -> RecordedInference:
@@ -70,7 +80,7 @@ def test_a_row_comes_back_as_it_was_recorded(store: TrafficStore) -> None:
     one = row(inference(1, dimensions={"tenant": 'Ä "quoted"'}), valid=True)
     store.record(batch(store.assign(log="a", topic="t", partition=0), [one]))
     found = store.rows(workload=SUPPORT, start=NOON, end=LATER)
-    assert [replace(read, topic="t") for read in found] == [one]
+    assert [replace(read, topic="t") for read in found] == [replace(one, features=with_firsts(one.features, ()))]
     assert store.by_request(RequestId("req-1"), workload=SUPPORT) is not None
     assert store.newest(SUPPORT) == one.inference.occurred_at
 
@@ -180,6 +190,91 @@ def test_which_panes_changed_is_read_from_an_index_alone(store: TrafficStore) ->
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("support", "a", "b", 0)).all())
     assert "USING COVERING INDEX panes_by_change" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def refused(number: int, **changes: object) -> RecordedInference:
+    return row(inference(number, answer="I cannot help.", **changes))
+
+
+def firsts(store: TrafficStore, *, start: datetime = NOON, end: datetime = LATER) -> tuple[int, int, int]:
+    """Rows that refused, sessions that did, rows that are in a window."""
+    window = store.window(workload=SUPPORT, start=start, end=end)
+    counts = window.counts["all"]
+    return int(counts["refusal"][1]), int(counts["first_refusal"][1]), window.rows["all"]
+
+
+def test_a_session_that_refuses_again_counts_once(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    store.record(batch(at, [refused(1, session="s"), refused(2, session="s"), row(inference(3, session="s")), refused(4, session="r")]))
+    store.record(batch(replace(at, offset=at.offset + 4), [refused(5, session="s"), refused(6, session="q")]))
+    assert firsts(store) == (5, 3, 6)
+    kept = {read.inference.event_id: read.features["first_refusal"] for read in store.rows(workload=SUPPORT, start=NOON, end=LATER)}
+    assert kept == {"event-1": 1.0, "event-2": 0.0, "event-3": 0.0, "event-4": 1.0, "event-5": 0.0, "event-6": 1.0}
+
+
+def test_within_a_batch_the_clock_says_which_was_first(store: TrafficStore) -> None:
+    store.record(batch(store.assign(log="a", topic="t", partition=0), [refused(30, session="s"), refused(1, session="s")]))
+    assert firsts(store, end=NOON + timedelta(seconds=10)) == (1, 1, 1)
+    assert firsts(store) == (2, 1, 2)
+
+
+def test_a_late_row_of_a_counted_session_counts_no_more(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    store.record(batch(at, [refused(30, session="s")]))
+    store.record(batch(replace(at, offset=1), [refused(1, session="s")]))
+    assert firsts(store) == (2, 1, 2)
+
+
+def test_a_session_that_comes_back_the_next_day_counts_again(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    store.record(batch(at, [refused(1, session="s")]))
+    store.record(batch(replace(at, offset=1), [refused(2, session="s", occurred_at=NOON + timedelta(seconds=1) + FORGOTTEN_AFTER)]))
+    assert firsts(store, end=LATER + FORGOTTEN_AFTER) == (2, 2, 2)
+
+
+def test_workloads_and_shadow_answers_take_nobodys_first(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    store.record(batch(at, [refused(1, session="s", arm=Arm.SHADOW), refused(2, session="s"), refused(3, session="r", workload="other")]))
+    assert firsts(store) == (1, 1, 1)
+    assert firsts_of(store, "other") == 1
+    store.record(batch(replace(at, offset=at.offset + 3), [refused(4, session="s", workload="other")]))
+    assert firsts_of(store, "other") == 2
+
+
+def firsts_of(store: TrafficStore, workload: str) -> int:
+    return int(store.window(workload=WorkloadId(workload), start=NOON, end=LATER).counts["all"]["first_refusal"][1])
+
+
+def test_what_was_not_recorded_was_nobodys_first(store: TrafficStore) -> None:
+    stale, fresh = (store.assign(log="a", topic="t", partition=0) for _ in range(2))
+    with pytest.raises(LostPartition):
+        store.record(batch(stale, [refused(1, session="s")]))
+    store.record(batch(fresh, [refused(1, session="s")]))
+    assert firsts(store) == (1, 1, 1)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100 if os.environ.get("FLYWHEEL_SOAK") else 25)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=20),
+    order=st.randoms(use_true_random=False),
+    again=st.integers(0, 3),
+)
+def test_in_any_order_and_however_often_delivered_each_session_counts_once(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, bool]], order: random.Random, again: int
+) -> None:
+    store = opened(tmp_path_factory.mktemp("firsts"))
+    made = [refused(n, session=f"s{s}") if bad else row(inference(n, session=f"s{s}")) for n, (s, bad) in enumerate(rows)]
+    sent = made * (1 + again)
+    order.shuffle(sent)
+    at = store.assign(log="a", topic="t", partition=0)
+    for number, one in enumerate(sent):
+        store.record(batch(replace(at, offset=at.offset + number), [one]))
+    bad = [session for session, bad in rows if bad]
+    assert firsts(store) == (len(bad), len(set(bad)), len(rows))
+    kept = store.rows(workload=SUPPORT, start=NOON, end=LATER)
+    counted = tally(rows=((read.features, ("all",)) for read in kept), columns=COLUMNS)
+    window = store.window(workload=SUPPORT, start=NOON, end=LATER)
+    assert all((counted.counts["all"][name] == window.counts["all"][name]).all() for name in counted.counts["all"])
 
 
 def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from flywheel.drift.null_tail import strength_of_normals
 from flywheel.drift.seasons import Season, pooled_days, sliding_sums
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Family, Measure
+from flywheel.windows.pane import Counts
 
 NUMBER = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(1.0, 2.0, 3.0))
 TOPIC = Column(name="topic", family=Family.INPUT, measure=Measure.NAME, names=("a", "b", "c"))
@@ -98,6 +99,55 @@ def test_rows_that_come_four_at_a_time_double_the_spread(calm: Thresholds) -> No
     for column in COLUMNS:
         ratio = clustered.spreads[1, column.name].at(np.array(400)) / calm.spreads[1, column.name].at(np.array(400))
         assert 1.5 < ratio < 2.6
+
+
+FIRST = replace(REFUSAL, name="first_refusal", first_of="refusal")
+
+
+HOUR_OF_SESSIONS = 50  # of eight rows
+
+
+def sessions_of_eight(seed: int, *, refusing: float = 0.125, hours: int = DAYS * 24, sessions: int = HOUR_OF_SESSIONS) -> dict[str, Counts]:
+    """[hours, slices, bins]. Half of the sessions that refuse do so once, the others in all of their rows."""
+    chance = np.random.default_rng(seed)
+    bad = chance.binomial(sessions, refusing, (hours, len(SLICES)))
+    rows, hits = np.full_like(bad, 8 * sessions), bad + 7 * chance.binomial(bad, 0.5)
+    return {"refusal": np.stack([rows - hits, hits], axis=-1), "first_refusal": np.stack([rows - bad, bad], axis=-1)}
+
+
+def calibrated_on(counts: dict[str, Counts]) -> Thresholds:
+    windows = ReferenceWindows(first_hour=MONDAY, slices=SLICES, counts=counts)
+    return calibrate(windows, POLICY, 1, columns=(REFUSAL, FIRST), protected=SLICES[:2], source=NullSource(season=Season.POOLED_DAYS))
+
+
+def test_a_sessions_firsts_scatter_less_than_chance_and_its_rows_more() -> None:
+    found = calibrated_on(sessions_of_eight(1))
+    rows = np.array(8 * HOUR_OF_SESSIONS)
+    assert found.spreads[1, "refusal"].at(rows) > 2
+    assert found.spreads[1, "first_refusal"].at(rows) ** 2 == pytest.approx((1 - 0.125) / (1 - 0.125 / 8), rel=0.1)
+    for family in (GENERAL, PROTECTED):
+        floor = found.rule(hours=1, family=family, column=REFUSAL).floor
+        assert found.rule(hours=1, family=family, column=FIRST).floor == pytest.approx(floor / 2)
+
+
+def test_where_sessions_repeat_themselves_firsts_tell_a_rise_that_rows_do_not() -> None:
+    past = sessions_of_eight(1)
+    held = calibrated_on(past)
+    now = sessions_of_eight(9, refusing=0.25, hours=1_000, sessions=4 * HOUR_OF_SESSIONS)
+    found = {}
+    for column in (REFUSAL, FIRST):
+        rule = held.rule(hours=4, family=GENERAL, column=column)
+        like = np.broadcast_to(past[column.name].sum(axis=0), now[column.name].shape)
+        strength = standing_strength(now[column.name], like, column, spread=rule.spread, floor=rule.floor, minimum_rows=rule.minimum_rows)
+        found[column.name] = float((strength >= rule.strength_from).mean())
+    assert found["first_refusal"] > found["refusal"] + 0.2
+
+
+def test_what_counts_no_firsts_is_taken_to_scatter_as_chance_at_least() -> None:
+    even = sessions_of_eight(1)["first_refusal"]
+    found = calibrated_on({"refusal": even, "first_refusal": even})
+    rows = np.array(8 * HOUR_OF_SESSIONS)
+    assert found.spreads[1, "refusal"].at(rows) >= 1 > found.spreads[1, "first_refusal"].at(rows)
 
 
 def test_slices_of_its_size_say_what_a_protected_one_does_by_chance() -> None:

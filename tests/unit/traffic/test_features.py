@@ -8,9 +8,12 @@ from flywheel.traffic.inference import Message
 from flywheel.windows.pane import bin_of
 from tests.traffic_events import inference
 
+OWN = [column for column in COLUMNS if not column.first_of]
+"""What a row knows by itself."""
+
 
 def test_every_column_has_a_value_and_every_value_a_column() -> None:
-    assert set(columns_of(inference(), valid_format=True)) == {column.name for column in COLUMNS}
+    assert set(columns_of(inference(), valid_format=True)) == {column.name for column in OWN}
 
 
 def test_grids_ascend_and_rates_are_no_and_yes() -> None:
@@ -29,7 +32,7 @@ def test_a_failed_attempt_has_no_answer_columns() -> None:
 def test_an_empty_prompt_breaks_nothing() -> None:
     values = columns_of(inference(messages=(Message(role="system", content="Be kind."),)), valid_format=None)
     assert values["digits_share"] is None
-    assert all(0 <= bin_of(column, values[column.name]) < column.bins for column in COLUMNS)
+    assert all(0 <= bin_of(column, values[column.name]) < column.bins for column in OWN)
 
 
 def test_a_pseudonym_in_the_prompt_counts_as_personal_data() -> None:
