@@ -135,7 +135,8 @@ def bin_of(column: Column, value: float | str | None) -> int:
     if column.measure is Measure.NAME:
         return column.names.index(value) if isinstance(value, str) and value in column.names else other
     try:
-        number = float(value) if isinstance(value, Real) else nan
+        # nearly all values are floats, and to ask whether something is a Real takes as long as all the rest
+        number = value if type(value) is float else float(value) if isinstance(value, Real) else nan
     except OverflowError:  # a whole number that no float holds is as unreadable as infinity
         return other
     if not isfinite(number):
