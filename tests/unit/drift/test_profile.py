@@ -112,6 +112,18 @@ def test_a_first_saturday_is_learning_and_not_drift() -> None:
     assert tuesday.rows["all"] == 2 * 3 * 60
 
 
+@pytest.mark.parametrize(("hour", "length", "like_hours_a_day"), [(20, 4, 5), (23, 1, 2), (22, 4, 0), (24, 1, 0), (0, 24, 24), (1, 24, 0)])
+def test_before_a_first_saturday_friday_is_judged_to_its_last_hour_and_no_further(hour: int, length: int, like_hours_a_day: int) -> None:
+    """Wednesday and Thursday were seen. An hour of Saturday beside a window is left out, one inside it is like nothing."""
+    wednesday = MONDAY + timedelta(days=2)
+    hours = [hour_of(wednesday + HOUR * at, 5) for at in range(2 * 24)]
+    seen = times_seen(first_hour=int(wednesday.timestamp()) // 3600, hours=48)
+    start = MONDAY + timedelta(days=4, hours=hour)
+    like = like_hours(by_hour(hours), start=start, end=start + HOUR * length, policy=BESIDE, seen=seen)
+    assert like is not None
+    assert like.rows.get("all", 0) == like_hours_a_day * 2 * 5
+
+
 def _sum(hours: list[WindowCounts]) -> WindowCounts:
     return window_of(workload=ROUTER, start=MONDAY, end=hours[-1].end, tallies=hours)  # type: ignore[arg-type]
 
