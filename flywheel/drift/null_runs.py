@@ -293,7 +293,8 @@ def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.ran
     p, _ = evidence_all(now[hour, member], before[hour, member], column)
     strength, sizes = strength_all(p, one_sided=bool(column.worse)), rows[hour, member]
     if by_rows:
-        least = LEAST_APART_OF_FIRSTS if column.first_of else LEAST_APART
+        # Of few windows luck alone, or hits too rare to scatter, would make a spread under one, and no tail is looked at to put it right.
+        least = LEAST_APART_OF_FIRSTS if column.first_of and strength.size >= FEWEST_WINDOWS else LEAST_APART
         spread = _fitted_spread(strength, sizes, member, now.shape[1], least=least)
     else:
         spread = Spread(apart=max(1.0, float((strength**2).mean())) if strength.size else 1.0)

@@ -143,6 +143,12 @@ def test_where_sessions_repeat_themselves_firsts_tell_a_rise_that_rows_do_not() 
     assert found["first_refusal"] > found["refusal"] + 0.2
 
 
+def test_of_few_windows_firsts_are_taken_to_scatter_as_chance_does() -> None:
+    """Three days of twelve slices are 864 windows, whose tail nobody looks at."""
+    found = calibrated_on(sessions_of_eight(1, hours=3 * 24))
+    assert found.spreads[1, "first_refusal"].at(np.array(8 * HOUR_OF_SESSIONS)) >= 1
+
+
 def test_what_counts_no_firsts_is_taken_to_scatter_as_chance_at_least() -> None:
     even = sessions_of_eight(1)["first_refusal"]
     found = calibrated_on({"refusal": even, "first_refusal": even})
