@@ -58,6 +58,7 @@ FEWEST_AT_LAST = 50  # rows from which the longest windows are judged whatever t
 SPREAD_ROUNDS = 3
 LEAST_APART, LEAST_APART_OF_FIRSTS = 1.0, 0.25  # rows scatter no less than chance makes them; firsts do, being one a session at most
 SAMPLED = 20_000  # windows from which a spread is measured
+FEWEST_HITS = 1.0  # a window, at which firsts scatter enough to say how much
 FEWEST_WINDOWS = 1_000  # under which the tail of the strengths is not looked at
 TAIL, TAIL_ONE_SIDED, TAIL_TWO_SIDED = 0.98, 2.054, 2.326  # a normal's own strength there: the tail matters, not the middle
 USUAL_SHARE = 0.2  # of a slice that somebody would miss; says how many rows are worth looking at
@@ -293,8 +294,10 @@ def _measured_spread(now: Counts, before: Counts, column: Column, chance: np.ran
     p, _ = evidence_all(now[hour, member], before[hour, member], column)
     strength, sizes = strength_all(p, one_sided=bool(column.worse)), rows[hour, member]
     if by_rows:
-        # Of few windows luck alone, or hits too rare to scatter, would make a spread under one, and no tail is looked at to put it right.
-        least = LEAST_APART_OF_FIRSTS if column.first_of and strength.size >= FEWEST_WINDOWS else LEAST_APART
+        # Luck of few windows, whose tail nobody looks at, and hits too rare to scatter would make a spread under one: where a reference
+        # holds no error at all, the first one would be an alarm.
+        shows = column.first_of and strength.size >= FEWEST_WINDOWS and now[hour, member, 1].mean() >= FEWEST_HITS
+        least = LEAST_APART_OF_FIRSTS if shows else LEAST_APART
         spread = _fitted_spread(strength, sizes, member, now.shape[1], least=least)
     else:
         spread = Spread(apart=max(1.0, float((strength**2).mean())) if strength.size else 1.0)

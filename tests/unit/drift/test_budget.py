@@ -149,6 +149,22 @@ def test_of_few_windows_firsts_are_taken_to_scatter_as_chance_does() -> None:
     assert found.spreads[1, "first_refusal"].at(np.array(8 * HOUR_OF_SESSIONS)) >= 1
 
 
+@pytest.mark.parametrize("refusing", [0.0, 0.001])
+def test_where_firsts_are_rare_the_first_one_is_no_alarm(refusing: float) -> None:
+    past = sessions_of_eight(1, refusing=refusing)
+    rule = calibrated_on(past).rule(hours=1, family=GENERAL, column=FIRST)
+    assert rule.spread.at(np.array(8 * HOUR_OF_SESSIONS)) >= 1
+    one = np.array([[99, 1]])
+    before = past["first_refusal"][:, :1].sum(axis=0)
+    strength = standing_strength(one, before, FIRST, spread=rule.spread, floor=rule.floor, minimum_rows=rule.minimum_rows)
+    assert strength[0] <= strength_for_rows(one, before)
+
+
+def strength_for_rows(now: Counts, before: Counts) -> float:
+    """As strong as rows would be, were they independent."""
+    return float(standing_strength(now, before, FIRST, spread=Spread(), floor=0.0, minimum_rows=1)[0])
+
+
 def test_what_counts_no_firsts_is_taken_to_scatter_as_chance_at_least() -> None:
     even = sessions_of_eight(1)["first_refusal"]
     found = calibrated_on({"refusal": even, "first_refusal": even})
