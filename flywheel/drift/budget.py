@@ -30,9 +30,7 @@ PIN_AGAIN = "Pin the reference again, so that thresholds are made for today's co
 TIMES_OVER = 4  # windows of a length, without overlap, under which a period says nothing of their spread
 LEAST_P = 1e-300  # the strength of anything rarer is that of this
 SHARE_SPREAD = 0.5  # of one name's share at its widest: sqrt(0.5 * 0.5)
-FIRSTS_MOVE = (
-    0.5  # of a change of the rate that they are of: a rise of 3 points of the rows is one of 1.5 of the firsts, in sessions of 8 rows
-)
+FIRSTS_MOVE = 0.5  # of what the rate moves that they are of: in sessions of 8, 1.5 points where rows move by 3
 RANKS_KEEP = 0.977  # of a shift in sigma, on normal values: sqrt(3 / pi)
 
 

@@ -1,19 +1,17 @@
-"""Is this the first bad answer that its session got?
+"""Is this the first bad answer that its session got that day?
 
-In: a row's column values, when its session's first was counted. Out: the same values, and for each rate with a worse side whether this row
-is its session's first. A session that refuses once refuses again: eight refusals of one session say little more than one, so that
-counting sessions tells a rise from chance with fewer rows than counting answers. Who remembers the sessions is not known here.
+In: a row's column values and time, the columns in which it is its session's first. Out: the same values, and for each rate with a worse
+side whether this row is the first. Days are those of the calendar (UTC), so that what is counted does not hang on the order of arrival.
+A session that refuses once refuses again: eight refusals of one session say little more than one, so that counting sessions tells a rise
+from chance with fewer rows than counting answers. Who remembers the sessions is not known here.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
 from flywheel.plausible import check_moments
 from flywheel.traffic.column import Column, FeatureRow
 from flywheel.traffic.features import COLUMNS
-
-FORGOTTEN_AFTER = timedelta(hours=24)
-"""A session that comes back later begins anew: the longest window is no longer than this."""
 
 _BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 FIRSTS: Mapping[str, Column] = {column.name: _BY_NAME[column.first_of] for column in COLUMNS if column.first_of}
@@ -25,10 +23,10 @@ def candidates(row: FeatureRow) -> tuple[str, ...]:
     return tuple(name for name, rate in FIRSTS.items() if row.get(rate.name) == float(rate.worse == "yes"))
 
 
-def counts_as_first(*, at: datetime, counted_at: datetime | None) -> bool:
-    """``counted_at``: when the session's first was, if one was counted. A row that comes late does not take its place."""
-    check_moments("a session's first", at=at, counted_at=at if counted_at is None else counted_at)
-    return counted_at is None or abs(at - counted_at) >= FORGOTTEN_AFTER
+def day_of(at: datetime) -> str:
+    """The day (UTC) in which a session counts once, as 2026-01-31."""
+    check_moments("a session's first", at=at)
+    return at.astimezone(UTC).date().isoformat()
 
 
 def with_firsts(row: FeatureRow, first: Collection[str]) -> FeatureRow:

@@ -5,7 +5,7 @@ busy time-out instead of an error. Keep network and model calls out of a transac
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from flywheel.errors import CannotRun
 
 BUSY_TIMEOUT_MS = 30_000
+IDS_A_QUERY = 500  # SQLite takes 32,766 variables; short statements keep its plan cache useful
 metadata = MetaData()
 """Every table of ``ledger.db``; each ``ledger_<part>`` adds its own."""
 
@@ -88,3 +89,8 @@ def to_moment(text: str) -> datetime:
 def to_json(value: object) -> str:
     """Compact, sorted keys, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def in_parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    """So many that one statement can name them."""
+    return (ids[at : at + IDS_A_QUERY] for at in range(0, len(ids), IDS_A_QUERY))

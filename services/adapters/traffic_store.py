@@ -17,13 +17,13 @@ from sqlalchemy.dialects.sqlite import insert
 from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.column import Family, Measure
 from flywheel.traffic.features import COLUMNS
-from flywheel.traffic.firsts import candidates, counts_as_first, with_firsts
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.assign import pane_start
 from flywheel.windows.pane import Tally, WindowCounts, tally, window_of
 from flywheel.windows.slices import SlicePolicy, capped, slices_of, summed
-from services.adapters.ledger import reading, to_json, to_moment, to_text, writing
+from services.adapters.ledger import in_parts, reading, to_json, to_moment, to_text, writing
+from services.adapters.traffic_firsts import with_firsts_marked
 from services.adapters.traffic_rows import from_row, to_row
 from services.adapters.traffic_tables import (
     dead_letters,
@@ -33,7 +33,6 @@ from services.adapters.traffic_tables import (
     panes,
     positions,
     seen_ids,
-    session_firsts,
     traffic_counts,
 )
 from services.ports.traffic import (
@@ -45,7 +44,6 @@ from services.ports.traffic import (
     TrafficCounts,
 )
 
-IDS_A_QUERY = 500  # SQLite takes 32,766 variables; short statements keep its plan cache useful
 UNATTRIBUTED = WorkloadId("")
 SIGNALS = {
     column.name: column.worse
@@ -129,7 +127,7 @@ class TrafficStore:
             if row.inference.event_id not in known:
                 fresh.setdefault(row.inference.event_id, row)
         if fresh:
-            fresh = _firsts_marked(connection, fresh)
+            fresh = with_firsts_marked(connection, fresh)
             ordered = [fresh[event_id] for event_id in sorted(fresh)]  # neighbours in the index are written together
             connection.execute(insert(seen_ids), [{"event_id": row.inference.event_id, "at": to_text(at)} for row in ordered])
             connection.execute(insert(inferences), [to_row(row, recorded_at=at) for row in ordered])
@@ -249,7 +247,7 @@ class TrafficStore:
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         with reading(self._engine) as connection:
             buried: set[EventId] = set()
-            for part in _parts(ids):
+            for part in in_parts(ids):
                 buried.update(connection.execute(select(dead_letters.c.event_id).where(dead_letters.c.event_id.in_(part))).scalars())
             return frozenset(_present(connection, ids) | buried)
 
@@ -362,55 +360,11 @@ def _gained(
     return {workload: (counts, newest.get(workload)) for workload, counts in gained.items()}
 
 
-def _firsts_marked(connection: Connection, fresh: Mapping[EventId, RecordedInference]) -> dict[EventId, RecordedInference]:
-    """The same rows, each with what it is its session's first in; these are remembered. In the order of the clock within a batch."""
-    found = dict(fresh)
-    in_order = sorted((row for row in fresh.values() if row.inference.arm is not Arm.SHADOW), key=lambda row: row.inference.occurred_at)
-    bad = {row.inference.event_id: candidates(row.features) for row in in_order}
-    held = _firsts_of(connection, {(row.inference.workload, row.inference.session) for row in in_order if bad[row.inference.event_id]})
-    news: dict[tuple[str, str, str], datetime] = {}
-    for row in in_order:
-        one, first = row.inference, []
-        for name in bad[one.event_id]:
-            key = (one.workload, one.session, name)
-            if counts_as_first(at=one.occurred_at, counted_at=news.get(key, held.get(key))):
-                news[key] = one.occurred_at
-                first.append(name)
-        found[one.event_id] = replace(row, features=with_firsts(row.features, first))
-    if news:
-        again = insert(session_firsts)
-        connection.execute(
-            again.on_conflict_do_update(index_elements=["workload", "session", "counted_in"], set_={"at": again.excluded.at}),
-            [
-                {"workload": workload, "session": session, "counted_in": name, "at": to_text(at)}
-                for (workload, session, name), at in sorted(news.items())
-            ],
-        )
-    return found
-
-
-def _firsts_of(connection: Connection, sessions: Iterable[tuple[str, str]]) -> dict[tuple[str, str, str], datetime]:
-    held: dict[tuple[str, str, str], datetime] = {}
-    of_workload: dict[str, list[str]] = {}
-    for workload, session in sorted(sessions):
-        of_workload.setdefault(workload, []).append(session)
-    one = session_firsts.c
-    for workload, named in of_workload.items():
-        for part in _parts(named):
-            for row in connection.execute(select(session_firsts).where(one.workload == workload, one.session.in_(part))):
-                held[row.workload, row.session, row.counted_in] = to_moment(row.at)
-    return held
-
-
 def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
     found: set[EventId] = set()
-    for part in _parts(ids):
+    for part in in_parts(ids):
         found.update(connection.execute(select(seen_ids.c.event_id).where(seen_ids.c.event_id.in_(part))).scalars())
     return found
-
-
-def _parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[at : at + IDS_A_QUERY] for at in range(0, len(ids), IDS_A_QUERY))
 
 
 def _outcome(session: str, adapter: str, requests: Sequence[Any]) -> ArmOutcomes:

@@ -47,13 +47,13 @@ seen_ids = Table(  # outlives the rows, as long as the topic can deliver an even
     Column("event_id", String, primary_key=True),
     Column("at", String, nullable=False),
 )
-session_firsts = Table(  # when a session got its first bad answer, by the column that counts it; overwritten by the next day's
+session_firsts = Table(  # which sessions have been counted on which day (UTC), and in which column
     "session_firsts",
     metadata,
     Column("workload", String, primary_key=True),
     Column("session", String, primary_key=True),
+    Column("day", String, primary_key=True),
     Column("counted_in", String, primary_key=True),
-    Column("at", String, nullable=False),
 )
 panes = Table(  # one writer per row: the worker that holds the partition; readers add up
     "panes",

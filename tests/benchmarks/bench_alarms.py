@@ -230,8 +230,8 @@ _WHY = {
     (
         "refusal",
         Sessions.ANSWERS,
-    ): "rows and sessions are judged both; the sessions that refuse rise by 5 to 6 standard deviations in the mean, at a budget whose "
-    "threshold lies between 4 and 5 (decision 0006)",
+    ): "rows and firsts are judged both; by calculation firsts rise by 5.3 standard deviations in the mean (protected: 4.2), at a budget "
+    "whose threshold lies between 4 and 5 (decision 0006)",
     ("refusal", Sessions.DISPOSITION): "few refusals, at a budget whose threshold lies between 4 and 5 standard deviations",
 }
 

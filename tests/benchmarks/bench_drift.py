@@ -305,7 +305,7 @@ def main() -> int:
             value=counting[2] / counting[0],
             unit="times",
             peer=", ".join(f"{at}x: {1e3 * taken:.1f} ms" for at, taken in zip(volumes, counting, strict=True)),
-            reason="linear to 10 times; 100 times are arrays of hundreds of MB, which no cache holds",
+            reason="at 100 times the arrays are hundreds of MB, which no cache holds",
         ),
         Figure(name="counting alone", value=1e9 * counting[0] / EVENTS, unit="ns an event"),
         Figure(

@@ -12,13 +12,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.features import COLUMNS, columns_of
-from flywheel.traffic.firsts import FORGOTTEN_AFTER, with_firsts
+from flywheel.traffic.firsts import with_firsts
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.pane import tally
@@ -31,7 +31,7 @@ from services.wiring import deploy_dir
 from tests.traffic_events import NOON, inference
 
 SUPPORT = WorkloadId("support")
-LATER = NOON + timedelta(hours=1)
+LATER, DAY = NOON + timedelta(hours=1), timedelta(days=1)
 
 
 @pytest.fixture
@@ -227,9 +227,18 @@ def test_a_late_row_of_a_counted_session_counts_no_more(store: TrafficStore) -> 
 
 def test_a_session_that_comes_back_the_next_day_counts_again(store: TrafficStore) -> None:
     at = store.assign(log="a", topic="t", partition=0)
-    store.record(batch(at, [refused(1, session="s")]))
-    store.record(batch(replace(at, offset=1), [refused(2, session="s", occurred_at=NOON + timedelta(seconds=1) + FORGOTTEN_AFTER)]))
-    assert firsts(store, end=LATER + FORGOTTEN_AFTER) == (2, 2, 2)
+    midnight = NOON + timedelta(hours=12)
+    for number, moment in enumerate((NOON, midnight - timedelta(seconds=1), midnight, midnight + timedelta(hours=3))):
+        store.record(batch(replace(at, offset=number), [refused(number, session="s", occurred_at=moment)]))
+    assert firsts(store, end=midnight) == (2, 1, 2)
+    assert firsts(store, start=midnight, end=midnight + DAY) == (2, 1, 2)
+
+
+def test_a_row_that_comes_days_late_takes_no_other_days_first(store: TrafficStore) -> None:
+    at = store.assign(log="a", topic="t", partition=0)
+    for number, days in enumerate((3, 0, 3, 0, 1, 3)):
+        store.record(batch(replace(at, offset=number), [refused(number, session="s", occurred_at=NOON + days * DAY)]))
+    assert [firsts(store, start=NOON + days * DAY, end=LATER + days * DAY)[:2] for days in (0, 1, 3)] == [(2, 1), (1, 1), (3, 1)]
 
 
 def test_workloads_and_shadow_answers_take_nobodys_first(store: TrafficStore) -> None:
@@ -253,28 +262,33 @@ def test_what_was_not_recorded_was_nobodys_first(store: TrafficStore) -> None:
     assert firsts(store) == (1, 1, 1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100 if os.environ.get("FLYWHEEL_SOAK") else 25)
+@settings(max_examples=100 if os.environ.get("FLYWHEEL_SOAK") else 25)
 @given(
-    rows=st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=20),
+    rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.booleans()), min_size=1, max_size=20),
     order=st.randoms(use_true_random=False),
     again=st.integers(0, 3),
 )
-def test_in_any_order_and_however_often_delivered_each_session_counts_once(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, bool]], order: random.Random, again: int
+def test_in_any_order_and_however_often_delivered_each_session_counts_once_a_day(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, bool]], order: random.Random, again: int
 ) -> None:
+    """(session, day, does it refuse)"""
     store = opened(tmp_path_factory.mktemp("firsts"))
-    made = [refused(n, session=f"s{s}") if bad else row(inference(n, session=f"s{s}")) for n, (s, bad) in enumerate(rows)]
+    made = [
+        row(inference(number, session=f"s{session}", occurred_at=NOON + day * DAY, answer="I cannot help." if bad else "On its way."))
+        for number, (session, day, bad) in enumerate(rows)
+    ]
     sent = made * (1 + again)
     order.shuffle(sent)
     at = store.assign(log="a", topic="t", partition=0)
     for number, one in enumerate(sent):
         store.record(batch(replace(at, offset=at.offset + number), [one]))
-    bad = [session for session, bad in rows if bad]
-    assert firsts(store) == (len(bad), len(set(bad)), len(rows))
-    kept = store.rows(workload=SUPPORT, start=NOON, end=LATER)
-    counted = tally(rows=((read.features, ("all",)) for read in kept), columns=COLUMNS)
-    window = store.window(workload=SUPPORT, start=NOON, end=LATER)
-    assert all((counted.counts["all"][name] == window.counts["all"][name]).all() for name in counted.counts["all"])
+    bad = [(session, day) for session, day, refuses in rows if refuses]
+    end = LATER + 2 * DAY
+    assert firsts(store, end=end) == (len(bad), len(set(bad)), len(rows))
+    kept = store.rows(workload=SUPPORT, start=NOON, end=end)
+    counted = tally(rows=((read.features, ("all",)) for read in kept), columns=COLUMNS).counts["all"]
+    window = store.window(workload=SUPPORT, start=NOON, end=end).counts["all"]
+    assert all((counted[name] == window[name]).all() for name in counted)
 
 
 def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_path: Path) -> None:

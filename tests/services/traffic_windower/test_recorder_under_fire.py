@@ -27,6 +27,22 @@ SUPPORT = WorkloadId("support")
 DEADLINE_SECONDS = 240.0  # a process starts in two seconds alone and in sixty on a machine that is full
 
 
+def said(content: str) -> dict[str, object]:
+    return {"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]}
+
+
+ANSWERED, REFUSED = said("On its way."), said("I cannot help.")
+
+
+def session_of(number: int) -> str:
+    """Far apart in time, so that its rows meet the recorder before and after it was killed."""
+    return f"session-{number % 157}"
+
+
+def refuses(number: int) -> bool:
+    return number % 3 == 0
+
+
 def configured(tmp_path: Path, bootstrap: str) -> tuple[Path, Settings]:
     path = tmp_path / "flywheel.yaml"
     path.write_text(
@@ -96,7 +112,12 @@ def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path) -> No
             # A resent event may land in another partition: only its id says that it is the same.
             producer.send(
                 settings.kafka.topics.traffic,
-                traffic_event(number, arm="shadow" if number % 10 == 0 else "champion"),
+                traffic_event(
+                    number,
+                    arm="shadow" if number % 10 == 0 else "champion",
+                    session_id=session_of(number),
+                    response=REFUSED if refuses(number) else ANSWERED,
+                ),
                 partition=chance.randrange(4),
             )
 
@@ -133,6 +154,9 @@ def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path) -> No
     assert status == 0
     window = store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=events))
     assert window.rows == {"all": production, "tenant=acme": 480, "tenant=globex": 600}
+    refused = [number for number in range(events) if number % 10 != 0 and refuses(number)]
+    assert window.counts["all"]["refusal"][1] == len(refused)
+    assert window.counts["all"]["first_refusal"][1] == len({session_of(number) for number in refused})
     assert all(int(counts.sum()) == window.rows[name] for name, columns in window.counts.items() for counts in columns.values())
     with create_engine(settings.traffic_url).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM inferences")).scalar() == events

@@ -1,17 +1,14 @@
 """What is a session's first bad answer."""
 
-from datetime import timedelta
+from datetime import datetime
 
 import pytest
 
 from flywheel.errors import InvalidInput
 from flywheel.traffic.column import Column, Family, Measure
 from flywheel.traffic.features import COLUMNS
-from flywheel.traffic.firsts import FIRSTS, FORGOTTEN_AFTER, candidates, counts_as_first, with_firsts
+from flywheel.traffic.firsts import FIRSTS, candidates, day_of, with_firsts
 from flywheel.windows.plausible_counts import check_columns
-from tests.traffic_events import NOON
-
-SECOND = timedelta(seconds=1)
 
 
 def test_every_rate_that_only_gets_worse_has_its_firsts() -> None:
@@ -35,12 +32,22 @@ def test_a_row_counts_where_its_rate_is_on_the_worse_side(row: dict[str, float |
     assert candidates(row) == found
 
 
-def test_a_session_counts_once_a_day_whichever_row_comes_first() -> None:
-    assert counts_as_first(at=NOON, counted_at=None)
-    for apart in (timedelta(0), SECOND, FORGOTTEN_AFTER - SECOND):
-        assert not counts_as_first(at=NOON + apart, counted_at=NOON)
-        assert not counts_as_first(at=NOON - apart, counted_at=NOON), "a late row finds its session counted"
-    assert counts_as_first(at=NOON + FORGOTTEN_AFTER, counted_at=NOON)
+@pytest.mark.parametrize(
+    ("at", "day"),
+    [
+        ("2026-01-05T00:00:00+00:00", "2026-01-05"),
+        ("2026-01-05T23:59:59.999999+00:00", "2026-01-05"),
+        ("2026-01-06T00:30:00+01:00", "2026-01-05"),
+        ("2026-01-04T20:00:00-05:00", "2026-01-05"),
+    ],
+)
+def test_days_are_utcs(at: str, day: str) -> None:
+    assert day_of(datetime.fromisoformat(at)) == day
+
+
+def test_a_time_without_a_zone_is_of_no_day() -> None:
+    with pytest.raises(InvalidInput, match="no time zone"):
+        day_of(datetime(2026, 1, 5, 12))
 
 
 def test_a_rate_without_a_value_has_no_first() -> None:

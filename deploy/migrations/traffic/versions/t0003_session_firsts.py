@@ -1,6 +1,6 @@
-"""When each session got its first bad answer, so that sessions are counted beside answers.
+"""On which days each session got a bad answer, so that sessions are counted beside answers.
 
-Sessions that are open while this is applied count once more: what they got before is not looked up.
+On the day on which this is applied sessions that are open count once more: what they got before is not looked up.
 """
 
 import sqlalchemy as sa
@@ -17,8 +17,8 @@ def upgrade() -> None:
         "session_firsts",
         sa.Column("workload", sa.String, primary_key=True),
         sa.Column("session", sa.String, primary_key=True),
+        sa.Column("day", sa.String, primary_key=True),
         sa.Column("counted_in", sa.String, primary_key=True),
-        sa.Column("at", sa.String, nullable=False),
     )
 
 
