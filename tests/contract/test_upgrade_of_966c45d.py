@@ -1,0 +1,278 @@
+"""Databases that commit 966c45d wrote are upgraded in place, and everything is found as it was.
+
+``tests/fixtures/written_by_966c45d`` holds the databases and, in ``found.json``, what that commit read back from them.
+"""
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from flywheel.alerts.facts import moved_in
+from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
+from flywheel.alerts.notices import owed
+from flywheel.drift.reference import Reference, thresholds_of
+from flywheel.drift.threshold_values import thresholds_to_values
+from flywheel.ids import EventId, RequestId, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.windows.slices import SlicePolicy
+from services.adapters.ledger import open_database
+from services.adapters.ledger_gate import LedgerGate
+from services.adapters.ledger_learn import LedgerLearn
+from services.adapters.ledger_record import LedgerJournal, LedgerOutbox, LedgerWorkQueue
+from services.adapters.ledger_release import LedgerReleases
+from services.adapters.ledger_train import LedgerTrain
+from services.adapters.ledger_watch import LedgerWatch
+from services.adapters.traffic_store import PaneShape, TrafficStore
+from services.wiring import deploy_dir
+
+WRITTEN = Path(__file__).parents[1] / "fixtures" / "written_by_966c45d"
+FOUND: Mapping[str, Any] = json.loads((WRITTEN / "found.json").read_text())
+ROUTER, SUPPORT = WorkloadId("router"), WorkloadId("support")
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TRAFFIC_NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def restored(folder: Path, name: str) -> str:
+    """The URL of a copy of the database as 966c45d left it."""
+    path = folder / f"{name}.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(gzip.decompress((WRITTEN / f"{name}.sql.gz").read_bytes()).decode().replace("@FOLDER@", str(WRITTEN)))
+    connection.close()
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Engine:
+    return open_database(restored(tmp_path, "ledger"), migrations=deploy_dir() / "migrations" / "ledger")
+
+
+@pytest.fixture
+def watch(ledger: Engine) -> LedgerWatch:
+    return LedgerWatch(ledger, drift_topic="drift", alerts_topic="alerts")
+
+
+def plain(value: object) -> Any:
+    """As ``found.json`` says it: tuples are lists, enums are their values."""
+    return json.loads(json.dumps(value))
+
+
+def test_alerts_are_found_in_their_states(watch: LedgerWatch) -> None:
+    told = {
+        alert.id: {
+            "workload": alert.workload,
+            "state": alert.state,
+            "severity": alert.severity.name,
+            "summary": alert.summary,
+            "started_at": alert.started_at.isoformat(),
+            "last_seen_at": alert.last_seen_at.isoformat(),
+            "fired_at": alert.fired_at and alert.fired_at.isoformat(),
+            "resolved_at": alert.resolved_at and alert.resolved_at.isoformat(),
+            "acknowledgement": (taken := alert.acknowledgement) and [taken.by, taken.at.isoformat(), taken.until.isoformat(), taken.note],
+            "first_window": alert.evidence["first_window"],
+            "window": alert.evidence["window"],
+            "seen_until": alert.evidence["seen_until"],
+            "late_windows": alert.evidence.get("late_windows", []),
+            "fired_again_at": alert.evidence.get("fired_again_at"),
+            "moved": sorted(moved_in(alert.evidence)),
+            "behind": alert.evidence["behind"],
+            "owed": owed(alert, now=NOON + 9 * HOUR),
+        }
+        for alert in watch.alerts()
+    }
+    assert plain(told) == FOUND["alerts"]
+    assert {one["state"] for one in FOUND["alerts"].values()} == {"pending", "firing", "acknowledged", "resolved"}
+
+
+def test_an_alert_of_before_the_upgrade_moves_on(watch: LedgerWatch) -> None:
+    (alert,) = watch.alerts(workload=WorkloadId("billing"))
+    expired = advance(alert=alert, facts=None, policy=AlertPolicy(), now=NOON + 10 * HOUR)
+    assert (expired.move, expired.alert is not None) == (Move.FIRED_AGAIN, True)
+    assert expired.alert is not None
+    line = JournalEntry(
+        at=NOON + 10 * HOUR, workload=alert.workload, kind="alert", subject=alert.id, state="firing", reason="the acknowledgement expired"
+    )
+    assert watch.save_alert(expired.alert, line, expected=alert)
+    assert watch.alert(alert.id) == expired.alert
+
+
+def test_notices_that_went_out_are_not_due_again(watch: LedgerWatch) -> None:
+    resolved = next(alert for alert in watch.alerts(workload=SUPPORT) if alert.resolved_at)
+    assert not watch.notice_due(resolved.id, kind="firing to webhook-1")
+    assert watch.notice_due(resolved.id, kind="firing to webhook-2")
+
+
+def test_references_keep_counts_hours_and_thresholds(watch: LedgerWatch) -> None:
+    held = {reference.id: told_reference(watch, reference) for name in (ROUTER, SUPPORT) for reference in watch.references(name)}
+    assert plain(held) == FOUND["references"]
+    assert sum(one["thresholds"] is not None for one in held.values()) == 1
+    assert sum(one["profile_rows"] is not None for one in held.values()) == 1
+
+
+def told_reference(watch: LedgerWatch, held: Reference) -> dict[str, object]:
+    thresholds, profile = thresholds_of(held), watch.profile(held)
+    return {
+        "workload": held.workload,
+        "adapter": held.adapter,
+        "covers": held.covers,
+        "maturity": held.maturity,
+        "pinned_by": held.pinned_by,
+        "pinned_at": held.pinned_at.isoformat(),
+        "rows": dict(held.counts.rows),
+        "counts": sums(held.counts.counts),
+        "thresholds": thresholds_to_values(thresholds) if thresholds else None,
+        "profile_rows": {f"{weekend}/{hour}": dict(cell.rows) for (weekend, hour), cell in profile.cells.items()} if profile else None,
+        "profile_digest": profile.digest if profile else None,
+    }
+
+
+def sums(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """One number per slice and column that changes with every bin."""
+    return {
+        name: {column: int((values * np.arange(1, len(values) + 1)).sum()) for column, values in columns.items()}
+        for name, columns in counts.items()
+    }
+
+
+def test_closed_windows_and_judgements_are_found(watch: LedgerWatch) -> None:
+    windows = {
+        window.id: [
+            window.reference,
+            window.judged_again,
+            window.traffic.recorded,
+            [
+                [one.window_start.isoformat(), one.kind, one.slice, one.column, one.status, one.n, one.score, one.effect]
+                for one in window.verdicts
+            ],
+            [[one.slice, one.column, one.score] for one in window.second_opinions],
+        ]
+        for window in watch.windows(ROUTER)
+    }
+    assert plain(windows) == FOUND["windows"]
+    judgements = [
+        [one.on.window, one.on.times, one.on.rows, one.on.position, one.on.since.isoformat(), one.champion, one.line]
+        for one in watch.judgements(ROUTER, ended_after=NOON)
+    ]
+    assert plain(judgements) == FOUND["judgements"]
+    late = [
+        [one.seq, one.window, one.times, [[verdict.slice, verdict.column] for verdict in one.found]] for one in watch.late_findings(ROUTER)
+    ]
+    assert plain(late) == FOUND["late_findings"]
+
+
+def test_corrections_cases_and_golden_sets_are_found(ledger: Engine) -> None:
+    learn = LedgerLearn(ledger)
+    corrections = {
+        one.joined.correction.id: [one.state, one.reason, one.entity, one.held_out, one.joined.correction.comment, one.joined.dimensions]
+        for one in learn.corrections(ROUTER)
+    }
+    assert plain(corrections) == FOUND["corrections"]
+    assert plain(learn.submission_counts(ROUTER)) == FOUND["submissions"]
+    assert plain([[one.id, one.tier, one.entity] for one in learn.cases(ROUTER)]) == FOUND["cases"]
+    assert plain([one.id for one in learn.general_examples(ROUTER)]) == FOUND["general_examples"]
+    golden = learn.golden(ROUTER)
+    assert golden is not None
+    assert plain([golden.id, [one.id for one in golden.cases]]) == FOUND["golden"]
+
+
+def test_snapshots_are_found_with_their_examples(ledger: Engine) -> None:
+    learn = LedgerLearn(ledger)
+    (snapshot,) = learn.snapshots(ROUTER)
+    whole = learn.snapshot(snapshot.id)
+    assert whole is not None
+    assert plain([snapshot.id, dict(snapshot.counts), [one.id for one in whole[0].examples]]) == FOUND["snapshot"]
+
+
+def test_runs_adapters_gates_and_answers_are_found(ledger: Engine) -> None:
+    train, gates = LedgerTrain(ledger), LedgerGate(ledger)
+    runs = {one.id: [one.state, one.adapter, one.steps, one.reason, list(one.plan.policy.target_modules)] for one in train.runs(ROUTER)}
+    assert plain(runs) == FOUND["runs"]
+    assert plain({one.name: [one.run, one.digest, one.path] for one in train.adapters(ROUTER)}) == FOUND["adapters"]
+    decided = {
+        one.id: [one.decision.verdict, one.decision.reason, [[axis.name, axis.verdict, axis.n, axis.p] for axis in one.decision.axes]]
+        for one in gates.gates(ROUTER)
+    }
+    assert plain(decided) == FOUND["gates"]
+    assert {key: one.text for key, one in gates.cached_answers(["key-0", "key-1"]).items()} == FOUND["answers"]
+
+
+def test_releases_and_routes_are_found(ledger: Engine) -> None:
+    releases = LedgerReleases(ledger, topic="releases")
+    held = {
+        one.adapter: [one.state, one.reason, one.actor, one.step, one.gate, one.overridden_by, one.approved_by, one.replaced]
+        for one in releases.releases(ROUTER)
+    }
+    assert plain(held) == FOUND["releases"]
+    route = releases.route(ROUTER)
+    assert route is not None
+    told = [route.version, route.champion, route.challenger, route.challenger_arm, route.share, route.salt]
+    assert plain(told) == FOUND["route"]
+
+
+def test_every_line_of_the_journal_is_found(ledger: Engine) -> None:
+    lines = [
+        [one.id, one.at.isoformat(), one.workload, one.kind, one.subject, one.state, one.reason, one.actor, one.caused_by, one.evidence]
+        for one in LedgerJournal(ledger).entries()
+    ]
+    assert plain(lines) == FOUND["journal"]
+    assert len({one[3] for one in FOUND["journal"]}) == 19, "every kind of line that 966c45d writes"
+
+
+def test_open_work_is_leased_with_its_content(ledger: Engine) -> None:
+    queue, later = LedgerWorkQueue(ledger), NOON + 2 * HOUR
+    payloads = {}
+    for kind in ("snapshot", "train_request", "train", "gate"):
+        while (item := queue.lease(kind, worker="new", now=later, hold=DAY)) is not None:
+            payloads[item.id] = [dict(item.payload), item.attempts]
+    assert payloads == {
+        "work-snapshot-1": [{"reason": "I want to look at it", "actor": "maria"}, 1],
+        "work-train_request-0": [{"reason": "tonight", "actor": "maria"}, 1],
+        "work-train_request-1": [{"reason": "tonight", "actor": "maria"}, 1],
+        "work-train-1": [{"run_id": "run-0"}, 1],
+        "work-gate-0": [{"adapter": "router-2", "actor": "flywheel"}, 2],
+        "work-gate-1": [{"adapter": "router-2", "actor": "flywheel"}, 1],
+    }
+    assert (queue.state("work-snapshot-0"), queue.state("work-train-0")) == ("done", "failed")
+
+
+def test_unsent_events_are_still_due(ledger: Engine) -> None:
+    due = LedgerOutbox(ledger).due(now=NOON + 30 * DAY, resend_after=DAY)
+    assert sorted(one.id for one in due) == FOUND["outbox"]
+
+
+def test_traffic_is_found_and_recording_goes_on(tmp_path: Path) -> None:
+    engine = open_database(restored(tmp_path, "traffic"), migrations=deploy_dir() / "migrations" / "traffic")
+    store = TrafficStore(engine, shapes={SUPPORT: PaneShape(pane=timedelta(minutes=10), slices=SlicePolicy(dimensions=("tenant",)))})
+    end = TRAFFIC_NOON + HOUR
+    window, counts = store.window(workload=SUPPORT, start=TRAFFIC_NOON, end=end), store.counts(SUPPORT)
+    newest, failed = store.newest(SUPPORT), store.by_request(RequestId("req-5"), workload=SUPPORT)
+    assert newest is not None
+    assert failed is not None
+    found = {
+        "rows": [
+            [one.inference.event_id, one.inference.arm, one.inference.adapter, one.inference.status, one.inference.answer, one.features]
+            for one in store.rows(workload=SUPPORT, start=TRAFFIC_NOON, end=end)
+        ],
+        "window_rows": dict(window.rows),
+        "window_counts": sums(window.counts),
+        "counts": [counts.recorded, counts.duplicates_ignored, counts.dead_lettered],
+        "changes": {at.isoformat(): place for at, place in store.changes(workload=SUPPORT, start=TRAFFIC_NOON, end=end, after=0).items()},
+        "dead_letters": [[one.id, one.offset, one.reason, one.event_id] for one in store.dead_letters()],
+        "recorded": sorted(store.recorded([EventId("event-3"), EventId("event-99"), EventId("event-100")])),
+        "newest": newest.isoformat(),
+        "by_request": failed.inference.event_id,
+        "outcomes": [
+            [one.session, one.adapter, one.ok, one.valid_format, one.refused, one.requests, list(one.slices), dict(one.signals)]
+            for one in store.outcomes(workload=SUPPORT, since=TRAFFIC_NOON)
+        ],
+        "next_offsets": [store.assign(log="log-1", topic="traffic", partition=partition).offset for partition in (0, 1)],
+    }
+    assert plain(found) == FOUND["traffic"]
