@@ -1,1 +1,1 @@
-"""What acts: one folder per process, one file per foreign system in ``adapters``, one page of ports per stretch of the loop."""
+"""What acts: one folder per process; what they need stands in ports, what we keep in stores, what others made in integrations."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.adapters.embedded_broker import EmbeddedBroker
+from services.integrations.kafka.embedded_broker import EmbeddedBroker
 
 
 def free_port() -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from deploy import deploy_dir
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.drift.late import RetestPolicy
@@ -17,18 +18,18 @@ from flywheel.ids import BASE
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
 from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
-from services.adapters.ledger import open_database
-from services.adapters.ledger_record import LedgerJournal
-from services.adapters.ledger_watch import LedgerWatch
-from services.adapters.traffic_store import PaneShape, TrafficStore
-from services.alert_desk.steps import AlertStates
-from services.drift_monitor.steps import tick
+from services.alert_desk.advance_alerts import AlertStates
+from services.alert_desk.wiring import AlertRules, DeskParts
+from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.wiring import MonitorParts, WatchRules
 from services.ports.traffic import RecordingBatch
 from services.ports.watch import ClosedWindow
-from services.wiring import deploy_dir
-from services.wiring.alert_desk import AlertRules, DeskParts
-from services.wiring.drift_monitor import MonitorParts, WatchRules
+from services.stores.database import open_database
+from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.watch import LedgerWatch
+from services.stores.traffic.record import TrafficStore
 from tests.fakes.watching import ScriptedReports
 from tests.watching import MARIA, NOON, ROUTER, recorded
 

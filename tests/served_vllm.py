@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from services.adapters.child_process import last_error
-from services.adapters.machine import read_machine
-from services.adapters.vllm_process import VllmLaunch, command
+from services.integrations.vllm.server_process import VllmLaunch, command
+from services.process.child_process import last_error
+from services.process.machine import read_machine
 from tests.brokers import free_port
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,7 +5,8 @@ from typing import Any
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.inference import Arm, Inference, Message
-from services.adapters.event_codec import TRAFFIC_TYPE, encode, rfc3339
+from services.integrations.kafka.event_codec import TRAFFIC_TYPE
+from services.ports.cloud_events import encode, rfc3339
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 

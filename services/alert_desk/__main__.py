@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services import settings as configuration
-from services.alert_desk.steps import AlertStates, Notices
+from services.alert_desk.advance_alerts import AlertStates, Notices
+from services.alert_desk.wiring import desk_parts
 from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.wiring import metrics_port
-from services.wiring.alert_desk import desk_parts
+from services.process.names import metrics_port
 
 PROCESS = "alert_desk"
 EVERY_SECONDS = 0.5

@@ -11,10 +11,10 @@ import uvicorn
 from flywheel.errors import CannotRun, FlywheelError
 from services.api.app import build_app
 from services.api.relay import Relay
+from services.api.wiring import api_parts
 from services.observability import configure_logging, serve_health, stop_event
+from services.process.names import metrics_port
 from services.settings import Settings, load
-from services.wiring import metrics_port
-from services.wiring.api import api_parts
 
 END_SECONDS = 3  # requests in flight get this long
 

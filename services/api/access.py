@@ -11,7 +11,7 @@ from fastapi import Header
 
 from flywheel.errors import NotAllowed, NotFound
 from flywheel.ids import Person, WorkloadId
-from services.wiring.api import ApiParts, WorkloadRules
+from services.api.wiring import ApiParts, WorkloadRules
 
 Bearer = Annotated[str | None, Header(alias="Authorization")]
 READ = ("operate", "review", "admin", "internal")

@@ -13,8 +13,8 @@ from services.api.routes_learn import learn_routes
 from services.api.routes_record import record_routes
 from services.api.routes_release import release_routes
 from services.api.routes_watch import watch_routes
+from services.api.wiring import ApiParts
 from services.observability import Ready
-from services.wiring.api import ApiParts
 
 
 def build_app(parts: ApiParts, *, ready: Ready) -> FastAPI:

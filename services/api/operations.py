@@ -21,8 +21,8 @@ from flywheel.regression_suite.golden import freeze as make_golden
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.assign import pane_start
 from services.api.bodies import lines, parsed
+from services.api.wiring import ApiParts, WorkloadRules
 from services.ports.record import WorkItem
-from services.wiring.api import ApiParts, WorkloadRules
 
 ATTEMPTS = 5  # another process may move the same thing between our reading and our writing
 LONGEST_PERIOD = timedelta(days=28)  # what a reference takes when nobody names a start

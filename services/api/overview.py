@@ -6,7 +6,7 @@ In: a workload or an adapter's name. Out: JSON values.
 from flywheel.errors import NotFound
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from services.api.shown import Json, reference_shown, shown, snapshot_shown
-from services.wiring.api import ApiParts
+from services.api.wiring import ApiParts
 
 SHOWN = 5  # of each list
 

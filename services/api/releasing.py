@@ -14,8 +14,8 @@ from flywheel.rollout.approval import approve as decide_approval
 from flywheel.rollout.release import Release, Route, release_line, route_line
 from flywheel.rollout.rollback import RollbackDecision, detach, to_previous
 from services.api.operations import ATTEMPTS, moved_on
+from services.api.wiring import ApiParts, WorkloadRules
 from services.ports.release import GateRecord
-from services.wiring.api import ApiParts, WorkloadRules
 
 
 @dataclass(frozen=True, kw_only=True)

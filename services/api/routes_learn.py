@@ -11,7 +11,7 @@ from services.api.access import OPERATE, READ, Bearer, admitted, admitted_to, vi
 from services.api.bodies import Ask, ForWorkload, many_lines
 from services.api.operations import ask, freeze, import_cases
 from services.api.shown import Json, shown, snapshot_shown
-from services.wiring.api import ApiParts
+from services.api.wiring import ApiParts
 
 Once = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 """The same key asks once: a caller that got no answer asks again with it."""

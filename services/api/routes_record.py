@@ -13,9 +13,9 @@ from services.api.bodies import Recorded, many_lines, one_event
 from services.api.errors import error_shown
 from services.api.shown import Json, shown
 from services.api.submissions import LineReceipt, submit, submit_many
+from services.api.wiring import ApiParts
 from services.ports.learn import KeptCorrection
 from services.ports.traffic import DeadLetter
-from services.wiring.api import ApiParts
 
 SHOWN_BYTES = 4_000  # of a dead letter
 SUBMITTER_READS = (*READ, "submit")  # who hands corrections in may see what became of them

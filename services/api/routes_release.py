@@ -11,7 +11,7 @@ from services.api.overview import lineage
 from services.api.releasing import approve, find_release, roll_back
 from services.api.routes_learn import Once
 from services.api.shown import Json, shown
-from services.wiring.api import ApiParts
+from services.api.wiring import ApiParts
 
 
 def release_routes(parts: ApiParts) -> APIRouter:

@@ -11,7 +11,7 @@ from services.api.bodies import Ack, Pin
 from services.api.operations import acknowledge, pin
 from services.api.overview import status
 from services.api.shown import Json, reference_shown, shown
-from services.wiring.api import ApiParts
+from services.api.wiring import ApiParts
 
 
 def watch_routes(parts: ApiParts) -> APIRouter:

@@ -15,9 +15,9 @@ from flywheel.errors import Conflict, FlywheelError, InvalidInput, NotAllowed, N
 from flywheel.ids import CorrectionId, Person, WorkloadId, digest_of
 from services.api.access import SUBMIT, admitted, known_workload, status_of
 from services.api.bodies import lines, parsed
+from services.api.wiring import ApiParts
 from services.ports.learn import Submission
 from services.ports.record import OutboxMessage
-from services.wiring.api import ApiParts
 
 EVENT_TYPE = "flywheel.correction.v1"
 REMEDY = "Correct the submission; see schemas/corrections/correction.v1.json."

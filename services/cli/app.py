@@ -9,12 +9,12 @@ from flywheel.errors import CannotRun
 from services.cli import alerts, check_config, corrections, dataset, dlq, gate, golden, lineage, reference, release, train
 
 FAR = {
-    "up": "Start, watch and stop everything.",
-    "doctor": "Say what this machine can do and what is wrong.",
-    "demo": "Show one full turn of the wheel.",
-    "report": "Write the report of a ledger.",
+    "up": ("services.cli.up.command", "Start, watch and stop everything."),
+    "doctor": ("services.cli.doctor", "Say what this machine can do and what is wrong."),
+    "demo": ("services.cli.demo", "Show one full turn of the wheel."),
+    "report": ("services.cli.report", "Write the report of a ledger."),
 }
-"""Commands that do not speak to the api and bring their own options: ``services.cli.<name>.<name>``, imported when called."""
+"""Commands that do not speak to the api and bring their own options: the module that holds each, imported when called."""
 
 
 def build_app() -> typer.Typer:
@@ -27,8 +27,8 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for name, sentence in FAR.items():
-        _add_far(app, name, sentence)
+    for name, (module, sentence) in FAR.items():
+        _add_far(app, name, module, sentence)
     app.command("check-config")(check_config.check_config)
     app.add_typer(corrections.commands, name="corrections")
     app.add_typer(alerts.commands, name="alerts")
@@ -43,7 +43,7 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _add_far(app: typer.Typer, name: str, sentence: str) -> None:
+def _add_far(app: typer.Typer, name: str, module: str, sentence: str) -> None:
     """The command's own function parses its own options; importing it here would cost every other command its start-up time."""
 
     @app.command(
@@ -55,7 +55,7 @@ def _add_far(app: typer.Typer, name: str, sentence: str) -> None:
     )
     def pass_on(context: typer.Context) -> None:
         try:
-            command = getattr(importlib.import_module(f"services.cli.{name}"), name)
+            command = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
             raise CannotRun(
                 "a package is missing", where=f"flywheel {name}", value=error.name, remedy="Install it, or run `make setup`."

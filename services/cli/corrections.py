@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from flywheel.corrections.correction import CorrectionState
+from services.cli.client import Json
 from services.cli.options import AsJson, Config, TokenFile, WorkloadName, content_of, opened
 from services.cli.show import as_json, next_step, rows_of, said, table
-from services.wiring.client import Json
 
 commands = typer.Typer(help="Captured failures and their fixes.", no_args_is_help=True)
 

@@ -17,16 +17,15 @@ from typing import Annotated
 import typer
 
 from flywheel.errors import FlywheelError
-from services.adapters import vllm_process
-from services.adapters.base_model import SOURCE, why_damaged
-from services.adapters.kafka_topics import broker_answers
-from services.adapters.machine import Machine, free_gib, port_is_free, read_machine, require_processor
 from services.cli.show import with_config
-from services.cli.up import running
+from services.cli.up.command import running
+from services.cli.up.wiring import DISK_GIB, ports, starts_vllm
+from services.integrations.gguf.base_model_files import SOURCE, why_damaged
+from services.integrations.kafka.topics import KafkaAccess, broker_answers
+from services.integrations.vllm import server_process as vllm_process
+from services.process.machine import Machine, free_gib, port_is_free, read_machine, require_processor
 from services.settings import Settings, load
-from services.wiring.events import access
-from services.wiring.supervision import DISK_GIB, ports, starts_vllm
-from services.wiring.tokens import secret_from
+from services.settings.secrets import broker_fields, secret_from
 
 SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
 IMPORT_SECONDS = 30.0
@@ -127,7 +126,7 @@ def _broker(settings: Settings) -> list[Diagnosis]:
         sentence = "the embedded development broker (Tansu) will be started: not Apache Kafka, in memory, topics are gone when it ends"
         return [Diagnosis(part="broker", finding=Finding.NOTE, sentence=sentence, remedy="Set kafka.bootstrap for production.")]
     try:
-        why_not = broker_answers(access(settings))
+        why_not = broker_answers(KafkaAccess(**broker_fields(settings)))
     except FlywheelError as error:
         return [_wrong("broker", error)]
     if why_not is not None:

@@ -7,9 +7,9 @@ from uuid import uuid4
 import typer
 
 from flywheel.errors import CannotRun
+from services.cli.client import ApiClient, Json
 from services.cli.options import AsJson, Config, TokenFile, WorkloadName, opened, the_workload
 from services.cli.show import as_json, facts, inner, next_step, rows_of, said, table
-from services.wiring.client import ApiClient, Json
 
 commands = typer.Typer(help="The release gate.", no_args_is_help=True)
 EXIT_CODES = {"pass": 0, "refuse": 3, "cannot_tell": 4}

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from flywheel.errors import InvalidInput
+from services.cli.client import ApiClient, client, read_token
 from services.settings import Settings, load
-from services.wiring.client import ApiClient, client, read_token
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Config = Annotated[

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from services.cli.client import Json
 from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, opened, the_workload
 from services.cli.show import as_json, facts, inner, next_step, rows_of, said, table
-from services.wiring.client import Json
 
 commands = typer.Typer(help="Releases, approval, rollback.", no_args_is_help=True)
 

@@ -22,17 +22,18 @@ from flywheel.errors import CannotRun, InvalidInput, NotFound
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Tier
-from services.adapters.ledger_record import LedgerJournal
 from services.cli.report_page import render
 from services.ports.learn import LearnLedger
 from services.ports.release import GateLedger
 from services.ports.train import TrainLedger
 from services.ports.watch import ClosedWindow
 from services.settings import Settings, load
-from services.wiring.learn import learn_ledger
-from services.wiring.ledger import open_ledger
-from services.wiring.train import gate_ledger, train_ledger
-from services.wiring.watch import watch_ledger
+from services.stores.database import open_ledger
+from services.stores.ledger.gates import LedgerGate
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.watch import LedgerWatch
 
 OF_A_LEDGER = {"alembic_version", "journal", "work"}  # since its first version
 
@@ -83,7 +84,7 @@ def build(*, ledger: Path, workload: WorkloadId | None) -> dict[str, Any]:
     _require_ledger(ledger)
     settings = Settings.model_construct(data_dir=ledger.parent)  # as it is: the environment has no say in a copy
     try:
-        entries = LedgerJournal(open_ledger(settings)).entries(limit=1_000_000)
+        entries = LedgerJournal(open_ledger(settings.ledger_url)).entries(limit=1_000_000)
     except (SQLAlchemyError, CommandError) as error:
         why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
         remedy = "Copy it whole into a folder that you may write to, and report with the version of flywheel that wrote it."
@@ -93,7 +94,13 @@ def build(*, ledger: Path, workload: WorkloadId | None) -> dict[str, Any]:
     if chosen is None or chosen not in known:
         raise NotFound("which workload?", where="--workload", value=workload, remedy=f"The ledger knows: {', '.join(known) or 'none'}.")
     entries = [entry for entry in entries if entry.workload in ("", chosen)]
-    watch, learn, train, gates = watch_ledger(settings), learn_ledger(settings), train_ledger(settings), gate_ledger(settings)
+    engine = open_ledger(settings.ledger_url)
+    watch, learn, train, gates = (
+        LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
+        LedgerLearn(engine),
+        LedgerTrain(engine),
+        LedgerGate(engine),
+    )
     windows = watch.windows(chosen, limit=10_000)
     daemon = _newest(entries, "daemon")
     return {

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.wiring.client import Json
+from services.cli.client import Json
 
 
 def as_json(value: Json) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from flywheel.errors import CannotRun, FlywheelError
 from services.correction_desk.app import PROCESS, build_app
-from services.correction_desk.steps import CorrectionDesk
+from services.correction_desk.decide_corrections import CorrectionDesk
+from services.correction_desk.wiring import DeskStream, desk_parts, desk_stream
 from services.observability import configure_logging, serve_health, stop_event
+from services.process.names import metrics_port
 from services.settings import Settings, load
-from services.wiring import metrics_port
-from services.wiring.correction_desk import DeskStream, desk_parts, desk_stream
 
 STOP_WITHIN_SECONDS = 3.0
 

@@ -16,9 +16,9 @@ import structlog
 
 from flywheel.errors import FlywheelError, InvalidInput
 from services.correction_desk.dead_letter import RecordPlace, entry, letter
-from services.correction_desk.steps import CorrectionDesk
+from services.correction_desk.decide_corrections import CorrectionDesk
+from services.correction_desk.wiring import DeskStream
 from services.observability import LAST_STEP, STEPS
-from services.wiring.correction_desk import DeskStream
 
 log = structlog.get_logger()
 PROCESS = "correction_desk"

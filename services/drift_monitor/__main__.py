@@ -6,10 +6,10 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services import settings as configuration
-from services.drift_monitor.steps import tick
+from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.wiring import monitor_parts
 from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.wiring import metrics_port
-from services.wiring.drift_monitor import monitor_parts
+from services.process.names import metrics_port
 
 PROCESS = "drift_monitor"
 EVERY_SECONDS = 1.0

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flywheel.errors import FlywheelError
-from services.gatekeeper.desk import GateDesk
+from services.gatekeeper.take_gates import GateDesk
+from services.gatekeeper.wiring import gatekeeper_parts
 from services.observability import configure_logging, run_loop, serve_health, stop_event
+from services.process.names import metrics_port
 from services.settings import load
-from services.wiring import metrics_port
-from services.wiring.gatekeeper import gatekeeper_parts
 
 PROCESS = "gatekeeper"
 EVERY_SECONDS = 0.5

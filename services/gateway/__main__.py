@@ -12,15 +12,15 @@ import structlog
 from aiohttp import web
 
 from flywheel.errors import CannotRun, FlywheelError
-from services.gateway.capture import Capture
+from services.gateway.capture_exchanges import Capture
+from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.proxy import Gateway
-from services.gateway.routes import RouteTable, follow_topic, poll_api
-from services.gateway.steps import encoded_by
+from services.gateway.publish_captures import encoded_by
 from services.gateway.upstream import Upstream
+from services.gateway.wiring import gateway_parts
 from services.observability import configure_logging, serve_health
+from services.process.names import metrics_port
 from services.settings import Settings, load
-from services.wiring import metrics_port
-from services.wiring.gateway import gateway_parts
 
 log = structlog.get_logger()
 DRAIN_SECONDS = 2.0

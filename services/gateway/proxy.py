@@ -20,8 +20,8 @@ from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 from services.gateway.attempt import Attempt, can_be_captured
 from services.gateway.exchange import Exchange, dimensions_of, new_request_id, read_body, session_of
-from services.gateway.routes import RouteTable
-from services.gateway.shadow import Shadow
+from services.gateway.follow_routes import RouteTable
+from services.gateway.mirror_shadow import Shadow
 from services.gateway.upstream import ClientGone, Outcome, Upstream
 
 LARGEST_BODY = 32 * 1024**2

@@ -10,6 +10,9 @@ from flywheel.retraining.plan import TrainingPlan
 from flywheel.retraining.run import AdapterBundle, ProbeItem, Run
 from flywheel.training_set.snapshot import Snapshot
 
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""An adapter's files, as PEFT names them and vLLM reads them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedFiles:

@@ -8,11 +8,11 @@ from pathlib import Path
 from flywheel.errors import FlywheelError
 from services import settings as configuration
 from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.release_controller.replica import Replica
+from services.process.names import metrics_port
+from services.release_controller.advance_releases import advance_releases, reconcile_server
+from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.rollbacks import RollbackWatch
-from services.release_controller.steps import advance_releases, reconcile_server
-from services.wiring import metrics_port
-from services.wiring.release_controller import ControllerParts, controller_parts
+from services.release_controller.wiring import ControllerParts, controller_parts
 
 PROCESS = "release_controller"
 LOOK_EVERY_SECONDS = 1.0

@@ -13,7 +13,7 @@ from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.rollout.rollback import Attempt, harm_of
 from services.ports.traffic import RecordedInference
-from services.wiring.release_controller import ControllerParts
+from services.release_controller.wiring import ControllerParts
 
 log = structlog.get_logger()
 SETTLE = timedelta(seconds=5)  # answers given just before are still on their way to the record

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.retrain_scheduler.steps import serve_requests
+from services.process.names import metrics_port
+from services.retrain_scheduler.consider_retraining import serve_requests
+from services.retrain_scheduler.wiring import schedule, scheduler_parts
 from services.settings import load
-from services.wiring import metrics_port
-from services.wiring.retrain_scheduler import schedule, scheduler_parts
 
 PROCESS = "retrain_scheduler"
 EVERY_SECONDS = 1.0

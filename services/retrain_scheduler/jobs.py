@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from flywheel.ids import WorkloadId
-from services.retrain_scheduler.steps import consider_retraining
+from services.retrain_scheduler.consider_retraining import consider_retraining
+from services.retrain_scheduler.wiring import SchedulerParts, scheduler_parts
 from services.settings import load
-from services.wiring.retrain_scheduler import SchedulerParts, scheduler_parts
 
 
 def consider(config: str) -> None:

@@ -33,7 +33,7 @@ def check(settings: Settings) -> None:
 
 
 def _ports_differ(settings: Settings) -> None:
-    """Of what would listen on this host, which is what ``services.wiring.supervision.ports`` asks to be free."""
+    """Of what would listen on this host, which is what ``services.cli.up.wiring.ports`` asks to be free."""
     http, serving = settings.http, settings.serving
     wanted = [("http.gateway_port", http.gateway_port), ("http.api_port", http.api_port)]
     if settings.kafka.bootstrap is None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-METRICS_PORTS = 10  # the row that begins at http.metrics_port: as long as services.wiring.PROCESSES
+METRICS_PORTS = 10  # the row that begins at http.metrics_port: as long as services.process.names.PROCESSES
 Scope = Literal["infer", "submit", "review", "operate", "override", "admin"]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -50,7 +50,7 @@ class Http(Section):
     host: str = "127.0.0.1"
     gateway_port: Port = 8400
     api_port: Port = 8401
-    # the first of a row: one per process, in the order of services.wiring.PROCESSES
+    # the first of a row: one per process, in the order of services.process.names.PROCESSES
     metrics_port: int = Field(default=8420, ge=1, le=65_500)
 
 
@@ -284,6 +284,10 @@ class Settings(BaseSettings):
     @property
     def bootstrap(self) -> str:
         return self.kafka.bootstrap or f"127.0.0.1:{self.kafka.embedded_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{self.http.host}:{self.http.gateway_port}"
 
     @property
     def serving_url(self) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services.observability import configure_logging, run_loop, serve_health, stop_event
+from services.process.names import metrics_port
 from services.settings import load
-from services.trainer.steps import TrainingDesk
-from services.wiring import metrics_port
-from services.wiring.trainer import trainer_parts
+from services.trainer.run_training import TrainingDesk
+from services.trainer.wiring import trainer_parts
 
 PROCESS = "trainer"
 EVERY_SECONDS = 0.5

@@ -16,7 +16,7 @@ from flywheel.errors import FlywheelError, NotFound, Refused
 from flywheel.ids import RunId
 from services.observability import configure_logging
 from services.settings import load
-from services.wiring.trainer import RunParts, run_folder, run_parts
+from services.trainer.wiring import RunParts, run_folder, run_parts
 
 
 def perform(run_id: RunId, parts: RunParts) -> None:

@@ -12,7 +12,7 @@ import pytest
 from flywheel.errors import CannotRun
 from flywheel.ids import BASE, AdapterName
 from flywheel.rollout.release import NotLoaded
-from services.adapters.vllm_adapters import VllmAdapters
+from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.release import AdapterServer
 from tests.fakes.vllm_server import FakeVllm
 from tests.served_vllm import PLACES, random_adapter, running_vllm

@@ -7,9 +7,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from flywheel.errors import CannotRun
-from services.adapters.embedded_broker import EmbeddedBroker
-from services.adapters.kafka_events import KafkaEventPublisher
-from services.adapters.kafka_topics import KafkaAccess, create_topics, topic_id
+from services.integrations.kafka.embedded_broker import EmbeddedBroker
+from services.integrations.kafka.publisher import KafkaEventPublisher
+from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_id
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.record import OutboxMessage
 from tests.brokers import free_port, running_broker

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from flywheel.drift.statistics import pooled_chi_square
 from flywheel.errors import CannotRun
 from flywheel.traffic.column import Column
-from services.adapters.evidently_reports import EvidentlyReports
+from services.integrations.evidently.reports import EvidentlyReports
 from services.ports.traffic import RecordedInference
 from tests.watching import FEW, NOON, SHAPE, recorded, some_rows
 

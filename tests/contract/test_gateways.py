@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.adapters.gateway_admin import GatewayAdmin
-from services.adapters.route_source import from_wire
+from services.integrations.gateway.admin import GatewayAdmin
+from services.ports.route_on_the_wire import from_wire
 from tests.fakes.gateway_server import FakeGateway
 
 ROUTER = WorkloadId("router")

@@ -16,12 +16,12 @@ from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.training_set.curate import CurationPolicy, curate
 from flywheel.training_set.snapshot import Snapshot
-from services.adapters.ledger import metadata, open_database, reading
-from services.adapters.ledger_learn import LedgerLearn
-from services.adapters.ledger_record import LedgerJournal, outbox_table
-from services.adapters.snapshot_files import write_snapshot
 from services.ports.learn import LearnLedger, Submission
 from services.ports.record import OutboxMessage
+from services.stores.database import metadata, open_database, reading
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal, outbox_table
+from services.stores.snapshot_files import write_snapshot
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, general, kept
 

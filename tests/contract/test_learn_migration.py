@@ -5,9 +5,9 @@ from pathlib import Path
 from sqlalchemy import MetaData, Table, create_engine, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-import services.adapters.ledger_learn_tables as tables
-from services.adapters.ledger import open_database
-from services.wiring import deploy_dir
+import services.stores.ledger.learn_tables as tables
+from deploy import deploy_dir
+from services.stores.database import open_database
 
 MINE = [value for value in vars(tables).values() if isinstance(value, Table)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import CannotRun
-from services.adapters.base_model import SOURCE, convert, why_damaged
-from services.adapters.machine import Machine, port_is_free, read_machine, require_disk, require_processor
-from services.adapters.vllm_process import VllmLaunch, command
+from services.integrations.gguf.base_model_files import SOURCE, convert, why_damaged
+from services.integrations.vllm.server_process import VllmLaunch, command
+from services.process.machine import Machine, port_is_free, read_machine, require_disk, require_processor
 
 
 def machine(*, features: frozenset[str] = frozenset({"avx2"}), gpu: str | None = None, cores: int = 2) -> Machine:
@@ -71,7 +71,7 @@ def test_vllm_on_the_processor_gets_every_core_of_two_and_none_of_our_paths(tmp_
     started = command(launch(tmp_path, key="secret"), machine=machine(), environment={"PYTHONPATH": "ours", "PATH": "/bin"})
     assert "--enforce-eager" in started.arguments
     assert "secret" not in started.arguments
-    assert started.environment["PYTHONPATH"].endswith("services/adapters/vllm_cpu")  # what corrects the base, and nothing of ours
+    assert started.environment["PYTHONPATH"].endswith("services/integrations/vllm/cpu")  # what corrects the base, and nothing of ours
     assert started.environment["VLLM_API_KEY"] == "secret"
     assert started.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
     assert started.environment["VLLM_CPU_OMP_THREADS_BIND"] != "auto"

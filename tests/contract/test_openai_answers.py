@@ -6,8 +6,8 @@ import pytest
 
 from flywheel.ids import BASE, AdapterName
 from flywheel.traffic.inference import Message
-from services.adapters import openai_answers
-from services.adapters.openai_answers import OpenAiAnswers
+from services.integrations.openai import answers as openai_answers
+from services.integrations.openai.answers import OpenAiAnswers
 from services.ports.release import Answer
 from tests.fakes.vllm_server import FakeVllm
 

@@ -10,16 +10,16 @@ import pytest
 from jsonschema import Draft202012Validator
 from sqlalchemy import inspect
 
+from deploy import deploy_dir
 from flywheel.ids import BASE, DAEMON, AdapterName, Person, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.traffic.inference import Arm
 from schemas import schema
-from services.adapters.ledger import metadata, open_database
-from services.adapters.ledger_record import LedgerJournal, LedgerOutbox
-from services.adapters.ledger_release import LedgerReleases, releases_table, routes_table
 from services.ports.release import ReleaseLedger
-from services.wiring import deploy_dir
+from services.stores.database import metadata, open_database
+from services.stores.ledger.record import LedgerJournal, LedgerOutbox
+from services.stores.ledger.releases import LedgerReleases, releases_table, routes_table
 from tests.fakes.release_ledger import ReleasesInMemory
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)

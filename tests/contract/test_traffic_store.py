@@ -16,18 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from deploy import deploy_dir
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.features import COLUMNS, columns_of
 from flywheel.traffic.firsts import with_firsts
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.pane import tally
+from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
-from services.adapters.ledger import open_database, reading, to_text
-from services.adapters.traffic_store import PaneShape, TrafficStore
-from services.adapters.traffic_tables import metadata, pane_to_blob
 from services.ports.traffic import Advance, DeadLetter, PartitionPosition, RecordedInference, RecordingBatch
-from services.wiring import deploy_dir
+from services.stores.database import open_database, reading, to_text
+from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.tables import metadata, pane_to_blob
 from tests.traffic_events import NOON, inference
 
 SUPPORT = WorkloadId("support")

@@ -19,11 +19,11 @@ from flywheel.ids import BASE, AdapterName, GateId, RunId, SnapshotId, WorkloadI
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import AdapterBundle, Run, RunState
-from services.adapters.ledger import metadata, open_database
-from services.adapters.ledger_gate import LedgerGate, answers_table, gates_table
-from services.adapters.ledger_record import LedgerJournal, journal_table
-from services.adapters.ledger_train import LedgerTrain, adapters_table, runs_table
 from services.ports.release import Answer, GateRecord
+from services.stores.database import metadata, open_database
+from services.stores.ledger.gates import LedgerGate, answers_table, gates_table
+from services.stores.ledger.record import LedgerJournal, journal_table
+from services.stores.ledger.runs import LedgerTrain, adapters_table, runs_table
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 WORKLOAD = WorkloadId("router")

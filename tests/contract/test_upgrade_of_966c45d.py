@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from deploy import deploy_dir
 from flywheel.alerts.facts import moved_in
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notices import owed
@@ -23,15 +24,14 @@ from flywheel.drift.threshold_values import thresholds_to_values
 from flywheel.ids import EventId, RequestId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.windows.slices import SlicePolicy
-from services.adapters.ledger import open_database
-from services.adapters.ledger_gate import LedgerGate
-from services.adapters.ledger_learn import LedgerLearn
-from services.adapters.ledger_record import LedgerJournal, LedgerOutbox, LedgerWorkQueue
-from services.adapters.ledger_release import LedgerReleases
-from services.adapters.ledger_train import LedgerTrain
-from services.adapters.ledger_watch import LedgerWatch
-from services.adapters.traffic_store import PaneShape, TrafficStore
-from services.wiring import deploy_dir
+from services.stores.database import open_database
+from services.stores.ledger.gates import LedgerGate
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal, LedgerOutbox, LedgerWorkQueue
+from services.stores.ledger.releases import LedgerReleases
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.watch import LedgerWatch
+from services.stores.traffic.record import PaneShape, TrafficStore
 
 WRITTEN = Path(__file__).parents[1] / "fixtures" / "written_by_966c45d"
 FOUND: Mapping[str, Any] = json.loads((WRITTEN / "found.json").read_text())

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from deploy import deploy_dir
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.facts import facts_of
 from flywheel.alerts.lifecycle import AlertPolicy, advance
@@ -23,13 +24,13 @@ from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE, AdapterName
 from flywheel.journal import JournalEntry
 from schemas import schema
-from services.adapters import ledger_judgements, ledger_watch
-from services.adapters.ledger import open_database, to_text
-from services.adapters.ledger_record import LedgerJournal, LedgerOutbox
-from services.adapters.ledger_watch import LedgerWatch
 from services.ports.traffic import TrafficCounts
 from services.ports.watch import ClosedWindow, Judgement, LateFinding, SecondOpinion
-from services.wiring import deploy_dir
+from services.stores.database import open_database, to_text
+from services.stores.ledger import judgements
+from services.stores.ledger import watch as watch_tables
+from services.stores.ledger.record import LedgerJournal, LedgerOutbox
+from services.stores.ledger.watch import LedgerWatch
 from tests.watching import MARIA, NOON, ROUTER, reference_of, some_rows, verdict, window_counts
 
 HOUR = timedelta(hours=1)
@@ -240,8 +241,8 @@ def test_a_notice_is_due_until_it_was_taken(watch: LedgerWatch) -> None:
 
 
 def test_the_migrations_make_exactly_the_watching_tables(engine: Engine, tmp_path: Path) -> None:
-    mine = [ledger_watch.reference_table, ledger_watch.window_table, ledger_watch.alert_table, ledger_watch.notice_table]
-    mine.append(ledger_judgements.judgement_table)
+    mine = [watch_tables.reference_table, watch_tables.window_table, watch_tables.alert_table, watch_tables.notice_table]
+    mine.append(judgements.judgement_table)
     defined = create_engine(f"sqlite:///{tmp_path}/defined.db")
     for table in mine:
         table.create(defined)

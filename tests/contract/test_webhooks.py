@@ -15,7 +15,7 @@ from flywheel.alerts.facts import facts_of
 from flywheel.alerts.lifecycle import AlertPolicy, advance
 from flywheel.alerts.notices import NotDelivered
 from flywheel.errors import InvalidSettings
-from services.adapters.webhooks import WebhookNotifier, signature, signing_key
+from services.integrations.webhooks.notifier import WebhookNotifier, signature, signing_key
 from tests.watching import NOON, ROUTER, verdict
 
 

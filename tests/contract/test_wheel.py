@@ -20,10 +20,10 @@ def test_an_installed_wheel_opens_its_ledgers_in_an_empty_directory(tmp_path: Pa
     config = empty / "flywheel.yaml"
     config.write_text(yaml.safe_dump({"data_dir": str(empty / "var"), "workloads": {"router": {"alias": "router"}}}))
     script = (
-        "from pathlib import Path; from services.settings import load; from services.wiring.ledger import open_ledger, open_traffic;"
-        "from services.wiring import deploy_dir; import schemas, services;"
+        "from pathlib import Path; from services.settings import load; from services.stores.database import open_ledger, open_traffic;"
+        "from deploy import deploy_dir; import schemas, services;"
         f"assert Path(services.__file__).is_relative_to({str(installed)!r}), services.__file__;"
-        "s = load(Path('flywheel.yaml')); open_ledger(s); open_traffic(s); schemas.schema('traffic/traffic.v1');"
+        "s = load(Path('flywheel.yaml')); open_ledger(s.ledger_url); open_traffic(s.traffic_url); schemas.schema('traffic/traffic.v1');"
         "assert (deploy_dir() / 'kafka' / 'topics.yaml').exists() and (deploy_dir() / 'runbooks' / 'drift.md').exists();"
         "from services.cli.report_page import _ENVIRONMENT; _ENVIRONMENT.get_template('report.html')"
     )

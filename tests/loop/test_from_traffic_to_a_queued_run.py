@@ -18,24 +18,20 @@ from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.run import RunState
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm, Inference, Message
-from services.adapters.event_codec import encode
-from services.adapters.ledger_record import LedgerJournal
-from services.alert_desk.steps import AlertStates
-from services.correction_desk.steps import CorrectionDesk
-from services.drift_monitor.steps import tick
+from services.alert_desk.advance_alerts import AlertStates
+from services.alert_desk.wiring import desk_parts as alert_parts
+from services.correction_desk.decide_corrections import CorrectionDesk
+from services.correction_desk.wiring import desk_parts as correction_parts
+from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.wiring import MonitorParts, watch_rules
+from services.ports.cloud_events import encode
 from services.ports.traffic import RecordedInference, RecordingBatch
-from services.retrain_scheduler.steps import consider_retraining
+from services.retrain_scheduler.consider_retraining import consider_retraining
+from services.retrain_scheduler.wiring import scheduler_parts
 from services.settings import Corrections, Settings, Slices, Trigger, Watch, Workload
-from services.wiring.alert_desk import desk_parts as alert_parts
-from services.wiring.correction_desk import desk_parts as correction_parts
-from services.wiring.drift_monitor import MonitorParts, watch_rules
-from services.wiring.learn import learn_ledger
-from services.wiring.ledger import open_ledger
-from services.wiring.retrain_scheduler import scheduler_parts
-from services.wiring.traffic import traffic_store
-from services.wiring.train import train_ledger
-from services.wiring.watch import watch_ledger
+from services.stores.ledger.record import LedgerJournal
 from tests.fakes.watching import ScriptedReports
+from tests.opened import learn_ledger, open_ledger, traffic_store, train_ledger, watch_ledger
 
 ROUTER, MARIA = WorkloadId("router"), Person("maria")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

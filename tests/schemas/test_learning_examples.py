@@ -8,8 +8,8 @@ from jsonschema import Draft202012Validator
 
 import schemas
 from schemas import schema
-from services.adapters.event_codec import decode_correction
-from services.adapters.knowledge_gap_events import knowledge_gap_message
+from services.correction_desk.knowledge_gap_events import knowledge_gap_message
+from services.integrations.kafka.event_codec import decode_correction
 from tests.learning import NOON, kept
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from flywheel.traffic.inference import Arm
 from schemas import schema
-from services.adapters.event_codec import decode_traffic
+from services.integrations.kafka.event_codec import decode_traffic
 
 EXAMPLES = sorted(
     (example for example in files("schemas").joinpath("examples").iterdir() if example.name.startswith("traffic.v1.")),

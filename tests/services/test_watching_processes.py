@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.wiring import PROCESSES
+from services.process.names import PROCESSES
 
 DEADLINE_SECONDS = 90
 

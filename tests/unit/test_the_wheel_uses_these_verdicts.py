@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "services"
 STATISTICS = ("scipy", "statsmodels", "sklearn")  # a process that tests for itself would need one of them
-WORKER = SERVICES / "adapters/evidently_worker.py"  # a second opinion, shown beside the verdict and never taken for it
+WORKER = SERVICES / "integrations/evidently/worker.py"  # a second opinion, shown beside the verdict and never taken for it
 ASKED = {  # process -> where its decision must come from
     "drift_monitor": ("flywheel.drift",),
     "gatekeeper": ("flywheel.gate",),
@@ -22,9 +22,9 @@ ASKED = {  # process -> where its decision must come from
     "alert_desk": ("flywheel.alerts",),
 }
 VERDICTS = {  # verdict -> files that may make one, because they read it back from the ledger
-    "DriftVerdict": {"adapters/ledger_judgements.py"},
-    "AxisVerdict": {"adapters/ledger_gate.py"},
-    "GateDecision": {"adapters/ledger_gate.py", "gatekeeper/steps.py"},  # the latter where there is nothing to ask; see below
+    "DriftVerdict": {"stores/ledger/judgements.py"},
+    "AxisVerdict": {"stores/ledger/gates.py"},
+    "GateDecision": {"stores/ledger/gates.py", "gatekeeper/run_gate.py"},  # the latter where there is nothing to ask; see below
     "AppliedVerdict": set(),
     "GuardVerdict": set(),
     "Action": set(),
@@ -96,14 +96,14 @@ def test_verdicts_are_made_in_the_cores_and_read_back_in_the_ledgers() -> None:
         if call.split(".")[-1] in VERDICTS
     }
     assert {(verdict, path) for verdict, path in made if path not in VERDICTS[verdict]} == set()
-    assert ("DriftVerdict", "adapters/ledger_judgements.py") in made
-    assert ("GateDecision", "adapters/ledger_gate.py") in made
+    assert ("DriftVerdict", "stores/ledger/judgements.py") in made
+    assert ("GateDecision", "stores/ledger/gates.py") in made
 
 
 def test_a_gate_that_asked_nothing_never_passes() -> None:
     decided = [
         node
-        for node in ast.walk(parsed(SERVICES / "gatekeeper/steps.py"))
+        for node in ast.walk(parsed(SERVICES / "gatekeeper/run_gate.py"))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "GateDecision"
     ]
     verdicts = {ast.unparse(word.value) for call in decided for word in call.keywords if word.arg == "verdict"}

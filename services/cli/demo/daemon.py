@@ -17,16 +17,18 @@ from flywheel.errors import CannotRun
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.retraining.run import Run
 from flywheel.rollout.release import Release
-from services.adapters.ledger_record import LedgerJournal
 from services.ports.record import Journal
 from services.ports.release import GateRecord
 from services.settings import Settings
-from services.wiring.learn import learn_ledger
-from services.wiring.ledger import open_ledger
-from services.wiring.release import release_ledger
-from services.wiring.traffic import traffic_store
-from services.wiring.train import gate_ledger, train_ledger
-from services.wiring.watch import watch_ledger
+from services.settings.pane_shapes import pane_shapes
+from services.stores.database import open_ledger, open_traffic
+from services.stores.ledger.gates import LedgerGate
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.releases import LedgerReleases
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.watch import LedgerWatch
+from services.stores.traffic.record import TrafficStore
 
 START_SECONDS = 300.0
 STOP_SECONDS = 40.0
@@ -130,6 +132,10 @@ class Daemon:
         return None
 
     def _open(self) -> None:
-        self.journal: Journal = LedgerJournal(open_ledger(self._settings))
-        self._traffic, self._watch, self._learn = traffic_store(self._settings), watch_ledger(self._settings), learn_ledger(self._settings)
-        self._train, self._gates, self._release = train_ledger(self._settings), gate_ledger(self._settings), release_ledger(self._settings)
+        settings, engine = self._settings, open_ledger(self._settings.ledger_url)
+        self.journal: Journal = LedgerJournal(engine)
+        self._traffic = TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings))
+        self._watch = LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts)
+        self._learn = LedgerLearn(engine)
+        self._train, self._gates = LedgerTrain(engine), LedgerGate(engine)
+        self._release = LedgerReleases(engine, topic=settings.kafka.topics.releases)

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy import deploy_dir
 from flywheel.errors import CannotRun
 from services.cli.demo.tool_router import ToolItem, ToolRouterItems, load
 from services.settings import Settings
-from services.wiring import deploy_dir
 
 BFCL_DATA = Path("var/packages/bfcl_eval/data")
 

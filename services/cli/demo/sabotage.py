@@ -17,10 +17,11 @@ from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import adapter_name, make_edited_plan
 from flywheel.retraining.run import ProbeItem, Run, RunState
 from flywheel.training_set.snapshot import Snapshot
-from services.adapters.adapter_bundle import scaled_copy, write_bundle
 from services.settings import Settings, load
-from services.wiring.learn import learn_ledger
-from services.wiring.train import train_ledger
+from services.stores.adapter_files import scaled_copy, write_bundle
+from services.stores.database import open_ledger
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.runs import LedgerTrain
 
 WHO = Person("demo")
 FACTORS = (2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
@@ -81,7 +82,8 @@ def _chosen(measured: Sequence[tuple[float, float]], harms: Sequence[float]) -> 
 def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float, float]]:
     """Factors, and by how many nats a token the adapter's own training answers become less likely."""
     settings = load(config)
-    trains, learns = train_ledger(settings), learn_ledger(settings)
+    engine = open_ledger(settings.ledger_url)
+    trains, learns = LedgerTrain(engine), LedgerLearn(engine)
     good = trains.adapter(parent)
     run = trains.run(good.run) if good else None
     kept = learns.snapshot(run.plan.snapshot) if run else None
@@ -105,7 +107,8 @@ def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float,
 
 def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterName:
     settings = load(config)
-    trains, learns = train_ledger(settings), learn_ledger(settings)
+    engine = open_ledger(settings.ledger_url)
+    trains, learns = LedgerTrain(engine), LedgerLearn(engine)
     good = trains.adapter(parent)
     run = trains.run(good.run) if good else None
     if good is None or run is None:
@@ -158,7 +161,7 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
 
 
 def _replayed(settings: Settings, adapter: str | Path, snapshot: Snapshot, *, items: int) -> Sequence[ProbeItem]:
-    from services.adapters.trl_qlora import TrlQlora  # here: it takes half a minute, and choosing a factor needs none of it
+    from services.integrations.trl.qlora import TrlQlora  # here: it takes half a minute, and choosing a factor needs none of it
 
     return TrlQlora().replay(base_path=str(settings.serving.model), adapter_path=str(adapter), snapshot=snapshot, items=items)
 

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from deploy import deploy_dir
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.journal import JournalEntry
-from services.adapters.ledger import open_database
-from services.adapters.ledger_record import LedgerJournal, LedgerOutbox
-from services.adapters.ledger_watch import LedgerWatch
-from services.alert_desk.steps import AlertStates, Notices
+from services.alert_desk.advance_alerts import AlertStates, Notices
+from services.alert_desk.wiring import AlertRules, DeskParts, Receiver
 from services.ports.traffic import TrafficCounts
 from services.ports.watch import ClosedWindow, Judgement
-from services.wiring import deploy_dir
-from services.wiring.alert_desk import AlertRules, DeskParts, Receiver
+from services.stores.database import open_database
+from services.stores.ledger.record import LedgerJournal, LedgerOutbox
+from services.stores.ledger.watch import LedgerWatch
 from tests.fakes.watching import ReceiverInMemory
 from tests.watching import MARIA, NOON, ROUTER, verdict
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from services.adapters.tokens import internal_key, sha256_of
 from services.api.app import build_app
+from services.api.wiring import ApiParts, api_parts
 from services.settings import Http, Settings, Token, Workload
-from services.wiring.api import ApiParts, api_parts
-from services.wiring.ledger import open_ledger, open_traffic
+from services.stores.tokens import internal_key, sha256_of
 from tests.brokers import free_port
 from tests.fakes.publisher import FakePublisher
+from tests.opened import open_ledger, open_traffic
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 NOW = datetime(2026, 5, 1, 8, 0, tzinfo=UTC)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.adapters.event_codec import decode_correction
+from services.integrations.kafka.event_codec import decode_correction
 from services.ports.record import OutboxMessage
 
 

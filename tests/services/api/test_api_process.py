@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from services.adapters.tokens import sha256_of
+from services.stores.tokens import sha256_of
 from tests.brokers import free_port
 
 ROOT = Path(__file__).resolve().parents[3]

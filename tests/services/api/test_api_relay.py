@@ -113,8 +113,8 @@ def test_a_submission_cannot_stand_in_for_another_message(api: Any, relay: Relay
 
 @pytest.mark.broker
 def test_events_arrive_on_a_real_broker(api: Any, embedded_broker: str) -> None:
-    from services.adapters.kafka_events import KafkaEventPublisher
-    from services.adapters.kafka_topics import KafkaAccess
+    from services.integrations.kafka.publisher import KafkaEventPublisher
+    from services.integrations.kafka.topics import KafkaAccess
 
     relay = relay_of(api, open_publisher=lambda: KafkaEventPublisher(KafkaAccess(bootstrap=embedded_broker)))
     submit(api)

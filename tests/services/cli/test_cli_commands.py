@@ -13,12 +13,12 @@ from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, Role
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, ReleaseState, Route
-from services.adapters.tokens import sha256_of
 from services.api.app import build_app
+from services.api.wiring import ApiParts, api_parts
 from services.cli.__main__ import run
 from services.ports.release import GateRecord
 from services.settings import load
-from services.wiring.api import ApiParts, api_parts
+from services.stores.tokens import sha256_of
 from tests.brokers import free_port
 
 ROUTER = WorkloadId("tool-router")

@@ -9,10 +9,10 @@ import pytest
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
-from services.adapters.ledger_record import LedgerJournal
 from services.cli.__main__ import run
 from services.settings import Settings
-from services.wiring.ledger import open_ledger, open_traffic
+from services.stores.ledger.record import LedgerJournal
+from tests.opened import open_ledger, open_traffic
 
 
 def told(capsys: pytest.CaptureFixture[str], ledger: Path, *more: str, code: int = 2) -> str:

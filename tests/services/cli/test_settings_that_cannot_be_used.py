@@ -7,8 +7,8 @@ import pytest
 
 from flywheel.errors import InvalidSettings
 from services.cli.__main__ import run
+from services.process.names import PROCESSES
 from services.settings import METRICS_PORTS, load
-from services.wiring import PROCESSES
 
 DIGEST = "a" * 64
 NOT_A_PERSONS = ("Input should", "pydantic", "Traceback", "validation error", "NoneType")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import CannotRun
-from services.adapters.child_process import ChildCommand, Leash, last_error
-from services.adapters.process_leash import members
-from services.cli.supervisor import PartState, RestartPolicy, Supervisor, Watched, after_death
-from services.wiring.supervision import Part, Tier
+from services.cli.up.supervisor import PartState, RestartPolicy, Supervisor, Watched, after_death
+from services.cli.up.wiring import Part, Tier
+from services.process.child_process import ChildCommand, Leash, last_error
+from services.process.process_group import members
 
 SLEEPS = "import time; time.sleep(600)"
 DEADLINE = 20.0
@@ -159,7 +159,7 @@ def test_killing_the_parent_leaves_no_child_not_even_one_in_a_session_of_its_own
     parent = f"""
 import os, sys, time
 from pathlib import Path
-from services.adapters.child_process import ChildCommand, Leash
+from services.process.child_process import ChildCommand, Leash
 leash = Leash(mark={tmp_path.name!r})
 for name in "ab":
     leash.start(ChildCommand(name=name, arguments=(sys.executable, "-S", "-c", {grandchild!r}), log=Path({str(tmp_path)!r}) / name,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.adapters.process_leash import MARK
+from services.process.process_group import MARK
 
 ROOT = Path(__file__).resolve().parents[3]
 

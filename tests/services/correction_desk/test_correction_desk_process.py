@@ -19,15 +19,13 @@ from kafka import KafkaConsumer
 
 from flywheel.corrections.correction import CorrectionState
 from flywheel.ids import WorkloadId
-from services.adapters.event_codec import encode
-from services.adapters.ledger_record import LedgerJournal
+from services.ports.cloud_events import encode
 from services.ports.record import OutboxMessage
 from services.settings import load
-from services.wiring.events import create_topics, publisher
-from services.wiring.learn import learn_ledger
-from services.wiring.ledger import open_ledger
+from services.stores.ledger.record import LedgerJournal
 from tests.brokers import free_port
 from tests.learning import NOON
+from tests.opened import create_topics, learn_ledger, open_ledger, publisher
 
 ROUTER = WorkloadId("router")
 DEADLINE_SECONDS = 240.0  # only a failing test waits that long: importing takes a minute on a machine with much else to do

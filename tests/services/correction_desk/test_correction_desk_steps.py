@@ -16,12 +16,13 @@ from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.traffic.inference import Inference
 from flywheel.training_set.curate import CurationPolicy, curate
-from services.adapters.event_codec import decode_correction, encode
-from services.adapters.knowledge_gap_events import knowledge_gap_message
 from services.correction_desk.dead_letter import RecordPlace, entry, letter
-from services.correction_desk.steps import CorrectionDesk, Taken
+from services.correction_desk.decide_corrections import CorrectionDesk, Taken
+from services.correction_desk.knowledge_gap_events import knowledge_gap_message
+from services.correction_desk.wiring import DeskParts, DeskRules
+from services.integrations.kafka.event_codec import decode_correction
+from services.ports.cloud_events import encode
 from services.ports.traffic import RecordedInference
-from services.wiring.correction_desk import DeskParts, DeskRules
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, inference
 

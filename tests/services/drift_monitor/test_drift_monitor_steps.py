@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from deploy import deploy_dir
 from flywheel.drift.reference import Covers, Maturity, PinningPolicy, pin, thresholds_of
 from flywheel.drift.verdict import DriftPolicy, DriftStatus
 from flywheel.errors import InvalidInput
@@ -15,12 +16,11 @@ from flywheel.ids import BASE, DAEMON, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
 from flywheel.windows.assign import WindowPolicy
-from services.adapters.ledger import open_database
-from services.adapters.ledger_record import LedgerJournal
-from services.adapters.ledger_watch import LedgerWatch
-from services.drift_monitor.steps import tick
-from services.wiring import deploy_dir
-from services.wiring.drift_monitor import MonitorParts, WatchRules
+from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.wiring import MonitorParts, WatchRules
+from services.stores.database import open_database
+from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.watch import LedgerWatch
 from tests.fakes.watching import ScriptedReports, TrafficInMemory
 from tests.watching import MARIA, NOON, ROUTER, recorded
 

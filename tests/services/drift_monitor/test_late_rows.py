@@ -16,13 +16,13 @@ from flywheel.ids import AdapterName
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
 from schemas import schema
-from services.adapters.ledger_judgements import judgement_table
-from services.adapters.ledger_record import LedgerOutbox
-from services.adapters.traffic_tables import panes
-from services.drift_monitor import retesting
-from services.drift_monitor.steps import tick
+from services.drift_monitor import reevaluate_late_data as retesting
+from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.wiring import watch_rules
 from services.settings import Watch, Workload
-from services.wiring.drift_monitor import watch_rules
+from services.stores.ledger.judgements import judgement_table
+from services.stores.ledger.record import LedgerOutbox
+from services.stores.traffic.tables import panes
 from tests.late_rows import DAY, HOUR, MINUTE, LateWorld
 from tests.watching import MARIA, NOON, ROUTER
 

@@ -23,18 +23,18 @@ from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.traffic.inference import Message
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot, id_of
-from services.adapters.ledger import open_database
-from services.adapters.ledger_gate import LedgerGate, gates_table
-from services.adapters.ledger_learn import LedgerLearn
-from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue
-from services.adapters.ledger_release import LedgerReleases
-from services.adapters.ledger_train import LedgerTrain
-from services.adapters.openai_answers import OpenAiAnswers
-from services.adapters.snapshot_files import write_snapshot
-from services.gatekeeper import steps
-from services.gatekeeper.desk import GateDesk
+from services.gatekeeper import run_gate as steps
+from services.gatekeeper.take_gates import GateDesk
+from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts
+from services.integrations.openai.answers import OpenAiAnswers
 from services.ports.record import WorkItem
-from services.wiring.gatekeeper import GatedWorkload, GatekeeperParts
+from services.stores.database import open_database
+from services.stores.ledger.gates import LedgerGate, gates_table
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
+from services.stores.ledger.releases import LedgerReleases
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.snapshot_files import write_snapshot
 from tests.fakes.vllm_server import FakeVllm
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -296,7 +296,7 @@ def test_every_item_is_asked_once_of_each_arm(house: House) -> None:
 
 
 def test_a_server_that_does_not_answer_is_no_verdict(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.adapters.openai_answers.FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("services.integrations.openai.answers.FIRST_WAIT_SECONDS", 0.0)
     house.vllm.failing = {GOOD: (500, "out of memory")}
     with pytest.raises(CannotRun, match="challenger arm does not answer"):
         house.gate()

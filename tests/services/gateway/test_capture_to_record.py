@@ -13,11 +13,12 @@ from gateway_parts import NOW, Broker, MailRedactor, RecordedSet, attempt
 
 from flywheel.errors import CannotRun
 from flywheel.ids import RequestId
-from services.adapters.capture_spool import CaptureSpool, SpooledEvent
-from services.adapters.event_codec import TRAFFIC_TYPE, encode
-from services.gateway.capture import Capture, Waiting
-from services.gateway.steps import confirm, encoded_by, keep, publish
+from services.gateway.capture_exchanges import Capture, Waiting
+from services.gateway.publish_captures import confirm, encoded_by, keep, publish
+from services.integrations.kafka.event_codec import TRAFFIC_TYPE
+from services.ports.cloud_events import encode
 from services.ports.events import NotPublished
+from services.stores.capture_spool import CaptureSpool, SpooledEvent
 
 
 def traffic_event(**fields: Any) -> bytes:

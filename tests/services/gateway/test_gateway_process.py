@@ -17,8 +17,8 @@ import yaml
 
 from flywheel.ids import BASE, WorkloadId
 from flywheel.rollout.release import Route
-from services.adapters.capture_spool import CaptureSpool
-from services.adapters.route_source import RouteFiles
+from services.stores.capture_spool import CaptureSpool
+from services.stores.route_files import RouteFiles
 from tests.brokers import free_port
 from tests.fakes.vllm_server import FakeVllm
 

@@ -16,12 +16,14 @@ from aiohttp import web
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.adapters.route_source import RouteFiles, from_wire, to_wire
-from services.adapters.tokens import TokenEntry, Tokens
 from services.gateway.attempt import Attempt
+from services.gateway.follow_routes import RouteTable
 from services.gateway.proxy import Gateway
-from services.gateway.routes import RouteTable
 from services.gateway.upstream import Upstream
+from services.ports.route_on_the_wire import from_wire, to_wire
+from services.settings.secrets import KnownToken
+from services.stores.route_files import RouteFiles
+from services.stores.tokens import Tokens
 from tests.fakes.vllm_server import FakeVllm
 
 ROUTER, NEW = WorkloadId("router"), AdapterName("router-new")
@@ -61,8 +63,8 @@ class Running:
             return answer.status, await answer.json(), answer.headers
 
 
-def entry(name: str, *scopes: str, workloads: str = "*") -> TokenEntry:
-    return TokenEntry(
+def entry(name: str, *scopes: str, workloads: str = "*") -> KnownToken:
+    return KnownToken(
         name=name, scopes=frozenset(scopes), workloads=frozenset({workloads}), sha256=hashlib.sha256(name.encode()).hexdigest()
     )
 

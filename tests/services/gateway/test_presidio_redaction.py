@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from services.adapters.presidio_redaction import PresidioRedactor
+from services.integrations.presidio.redaction import PresidioRedactor
 
 
 @pytest.fixture(scope="module")

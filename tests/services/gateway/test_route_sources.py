@@ -15,10 +15,12 @@ from flywheel.errors import InvalidInput
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.adapters.kafka_topics import KafkaAccess, create_topics
-from services.adapters.route_source import ApiRoutes, NoRoutes, RouteFiles, TopicRoutes, from_wire, to_wire
-from services.gateway.routes import RouteTable, follow_topic
-from services.wiring.events import topic_spec
+from services.gateway.follow_routes import RouteTable, follow_topic
+from services.integrations.api.routes import ApiRoutes, NoRoutes
+from services.integrations.kafka.route_topic import TopicRoutes
+from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
+from services.ports.route_on_the_wire import from_wire, to_wire
+from services.stores.route_files import RouteFiles
 
 ROUTE = Route(
     workload=WorkloadId("router"),

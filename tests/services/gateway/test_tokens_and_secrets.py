@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import CannotRun, InvalidSettings, NotAllowed
-from services.adapters.tokens import TokenEntry, Tokens, internal_key, own_secret, redaction_key
 from services.settings import Settings, Token
-from services.wiring.tokens import tokens
+from services.settings.secrets import KnownToken
+from services.stores.tokens import Tokens, internal_key, own_secret, redaction_key
+from tests.opened import tokens
 
-ANNA = TokenEntry(
+ANNA = KnownToken(
     name="anna",
     scopes=frozenset({"operate", "infer"}),
     workloads=frozenset({"router"}),

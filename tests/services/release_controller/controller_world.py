@@ -14,20 +14,20 @@ from flywheel.journal import JournalEntry
 from flywheel.retraining.run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id
 from flywheel.traffic.inference import Arm, Inference, Message
-from services.adapters.gateway_admin import GatewayAdmin
-from services.adapters.traffic_store import TrafficStore
-from services.adapters.vllm_adapters import VllmAdapters
+from services.integrations.gateway.admin import GatewayAdmin
+from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.release import GateRecord
 from services.ports.traffic import RecordedInference, RecordingBatch
-from services.release_controller.replica import Replica
+from services.release_controller.advance_releases import advance_releases, reconcile_server
+from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.rollbacks import RollbackWatch
-from services.release_controller.steps import advance_releases, reconcile_server
+from services.release_controller.wiring import ControllerParts, controller_parts
 from services.settings import Format, Settings, Workload
 from services.settings import Release as ReleaseSettings
-from services.wiring.release_controller import ControllerParts, controller_parts
-from services.wiring.traffic import traffic_store
+from services.stores.traffic.record import TrafficStore
 from tests.fakes.gateway_server import FakeGateway
 from tests.fakes.vllm_server import FakeVllm
+from tests.opened import traffic_store
 
 ROUTER = WorkloadId("router")
 GOOD, BAD = AdapterName("router-good"), AdapterName("router-bad")

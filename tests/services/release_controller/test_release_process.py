@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from services.wiring import PROCESSES
+from services.process.names import PROCESSES
 from tests.brokers import free_port
 from tests.fakes.vllm_server import FakeVllm
 

@@ -18,18 +18,18 @@ from flywheel.retraining.readiness import ReadinessPolicy
 from flywheel.retraining.run import Run, RunState
 from flywheel.retraining.trigger import Reason, TriggerPolicy
 from flywheel.traffic.inference import Message
-from services.adapters.general_rows import read_general_rows
-from services.adapters.ledger import open_database
-from services.adapters.ledger_learn import LedgerLearn
-from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue
-from services.adapters.ledger_train import LedgerTrain
-from services.adapters.schedule import Appointment, Schedule
-from services.adapters.snapshot_files import write_snapshot
+from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.learn import KeptCorrection
 from services.ports.record import WorkItem
-from services.retrain_scheduler.steps import consider_retraining, serve_requests
+from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
+from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
 from services.settings import Workload
-from services.wiring.retrain_scheduler import SchedulerParts, trained_workload
+from services.stores.database import open_database
+from services.stores.general_examples import read_general_rows
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.snapshot_files import write_snapshot
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROUTER = WorkloadId("router")

@@ -17,9 +17,8 @@ from sqlalchemy import create_engine, text
 
 from flywheel.ids import WorkloadId
 from services.settings import Settings, load
-from services.wiring.events import create_topics
-from services.wiring.traffic import traffic_store
 from tests.brokers import free_port, running_broker
+from tests.opened import create_topics, traffic_store
 from tests.traffic_events import NOON, traffic_event
 
 pytestmark = pytest.mark.broker

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from deploy import deploy_dir
 from flywheel.errors import CannotRun
 from flywheel.ids import WorkloadId
 from flywheel.traffic.recording import RawRecord
+from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
-from services.adapters.event_codec import claimed_ids, decode_traffic
-from services.adapters.ledger import open_database
-from services.adapters.traffic_store import PaneShape, TrafficStore
-from services.traffic_windower.steps import Recorded, Recording, record_batch
-from services.wiring import deploy_dir
+from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
+from services.stores.database import open_database
+from services.stores.traffic.record import TrafficStore
+from services.traffic_windower.decide_batch import Recorded, Recording, record_batch
 from tests.traffic_events import NOON, traffic_event
 
 SUPPORT = WorkloadId("support")

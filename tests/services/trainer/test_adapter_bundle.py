@@ -12,7 +12,7 @@ from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import AdapterBundle, ProbeItem, Run, RunState
-from services.adapters.adapter_bundle import alone_in, digest_base, read_bundle, read_probe, scaled_copy, write_bundle
+from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_probe, scaled_copy, write_bundle
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PLAN = TrainingPlan(

@@ -12,12 +12,12 @@ from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import AdapterBundle, Run, RunState
-from services.adapters.ledger import metadata, open_database
-from services.adapters.ledger_record import LedgerJournal, LedgerWorkQueue, journal_table, work_table
-from services.adapters.ledger_train import LedgerTrain, adapters_table, runs_table
 from services.ports.record import WorkItem
-from services.trainer.steps import ATTEMPTS, TrainingDesk
-from services.wiring.trainer import TrainerParts
+from services.stores.database import metadata, open_database
+from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue, journal_table, work_table
+from services.stores.ledger.runs import LedgerTrain, adapters_table, runs_table
+from services.trainer.run_training import ATTEMPTS, TrainingDesk
+from services.trainer.wiring import TrainerParts
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -81,7 +81,7 @@ def train_thrice(folder: Path) -> list[tuple[int, str]]:
 import json, os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_trl_qlora import a_plan, a_snapshot, base_folder
-from services.adapters.trl_qlora import TrlQlora
+from services.integrations.trl.qlora import TrlQlora
 for name, kill_at in (("a", 0), ("b", 3), ("b", 0)):
     out = {str(folder)!r} + "/" + name + "/adapter"
     child = os.fork()
@@ -93,7 +93,7 @@ for name, kill_at in (("a", 0), ("b", 3), ("b", 0)):
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     weights = out + "/adapter_model.safetensors"
-    from services.adapters.adapter_bundle import Path, digest_file
+    from services.stores.adapter_files import Path, digest_file
     print(json.dumps([code, digest_file(Path(weights)) if os.path.exists(weights) else ""]), flush=True)
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "PYTHONPATH": os.getcwd()}
@@ -106,7 +106,7 @@ def test_an_evaluation_forward_leaves_the_gradients_as_they_were() -> None:
     import torch
     from peft import get_peft_model
 
-    from services.adapters.trl_qlora import load_base, lora_config
+    from services.integrations.trl.qlora import load_base, lora_config
 
     torch.manual_seed(7)
     torch.set_num_threads(2)
@@ -136,8 +136,8 @@ def test_an_evaluation_forward_leaves_the_gradients_as_they_were() -> None:
 
 
 def test_a_run_killed_in_the_middle_ends_in_the_same_bytes_and_gives_a_complete_bundle(tmp_path: Path) -> None:
-    from services.adapters.adapter_bundle import read_bundle, read_probe, write_bundle
-    from services.adapters.trl_qlora import TrlQlora
+    from services.integrations.trl.qlora import TrlQlora
+    from services.stores.adapter_files import read_bundle, read_probe, write_bundle
 
     undisturbed, killed, resumed = train_thrice(tmp_path)
     assert undisturbed[0] == 0

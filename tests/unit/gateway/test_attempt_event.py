@@ -9,8 +9,9 @@ import pytest
 
 from flywheel.ids import RequestId
 from flywheel.traffic.inference import Arm, Inference
-from services.adapters.event_codec import MAX_EVENT_BYTES, TRAFFIC_TYPE, decode_traffic, encode
 from services.gateway.attempt import Attempt, can_be_captured, event_data
+from services.integrations.kafka.event_codec import MAX_EVENT_BYTES, TRAFFIC_TYPE, decode_traffic
+from services.ports.cloud_events import encode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "services" / "gateway"))
 from gateway_parts import MailRedactor, attempt, completion

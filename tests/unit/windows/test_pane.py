@@ -10,7 +10,7 @@ import pytest
 from flywheel.ids import WorkloadId
 from flywheel.traffic.column import Column, Family, Measure
 from flywheel.windows.pane import add, bin_of, count_rows, tally
-from services.adapters.traffic_tables import pane_from_blob, pane_to_blob
+from services.stores.traffic.tables import pane_from_blob, pane_to_blob
 from tests.traffic_events import NOON
 
 LENGTH = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(10.0, 20.0))

@@ -1,1 +1,0 @@
-"""Where we talk to the outside: one file per foreign system or per part of the ledger."""

@@ -1,0 +1,65 @@
+"""The alert desk's parts, from settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flywheel.alerts.lifecycle import AlertPolicy
+from flywheel.ids import WorkloadId, derive
+from services.integrations.webhooks.notifier import WebhookNotifier
+from services.ports.watch import Notifier, WatchLedger
+from services.settings import Settings, Webhook, Workload
+from services.settings.secrets import secret_from
+from services.stores.database import open_ledger
+from services.stores.ledger.watch import LedgerWatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receiver:
+    """``name`` stays the same as long as the address does: what was told is remembered by it."""
+
+    name: str
+    notifier: Notifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertRules:
+    """What a workload's configuration says about alerts."""
+
+    policy: AlertPolicy
+    protected: tuple[str, ...] = ()
+    receivers: tuple[Receiver, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeskParts:
+    """What the steps need."""
+
+    watch: WatchLedger
+    workloads: Mapping[WorkloadId, AlertRules]
+
+
+def desk_parts(settings: Settings) -> DeskParts:
+    """Raises InvalidSettings for a webhook's secret that cannot be read."""
+    engine = open_ledger(settings.ledger_url)
+    return DeskParts(
+        watch=LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
+        workloads={WorkloadId(name): _rules(name, workload) for name, workload in settings.workloads.items()},
+    )
+
+
+def _rules(name: str, workload: Workload) -> AlertRules:
+    alerts = workload.alerts
+    return AlertRules(
+        policy=AlertPolicy(hold=timedelta(seconds=alerts.hold_seconds), resolve_after=timedelta(seconds=alerts.resolve_after_seconds)),
+        protected=workload.slices.protected,
+        receivers=tuple(
+            _receiver(webhook, where=f"workloads.{name}.alerts.webhooks.{place}.secret_file")
+            for place, webhook in enumerate(alerts.webhooks)
+        ),
+    )
+
+
+def _receiver(webhook: Webhook, *, where: str) -> Receiver:
+    secret = secret_from(webhook.secret_file, where=where) if webhook.secret_file is not None else None
+    return Receiver(name=derive("webhook", webhook.url), notifier=WebhookNotifier(webhook.url, secret=secret))

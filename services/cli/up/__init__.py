@@ -1,0 +1,1 @@
+"""flywheel up: starts every process, watches them and ends them in order."""

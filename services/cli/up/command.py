@@ -1,0 +1,214 @@
+"""``flywheel up``: the whole daemon on one host, in the foreground, until Ctrl-C.
+
+In: flywheel.yaml. Out: every process ready, then a watch over them; at the end no process is left, also after kill -9.
+While it runs, ``<data_dir>/up.json`` says what runs where, and ``<data_dir>/up.pid`` is locked: a second one is refused.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flywheel.errors import CannotRun, Refused
+from flywheel.ids import WorkloadId
+from flywheel.journal import JournalEntry
+from services.cli.up.supervisor import PartState, Supervisor, Watched
+from services.cli.up.wiring import check, parts, prepare, starts_vllm
+from services.integrations.kafka.embedded_broker import BANNER
+from services.integrations.vllm.server_process import server_version
+from services.observability import stop_event
+from services.process.child_process import Leash
+from services.process.machine import read_machine
+from services.settings import Settings, load
+from services.stores.database import open_ledger
+from services.stores.ledger.record import LedgerJournal
+
+PREDECESSOR_SECONDS = 15.0  # what a killed `flywheel up` leaves behind is ended within this
+
+
+def up(
+    config: Annotated[Path | None, typer.Option("--config", help="flywheel.yaml; else $FLYWHEEL_CONFIG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Start, watch and stop everything: broker, vLLM, and every process of the daemon."""
+    run(load(config), config=config, show=_Screen(as_json=as_json))
+
+
+def running(data_dir: Path) -> dict[str, Any] | None:
+    """What ``up.json`` says, if the one that wrote it lives: {pid, ready, parts: {name: {state, reason, pid, restarts, address, log}}}."""
+    try:
+        page: dict[str, Any] = json.loads((data_dir / "up.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return page if _lives(str(page.get("pid"))) else None
+
+
+def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
+    """Blocks until SIGTERM or Ctrl-C. Raises FlywheelError when something cannot start or dies for good."""
+    stop = stop_event()
+    machine = read_machine()
+    named = config or (Path(os.environ["FLYWHEEL_CONFIG"]) if "FLYWHEEL_CONFIG" in os.environ else None)
+    with _locked(settings.data_dir) as lock:
+        check(settings, machine)
+        prepare(settings)
+        if settings.kafka.bootstrap is None:
+            show.say(BANNER)
+        if settings.serving.url is None and not starts_vllm(settings):
+            show.say("no model is configured: set serving.url, or serving.python and serving.model")
+        leash = Leash(mark=secrets.token_hex(8), held_open=(lock,))
+        try:
+            page = _Page(settings.data_dir / "up.json")
+
+            def report(watched: Watched) -> None:
+                show.part(watched)
+                page.write(supervisor.watched)
+
+            def all_ready(seconds: float) -> None:
+                _note(settings)
+                page.everything_ready = True
+                page.write(supervisor.watched)
+                show.ready(seconds, settings)
+
+            supervisor = Supervisor(
+                parts(settings, config=named.absolute() if named else None, machine=machine, leash=leash), report=report, stop=stop
+            )
+            supervisor.run(all_ready=all_ready, still_waiting=show.waiting)
+        finally:
+            leash.release()
+            (settings.data_dir / "up.json").unlink(missing_ok=True)
+        show.say("everything has ended")
+
+
+class _Screen:
+    """Lines for people, or JSON lines. A reader that went away is no reason to stop."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._began = time.monotonic()
+
+    def say(self, sentence: str) -> None:
+        self._print({"said": sentence}, sentence)
+
+    def part(self, watched: Watched) -> None:
+        seconds = time.monotonic() - watched.started if watched.started else 0.0
+        fields: dict[str, object] = {
+            "part": watched.part.name,
+            "state": watched.state.value,
+            "reason": watched.reason,
+            "seconds": round(seconds, 1),
+            "address": watched.part.address,
+        }
+        shown = watched.reason or (f"{seconds:.1f} s, {watched.part.address}" if watched.state is PartState.READY else "")
+        self._print(fields, f"{watched.state.value:<11} {watched.part.name:<19} {shown}".rstrip())
+
+    def waiting(self, missing: list[Watched]) -> None:
+        by_reason: dict[str, list[str]] = {}
+        for watched in missing:
+            by_reason.setdefault(watched.reason or "it is starting", []).append(watched.part.name)
+        line = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
+        self._print({"waiting_for": by_reason}, f"waiting     {line}")
+
+    def ready(self, seconds: float, settings: Settings) -> None:
+        gateway = f"http://{settings.http.host}:{settings.http.gateway_port}/v1"
+        self._print(
+            {"ready": True, "seconds": round(seconds, 1), "gateway": gateway},
+            f"everything is ready after {seconds:.0f} s: point an OpenAI client at {gateway}; Ctrl-C ends it",
+        )
+
+    def _print(self, fields: dict[str, object], line: str) -> None:
+        try:
+            if self._as_json:
+                print(json.dumps({"at": datetime.now(UTC).isoformat(), **fields}), flush=True)  # noqa: T201
+            else:
+                print(f"{time.monotonic() - self._began:6.1f} s  {line}", flush=True)  # noqa: T201
+        except (BrokenPipeError, ValueError):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for good: nobody reads any more
+
+
+def _note(settings: Settings) -> None:
+    """Which broker and which engine, for reports that have the ledger alone."""
+    broker = settings.kafka.bootstrap or f"Tansu, embedded, on {settings.bootstrap} (a development broker, not Apache Kafka)"
+    evidence: dict[str, object] = {"broker": broker, "engine": f"vLLM {server_version(settings.serving_url)} at {settings.serving_url}"}
+    now, nobody = datetime.now(UTC), WorkloadId("")
+    why = "every part is ready"
+    ready = JournalEntry(at=now, workload=nobody, kind="daemon", subject="up", state="ready", reason=why, evidence=evidence)
+    LedgerJournal(open_ledger(settings.ledger_url)).append(ready)
+
+
+class _Page:
+    """``up.json``: what runs, for demo, doctor and tests. Replaced whole, so that a reader never sees half of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.everything_ready = path, False
+
+    def write(self, watched: tuple[Watched, ...]) -> None:
+        content = {
+            "pid": os.getpid(),
+            "ready": self.everything_ready,
+            "parts": {
+                one.part.name: {
+                    "state": one.state.value,
+                    "reason": one.reason,
+                    "pid": one.running.pid if one.running else None,
+                    "restarts": len(one.deaths),
+                    "address": one.part.address,
+                    "log": str(one.part.log),
+                }
+                for one in watched
+            },
+        }
+        draft = self._path.with_suffix(".json.new")
+        draft.write_text(json.dumps(content, indent=1))
+        draft.replace(self._path)
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[int]:
+    """Holds ``up.pid``. The lock goes with the process, however it ends, and with the leash that cleans up behind it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / "up.pid", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CannotRun(
+            f"cannot be written: {error.strerror}", where="data_dir", value=str(data_dir), remedy="Name a folder that this user may write."
+        ) from error
+    try:
+        deadline = time.monotonic() + PREDECESSOR_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+                if _lives(holder) or time.monotonic() > deadline:
+                    raise Refused(
+                        "another `flywheel up` runs on this data",
+                        where=str(data_dir),
+                        value=f"process {holder or 'unknown'}",
+                        remedy="End it, or set another data_dir and other ports.",
+                    ) from None
+                time.sleep(0.1)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lives(pid: str) -> bool:
+    """Whether this process runs. Text that is no number is a lock taken this very moment; one that died unmourned is dead."""
+    if not pid.isdigit():
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

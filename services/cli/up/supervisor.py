@@ -1,0 +1,208 @@
+"""Keeps a list of parts alive: starts them in order, restarts what dies, ends all in the mirror order.
+
+In: parts, a place to report to, an event that says stop. Out: an exit code, and no process left.
+Not done here: what the parts are (services/cli/up/wiring.py), how they are shown (services/cli/up/command.py).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from flywheel.errors import CannotRun, FlywheelError
+from services.cli.up.wiring import Part, Running, Tier
+from services.process.child_process import last_error
+
+TICK_SECONDS = 0.2
+PROBE_SECONDS = 0.5  # between readiness questions to one part while it starts
+WATCH_SECONDS = 5.0  # and afterwards
+SAY_SECONDS = 15.0  # between two words on what is still waited for
+GRACE_SECONDS = 6.0  # our processes promise to end within 5
+OUR_REFUSALS = (2, 3)  # exit codes of bad settings and of refusals: starting again changes nothing
+
+
+class PartState(StrEnum):
+    """Waiting -> starting -> ready; restarting in between; ended, or failed for good."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    NOT_READY = "not ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestartPolicy:
+    """When to give up."""
+
+    deaths: int = 5
+    within_seconds: float = 60.0
+    first_pause: float = 0.5
+    longest_pause: float = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AfterDeath:
+    """Start again after ``pause`` seconds, or give up because of ``reason``."""
+
+    pause: float | None
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Watched:
+    """A part and what became of it."""
+
+    part: Part
+    state: PartState = PartState.WAITING
+    reason: str = ""
+    running: Running | None = None
+    started: float = 0.0
+    was_ready: bool = False
+    deaths: list[float] = field(default_factory=list)
+    restart_at: float | None = None
+    asked_at: float = 0.0
+
+
+Report = Callable[[Watched], None]
+
+
+def after_death(
+    *, deaths: Iterable[float], now: float, was_ready: bool, restarts_before_ready: int, exit_code: int, policy: RestartPolicy
+) -> AfterDeath:
+    """``deaths``: all moments so far, this one included. A part that was never ready gets fewer chances than one that worked."""
+    all_deaths = list(deaths)
+    if not was_ready and exit_code in OUR_REFUSALS:
+        return AfterDeath(pause=None, reason=f"it refused to start (exit code {exit_code})")
+    if not was_ready and len(all_deaths) > restarts_before_ready:
+        return AfterDeath(pause=None, reason=f"it ended before it was ready ({ended_how(exit_code)})")
+    recent = [moment for moment in all_deaths if now - moment <= policy.within_seconds]
+    if len(recent) >= policy.deaths:
+        return AfterDeath(pause=None, reason=f"it died {len(recent)} times within {policy.within_seconds:g} s ({ended_how(exit_code)})")
+    pause = min(policy.longest_pause, policy.first_pause * 2 ** (len(recent) - 1))
+    return AfterDeath(pause=pause, reason=f"it died ({ended_how(exit_code)}), restart {len(all_deaths)} in {pause:g} s")
+
+
+def ended_how(exit_code: int) -> str:
+    return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+
+
+class Supervisor:
+    """One turn of ``flywheel up``. ``run`` returns when it was asked to stop, and raises CannotRun when a part is beyond help."""
+
+    def __init__(self, parts: Iterable[Part], *, report: Report, stop: threading.Event, policy: RestartPolicy | None = None) -> None:
+        self.watched = tuple(Watched(part=part) for part in parts)
+        self._report, self._stop, self._policy = report, stop, policy or RestartPolicy()
+
+    def run(self, *, all_ready: Callable[[float], None], still_waiting: Callable[[list[Watched]], None] = lambda _: None) -> None:
+        """``all_ready`` is called once, with the seconds it took; ``still_waiting`` now and then before it.
+
+        Everything is ended before this returns or raises.
+        """
+        began = time.monotonic()
+        announced, said = False, began
+        try:
+            for watched in self.watched:
+                if self._stop.is_set():
+                    return
+                self._start(watched)
+            while not self._stop.is_set():
+                for watched in self.watched:
+                    self._look_at(watched)
+                if not announced and all(watched.state is PartState.READY for watched in self.watched):
+                    announced = True
+                    all_ready(time.monotonic() - began)
+                if not announced and time.monotonic() - said > SAY_SECONDS:
+                    said = time.monotonic()
+                    still_waiting([watched for watched in self.watched if watched.state is not PartState.READY])
+                self._stop.wait(TICK_SECONDS)
+        finally:
+            self.end_all()
+
+    def end_all(self) -> None:
+        """Tier by tier, last started first; within a tier at once, so that ten processes do not take ten times five seconds."""
+        for tier in reversed(Tier):
+            ending = [watched for watched in reversed(self.watched) if watched.part.tier is tier and watched.running is not None]
+            for watched in ending:
+                if watched.running is not None:
+                    watched.running.ask_to_end()
+            deadline = time.monotonic() + GRACE_SECONDS
+            for watched in ending:
+                assert watched.running is not None
+                went = watched.running.end(seconds=max(0.1, deadline - time.monotonic()))
+                watched.running = None
+                if watched.state is not PartState.FAILED:
+                    self._becomes(watched, PartState.ENDED, "" if went else f"it had to be killed after {GRACE_SECONDS:g} s")
+
+    def _start(self, watched: Watched) -> None:
+        watched.restart_at = None
+        watched.started = time.monotonic()
+        self._becomes(watched, PartState.STARTING, "")
+        try:
+            watched.running = watched.part.start()
+        except FlywheelError as error:
+            self._becomes(watched, PartState.FAILED, str(error))
+            raise
+
+    def _look_at(self, watched: Watched) -> None:
+        now = time.monotonic()
+        if watched.restart_at is not None:
+            if now >= watched.restart_at:
+                self._start(watched)
+            return
+        assert watched.running is not None
+        exit_code = watched.running.exit_code()
+        if exit_code is not None:
+            self._died(watched, exit_code, now)
+            return
+        pause = WATCH_SECONDS if watched.state is PartState.READY else PROBE_SECONDS
+        if now - watched.asked_at < pause:
+            return
+        watched.asked_at = now
+        why_not = watched.part.why_not_ready()
+        if why_not is None:
+            watched.was_ready = True
+            self._becomes(watched, PartState.READY, "")
+        elif watched.state is PartState.READY:
+            self._becomes(watched, PartState.NOT_READY, why_not)
+        elif watched.was_ready or now - watched.started < watched.part.start_seconds:
+            watched.reason = why_not
+        else:
+            reason = f"it was not ready after {watched.part.start_seconds:g} s: {why_not}"
+            self._give_up(watched, reason)
+
+    def _died(self, watched: Watched, exit_code: int, now: float) -> None:
+        assert watched.running is not None
+        watched.running.end(seconds=0.1)  # its own children may live on
+        watched.running = None
+        watched.deaths.append(now)
+        verdict = after_death(
+            deaths=watched.deaths,
+            now=now,
+            was_ready=watched.was_ready,
+            restarts_before_ready=watched.part.restarts_before_ready,
+            exit_code=exit_code,
+            policy=self._policy,
+        )
+        if verdict.pause is None:
+            self._give_up(watched, verdict.reason)
+        else:
+            watched.restart_at = now + verdict.pause
+            self._becomes(watched, PartState.RESTARTING, verdict.reason)
+
+    def _give_up(self, watched: Watched, reason: str) -> None:
+        why = last_error(watched.part.log)
+        self._becomes(watched, PartState.FAILED, reason)
+        raise CannotRun(
+            f"{reason}: {why.rstrip('.')}",
+            where=watched.part.name,
+            remedy=f"Its whole log is {watched.part.log}; `flywheel doctor` may say more.",
+        )
+
+    def _becomes(self, watched: Watched, state: PartState, reason: str) -> None:
+        if (watched.state, watched.reason) != (state, reason):
+            watched.state, watched.reason = state, reason
+            self._report(watched)

@@ -1,0 +1,238 @@
+"""What ``flywheel up`` starts, in which order, and what must be true before: one list of parts from the settings.
+
+In: Settings, the configuration's path. Out: parts, each with how it starts, how it shows that it is ready, and where it logs.
+Not done here: watching them (services/cli/up/supervisor.py).
+"""
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from deploy import deploy_dir
+from services.integrations.kafka.embedded_broker import EmbeddedBroker
+from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
+from services.integrations.vllm import server_process as vllm_process
+from services.integrations.vllm.server_process import VllmLaunch
+from services.process.child_process import ChildCommand, Leash, python_path
+from services.process.machine import Machine, require_disk, require_port
+from services.process.names import PROCESSES, metrics_port
+from services.settings import Settings
+from services.settings.secrets import broker_fields, serving_key
+from services.stores.database import open_ledger, open_traffic
+from services.stores.tokens import internal_key, redaction_key
+
+FOLDERS = ("adapters", "snapshots", "reports", "spool", "routes", "keys", "logs")
+DISK_GIB = 2.0  # traffic, snapshots and adapters of a long demo stay far below
+PROCESS_SECONDS = 300.0  # some 20 on an idle machine; ten processes that import at once on a busy one take minutes
+FRONT = ("gateway", "api")
+"""They take what the others need: first up, last down."""
+
+
+class Tier(StrEnum):
+    """Started in this order, ended in the mirror order."""
+
+    BROKER = "broker"
+    SERVING = "serving"
+    FRONT = "front"
+    WORK = "work"
+
+
+class Running(Protocol):
+    """One started part."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        ...
+
+    def ask_to_end(self) -> None: ...
+
+    def end(self, *, seconds: float) -> bool:
+        """False when it had to be killed."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One process to start and to keep alive."""
+
+    name: str
+    tier: Tier
+    start: Callable[[], Running]
+    why_not_ready: Callable[[], str | None]
+    log: Path
+    start_seconds: float
+    restarts_before_ready: int  # a first start that dies mostly dies again: of its settings, its port, its model
+    address: str
+
+
+def prepare(settings: Settings) -> None:
+    """Folders, keys and both databases, before anything starts."""
+    for folder in FOLDERS:
+        (settings.data_dir / folder).mkdir(parents=True, exist_ok=True)
+    for log in (settings.data_dir / "logs").glob("*.log"):
+        log.replace(log.with_suffix(".log.1"))  # so that the last error found in a log is of this start
+    (settings.data_dir / "keys").chmod(0o700)
+    internal_key(settings.data_dir)
+    if settings.redaction_key_file is None:
+        redaction_key(settings.data_dir)
+    for database in (open_ledger(settings.ledger_url), open_traffic(settings.traffic_url)):
+        database.dispose()
+
+
+def check(settings: Settings, machine: Machine) -> None:
+    """Raises CannotRun for the first thing that would stop a part from starting."""
+    require_disk(settings.data_dir, gib=DISK_GIB, what="the daemon's data")
+    if starts_vllm(settings):
+        launch = _launch(settings)
+        vllm_process.check(python=launch.python, model=launch.model, machine=machine)
+    for where, host, port, what in ports(settings):
+        require_port(host, port, where=where, what=what)
+
+
+def ports(settings: Settings) -> list[tuple[str, str, int, str]]:
+    """(setting, host, port, what it is for) of everything that will listen."""
+    host = settings.http.host
+    wanted = [("http.gateway_port", host, settings.http.gateway_port, "the gateway")]
+    wanted.append(("http.api_port", host, settings.http.api_port, "the api"))
+    wanted += [("http.metrics_port", host, metrics_port(settings, name), f"the health of {name}") for name in PROCESSES]
+    if settings.kafka.bootstrap is None:
+        wanted.append(("kafka.embedded_port", "127.0.0.1", settings.kafka.embedded_port, "the embedded broker"))
+    if starts_vllm(settings):
+        wanted.append(("serving.port", "127.0.0.1", settings.serving.port, "vLLM"))
+    return wanted
+
+
+def starts_vllm(settings: Settings) -> bool:
+    """Only when a program and a model are named and no URL is."""
+    return settings.serving.url is None and settings.serving.python is not None and settings.serving.model is not None
+
+
+def parts(settings: Settings, *, config: Path | None, machine: Machine, leash: Leash) -> tuple[Part, ...]:
+    """Everything to start, in order."""
+    broker = [_broker(settings, leash)] if settings.kafka.bootstrap is None else []
+    serving = [_vllm(settings, machine, leash)] if starts_vllm(settings) else []
+    return (*broker, *serving, *(_process(settings, name, config, leash) for name in PROCESSES))
+
+
+def _broker(settings: Settings, leash: Leash) -> Part:
+    log = settings.data_dir / "logs" / "broker.log"
+
+    def start() -> Running:
+        broker = EmbeddedBroker(port=settings.kafka.embedded_port, log_path=log)
+        broker.start()
+        running = _RunningBroker(broker)
+        leash.hold(running.pid)
+        create_topics(
+            KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec()
+        )  # again after each restart: its memory is gone
+        return running
+
+    return Part(
+        name="broker",
+        tier=Tier.BROKER,
+        start=start,
+        why_not_ready=lambda: None,  # start returns when it answers
+        log=log,
+        start_seconds=30.0,
+        restarts_before_ready=0,
+        address=settings.bootstrap,
+    )
+
+
+def _vllm(settings: Settings, machine: Machine, leash: Leash) -> Part:
+    launch = _launch(settings)
+    command = vllm_process.command(launch, machine=machine, environment=os.environ)
+    url = settings.serving_url
+    return Part(
+        name="vllm",
+        tier=Tier.SERVING,
+        start=lambda: leash.start(command),
+        why_not_ready=lambda: vllm_process.why_not_healthy(url),
+        log=launch.log,
+        start_seconds=settings.serving.start_timeout_seconds,
+        restarts_before_ready=0,
+        address=url,
+    )
+
+
+def _process(settings: Settings, name: str, config: Path | None, leash: Leash) -> Part:
+    address = f"http://{settings.http.host}:{metrics_port(settings, name)}"
+    command = ChildCommand(
+        name=name,
+        arguments=(sys.executable, "-m", f"services.{name}", *(("--config", str(config)) if config else ())),
+        log=settings.data_dir / "logs" / f"{name}.log",
+        environment={**python_path(os.environ, deploy_dir().parent), "PYTHONUNBUFFERED": "1"},
+    )
+    return Part(
+        name=name,
+        tier=Tier.FRONT if name in FRONT else Tier.WORK,
+        start=lambda: leash.start(command),
+        why_not_ready=lambda: _why_not_ready(f"{address}/readyz"),
+        log=command.log,
+        # The gateway is ready once there is a route, and that waits for vLLM.
+        start_seconds=PROCESS_SECONDS + (settings.serving.start_timeout_seconds if starts_vllm(settings) else 0.0),
+        restarts_before_ready=1,
+        address=address,
+    )
+
+
+def _launch(settings: Settings) -> VllmLaunch:
+    serving = settings.serving
+    assert serving.python is not None
+    assert serving.model is not None
+    return VllmLaunch(
+        python=serving.python.absolute(),
+        model=serving.model.absolute(),
+        port=serving.port,
+        max_loras=serving.max_loras,
+        max_lora_rank=serving.max_lora_rank,
+        lora_modules=serving.lora_modules,
+        max_model_len=serving.max_model_len,
+        cpu_cache_gib=serving.cpu_cache_gib,
+        cpu_threads_bind=serving.cpu_threads_bind,
+        log=settings.data_dir / "logs" / "vllm.log",
+        key=serving_key(settings),
+    )
+
+
+def _why_not_ready(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(url, timeout=1.0):  # noqa: S310  our own loopback address
+            return None
+    except urllib.error.HTTPError as error:
+        try:
+            return str(json.loads(error.read()).get("reason") or f"answers {error.code}")
+        except (ValueError, AttributeError, OSError):
+            return f"answers {error.code}"
+    except OSError:
+        return "it does not answer yet"
+
+
+class _RunningBroker:
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self._broker = broker
+        self._pid = broker.pid or 0
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    def exit_code(self) -> int | None:
+        return None if self._broker.alive() else 1
+
+    def ask_to_end(self) -> None:
+        """It ends at once: see ``end``."""
+
+    def end(self, *, seconds: float) -> bool:  # noqa: ARG002  it brings its own patience
+        self._broker.stop()
+        return True

@@ -1,0 +1,224 @@
+"""What the correction desk does with each event: decode -> redact -> join -> decide -> keep.
+
+In: raw events of the corrections topic, and the tick of a timer for those whose request is not recorded yet. Out: kept
+corrections, their cases, events for knowledge gaps. Safe to repeat: a correction that was decided stays as it was decided.
+Reading the topic and acknowledging are not done here.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from flywheel.corrections import acceptance
+from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, Outcome, ProtectedGround
+from flywheel.corrections.clusters import NearTexts, asked
+from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection
+from flywheel.corrections.join import JoinOutcome, join
+from flywheel.errors import Conflict, InvalidInput
+from flywheel.ids import WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.regression_suite.captured import case_of
+from flywheel.regression_suite.case import Case
+from flywheel.traffic.inference import Message
+from flywheel.training_set.example import example_id
+from flywheel.training_set.surrogates import with_surrogates
+from services.correction_desk.wiring import DeskParts, DeskRules
+from services.ports.learn import KeptCorrection
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """``new`` is False when the correction was decided before, or still waits."""
+
+    state: CorrectionState
+    reason: str
+    new: bool
+
+
+class CorrectionDesk:
+    """One at a time: the next decision needs to know the last one."""
+
+    def __init__(self, parts: DeskParts) -> None:
+        self._ledger, self._parts = parts.ledger, parts
+        self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
+        self._golden: dict[WorkloadId, tuple[str, ProtectedGround]] = {}
+
+    def take(self, raw: bytes, *, now: datetime) -> Taken:
+        """One event. Raises InvalidInput when it can never be a correction: that is for the dead letters."""
+        correction, submitted_by = self._parts.decode(raw)
+        if correction.workload not in self._parts.rules:
+            raise InvalidInput(
+                "there is no such workload",
+                where="$.data.workload_id",
+                value=correction.workload,
+                remedy=f"Known: {', '.join(sorted(self._parts.rules)) or 'none'}.",
+            )
+        known = self._ledger.correction(correction.id)
+        if known is not None and known.state is not CorrectionState.SUBMITTED:
+            return Taken(state=known.state, reason=f"decided before: {known.reason}", new=False)
+        since = known.decided_at if known is not None else now
+        return self._settle(self._redacted(correction), since=since, now=now, submitted_by=submitted_by)
+
+    def retry_waiting(self, *, now: datetime) -> int:
+        """Tries again what waits for its request; returns how many were decided."""
+        waiting = [kept for workload in self._parts.rules for kept in self._ledger.corrections(workload, state=CorrectionState.SUBMITTED)]
+        return sum(self._settle(kept.joined.correction, since=kept.decided_at, now=now).new for kept in waiting)
+
+    def _settle(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> Taken:
+        rules = self._parts.rules[correction.workload]
+        recorded = None
+        if correction.request_id is not None:
+            recorded = self._parts.traffic.by_request(correction.request_id, workload=correction.workload)
+        request = recorded.inference if recorded is not None else None
+        decision = join(correction=correction, request=request, entity_keys=rules.entity_keys)
+        if decision.joined is not None:
+            return self._decide(decision.joined, rules, now=now, submitted_by=submitted_by)
+
+        alone = JoinedCorrection(correction=correction, messages=(), original=correction.original, entity="", joined=False)
+        if decision.outcome is JoinOutcome.CUT:
+            outcome = Outcome(state=CorrectionState.REJECTED, reason=decision.reason)
+        elif now - since >= self._parts.patience:
+            waited = f"{self._parts.patience.total_seconds() / 60:g} minutes"
+            outcome = Outcome(state=CorrectionState.REVIEW, reason=f"its request was not recorded within {waited}")
+        else:
+            outcome = Outcome(state=CorrectionState.SUBMITTED, reason=decision.reason)
+        kept = self._kept(alone, outcome, at=since if outcome.state is CorrectionState.SUBMITTED else now)
+        return self._taken(kept, self._ledger.keep(kept, None, _entry(kept, outcome, submitted_by, now=now)))
+
+    def _decide(self, joined: JoinedCorrection, rules: DeskRules, *, now: datetime, submitted_by: str) -> Taken:
+        try:
+            return self._decide_once(joined, rules, now=now, submitted_by=submitted_by)
+        except Conflict:  # another process accepted the same prompt since we last looked: look again
+            self._accepted.pop(joined.correction.workload, None)
+            return self._decide_once(joined, rules, now=now, submitted_by=submitted_by)
+
+    def _decide_once(self, joined: JoinedCorrection, rules: DeskRules, *, now: datetime, submitted_by: str) -> Taken:
+        workload = joined.correction.workload
+        so_far = self._so_far(workload, rules.policy)
+        outcome = acceptance.decide(joined=joined, so_far=so_far, golden=self._golden_ground(workload, rules.policy), policy=rules.policy)
+        kept = self._kept(joined, outcome, at=now)
+        case = _case(joined, outcome, rules, now=now) if outcome.state is CorrectionState.ACCEPTED else None
+        messages = (self._parts.knowledge_gap(kept, now),) if outcome.state is CorrectionState.KNOWLEDGE_GAP else ()
+        new = self._ledger.keep(kept, case, _entry(kept, outcome, submitted_by, now=now, case=case), messages)
+        if new and outcome.state is CorrectionState.ACCEPTED:
+            _remember(so_far, kept)
+        return self._taken(kept, new)
+
+    def _taken(self, kept: KeptCorrection, new: bool) -> Taken:
+        waits = kept.state is CorrectionState.SUBMITTED
+        if new:
+            log.info(
+                f"Correction {kept.state}: {kept.reason}",
+                action=f"correction_{kept.state}",
+                correction=kept.joined.correction.id,
+                workload=kept.joined.correction.workload,
+            )
+        return Taken(state=kept.state, reason=kept.reason, new=new and not waits)
+
+    def _kept(self, joined: JoinedCorrection, outcome: Outcome, *, at: datetime) -> KeptCorrection:
+        return KeptCorrection(
+            joined=joined,
+            state=outcome.state,
+            reason=outcome.reason,
+            decided_at=at,
+            entity=outcome.entity,
+            held_out=outcome.held_out,
+            prompt_key=outcome.prompt_key,
+            answer_key=outcome.answer_key,
+        )
+
+    def _redacted(self, correction: Correction) -> Correction:
+        """Before anything is stored. The author is a person too, known from now on by a pseudonym."""
+        found = 0
+
+        def clean(text: str) -> str:
+            nonlocal found
+            redacted, count = self._parts.redactor.redact(text)
+            found += count
+            return redacted
+
+        return replace(
+            correction,
+            messages=tuple(Message(role=message.role, content=clean(message.content)) for message in correction.messages),
+            original=clean(correction.original) if correction.original is not None else None,
+            corrected=clean(correction.corrected) if correction.corrected is not None else None,
+            comment=clean(correction.comment),
+            ticket=clean(correction.ticket),
+            author=self._parts.pseudonym_of(correction.author),
+            redactions=found,
+        )
+
+    def _so_far(self, workload: WorkloadId, policy: AcceptancePolicy) -> AcceptedSoFar:
+        """Read once from the ledger, then kept up: every decision needs all earlier ones."""
+        if workload not in self._accepted:
+            so_far = AcceptedSoFar(near_duplicate=policy.near_duplicate)
+            for kept in self._ledger.corrections(workload, state=CorrectionState.ACCEPTED):
+                _remember(so_far, kept)
+            self._accepted[workload] = so_far
+        return self._accepted[workload]
+
+    def _golden_ground(self, workload: WorkloadId, policy: AcceptancePolicy) -> ProtectedGround:
+        golden = self._ledger.golden(workload)
+        if golden is None:
+            return ProtectedGround()
+        known = self._golden.get(workload)
+        if known is None or known[0] != golden.id:
+            texts = NearTexts(threshold=policy.near_duplicate)
+            for case in golden.cases:
+                texts.add(case.id, asked(case.messages))
+            known = (golden.id, ProtectedGround(entities=frozenset(case.entity for case in golden.cases), texts=texts))
+            self._golden[workload] = known
+        return known[1]
+
+
+def _remember(so_far: AcceptedSoFar, kept: KeptCorrection) -> None:
+    so_far.add(joined=kept.joined, entity=kept.entity, held_out=kept.held_out, prompt_key=kept.prompt_key, answer_key=kept.answer_key)
+
+
+def _case(joined: JoinedCorrection, outcome: Outcome, rules: DeskRules, *, now: datetime) -> Case:
+    """With the surrogates that the training example gets too: one and the same person in both."""
+    correction = joined.correction
+    assert correction.corrected is not None  # acceptance sends everything else to review
+    told = [message.content for message in joined.messages]
+    *contents, corrected = with_surrogates([*told, correction.corrected], seed=example_id(correction.workload, correction.id))
+    named = next((f"{name}={joined.dimensions[name]}" for name in rules.slice_dimensions if name in joined.dimensions), "all")
+    return case_of(
+        correction=correction,
+        messages=[Message(role=message.role, content=text) for message, text in zip(joined.messages, contents, strict=True)],
+        corrected=corrected,
+        entity=outcome.entity,
+        held_out=outcome.held_out,
+        now=now,
+        slice_name=named,
+    )
+
+
+def _entry(kept: KeptCorrection, outcome: Outcome, submitted_by: str, *, now: datetime, case: Case | None = None) -> JournalEntry:
+    """Ids, states and numbers only."""
+    correction = kept.joined.correction
+    evidence: dict[str, object] = {
+        **outcome.evidence,
+        "kind": correction.kind.value,
+        "source": correction.source,
+        "reason_code": correction.reason_code,
+        "redactions": correction.redactions,
+        "joined": kept.joined.joined,
+        "adapter": kept.joined.adapter,
+    }
+    if submitted_by:
+        evidence["submitted_by"] = submitted_by
+    if case is not None:
+        evidence |= {"case": case.id, "tier": case.tier.value}
+    return JournalEntry(
+        at=now,
+        workload=correction.workload,
+        kind="correction",
+        subject=correction.id,
+        state=kept.state.value,
+        reason=kept.reason,
+        caused_by=correction.request_id or "",
+        evidence=evidence,
+    )

@@ -1,0 +1,40 @@
+"""The event that tells the owner of a source about a gap in it.
+
+In: a correction diagnosed as knowledge. Out: the outbox message. Its id derives from the correction, so it is sent as one event.
+"""
+
+from datetime import datetime
+
+from flywheel.ids import derive
+from services.ports.cloud_events import encode, rfc3339
+from services.ports.learn import KeptCorrection
+from services.ports.record import OutboxMessage
+
+KNOWLEDGE_GAP_TYPE = "flywheel.knowledge-gap.v1"
+
+
+def knowledge_gap_message(kept: KeptCorrection, *, topic: str, now: datetime) -> OutboxMessage:
+    """Carries the fix in its redacted form: without it nobody could mend the source."""
+    correction = kept.joined.correction
+    data: dict[str, object] = {
+        "correction_id": correction.id,
+        "workload_id": correction.workload,
+        "source": correction.source,
+        "reason_code": correction.reason_code,
+        "reason": kept.reason,
+        "component": "generator",  # retriever and tool traces are not captured yet
+        "corrected": correction.corrected or "",
+        "found_at": rfc3339(now),
+    }
+    if correction.request_id is not None:
+        data["request_id"] = correction.request_id
+    if kept.joined.original is not None:
+        data["original"] = kept.joined.original
+    identity = derive("knowledge-gap", correction.workload, correction.id)
+    return OutboxMessage(
+        id=identity,
+        topic=topic,
+        key=correction.workload,
+        value=encode(type=KNOWLEDGE_GAP_TYPE, id=identity, workload=correction.workload, time=now, data=data),
+        created_at=now,
+    )

@@ -1,0 +1,113 @@
+"""The correction desk's parts, from settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flywheel.corrections.acceptance import AcceptancePolicy
+from flywheel.corrections.correction import Correction
+from flywheel.ids import WorkloadId
+from flywheel.traffic.redaction import pseudonym
+from services.correction_desk.knowledge_gap_events import knowledge_gap_message
+from services.integrations.kafka.event_codec import claimed_ids, decode_correction
+from services.integrations.kafka.faust_access import broker_credentials, broker_url
+from services.integrations.kafka.topics import KafkaAccess, topic_spec
+from services.integrations.presidio.redaction import RedactorAtFirstText
+from services.ports.learn import KeptCorrection, LearnLedger, Redactor
+from services.ports.record import Journal, OutboxMessage
+from services.ports.traffic import TrafficReader
+from services.settings import Settings, Workload
+from services.settings.pane_shapes import pane_shapes
+from services.settings.secrets import broker_fields, configured_redaction_key
+from services.stores.database import open_ledger, open_traffic
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal
+from services.stores.tokens import redaction_key
+from services.stores.traffic.record import TrafficStore
+
+PATIENCE = timedelta(minutes=10)  # how long a correction waits for its request: far longer than any lag of the recorder
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeskRules:
+    """What a workload's configuration says about its corrections."""
+
+    policy: AcceptancePolicy
+    entity_keys: tuple[str, ...] = ()
+    slice_dimensions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeskParts:
+    """What the steps need."""
+
+    ledger: LearnLedger
+    traffic: TrafficReader
+    redactor: Redactor
+    decode: Callable[[bytes], tuple[Correction, str]]  # the correction and who submitted it
+    pseudonym_of: Callable[[str], str]  # of an author's name
+    knowledge_gap: Callable[[KeptCorrection, datetime], OutboxMessage]
+    rules: Mapping[WorkloadId, DeskRules]
+    patience: timedelta = PATIENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeskStream:
+    """What the Faust app needs."""
+
+    broker: str
+    credentials: Any
+    topic: str
+    dead_letter_topic: str
+    session_timeout_seconds: float
+    scratch: str  # Faust wants a folder, though this app keeps no table
+    journal: Journal
+    claimed_workload: Callable[[bytes], str]
+    workloads: frozenset[str]
+
+
+def desk_parts(settings: Settings) -> DeskParts:
+    """Ledger, traffic, redaction, rules. CannotRun when Presidio is missing: unredacted text is never stored."""
+    key = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
+    topic = settings.kafka.topics.knowledge_gaps
+    return DeskParts(
+        ledger=LedgerLearn(open_ledger(settings.ledger_url)),
+        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
+        redactor=RedactorAtFirstText(key=key),
+        decode=decode_correction,
+        pseudonym_of=lambda name: pseudonym(name, kind="AUTHOR", key=key),
+        knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic=topic, now=now),
+        rules={WorkloadId(name): _rules(workload) for name, workload in settings.workloads.items()},
+    )
+
+
+def desk_stream(settings: Settings) -> DeskStream:
+    """The topic and how to reach it."""
+    access = KafkaAccess(**broker_fields(settings))
+    topic = settings.kafka.topics.corrections
+    scratch = settings.data_dir / "faust" / "correction_desk"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return DeskStream(
+        broker=broker_url(access),
+        credentials=broker_credentials(access),
+        topic=topic,
+        dead_letter_topic=topic + topic_spec()["dead_letters"]["suffix"],
+        session_timeout_seconds=settings.kafka.session_timeout_seconds,
+        scratch=str(scratch),
+        journal=LedgerJournal(open_ledger(settings.ledger_url)),
+        claimed_workload=lambda raw: claimed_ids(raw)[1],
+        workloads=frozenset(settings.workloads),
+    )
+
+
+def _rules(workload: Workload) -> DeskRules:
+    return DeskRules(
+        policy=AcceptancePolicy(
+            trusted_sources=frozenset(workload.corrections.trusted_sources),
+            held_out_share=workload.corrections.held_out_share,
+            near_duplicate=workload.corrections.near_duplicate,
+        ),
+        entity_keys=workload.corrections.entity_keys,
+        slice_dimensions=workload.slices.dimensions,
+    )

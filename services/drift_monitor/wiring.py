@@ -1,0 +1,90 @@
+"""The drift monitor's parts, from settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from flywheel.drift.budget import BudgetPolicy
+from flywheel.drift.late import RetestPolicy
+from flywheel.drift.reference import PinningPolicy
+from flywheel.drift.verdict import DriftPolicy
+from flywheel.ids import WorkloadId
+from flywheel.rollout.release import Route
+from flywheel.traffic.features import COLUMNS
+from flywheel.windows.assign import WindowPolicy
+from services.integrations.evidently.reports import EvidentlyReports
+from services.ports.traffic import TrafficReader
+from services.ports.watch import DriftReports, WatchLedger
+from services.settings import Settings, Workload
+from services.settings.pane_shapes import pane_shapes
+from services.stores.database import open_ledger, open_traffic
+from services.stores.ledger.releases import LedgerReleases
+from services.stores.ledger.watch import LedgerWatch
+from services.stores.traffic.record import TrafficStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchRules:
+    """What a workload's configuration says about watching."""
+
+    windows: WindowPolicy
+    drift: DriftPolicy
+    pinning: PinningPolicy
+    sample_rows: int
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    retest: RetestPolicy = field(default_factory=RetestPolicy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorParts:
+    """What the steps need."""
+
+    traffic: TrafficReader
+    watch: WatchLedger
+    reports: DriftReports
+    route: Callable[[WorkloadId], Route | None]
+    workloads: Mapping[WorkloadId, WatchRules]
+    reports_folder: Path
+
+
+def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
+    """The parts, and the worker to start and to close."""
+    engine = open_ledger(settings.ledger_url)
+    reports = EvidentlyReports(columns=COLUMNS)
+    parts = MonitorParts(
+        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
+        watch=LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
+        reports=reports,
+        route=LedgerReleases(engine, topic=settings.kafka.topics.releases).route,
+        workloads={WorkloadId(name): watch_rules(workload) for name, workload in settings.workloads.items()},
+        reports_folder=settings.data_dir / "reports",
+    )
+    return parts, reports
+
+
+def watch_rules(workload: Workload) -> WatchRules:
+    """Seconds and counts of the configuration as policies."""
+    watch = workload.watch
+    return WatchRules(
+        windows=WindowPolicy(
+            pane=timedelta(seconds=watch.pane_seconds),
+            window_panes=watch.window_panes,
+            slide_panes=watch.slide_panes,
+            longer_panes=watch.longer_panes,
+            lateness=timedelta(seconds=watch.lateness_seconds),
+        ),
+        drift=DriftPolicy(
+            p_below=watch.p_below,
+            ks_floor=watch.ks_floor,
+            variation_floor=watch.variation_floor,
+            rate_floor=watch.rate_floor,
+            minimum_rows=watch.minimum_rows,
+            session_rows=watch.session_rows,
+            protected=workload.slices.protected,
+        ),
+        pinning=PinningPolicy(whole_day=timedelta(seconds=watch.learning_seconds), watch=timedelta(seconds=watch.watch_seconds)),
+        sample_rows=watch.sample_rows,
+        budget=BudgetPolicy(pages_a_day=watch.pages_a_day),
+        retest=RetestPolicy(reach=timedelta(hours=watch.retest_hours), rest=timedelta(seconds=watch.pane_seconds)),
+    )

@@ -1,0 +1,78 @@
+"""One gate at a time, asked in a thread, so that the process answers its probes and ends at once when told to."""
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from flywheel.errors import CannotRun, FlywheelError
+from services.gatekeeper.run_gate import ask_for_missing_gates, gate
+from services.gatekeeper.wiring import GatekeeperParts
+from services.ports.record import WorkItem
+from services.ports.release import GateRecord
+
+HOLD = timedelta(seconds=30)
+EXTEND_EVERY = timedelta(seconds=5)
+AGAIN_AFTER = timedelta(seconds=5)  # when an arm did not answer
+
+log = structlog.get_logger("gatekeeper")
+
+
+class _Asking(threading.Thread):
+    """Daemon: what it asked is cached, what it did not decide is asked again."""
+
+    def __init__(self, item: WorkItem, parts: GatekeeperParts, now: datetime) -> None:
+        super().__init__(name="gate", daemon=True)
+        self.item, self.extended_at = item, now
+        self.record: GateRecord | None = None
+        self.error: BaseException | None = None
+        self._work = (item, parts, now)
+
+    def run(self) -> None:
+        try:
+            self.record = gate(*self._work)
+        except BaseException as error:  # noqa: BLE001 (raised again in the process's own thread)
+            self.error = error
+
+
+@dataclass
+class GateDesk:
+    """``tick`` is called about twice a second."""
+
+    parts: GatekeeperParts
+    _asking: _Asking | None = None
+
+    def tick(self, now: datetime) -> None:
+        """Leases, watches, ends."""
+        if self._asking is None:
+            ask_for_missing_gates(self.parts, now)
+            item = self.parts.work.lease("gate", worker=self.parts.worker, now=now, hold=HOLD)
+            if item is not None:
+                self._asking = _Asking(item, self.parts, now)
+                self._asking.start()
+        elif not self._asking.is_alive():
+            asked, self._asking = self._asking, None
+            self._end(asked, now)
+        elif now - self._asking.extended_at >= EXTEND_EVERY:
+            self.parts.work.extend(self._asking.item.id, worker=self.parts.worker, now=now, hold=HOLD)
+            self._asking.extended_at = now
+
+    def stop(self, now: datetime) -> None:
+        """Gives the work back."""
+        if self._asking is not None:
+            self.parts.work.extend(self._asking.item.id, worker=self.parts.worker, now=now, hold=-HOLD)
+
+    def _end(self, asked: _Asking, now: datetime) -> None:
+        work, item = self.parts.work, asked.item
+        if isinstance(asked.error, CannotRun):  # missing data is no verdict: the gate waits
+            log.warning(str(asked.error), action="gate_waits", adapter=item.payload.get("adapter"))
+            work.extend(item.id, worker=self.parts.worker, now=now, hold=AGAIN_AFTER)
+        elif isinstance(asked.error, FlywheelError):
+            log.error(str(asked.error), action="gate_failed", adapter=item.payload.get("adapter"))
+            work.fail(item.id, worker=self.parts.worker, now=now, reason=str(asked.error))
+        elif asked.error is not None:
+            raise asked.error
+        elif asked.record is not None:
+            result = {"gate": asked.record.id, "verdict": asked.record.decision.verdict}
+            work.finish(item.id, worker=self.parts.worker, now=now, result=result)

@@ -1,0 +1,108 @@
+"""The gatekeeper's parts."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flywheel.gate.axis_order import GatePolicy
+from flywheel.ids import AdapterName, WorkloadId
+from services.integrations.openai.answers import OpenAiAnswers
+from services.ports.learn import LearnLedger
+from services.ports.record import WorkQueue
+from services.ports.release import Answers, GateLedger, ReleaseLedger
+from services.ports.train import TrainLedger
+from services.settings import Settings, Workload
+from services.settings.secrets import serving_key
+from services.stores.adapter_files import digest_base
+from services.stores.database import open_ledger
+from services.stores.ledger.gates import LedgerGate
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerWorkQueue
+from services.stores.ledger.releases import LedgerReleases
+from services.stores.ledger.runs import LedgerTrain
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedWorkload:
+    """How a workload's arms are asked and judged."""
+
+    id: WorkloadId
+    policy: GatePolicy
+    protected: Sequence[str]
+    max_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatekeeperParts:
+    """``base_digest`` is None when the base model's files are not on this machine."""
+
+    worker: str
+    workloads: Mapping[WorkloadId, GatedWorkload]
+    gates: GateLedger
+    releases: ReleaseLedger
+    learn: LearnLedger
+    train: TrainLedger
+    work: WorkQueue
+    answers: Answers
+    concurrency: int
+    base_digest: Callable[[], str | None]
+
+
+def gatekeeper_parts(settings: Settings) -> GatekeeperParts:
+    """For ``python -m services.gatekeeper``."""
+    engine = open_ledger(settings.ledger_url)
+    gates = LedgerGate(engine)
+    model = settings.serving.model
+    digests: dict[str, str] = {}
+
+    def base_digest() -> str | None:
+        """Read once a process: a changed base is a restart of everything."""
+        if model is None:
+            return None
+        if "base" not in digests:
+            digests["base"] = digest_base(model)
+        return digests["base"]
+
+    return GatekeeperParts(
+        worker=f"gatekeeper-{os.getpid()}-{secrets.token_hex(4)}",
+        workloads={WorkloadId(name): gated_workload(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
+        gates=gates,
+        releases=LedgerReleases(engine, topic=settings.kafka.topics.releases),
+        learn=LedgerLearn(engine),
+        train=LedgerTrain(engine),
+        work=LedgerWorkQueue(engine),
+        answers=OpenAiAnswers(
+            settings.serving_url,
+            cache=gates,
+            base_identity=lambda: base_digest() or settings.serving_url,
+            key=serving_key(settings),
+        ),
+        concurrency=settings.serving.concurrency,
+        base_digest=base_digest,
+    )
+
+
+def gated_workload(workload_id: WorkloadId, workload: Workload) -> GatedWorkload:
+    """From its section in ``flywheel.yaml``."""
+    gate = workload.gate
+    return GatedWorkload(
+        id=workload_id,
+        policy=GatePolicy(
+            superiority_alpha=gate.superiority_alpha,
+            non_inferiority_alpha=gate.non_inferiority_alpha,
+            margins={axis: (named.margin, named.reason) for axis, named in gate.margins.items()},
+            recurrence_at_most=gate.recurrence_at_most,
+            held_out_at_most=gate.held_out_at_most,
+            few_shot=gate.few_shot,
+            planned_challengers=gate.planned_challengers,
+        ),
+        protected=workload.slices.protected,
+        max_tokens=workload.sampling.max_tokens,
+    )
+
+
+def champion_of(releases: ReleaseLedger, workload: WorkloadId, otherwise: AdapterName) -> AdapterName:
+    """Who serves now."""
+    route = releases.route(workload)
+    return route.champion if route is not None else otherwise

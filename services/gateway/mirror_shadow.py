@@ -1,0 +1,55 @@
+"""The same request to the challenger, after the user has the champion's answer: seen by nobody, recorded apart.
+
+In: exchanges that the champion answered. Out: attempts of the arm ``shadow``. A few at a time and at a bounded rate, from a
+bounded memory: when the server is busy, shadows are dropped and users are not slowed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import Counter
+
+from flywheel.rollout.release import Route
+from flywheel.traffic.inference import Arm
+from services.gateway.exchange import Exchange
+from services.gateway.follow_routes import RouteTable
+
+MOST_WAITING = 64
+AT_ONCE = 4  # a server answers several together almost as fast as one
+SECONDS_BETWEEN = 0.05  # of each of them
+SHADOWS = Counter("flywheel_gateway_shadows_total", "Requests mirrored to a challenger", ["outcome"])
+
+
+class Shadow:
+    """Lives in the gateway's event loop."""
+
+    def __init__(self, *, table: RouteTable, ask: Callable[[Exchange], Awaitable[None]]) -> None:
+        self._table, self._ask = table, ask
+        self._waiting: asyncio.Queue[Exchange] = asyncio.Queue(MOST_WAITING)
+
+    def offer(self, exchange: Exchange) -> None:
+        """Never waits."""
+        if not wants_shadow(exchange.route):
+            return
+        try:
+            self._waiting.put_nowait(exchange)
+        except asyncio.QueueFull:
+            SHADOWS.labels("dropped").inc()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await asyncio.gather(*(self._mirror() for _ in range(AT_ONCE)))
+
+    async def _mirror(self) -> None:
+        while True:
+            exchange = await self._waiting.get()
+            if self._table.in_force(exchange.workload) is not exchange.route:
+                SHADOWS.labels("outdated").inc()  # the challenger may be unloaded by now
+                continue
+            await self._ask(exchange)
+            SHADOWS.labels("asked").inc()
+            await asyncio.sleep(SECONDS_BETWEEN)
+
+
+def wants_shadow(route: Route) -> bool:
+    return route.challenger is not None and route.challenger_arm is Arm.SHADOW

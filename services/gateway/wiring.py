@@ -1,0 +1,86 @@
+"""The parts of the gateway process.
+
+In: the settings. Out: tokens, routes and their sources, redactor, spool, publisher. Nothing here waits for another process:
+the gateway serves while all of them are down.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flywheel.ids import WorkloadId
+from flywheel.rollout.release import Route
+from services.integrations.api.recorded_ids import RecordedIds
+from services.integrations.api.routes import ApiRoutes
+from services.integrations.kafka.event_codec import TRAFFIC_TYPE
+from services.integrations.kafka.publisher import KafkaEventPublisher
+from services.integrations.kafka.route_topic import TopicRoutes
+from services.integrations.kafka.topics import KafkaAccess
+from services.integrations.presidio.redaction import RedactorAtFirstText
+from services.ports.cloud_events import encode
+from services.ports.events import EventPublisher
+from services.ports.route_on_the_wire import from_wire, to_wire
+from services.settings import Settings
+from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
+from services.stores.capture_spool import CaptureSpool, SpooledEvent
+from services.stores.route_files import RouteFiles
+from services.stores.tokens import Tokens, internal_key, redaction_key
+
+if TYPE_CHECKING:  # at run time it brings datasketch and scipy: 2 s at each start of a process that needs neither
+    from services.ports.learn import Redactor
+
+__all__ = ["CaptureSpool", "GatewayParts", "SpooledEvent", "gateway_parts", "to_wire"]
+SOURCE = "flywheel/gateway"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayParts:
+    """Everything the gateway touches."""
+
+    aliases: Mapping[str, WorkloadId]
+    tokens: Tokens
+    route_files: RouteFiles
+    route_api: ApiRoutes
+    route_topic: TopicRoutes
+    read_route: Callable[[object], Route]
+    redactor: "Redactor"
+    spool: CaptureSpool
+    publisher: EventPublisher
+    recorded_ids: RecordedIds
+    encode: Callable[..., bytes]  # id, workload, time, data, partitionkey
+    traffic_topic: str
+    upstream_url: str
+    upstream_key: str | None
+
+
+def gateway_parts(settings: Settings) -> GatewayParts:
+    """Raises InvalidSettings and CannotRun; opens no connection."""
+    key = internal_key(settings.data_dir)
+    api_url = f"http://{settings.http.host}:{settings.http.api_port}"
+    broker = KafkaAccess(**broker_fields(settings))
+    return GatewayParts(
+        aliases={workload.alias: WorkloadId(name) for name, workload in settings.workloads.items()},
+        tokens=Tokens(entries=known_tokens(settings), internal=key),
+        route_files=RouteFiles(settings.data_dir / "routes"),
+        route_api=ApiRoutes(api_url=api_url, key=key),
+        route_topic=TopicRoutes(access=broker, topic=settings.kafka.topics.releases),
+        read_route=from_wire,
+        redactor=RedactorAtFirstText(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings))),
+        spool=CaptureSpool(_spool_file(settings)),
+        publisher=KafkaEventPublisher(broker),
+        recorded_ids=RecordedIds(api_url=api_url, key=key),
+        encode=_traffic_event,
+        traffic_topic=settings.kafka.topics.traffic,
+        upstream_url=settings.serving_url.rstrip("/"),
+        upstream_key=serving_key(settings),
+    )
+
+
+def _spool_file(settings: Settings) -> Path:
+    return settings.data_dir / "spool" / "gateway.db"
+
+
+def _traffic_event(*, id: str, workload: str, time: datetime, data: Mapping[str, object], partitionkey: str) -> bytes:
+    return encode(type=TRAFFIC_TYPE, id=id, workload=workload, time=time, data=data, partitionkey=partitionkey, source=SOURCE)

@@ -1,0 +1,1 @@
+"""What others made: one package per foreign system."""

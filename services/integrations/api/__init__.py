@@ -1,0 +1,1 @@
+"""The api's HTTP, as the gateway sees it."""

@@ -1,0 +1,37 @@
+"""The routes that the api publishes, as the gateway reads them."""
+
+from collections.abc import Mapping, Sequence
+
+import aiohttp
+import orjson
+
+from flywheel.errors import FlywheelError
+from flywheel.rollout.release import Route
+from services.ports.route_on_the_wire import from_wire, wrong_route
+
+API_TIMEOUT_SECONDS = 3.0
+
+
+class NoRoutes(FlywheelError):
+    """The api is down, or answered something else. Nothing follows from that."""
+
+
+class ApiRoutes:
+    """``GET /v1/routes``."""
+
+    def __init__(self, *, api_url: str, key: str) -> None:
+        self._url, self._headers = f"{api_url}/v1/routes", {"Authorization": f"Bearer {key}"}
+
+    async def read(self, session: aiohttp.ClientSession) -> Sequence[Route]:
+        """Raises NoRoutes when the api does not answer, InvalidInput when it answers nonsense."""
+        timeout = aiohttp.ClientTimeout(total=API_TIMEOUT_SECONDS)
+        try:
+            async with session.get(self._url, headers=self._headers, timeout=timeout) as answer:
+                answer.raise_for_status()
+                content = orjson.loads(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            raise NoRoutes(f"the api gives no routes: {error!r}"[:300], where=self._url, remedy="The last routes stay in force.") from error
+        listed = content.get("routes") if isinstance(content, Mapping) else content
+        if not isinstance(listed, list):
+            raise wrong_route("routes", type(content).__name__, "must be a list")
+        return [from_wire(one) for one in listed]

@@ -1,0 +1,1 @@
+"""APScheduler: the calendar of retraining."""

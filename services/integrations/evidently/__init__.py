@@ -1,0 +1,1 @@
+"""Evidently: drift scores and pages from a worker process of its own."""

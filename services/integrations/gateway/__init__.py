@@ -1,0 +1,1 @@
+"""The gateways' admin ports, as other processes see them."""

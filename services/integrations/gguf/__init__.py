@@ -1,0 +1,1 @@
+"""GGUF: reads a base model's weights out of a package."""

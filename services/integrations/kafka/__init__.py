@@ -1,0 +1,1 @@
+"""Kafka: topics, producers, consumers, the event codec and the embedded development broker."""

@@ -1,0 +1,226 @@
+"""Events on the wire and as values: CloudEvents 1.0 in structured JSON, checked against ``schemas/``.
+
+In: bytes from a topic, or an event's parts. Out: values, or bytes. Every way of being wrong is an InvalidInput whose
+``where`` is the JSON path. Versions of an event live here and in ``schemas/`` only.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from flywheel.corrections.correction import Correction, CorrectionKind
+from flywheel.errors import InvalidInput
+from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
+from flywheel.traffic.inference import Arm, Inference, Message
+from schemas import schema
+
+TRAFFIC_TYPE = "flywheel.traffic.v1"
+CORRECTION_TYPE = "flywheel.correction.v1"
+MAX_EVENT_BYTES = 1_048_576
+LARGEST_INTEGER = 2**53  # beyond it JSON readers disagree about the value
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+MEND = "Mend the producer; the event is kept with the dead letters."
+
+
+def decode_traffic(raw: bytes) -> Inference:
+    """One upstream attempt. What stands in ``request`` and ``response`` beyond what we read is left alone."""
+    event = _event(raw, type=TRAFFIC_TYPE, data_schema="traffic/traffic.v1")
+    data = event["data"]
+    answer, finish_reason, usage = _answer(data["response"])
+    return Inference(
+        event_id=EventId(event["id"]),
+        request_id=RequestId(data["request_id"]),
+        workload=WorkloadId(data["workload_id"]),
+        adapter=AdapterName(data["adapter"]),
+        arm=Arm(data["arm"]),
+        session=data["session_id"],
+        client=data["client_id"],
+        occurred_at=_moment(data["timestamp"], "$.data.timestamp"),
+        messages=tuple(Message(role=message["role"], content=_text(message)) for message in data["request"]["messages"]),
+        answer=answer,
+        finish_reason=finish_reason,
+        status=int(data["status"]),
+        error=data.get("error"),
+        latency_ms=float(data["latency_ms"]),
+        prompt_tokens=_whole(usage.get("prompt_tokens")),
+        answer_tokens=_whole(usage.get("completion_tokens")),
+        dimensions=dict(data.get("dimensions", {})),
+        truncated=data.get("truncated", False),
+        route_version=_small(data.get("route_version", 0), "$.data.route_version"),
+        attempt=_small(data.get("attempt", 1), "$.data.attempt"),
+        redacted=data.get("redacted", False),
+    )
+
+
+def decode_correction(raw: bytes) -> tuple[Correction, str]:
+    """The correction as handed in, before redaction, and who submitted it (the token's name; empty: nobody vouches).
+
+    ``author`` is the name as given: a claim, and personal data until it is pseudonymised.
+    """
+    event = _event(raw, type=CORRECTION_TYPE, data_schema="corrections/correction.v1")
+    return correction_of(event["data"]), event["data"].get("submitted_by", "")
+
+
+def check_correction(data: object) -> None:
+    """A submission's body against the schema of the event's ``data``; raises InvalidInput with the path."""
+    _check(data, "corrections/correction.v1", at="$")
+    assert isinstance(data, dict)
+    _moment(data["created_at"], "$.created_at")
+
+
+def correction_of(data: Mapping[str, Any]) -> Correction:
+    """The value of a checked body."""
+    return Correction(
+        id=CorrectionId(data["correction_id"]),
+        workload=WorkloadId(data["workload_id"]),
+        source=data["source"],
+        author=data["author"]["name"],
+        kind=CorrectionKind(data["kind"]),
+        created_at=_moment(data["created_at"], "$.data.created_at"),
+        request_id=RequestId(data["request_id"]) if "request_id" in data else None,
+        messages=tuple(Message(role=message["role"], content=message["content"]) for message in data.get("messages", ())),
+        original=data.get("original"),
+        corrected=data.get("corrected"),
+        reason_code=data.get("reason_code", "other"),
+        comment=data.get("comment", ""),
+        supersedes=CorrectionId(data["supersedes"]) if "supersedes" in data else None,
+        ticket=data.get("ticket", ""),
+    )
+
+
+def claimed_ids(raw: bytes) -> tuple[str, str]:
+    """(event id, workload) as far as an unreadable event lets us see them, else empty."""
+    try:
+        event = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return "", ""
+    if not isinstance(event, dict):
+        return "", ""
+    data = event.get("data")
+    event_id, workload = event.get("id"), data.get("workload_id") if isinstance(data, dict) else event.get("subject")
+    return event_id[:200] if isinstance(event_id, str) else "", workload[:40] if isinstance(workload, str) else ""
+
+
+def _event(raw: bytes, *, type: str, data_schema: str) -> dict[str, Any]:
+    if len(raw) > MAX_EVENT_BYTES:
+        raise InvalidInput("the event is over 1 MiB", where="$", value=f"{len(raw)} bytes", remedy=MEND)
+    try:
+        event = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"is not JSON in UTF-8: {error}", where="$", remedy=MEND) from None
+    _check(event, "envelope.v1", at="$")
+    if event["type"] != type:
+        raise InvalidInput(f"is not of type {type}", where="$.type", value=_shown(event["type"]), remedy=MEND)
+    _moment(event["time"], "$.time")
+    _check(event["data"], data_schema, at="$.data")
+    if event["subject"] != event["data"]["workload_id"]:
+        raise InvalidInput("is not the workload that data names", where="$.subject", value=_shown(event["subject"]), remedy=MEND)
+    return dict(event)
+
+
+def _check(value: object, name: str, *, at: str) -> None:
+    try:
+        error = best_match(_validator(name).iter_errors(value))
+    except RecursionError:
+        raise InvalidInput("is nested too deeply", where=at, remedy=MEND) from None
+    if error is not None:
+        path = at + error.json_path.removeprefix("$")
+        raise InvalidInput(_reason(error), where=path, value=_shown(error.instance), remedy=MEND)
+
+
+def _reason(error: Any) -> str:
+    """jsonschema's message without the value, which may be what a user wrote."""
+    match error.validator:
+        case "required":
+            missing = [name for name in error.validator_value if name not in error.instance]
+            return f"lacks {', '.join(missing)}"
+        case "additionalProperties" if isinstance(error.schema.get("properties"), dict):
+            unknown = sorted(set(error.instance) - set(error.schema["properties"]))
+            return f"has unknown keys: {', '.join(name[:40] for name in unknown[:5])}"
+        case "type":
+            return f"must be of type {json.dumps(error.validator_value)}"
+        case "enum" | "const":
+            return f"must be {json.dumps(error.validator_value)}"
+        case "anyOf":
+            return "fits none of the allowed forms: " + " or ".join(json.dumps(form) for form in error.validator_value)
+        case rule:
+            return f"breaks {rule}: {json.dumps(error.validator_value)}"
+
+
+def _shown(value: object) -> object:
+    """Enough to find the place, never a whole text."""
+    if isinstance(value, str):
+        return value if len(value) <= 40 else f"{value[:40]}… ({len(value)} characters)"
+    return value if isinstance(value, int | float | None) else type(value).__name__
+
+
+@cache
+def _validator(name: str) -> Any:
+    return Draft202012Validator(schema(name))
+
+
+def _moment(text: str, where: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise InvalidInput("has no time zone", where=where, value=_shown(text), remedy=MEND)
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput("is not a date and time of RFC 3339", where=where, value=_shown(text), remedy=MEND) from None
+    if moment < EARLIEST:
+        raise InvalidInput("lies before the year 2000", where=where, value=_shown(text), remedy=MEND)
+    return moment
+
+
+def _small(value: float, where: str) -> int:
+    if value > LARGEST_INTEGER:
+        raise InvalidInput("is too large", where=where, remedy=MEND)
+    return int(value)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER else None
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    """Content parts that are text, joined; images and the rest say nothing to a language column."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        return "\n".join(parts)
+    return content or ""
+
+
+def _answer(response: object) -> tuple[str | None, str | None, Mapping[str, Any]]:
+    """(text, finish reason, usage) of the first choice. A tool call without text is its JSON, as our graders read it."""
+    if not isinstance(response, dict):
+        return None, None, {}
+    usage = response.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    choices = response.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    reason = choice.get("finish_reason")
+    message = choice.get("message")
+    message = message if isinstance(message, dict) else {}
+    text = _text(message) if isinstance(message.get("content"), str | list) else None
+    if not text and isinstance(message.get("tool_calls"), list):
+        text = _tool_call(message["tool_calls"]) or text
+    return text, reason if isinstance(reason, str) else None, usage
+
+
+def _tool_call(calls: list[object]) -> str | None:
+    function = calls[0].get("function") if calls and isinstance(calls[0], dict) else None
+    if not isinstance(function, dict):
+        return None
+    arguments = function.get("arguments")
+    try:
+        arguments = orjson.loads(arguments) if isinstance(arguments, str) else arguments
+    except orjson.JSONDecodeError:
+        return None
+    return json.dumps({"tool": function.get("name"), "arguments": arguments}, ensure_ascii=False)

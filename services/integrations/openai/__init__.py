@@ -1,0 +1,1 @@
+"""The OpenAI API: asks a model for answers."""

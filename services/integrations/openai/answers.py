@@ -1,0 +1,94 @@
+"""Asks a model over the OpenAI protocol, straight at the server and not through the gateway: gates are no traffic.
+
+All arms are asked in the same way: temperature 0, the same concurrency (temperature 0 is not batch-invariant).
+An answer is kept by a digest of what was asked, so that the baselines of the next gate are asked once.
+"""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from flywheel.ids import BASE, AdapterName, digest_of
+from flywheel.traffic.inference import Message
+from services.ports.release import Answer, GateLedger
+
+ATTEMPTS = 4
+FIRST_WAIT_SECONDS = 0.5  # doubles with each attempt
+TRY_AGAIN = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504})  # 0: no answer at all
+
+
+class OpenAiAnswers:
+    """Answers on a server that speaks /v1/chat/completions."""
+
+    def __init__(
+        self, url: str, *, cache: GateLedger, base_identity: Callable[[], str], key: str | None = None, timeout_seconds: float = 180.0
+    ) -> None:
+        """``base_identity``: what tells one base model from another; adapters carry it in their name, the base does not."""
+        self._url = url.rstrip("/")
+        self._cache = cache
+        self._base_identity = base_identity
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._timeout = timeout_seconds
+        # Loading the certificates of the world takes longer than many an answer: once, and only where they are needed.
+        self._tls = httpx.create_ssl_context() if url.startswith("https") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    def ask(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], *, max_tokens: int, concurrency: int) -> Sequence[Answer]:
+        identity = self._base_identity() if adapter == BASE else adapter
+        keys = [_key(identity, prompt, max_tokens, concurrency) for prompt in prompts]
+        known = dict(self._cache.cached_answers(keys))
+        missing = [at for at, key in enumerate(keys) if key not in known]
+        answers = asyncio.run(self._ask_all(adapter, [prompts[at] for at in missing], max_tokens, concurrency)) if missing else []
+        fresh = {keys[at]: answer for at, answer in zip(missing, answers, strict=True)}
+        self._cache.cache_answers({key: answer for key, answer in fresh.items() if answer.status == httpx.codes.OK})
+        known.update(fresh)
+        return [known[key] for key in keys]
+
+    async def _ask_all(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], max_tokens: int, concurrency: int) -> list[Answer]:
+        places = asyncio.Semaphore(concurrency)
+        limits = httpx.Limits(max_connections=concurrency)
+        async with httpx.AsyncClient(
+            timeout=self._timeout, headers=self._headers, limits=limits, trust_env=False, verify=self._tls
+        ) as client:
+
+            async def one(prompt: Sequence[Message]) -> Answer:
+                async with places:
+                    return await self._with_patience(client, adapter, prompt, max_tokens)
+
+            return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
+
+    async def _with_patience(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Sequence[Message], max_tokens: int) -> Answer:
+        for attempt in range(ATTEMPTS):
+            answer = await self._once(client, adapter, prompt, max_tokens)
+            if answer.status not in TRY_AGAIN:
+                break
+            if attempt + 1 < ATTEMPTS:
+                await asyncio.sleep(FIRST_WAIT_SECONDS * 2**attempt)
+        return answer
+
+    async def _once(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Sequence[Message], max_tokens: int) -> Answer:
+        messages = [{"role": message.role, "content": message.content} for message in prompt]
+        body = {"model": adapter, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
+        began = time.monotonic()
+        try:
+            response = await client.post(f"{self._url}/v1/chat/completions", json=body)
+        except httpx.HTTPError as error:
+            return Answer(text=None, finish_reason=None, status=0, error=f"{type(error).__name__}: {error}")
+        taken = (time.monotonic() - began) * 1000
+        if response.status_code != httpx.codes.OK:
+            return Answer(text=None, finish_reason=None, status=response.status_code, error=response.text[:500], latency_ms=taken)
+        try:
+            choice = response.json()["choices"][0]
+            text, finish_reason = choice["message"]["content"], choice["finish_reason"]
+        except (ValueError, LookupError, TypeError) as error:
+            return Answer(text=None, finish_reason=None, status=502, error=f"not a chat completion: {error!r}", latency_ms=taken)
+        return Answer(text=text or "", finish_reason=finish_reason, status=200, latency_ms=taken)
+
+
+def _key(identity: str, prompt: Sequence[Message], max_tokens: int, concurrency: int) -> str:
+    messages = [[message.role, message.content] for message in prompt]
+    asked = {"model": identity, "messages": messages, "max_tokens": max_tokens, "concurrency": concurrency}
+    return digest_of(json.dumps(asked, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False))

@@ -1,0 +1,1 @@
+"""Presidio: finds personal data in text."""

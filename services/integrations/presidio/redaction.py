@@ -1,0 +1,126 @@
+"""Personal data found by Presidio's pattern recognisers and replaced by keyed pseudonyms.
+
+In: a text. Out: the text with pseudonyms, and how many findings were replaced. Names of people are not found here: that
+needs a language model, and this runs without one. Fails closed: without Presidio nothing starts that stores text.
+"""
+
+import importlib
+import importlib.util
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from flywheel.errors import CannotRun
+from flywheel.traffic.redaction import Finding, pseudonymise, worth_searching
+
+RECOGNISERS = (
+    "EmailRecognizer",
+    "PhoneRecognizer",
+    "CreditCardRecognizer",
+    "IbanRecognizer",
+    "IpRecognizer",
+    "UsSsnRecognizer",
+    "CryptoRecognizer",
+)
+"""Not among them: dates, URLs and licence numbers. They match ordinary numbers and addresses of requests, and a request whose
+numbers were replaced teaches nothing."""
+MINIMUM_SCORE = 0.4
+_NOT_NEEDED = ("torch", "transformers", "stanza")
+_JSON_BEFORE = re.compile(r"[:\[,]\s*$")
+_JSON_AFTER = re.compile(r"^\s*[,\]}]")
+
+
+class PresidioRedactor:
+    """Thread-safe; the same text and key give the same pseudonyms, so that redacted sessions still join."""
+
+    def __init__(self, *, key: bytes) -> None:
+        self._key = key
+        self._lock = threading.Lock()  # phonenumbers' matcher and the registry make no promise for threads
+        self._analyzer = _analyzer()
+
+    def redact(self, text: str) -> tuple[str, int]:
+        if not worth_searching(text):
+            return text, 0
+        with self._lock:
+            results = self._analyzer.analyze(text, "en", score_threshold=MINIMUM_SCORE)
+        findings = [_without_brackets(text, Finding(start=result.start, end=result.end, kind=result.entity_type)) for result in results]
+        return pseudonymise(text, [finding for finding in findings if not _is_json_number(text, finding)], self._key)
+
+
+class RedactorAtFirstText:
+    """Imports Presidio at the first text (some 5 seconds): for a process that must serve before it stores."""
+
+    def __init__(self, *, key: bytes) -> None:
+        require_presidio()
+        self._key = key
+        self._ready: PresidioRedactor | None = None
+
+    def redact(self, text: str) -> tuple[str, int]:
+        if self._ready is None:
+            self._ready = PresidioRedactor(key=self._key)
+        return self._ready.redact(text)
+
+
+def require_presidio() -> None:
+    """Cheap: says at start what would fail at the first event."""
+    if importlib.util.find_spec("presidio_analyzer") is None:
+        raise CannotRun(
+            "personal data cannot be redacted: presidio-analyzer is not installed",
+            where="redaction",
+            remedy="Install flywheel-daemon[pii]; without it no text is stored.",
+        )
+
+
+def _without_brackets(text: str, finding: Finding) -> Finding:
+    """The recogniser of phone numbers takes the [ of a JSON list for the beginning of a number."""
+    start = finding.start
+    while start < finding.end and text[start] in "[{":
+        start += 1
+    return Finding(start=start, end=finding.end, kind=finding.kind)
+
+
+def _is_json_number(text: str, finding: Finding) -> bool:
+    """A bare number as a JSON value: a pseudonym there would break the JSON, and a phone number is written as a string."""
+    before, after = text[max(0, finding.start - 8) : finding.start], text[finding.end : finding.end + 8]
+    return text[finding.start : finding.end].isdecimal() and bool(_JSON_BEFORE.search(before)) and bool(_JSON_AFTER.search(after))
+
+
+def _analyzer() -> Any:
+    require_presidio()
+    with _absent(*_NOT_NEEDED):
+        presidio = importlib.import_module("presidio_analyzer")
+        engines = importlib.import_module("presidio_analyzer.nlp_engine")
+        recognisers = importlib.import_module("presidio_analyzer.predefined_recognizers")
+    _keep_offline()
+    registry = presidio.RecognizerRegistry(supported_languages=["en"])
+    for name in RECOGNISERS:
+        registry.add_recognizer(getattr(recognisers, name)(supported_language="en"))
+    engine = engines.NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
+    engine.load()
+    return presidio.AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
+
+
+@contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Presidio imports torch and transformers where it finds them, for engines unused here: 18 s and 440 MB a process."""
+    hidden = [name for name in names if name not in sys.modules]
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # None is how Python marks "may not be imported"
+    for name in hidden:
+        modules[name] = None
+    try:
+        yield
+    finally:
+        for name in hidden:
+            if name in modules and modules[name] is None:
+                del modules[name]
+
+
+def _keep_offline() -> None:
+    """The e-mail recogniser asks tldextract, which would download the list of public suffixes; its own copy will do."""
+    tldextract: Any = importlib.import_module("tldextract")
+    inner: Any = importlib.import_module("tldextract.tldextract")
+    inner.TLD_EXTRACTOR = tldextract.extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

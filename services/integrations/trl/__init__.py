@@ -1,0 +1,1 @@
+"""TRL, PEFT and bitsandbytes: QLoRA training in the process of one run."""

@@ -1,0 +1,272 @@
+"""QLoRA by TRL, PEFT and bitsandbytes. The only file that imports them; loaded in the process of a run and nowhere else.
+
+In: a plan, a snapshot, the base model's folder. Out: adapter_config.json and adapter_model.safetensors, and the probe's replay.
+The bundle around them is not written here. The same path runs on a GPU (bf16, paged 8-bit AdamW, gradient checkpointing) and
+on a CPU (float32: 1.4 to 1.6 times faster there than bf16, and learns a little more).
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from flywheel.errors import CannotRun, Refused
+from flywheel.ids import derive
+from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
+from flywheel.retraining.run import ProbeItem
+from flywheel.training_set.example import Example
+from flywheel.training_set.snapshot import Snapshot
+from services.ports.train import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TrainedFiles
+
+CHECKPOINTS_PER_RUN = 6
+PROBED_TOKENS = 3  # of each probe example
+PROBE_TOKENS = 700  # prompt and answer together: a probe must fit the served model's length
+_SUMMARY = "training.json"
+_CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+
+Progress = Callable[[int, int, float], None]
+
+
+class TrlQlora:
+    """Trainer on TRL."""
+
+    def train(self, plan: TrainingPlan, snapshot: Snapshot, *, base_path: str, out: str, progress: Progress) -> TrainedFiles:
+        """Checkpoints stand beside ``out``; a killed run goes on from the last complete one and ends in the same bytes."""
+        target = Path(out)
+        if (target / _SUMMARY).exists():
+            return _trained(target)
+        policy = plan.policy
+        checkpoints = target.parent / "checkpoints"
+        torch.set_num_threads(policy.threads)  # another thread count gives other bits
+        torch.manual_seed(policy.seed)  # before base and LoRA are built
+        tokenizer = _tokenizer(base_path)
+        rows, too_long = _rows(snapshot.examples, tokenizer, policy.max_length)
+        trainer = _sft_trainer(load_base(base_path, quantization=policy.quantization), tokenizer, rows, policy, checkpoints, progress)
+        began = time.monotonic()
+        trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+        seconds = time.monotonic() - began
+        losses = [float(line["loss"]) for line in trainer.state.log_history if "loss" in line]
+        if not losses or not all(math.isfinite(loss) for loss in losses):
+            raise Refused("the loss is not a number", where=plan.snapshot, remedy="Lower training.learning_rate.")
+        metrics = {
+            "loss_first": losses[0],
+            "loss_last": losses[-1],
+            "rows": len(rows),
+            "rows_too_long": too_long,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "losses": losses,
+        }
+        _write_adapter(trainer.model, plan, target, steps=int(trainer.state.global_step), seconds=seconds, metrics=metrics)
+        return _trained(target)
+
+    def replay(self, *, base_path: str, adapter_path: str, snapshot: Snapshot, items: int) -> tuple[ProbeItem, ...]:
+        """In bf16 and without quantisation, as it is served: the trainer's own numbers (NF4) would be too coarse."""
+        tokenizer = _tokenizer(base_path)
+        probes = _probes(snapshot.examples, tokenizer, items)
+        model = PeftModel.from_pretrained(load_base(base_path, quantization="none", dtype=torch.bfloat16), adapter_path)
+        model.eval()
+        return tuple(item for prompt, answer in probes for item in _single_tokens(prompt, answer, log_probabilities(model, prompt, answer)))
+
+
+def _single_tokens(prompt: Sequence[int], answer: Sequence[int], replay: Sequence[float]) -> list[ProbeItem]:
+    """A few tokens of the answer, spread over it, each with all that comes before it: a server is asked one token at a time."""
+    places = sorted({round(step * (len(answer) - 1) / PROBED_TOKENS) for step in range(PROBED_TOKENS)})
+    return [ProbeItem(prompt_ids=(*prompt, *answer[:place]), answer_ids=(answer[place],), replay=(replay[place],)) for place in places]
+
+
+def load_base(path: str, *, quantization: str, dtype: Any = None) -> Any:
+    """On a CPU with avx512_bf16 the first forward in eval mode re-packs every Linear4bit for a kernel without backward, and
+    train() does not undo it: losses look right, gradients are noise. Switched off here, before the first forward."""
+    on_gpu = torch.cuda.is_available()
+    dtype = dtype or (torch.bfloat16 if on_gpu else torch.float32)
+    four_bit = (
+        BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+        if quantization == "nf4"
+        else None
+    )
+    if not Path(path, "config.json").is_file():
+        raise CannotRun("there is no model", where=path, remedy="Set serving.model to the base model's folder.")
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=dtype, quantization_config=four_bit, local_files_only=True, device_map={"": 0} if on_gpu else None
+    )
+    for layer in model.modules():
+        if isinstance(layer, bitsandbytes.nn.Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
+def lora_config(policy: TrainingPolicy) -> LoraConfig:
+    """Plain LoRA, no bias, nothing beside it: what the serving engine takes."""
+    everything = policy.target_modules == ("all-linear",)
+    return LoraConfig(
+        r=policy.rank,
+        lora_alpha=policy.alpha,
+        lora_dropout=policy.dropout,
+        target_modules="all-linear" if everything else list(policy.target_modules),
+        task_type="CAUSAL_LM",
+    )
+
+
+def to_float32(model: Any) -> None:
+    """TRL makes the LoRA weights of an NF4 model bf16, but a resumed run has them in float32: then the two runs differ."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def log_probabilities(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, ...]:
+    """Natural log-probability of each answer token after the prompt and the answer so far."""
+    ids = torch.tensor([[*prompt, *answer]], device=model.device)
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0].float().log_softmax(-1)
+    return tuple(float(logits[len(prompt) + at - 1, token]) for at, token in enumerate(answer))
+
+
+class _Reporter(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+    """Tells the step and its loss, and ends a run whose loss is no number."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002 (the library's signature)
+        loss = float((logs or {}).get("loss", "nan"))
+        if "loss" in (logs or {}):
+            self._progress(int(state.global_step), int(state.max_steps), loss)
+            if not math.isfinite(loss):
+                control.should_training_stop = True
+
+
+def _sft_trainer(
+    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], policy: TrainingPolicy, checkpoints: Path, progress: Progress
+) -> Any:
+    on_gpu = torch.cuda.is_available()
+    arguments = SFTConfig(
+        output_dir=str(checkpoints),
+        max_steps=policy.steps,
+        per_device_train_batch_size=policy.batch,
+        learning_rate=policy.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=policy.warmup_steps,
+        max_grad_norm=1.0,
+        max_length=policy.max_length,
+        completion_only_loss=True,  # the prompt is not learnt
+        packing=False,
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=on_gpu,
+        optim="paged_adamw_8bit" if on_gpu else "adamw_torch",
+        seed=policy.seed,
+        data_seed=policy.seed,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=max(1, policy.steps // CHECKPOINTS_PER_RUN),
+        save_total_limit=2,
+        eval_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(list(rows)),
+        processing_class=tokenizer,
+        peft_config=lora_config(policy),
+        callbacks=[_Reporter(progress)],
+    )
+    trainer.remove_callback(PrinterCallback)  # standard output belongs to the progress lines
+    to_float32(trainer.model)
+    return trainer
+
+
+def _tokenizer(path: str) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
+        raise CannotRun("the tokenizer has no end token or no chat template", where=path, remedy="Use an instruct model's files.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[dict[str, Any]], int]:
+    """As TRL wants them. A row that does not fit is left out and counted: a cut answer teaches cut answers."""
+    rows: list[dict[str, Any]] = []
+    for example in examples:
+        prompt = [{"role": message.role, "content": message.content} for message in example.messages]
+        completion = [{"role": "assistant", "content": example.completion}]
+        if len(tokenizer.apply_chat_template(prompt + completion)["input_ids"]) <= max_length:
+            rows.append({"prompt": prompt, "completion": completion})
+    if not rows:
+        raise Refused("no row fits training.max_length", value=max_length, remedy="Raise training.max_length or build another snapshot.")
+    return rows, len(examples) - len(rows)
+
+
+def _probes(examples: Sequence[Example], tokenizer: Any, items: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Corrections first: on them the adapter is far from the base. Which ones follows from their ids."""
+    probes = []
+    for example in sorted(examples, key=lambda each: (each.source != "correction", derive("probe", each.id))):
+        messages = [{"role": message.role, "content": message.content} for message in example.messages]
+        prompt = tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
+        answer = (*tokenizer(example.completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
+        if len(prompt) + len(answer) <= PROBE_TOKENS:
+            probes.append((prompt, answer))
+        if len(probes) == items:
+            break
+    return probes
+
+
+def _last_complete(checkpoints: Path) -> str | None:
+    """A kill in the middle of a save leaves a folder without its last file (trainer_state.json): such a one is removed."""
+    found = sorted(checkpoints.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]), reverse=True)
+    for folder in found:
+        try:
+            json.loads((folder / "trainer_state.json").read_text())
+            if all((folder / name).is_file() for name in _CHECKPOINT_FILES) and any(folder.glob("rng_state*.pth")):
+                return str(folder)
+        except (FileNotFoundError, json.JSONDecodeError):
+            pass  # not complete: fall through to its removal
+        shutil.rmtree(folder)
+    return None
+
+
+def _write_adapter(model: Any, plan: TrainingPlan, target: Path, *, steps: int, seconds: float, metrics: dict[str, Any]) -> None:
+    """Under another name first. Paths of this machine and the order of a Python set do not enter the files."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial, safe_serialization=True)
+    (partial / "README.md").unlink(missing_ok=True)  # the bundle brings its own card
+    config = json.loads((partial / ADAPTER_CONFIG).read_text())
+    config["base_model_name_or_path"] = plan.base
+    if isinstance(config["target_modules"], list):
+        config["target_modules"] = sorted(config["target_modules"])
+    (partial / ADAPTER_CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True))
+    (partial / _SUMMARY).write_text(json.dumps({"steps": steps, "seconds": round(seconds, 1), "metrics": metrics}))
+    os.rename(partial, target)
+
+
+def _trained(target: Path) -> TrainedFiles:
+    summary = json.loads((target / _SUMMARY).read_text())
+    return TrainedFiles(
+        path=str(target),
+        digest=_sha256_of(target / ADAPTER_WEIGHTS),
+        steps=summary["steps"],
+        seconds=summary["seconds"],
+        metrics=summary["metrics"],
+    )
+
+
+def _sha256_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""vLLM: starts the server, loads and unloads adapters, reads log probabilities."""

@@ -1,0 +1,1 @@
+"""Signed webhooks: carries notifications to receivers."""

@@ -1,0 +1,91 @@
+"""Signed notices to a URL: the Standard Webhooks headers (https://www.standardwebhooks.com), version 1, symmetric.
+
+In: an alert and what is to be told of it. Out: what the receiver answered. The id is the same at every attempt, so that a
+receiver can drop what it has; trying again, and when, is the desk's.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from datetime import UTC, datetime
+
+import httpx
+import orjson
+
+from flywheel.alerts.alert import Alert
+from flywheel.alerts.notices import NotDelivered
+from flywheel.errors import InvalidSettings
+from flywheel.ids import derive
+from services.ports.cloud_events import rfc3339
+
+TIMEOUT_SECONDS = 5.0  # for each of connecting, sending, waiting
+PREFIX = "whsec_"
+
+
+class WebhookNotifier:
+    """One receiver. Without a secret the notice goes out unsigned."""
+
+    def __init__(self, url: str, *, secret: str | None = None) -> None:
+        self._url = url
+        self._key = signing_key(secret) if secret else None
+
+    def notify(self, alert: Alert, *, kind: str) -> str:
+        body = orjson.dumps(notice(alert, kind=kind))
+        message_id = derive("notice", alert.id, kind, self._url)
+        stamp = str(int(datetime.now(UTC).timestamp()))
+        headers = {"Content-Type": "application/json", "webhook-id": message_id, "webhook-timestamp": stamp}
+        if self._key is not None:
+            headers["webhook-signature"] = signature(self._key, message_id=message_id, timestamp=stamp, body=body)
+        try:
+            answer = httpx.post(self._url, content=body, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._not_delivered(f"{type(error).__name__}: {error}") from error
+        if not answer.is_success:
+            raise self._not_delivered(f"HTTP {answer.status_code}")
+        return f"HTTP {answer.status_code}"
+
+    def _not_delivered(self, reason: str) -> NotDelivered:
+        # The path of a webhook's URL is often a secret of its own: only the host is told.
+        host = self._url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        return NotDelivered(reason, where=f"webhook {host}", remedy="It is tried again; see that the receiver is up and its URL right.")
+
+
+def notice(alert: Alert, *, kind: str) -> dict[str, object]:
+    """What a person on call needs, and nothing that a user wrote."""
+    return {
+        "type": f"flywheel.alert.{kind.partition('@')[0]}",
+        "timestamp": rfc3339(alert.last_seen_at),
+        "data": {
+            "id": alert.id,
+            "fingerprint": alert.fingerprint,
+            "workload": alert.workload,
+            "labels": dict(alert.labels),
+            "severity": alert.severity.name.lower(),
+            "state": alert.state.value,
+            "summary": alert.summary,
+            "first_action": alert.first_action,
+            "runbook": alert.runbook,
+            "started_at": rfc3339(alert.started_at),
+            "resolved_at": rfc3339(alert.resolved_at) if alert.resolved_at else None,
+            "acknowledged_by": alert.acknowledgement.by if alert.acknowledgement else None,
+        },
+    }
+
+
+def signature(key: bytes, *, message_id: str, timestamp: str, body: bytes) -> str:
+    """``v1,<base64 of HMAC-SHA256 over id.timestamp.body>``."""
+    signed = b".".join([message_id.encode(), timestamp.encode(), body])
+    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+def signing_key(secret: str) -> bytes:
+    """The bytes behind ``whsec_<base64>``; any other text is taken as it stands."""
+    if not secret.startswith(PREFIX):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error as error:
+        raise InvalidSettings(
+            "what follows whsec_ is not base64", where="alerts.webhooks.secret_file", remedy="Copy the secret once more."
+        ) from error

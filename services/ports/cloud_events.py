@@ -1,0 +1,32 @@
+"""The envelope around every event that we produce: CloudEvents 1.0 in structured JSON."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import orjson
+
+SOURCE = "flywheel/daemon"
+
+
+def encode(
+    *, type: str, id: str, workload: str, time: datetime, data: Mapping[str, object], partitionkey: str = "", source: str = SOURCE
+) -> bytes:
+    """The event as one JSON object. It is not checked here: the reader trusts nobody."""
+    event: dict[str, object] = {
+        "specversion": "1.0",
+        "id": id,
+        "source": source,
+        "type": type,
+        "time": rfc3339(time),
+        "subject": workload,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    if partitionkey:
+        event["partitionkey"] = partitionkey
+    return orjson.dumps(event)
+
+
+def rfc3339(moment: datetime) -> str:
+    """UTC, microseconds, with Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

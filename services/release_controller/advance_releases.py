@@ -1,0 +1,199 @@
+"""The release controller's steps: read -> load -> decide -> store -> tell the gateways.
+
+``reconcile_server`` brings the server to what it should hold; ``advance_releases`` moves releases by ``next_action``. The two run
+side by side, so that a slow load never holds up an abort. Both are safe to repeat and safe to be killed anywhere: a move is one
+transaction, and everything outside it is found again by looking.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+from prometheus_client import Counter
+
+from flywheel.errors import InvalidInput
+from flywheel.ids import DAEMON, ReleaseId, WorkloadId, derive
+from flywheel.rollout.next_action import Action, ActionKind, GateFact, ReleaseFacts, next_action
+from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
+from flywheel.rollout.rollback import rollback_target
+from flywheel.rollout.routes import first_route, renamed
+from flywheel.traffic.inference import Arm
+from services.ports.record import WorkItem
+from services.release_controller.reconcile_adapters import Replica, Wanted
+from services.release_controller.rollbacks import RollbackWatch
+from services.release_controller.wiring import ControllerParts, WorkloadRules
+
+log = structlog.get_logger()
+ACTIONS = Counter("flywheel_release_actions_total", "Moves of releases", ["workload", "kind"])
+
+
+def reconcile_server(parts: ControllerParts, replica: Replica, *, now: datetime) -> None:
+    """Load, prove, unload."""
+    wanted = [
+        Wanted(
+            route=parts.releases.route(workload),
+            releases=parts.releases.releases(workload),
+            bundles={bundle.name: bundle for bundle in parts.train.adapters(workload)},
+            probe_items=rules.probe_items,
+        )
+        for workload, rules in parts.workloads.items()
+    ]
+    replica.reconcile(wanted, now=now)
+
+
+def advance_releases(parts: ControllerParts, replica: Replica, watch: RollbackWatch, *, now: datetime) -> None:
+    """One look at every workload."""
+    for workload, rules in parts.workloads.items():
+        route = _route_in_force(parts, replica, rules, now=now)
+        _register_adapters(parts, workload, now=now)
+        if route is None:
+            continue
+        _tell_gateways_behind(parts, route)
+        for release in reversed(parts.releases.releases(workload)):  # oldest first: who came first goes on first
+            if _advance(parts, replica, watch, rules, release, route, now=now):
+                break  # the route has changed: look at the others with the new one
+        current = parts.releases.route(workload)
+        watch.step(parts, workload=workload, route=current or route, now=now)
+
+
+def _route_in_force(parts: ControllerParts, replica: Replica, rules: WorkloadRules, *, now: datetime) -> Route | None:
+    """The first route is the base's, once the server answers; the alias follows the configuration."""
+    route = parts.releases.route(rules.id)
+    if route is None:
+        if not replica.healthy:
+            return None
+        changed, reason = first_route(workload=rules.id, alias=rules.alias, now=now), "the base answers until something better is proven"
+    elif route.alias != rules.alias:
+        changed, reason = renamed(route, alias=rules.alias, now=now), "the alias was changed in the configuration"
+    else:
+        return route
+    if not parts.releases.save_route(changed, route_line(changed, actor=DAEMON, reason=reason, at=now)):
+        return parts.releases.route(rules.id)
+    log.info("A route was published.", action="route_published", workload=rules.id, version=changed.version, reason=reason)
+    parts.gateways.push(changed)
+    return changed
+
+
+def _register_adapters(parts: ControllerParts, workload: WorkloadId, *, now: datetime) -> None:
+    """Every adapter in the ledger has a release."""
+    known = {release.adapter for release in parts.releases.releases(workload)}
+    for bundle in parts.train.adapters(workload):
+        if bundle.name in known:
+            continue
+        release = Release(
+            id=release_id(workload, bundle.name),
+            workload=workload,
+            adapter=bundle.name,
+            state=ReleaseState.REGISTERED,
+            since=now,
+            reason=f"made by {bundle.run}",
+            actor=DAEMON,
+        )
+        line = release_line(release, by="policy", caused_by=bundle.run, evidence={"digest": bundle.digest})
+        parts.releases.save_release(release, line, expected=None)
+
+
+def _tell_gateways_behind(parts: ControllerParts, route: Route) -> None:
+    """Gateways read the route by themselves; this only makes it sooner."""
+    if any(version < route.version for version in parts.gateways.applied_versions(route.workload).values()):
+        parts.gateways.push(route)
+
+
+def _advance(
+    parts: ControllerParts, replica: Replica, watch: RollbackWatch, rules: WorkloadRules, release: Release, route: Route, *, now: datetime
+) -> bool:
+    """True when the route has changed, or may have."""
+    decided_at = time.monotonic()
+    facts = _facts(parts, replica, release, route)
+    if release.state is ReleaseState.PROBED and facts.gate is not None and facts.gate.champion != route.champion:
+        _ask_for_gate(parts, release, route, now=now)
+    try:
+        action = next_action(release=release, facts=facts, policy=rules.policy, mode=rules.mode, now=now)
+    except InvalidInput as error:  # a clock or a record that cannot be right: the release stays where it is, the others go on
+        ACTIONS.labels(rules.id, "not_judged").inc()
+        log.error("A release cannot be judged.", action="release_not_judged", release=release.id, reason=str(error))
+        return False
+    if action.release is None:
+        return False
+    if not _store(parts, release, action):
+        return True  # another actor was faster, a person perhaps: look again
+    ACTIONS.labels(rules.id, action.kind.value).inc()
+    log.info(
+        "A release moved.",
+        action="release_moved",
+        release=release.id,
+        adapter=release.adapter,
+        kind=action.kind.value,
+        state=action.release.state.value,
+        reason=action.reason,
+    )
+    if action.route is None:
+        return False
+    told = parts.gateways.push(action.route)
+    if action.kind is ActionKind.ROLL_BACK and told and all(told.values()):
+        watch.applied_after(release.id, time.monotonic() - decided_at)
+    return True
+
+
+def _facts(parts: ControllerParts, replica: Replica, release: Release, route: Route) -> ReleaseFacts:
+    """Only what the release's state looks at is read."""
+    state, workload = release.state, release.workload
+    others = parts.releases.releases(workload)
+    proof = replica.proof(release.adapter)
+    gate = _gate(parts, release, route) if state in (ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.REFUSED) else None
+    shadow = outcomes = None
+    sessions = 0
+    if state is ReleaseState.SHADOW:
+        shadow = parts.shadows.shadowed(workload=workload, adapter=release.adapter, since=release.since)
+    watched = state is ReleaseState.LIVE and route.champion == release.adapter and route.challenger_arm is Arm.HOLD_BACK
+    if state is ReleaseState.CANARY or watched:
+        outcomes = tuple(parts.traffic.outcomes(workload=workload, since=release.since))
+        began = release.step_since or release.since
+        sessions = sum(outcome.adapter == release.adapter and outcome.at >= began for outcome in outcomes)
+    return ReleaseFacts(
+        route=route,
+        served=proof.served,
+        served_reason=proof.reason,
+        served_evidence=proof.evidence,
+        gate=gate,
+        in_flight=_in_flight(others, but=release.id),
+        shadow=shadow,
+        outcomes=outcomes,
+        step_sessions=sessions,
+        rollback_target=rollback_target(route=route, releases=others),
+    )
+
+
+def _gate(parts: ControllerParts, release: Release, route: Route) -> GateFact | None:
+    """The newest against the present champion; else the newest."""
+    gates = parts.gates.gates(release.workload, adapter=release.adapter)
+    newest = next((gate for gate in gates if gate.champion == route.champion), gates[0] if gates else None)
+    if newest is None:
+        return None
+    return GateFact(id=newest.id, champion=newest.champion, verdict=newest.decision.verdict, reason=newest.decision.reason)
+
+
+def _in_flight(releases: Sequence[Release], *, but: ReleaseId) -> ReleaseId | None:
+    return next((release.id for release in releases if release.state in IN_FLIGHT and release.id != but), None)
+
+
+def _ask_for_gate(parts: ControllerParts, release: Release, route: Route, *, now: datetime) -> None:
+    """Its gate was against another champion. Asked once for each champion."""
+    item = WorkItem(
+        id=derive("work", "gate", release.id, route.champion),
+        kind="gate",
+        workload=release.workload,
+        payload={"adapter": release.adapter, "actor": DAEMON},
+        caused_by=release.id,
+    )
+    parts.work.put(item, now=now)
+
+
+def _store(parts: ControllerParts, release: Release, action: Action) -> bool:
+    assert action.release is not None
+    evidence = dict(action.evidence)
+    if action.route is not None:
+        evidence |= {"route": action.route.version, "champion": action.route.champion, "share": action.route.share}
+    line = release_line(action.release, by=action.by, caused_by=action.release.gate, evidence=evidence)
+    return parts.releases.save_release(action.release, line, expected=release, route=action.route)

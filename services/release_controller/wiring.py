@@ -1,0 +1,109 @@
+"""The parts of the release controller: the only process that loads and unloads adapters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flywheel.ids import WorkloadId
+from flywheel.retraining.run import ProbeItem
+from flywheel.rollout.guards import GuardAlphas, GuardPolicy
+from flywheel.rollout.next_action import Mode, RolloutPolicy
+from services.integrations.gateway.admin import GatewayAdmin
+from services.integrations.vllm.adapter_server import VllmAdapters
+from services.ports.record import Journal, WorkQueue
+from services.ports.release import AdapterServer, GateLedger, Gateways, ReleaseLedger
+from services.ports.shadow import ShadowReader
+from services.ports.traffic import TrafficReader
+from services.ports.train import TrainLedger
+from services.settings import Settings, Workload
+from services.settings.pane_shapes import pane_shapes
+from services.settings.secrets import serving_key
+from services.stores.adapter_files import read_probe
+from services.stores.database import open_ledger, open_traffic
+from services.stores.ledger.gates import LedgerGate
+from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
+from services.stores.ledger.releases import LedgerReleases
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.tokens import internal_key
+from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.shadow_counts import RecordedShadows
+
+DRAIN = timedelta(seconds=60)  # how long requests in flight may still name an adapter that left the route
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadRules:
+    """What the controller needs of a workload's section."""
+
+    id: WorkloadId
+    alias: str
+    mode: Mode
+    policy: RolloutPolicy
+    probe_items: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerParts:
+    """Everything the controller touches."""
+
+    workloads: Mapping[WorkloadId, WorkloadRules]
+    releases: ReleaseLedger
+    gates: GateLedger
+    train: TrainLedger
+    journal: Journal
+    work: WorkQueue
+    traffic: TrafficReader
+    shadows: ShadowReader
+    gateways: Gateways
+    server: AdapterServer
+    read_probe: Callable[[str], tuple[ProbeItem, ...]]  # raises InvalidInput
+    places: int  # adapters that the server may hold
+    drain: timedelta = DRAIN
+
+
+def controller_parts(settings: Settings) -> ControllerParts:
+    """One straight line from settings to parts."""
+    engine, traffic = open_ledger(settings.ledger_url), open_traffic(settings.traffic_url)
+    return ControllerParts(
+        workloads={WorkloadId(name): rules_of(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
+        releases=LedgerReleases(engine, topic=settings.kafka.topics.releases),
+        gates=LedgerGate(engine),
+        train=LedgerTrain(engine),
+        journal=LedgerJournal(engine),
+        work=LedgerWorkQueue(engine),
+        traffic=TrafficStore(traffic, shapes=pane_shapes(settings)),
+        shadows=RecordedShadows(traffic),
+        gateways=GatewayAdmin(urls=[settings.gateway_url], key=internal_key(settings.data_dir)),
+        server=VllmAdapters(url=settings.serving_url, key=serving_key(settings)),
+        read_probe=read_probe,
+        places=settings.serving.max_loras,
+    )
+
+
+def rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
+    """One section of flywheel.yaml, in the words of the policy."""
+    release = workload.release
+    guards = GuardPolicy(
+        budget=release.guard_budget,
+        alphas=GuardAlphas(**release.guard_alphas.model_dump()),
+        minimum_sessions=release.minimum_sessions,
+        judges_format=workload.format.json_schema is not None,
+        slower_by_at_most=release.slower_by_at_most,
+        protected=workload.slices.protected,
+        informative=release.informative,
+    )
+    return WorkloadRules(
+        id=name,
+        alias=workload.alias,
+        mode=workload.mode,
+        policy=RolloutPolicy(
+            shadow_requests=release.shadow_requests,
+            canary_shares=release.canary_shares,
+            canary_sessions=release.canary_sessions,
+            step_time=timedelta(minutes=release.step_minutes),
+            hold_back_share=release.hold_back_share,
+            hold_back_time=timedelta(hours=release.hold_back_hours),
+            guards=guards,
+        ),
+        probe_items=release.probe_items,
+    )

@@ -1,0 +1,276 @@
+"""Considers a retraining: facts -> trigger -> readiness -> snapshot -> plan -> a queued run. Training is not done here.
+
+Safe to repeat: the ids of trigger, snapshot, plan and run follow from their causes, so asking twice asks once.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from flywheel.alerts.alert import Alert
+from flywheel.corrections.correction import CorrectionState
+from flywheel.errors import FlywheelError
+from flywheel.ids import BASE, DAEMON, Person, RunId, derive
+from flywheel.journal import JournalEntry
+from flywheel.regression_suite.case import Tier
+from flywheel.retraining import readiness, trigger
+from flywheel.retraining.plan import adapter_name, make_plan
+from flywheel.retraining.readiness import Light, Readiness, ReadinessFacts
+from flywheel.retraining.run import Run, RunState
+from flywheel.retraining.trigger import TriggerFacts
+from flywheel.training_set.curate import curate
+from flywheel.training_set.example import Example
+from flywheel.training_set.snapshot import Snapshot
+from services.ports.learn import KeptCorrection
+from services.ports.record import WorkItem
+from services.retrain_scheduler.wiring import SchedulerParts, TrainedWorkload
+
+HOLD = timedelta(seconds=60)
+EDITED = "edited"  # a rehearsal's adapter: nothing was learnt, so it resets no count and no cool-down
+log = structlog.get_logger("retrain_scheduler")
+
+
+def consider_retraining(
+    *,
+    workload: TrainedWorkload,
+    parts: SchedulerParts,
+    now: datetime,
+    calendar: bool = False,
+    asked_by: Person | None = None,
+    cause: str = "",
+    why: str = "",
+) -> str:
+    """Returns what became of it, in one sentence."""
+    kept = parts.learn.corrections(workload.id)
+    runs = [run for run in parts.train.runs(workload.id) if run.plan.method != EDITED]
+    _queue_again(runs, parts, now)
+    facts = _facts(workload, parts, kept, runs, calendar=calendar, asked_by=asked_by)
+    decision = trigger.decide(workload=workload.id, facts=facts, policy=workload.trigger, now=now)
+    if not decision.retrain:
+        return decision.reason
+    # One trigger per last run: until a run comes of it, the same trigger is looked at again and again.
+    cause = cause or derive("trigger", workload.id, decision.reason, runs[0].id if runs else "")
+    asked = JournalEntry(
+        at=now,
+        workload=workload.id,
+        kind="trigger",
+        subject=cause,
+        state="asked",
+        reason=f"{decision.reason}: {why}" if why else decision.reason,
+        actor=asked_by or DAEMON,
+        caused_by=decision.caused_by,
+        evidence=decision.evidence,
+    )
+    _say(parts, asked)
+    ready = _readiness(workload, parts, kept)
+    _say(parts, _readiness_entry(workload, ready, cause, now))
+    if ready.light is Light.RED:
+        return f"not ready: {ready.reason}"
+    snapshot, reason = build_snapshot(workload=workload, parts=parts, now=now, cause=cause, actor=asked_by or DAEMON)
+    if snapshot is None:
+        return reason
+    return _queue(workload, parts, snapshot, runs, cause, now)
+
+
+def build_snapshot(
+    *, workload: TrainedWorkload, parts: SchedulerParts, now: datetime, cause: str, actor: Person
+) -> tuple[Snapshot | None, str]:
+    """File first, then its row: a row never names a file that is not there."""
+    golden = parts.learn.golden(workload.id)
+    result = curate(
+        workload=workload.id,
+        corrections=parts.learn.corrections(workload.id, state=CorrectionState.ACCEPTED),
+        general=_general(workload, parts, now),
+        protected_cases=[*(golden.cases if golden else ()), *parts.learn.cases(workload.id)],
+        policy=workload.curation,
+        cut_off=now,
+    )
+    snapshot = result.snapshot
+    entry = JournalEntry(
+        at=now,
+        workload=workload.id,
+        kind="snapshot",
+        subject=snapshot.id if snapshot else derive("snapshot-refused", cause, result.reason),
+        state="built" if snapshot else "refused",
+        reason=result.reason,
+        actor=actor,
+        caused_by=cause,
+        evidence={
+            "examples": len(snapshot.examples) if snapshot else 0,
+            "counts": dict(snapshot.counts) if snapshot else {},
+            "dropped": dict(result.dropped),
+            "warnings": list(snapshot.warnings) if snapshot else [],
+            "audit": snapshot.audit if snapshot else "",
+            "leakage": {"checked": result.leakage.checked, "cases": result.leakage.cases, "clean": result.leakage.clean},
+        },
+    )
+    if snapshot is None:
+        if _say(parts, entry):
+            log.warning(f"No snapshot: {result.reason}", action="snapshot_refused", workload=workload.id)
+        return None, f"no snapshot: {result.reason}"
+    if parts.learn.snapshot(snapshot.id) is None:
+        parts.learn.keep_snapshot(snapshot, path=str(parts.write_snapshot(snapshot)), entry=entry)
+        log.info(f"Snapshot {snapshot.id} built: {result.reason}", action="snapshot_built", workload=workload.id)
+    return snapshot, result.reason
+
+
+def serve_requests(parts: SchedulerParts, now: datetime) -> None:
+    """What a person asked for over the api: a data set, or a training."""
+    for kind in ("snapshot", "train_request"):
+        item = parts.work.lease(kind, worker=parts.worker, now=now, hold=HOLD)
+        if item is not None:
+            _serve(item, parts, now)
+
+
+def _serve(item: WorkItem, parts: SchedulerParts, now: datetime) -> None:
+    workload = parts.workloads.get(item.workload)
+    actor = Person(str(item.payload.get("actor", "")) or DAEMON)
+    if workload is None:
+        parts.work.fail(item.id, worker=parts.worker, now=now, reason="there is no such workload")
+        return
+    try:
+        if item.kind == "snapshot":
+            snapshot, told = build_snapshot(workload=workload, parts=parts, now=now, cause=item.id, actor=actor)
+            result = {"snapshot": snapshot.id if snapshot else None, "reason": told}
+        else:
+            why = str(item.payload.get("reason", ""))
+            told = consider_retraining(workload=workload, parts=parts, now=now, asked_by=actor, cause=item.id, why=why)
+            result = {"reason": told}
+    except FlywheelError as error:  # such as a general_file that cannot be read: told to the one who asked
+        parts.work.fail(item.id, worker=parts.worker, now=now, reason=str(error))
+        log.error(str(error), action="request_failed", workload=item.workload)
+        return
+    log.info(f"{item.kind} of {actor}: {told}", action="request_served", workload=item.workload)
+    parts.work.finish(item.id, worker=parts.worker, now=now, result=result)
+
+
+def _facts(
+    workload: TrainedWorkload,
+    parts: SchedulerParts,
+    kept: Sequence[KeptCorrection],
+    runs: Sequence[Run],
+    *,
+    calendar: bool,
+    asked_by: Person | None,
+) -> TriggerFacts:
+    """A failed run taught nothing: corrections count from the last run that trained."""
+    learnt_until = max((run.requested_at for run in runs if run.state is RunState.TRAINED), default=None)
+    new = [
+        one
+        for one in kept
+        if one.state is CorrectionState.ACCEPTED and not one.held_out and (learnt_until is None or one.decided_at > learnt_until)
+    ]
+    alerts = parts.watch.alerts(workload=workload.id, open_only=True)
+    return TriggerFacts(
+        mode=workload.mode,
+        drift_alerts=tuple(alert.id for alert in alerts if _is_drift(alert)),
+        new_corrections=len(new),
+        last_ended=max((run.ended_at for run in runs if run.ended_at is not None), default=None),
+        in_progress=any(run.state in (RunState.QUEUED, RunState.TRAINING) for run in runs),
+        calendar=calendar,
+        asked_by=asked_by,
+    )
+
+
+def _is_drift(alert: Alert) -> bool:
+    return alert.labels.get("kind") == "drift"
+
+
+def _readiness(workload: TrainedWorkload, parts: SchedulerParts, kept: Sequence[KeptCorrection]) -> Readiness:
+    states = Counter(one.state for one in kept)
+    golden = parts.learn.golden(workload.id)
+    facts = ReadinessFacts(
+        training_corrections=sum(one.state is CorrectionState.ACCEPTED and not one.held_out for one in kept),
+        contradictions=states[CorrectionState.CONTRADICTION],
+        knowledge_gaps=states[CorrectionState.KNOWLEDGE_GAP],
+        decided=sum(count for state, count in states.items() if state is not CorrectionState.DUPLICATE),
+        golden=len(golden.cases) if golden else 0,
+        safety=len(parts.learn.cases(workload.id, tier=Tier.SAFETY)),
+        general=len(parts.learn.cases(workload.id, tier=Tier.GENERAL)),
+        base_found=parts.base_digest() is not None,
+    )
+    return readiness.judge(facts=facts, policy=workload.readiness)
+
+
+def _readiness_entry(workload: TrainedWorkload, ready: Readiness, cause: str, now: datetime) -> JournalEntry:
+    return JournalEntry(
+        at=now,
+        workload=workload.id,
+        kind="readiness",
+        subject=workload.id,
+        state="red" if ready.light is Light.RED else "green",
+        reason=ready.reason,
+        caused_by=cause,
+        evidence={"light": ready.light, "findings": {one.question: [one.light, one.reason] for one in ready.findings}},
+    )
+
+
+def _general(workload: TrainedWorkload, parts: SchedulerParts, now: datetime) -> Sequence[Example]:
+    """The file's rows are kept in the ledger at their first use, so that a later edit of the file changes no old snapshot."""
+    rows = parts.learn.general_examples(workload.id)
+    if rows or workload.general_file is None:
+        return rows
+    found = parts.read_general_rows(workload.general_file)
+    entry = JournalEntry(
+        at=now,
+        workload=workload.id,
+        kind="general",
+        subject=workload.id,
+        state="imported",
+        reason=f"{len(found)} general rows from training.general_file",
+        evidence={"rows": len(found)},
+    )
+    parts.learn.add_general_examples(workload.id, found, entry)
+    return parts.learn.general_examples(workload.id)
+
+
+def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot, runs: Sequence[Run], cause: str, now: datetime) -> str:
+    base_digest = parts.base_digest()
+    assert base_digest is not None  # readiness is red without it
+    plan = make_plan(
+        snapshot=snapshot.id, workload=workload.id, base=BASE, base_digest=base_digest, policy=workload.training, versions=parts.versions
+    )
+    adapter = adapter_name(plan)
+    if parts.train.adapter(adapter) is not None:
+        return f"this exact plan has been trained already: {adapter}"
+    attempt = sum(run.adapter == adapter for run in runs)  # not the cause: a person and the schedule who ask at once ask for one run
+    run_id = RunId(derive("run", adapter, attempt))
+    run = Run(id=run_id, workload=workload.id, plan=plan, adapter=adapter, state=RunState.QUEUED, requested_at=now)
+    if parts.train.run(run.id) is None:
+        entry = JournalEntry(
+            at=now,
+            workload=workload.id,
+            kind="run",
+            subject=run.id,
+            state=RunState.QUEUED,
+            reason=f"{len(snapshot.examples)} examples, {plan.policy.steps} steps",
+            caused_by=cause,
+            evidence={"adapter": adapter, "snapshot": snapshot.id, "base_digest": base_digest, "method": plan.method},
+        )
+        parts.train.save_run(run, entry)
+    _put(run, parts, now)
+    log.info(f"Run {run.id} of {adapter} queued.", action="run_queued", workload=workload.id)
+    return f"run {run.id} queued for {adapter}"
+
+
+def _queue_again(runs: Sequence[Run], parts: SchedulerParts, now: datetime) -> None:
+    """A kill between the run's row and its work item would leave a run that nobody does."""
+    for run in runs:
+        if run.state is RunState.QUEUED:
+            _put(run, parts, now)
+
+
+def _put(run: Run, parts: SchedulerParts, now: datetime) -> None:
+    item = WorkItem(id=derive("work", "train", run.id), kind="train", workload=run.workload, payload={"run_id": run.id}, caused_by=run.id)
+    parts.work.put(item, now=now)
+
+
+def _say(parts: SchedulerParts, entry: JournalEntry) -> bool:
+    """True when it is news: the same trigger is considered every minute, and its journal line is a decision, not a heartbeat."""
+    before = parts.journal.entries(workload=entry.workload, kind=entry.kind, subject=entry.subject)
+    if not before or (before[-1].state, before[-1].reason, before[-1].caused_by) != (entry.state, entry.reason, entry.caused_by):
+        parts.journal.append(entry)
+        return True
+    return False

@@ -1,0 +1,140 @@
+"""The retrain scheduler's parts."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from flywheel.errors import InvalidSettings
+from flywheel.ids import WorkloadId
+from flywheel.retraining.plan import TrainingPolicy
+from flywheel.retraining.readiness import ReadinessPolicy
+from flywheel.retraining.trigger import TriggerPolicy
+from flywheel.training_set.curate import CurationPolicy
+from flywheel.training_set.example import Example
+from flywheel.training_set.snapshot import Snapshot
+from services.integrations.apscheduler.schedule import Appointment, Schedule
+from services.ports.learn import LearnLedger
+from services.ports.record import Journal, WorkQueue
+from services.ports.train import TrainLedger
+from services.ports.watch import WatchLedger
+from services.settings import Settings, Workload
+from services.stores.adapter_files import digest_base
+from services.stores.database import open_ledger
+from services.stores.general_examples import read_general_rows
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.watch import LedgerWatch
+from services.stores.snapshot_files import write_snapshot
+
+PINNED_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "flywheel-daemon")
+JOBS = "services.retrain_scheduler.jobs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedWorkload:
+    """How a workload is retrained."""
+
+    id: WorkloadId
+    mode: str
+    trigger: TriggerPolicy
+    readiness: ReadinessPolicy
+    training: TrainingPolicy
+    curation: CurationPolicy
+    general_file: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerParts:
+    """``base_digest`` is None when the base model's files are not on this machine."""
+
+    worker: str
+    workloads: Mapping[WorkloadId, TrainedWorkload]
+    watch: WatchLedger
+    learn: LearnLedger
+    train: TrainLedger
+    work: WorkQueue
+    journal: Journal
+    write_snapshot: Callable[[Snapshot], Path]
+    read_general_rows: Callable[[Path], Sequence[Example]]
+    base_digest: Callable[[], str | None]
+    versions: Mapping[str, str]
+
+
+def scheduler_parts(settings: Settings) -> SchedulerParts:
+    """For ``python -m services.retrain_scheduler`` and for each of its jobs."""
+    engine = open_ledger(settings.ledger_url)
+    folder, model = settings.data_dir / "snapshots", settings.serving.model
+    return SchedulerParts(
+        worker=f"retrain-scheduler-{os.getpid()}-{secrets.token_hex(4)}",
+        workloads={WorkloadId(name): trained_workload(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
+        watch=LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
+        learn=LedgerLearn(engine),
+        train=LedgerTrain(engine),
+        work=LedgerWorkQueue(engine),
+        journal=LedgerJournal(engine),
+        write_snapshot=lambda snapshot: write_snapshot(snapshot, folder=folder),
+        read_general_rows=read_general_rows,
+        base_digest=lambda: digest_base(model) if model is not None and model.is_dir() else None,
+        versions={name: found for name in PINNED_PACKAGES if (found := _version(name))},
+    )
+
+
+def trained_workload(workload_id: WorkloadId, workload: Workload) -> TrainedWorkload:
+    """From its section in ``flywheel.yaml``."""
+    training, trigger = workload.training, workload.trigger
+    return TrainedWorkload(
+        id=workload_id,
+        mode=workload.mode,
+        trigger=TriggerPolicy(
+            enough_corrections=trigger.enough_corrections,
+            enough_with_drift=trigger.enough_with_drift,
+            cool_down=timedelta(hours=trigger.cool_down_hours),
+        ),
+        readiness=ReadinessPolicy(),
+        training=TrainingPolicy(
+            rank=training.rank,
+            alpha=training.alpha,
+            dropout=training.dropout,
+            target_modules=training.target_modules,
+            learning_rate=training.learning_rate,
+            steps=training.steps,
+            batch=training.batch,
+            warmup_steps=training.warmup_steps,
+            max_length=training.max_length,
+            seed=training.seed,
+            threads=training.threads,
+            quantization=training.quantization,
+            general_share=training.general_share,
+        ),
+        curation=CurationPolicy(general_share=training.general_share, near_duplicate=workload.corrections.near_duplicate),
+        general_file=training.general_file,
+    )
+
+
+def schedule(settings: Settings, config: Path | None, *, on_error: Callable[[BaseException], None]) -> Schedule:
+    """One look at all workloads every ``check_seconds`` (the shortest of them), and one appointment per calendar."""
+    named = str(config.resolve()) if config is not None else ""
+    if not settings.workloads:
+        raise InvalidSettings("there is no workload", where="workloads", remedy="Describe at least one workload.")
+    every = timedelta(seconds=min(workload.trigger.check_seconds for workload in settings.workloads.values()))
+    appointments = [Appointment(id="consider", function=f"{JOBS}:consider", arguments=(named,), every=every)]
+    for name, workload in settings.workloads.items():
+        if workload.trigger.calendar is not None:
+            job = Appointment(
+                id=f"calendar-{name}", function=f"{JOBS}:consider_by_calendar", arguments=(named, name), crontab=workload.trigger.calendar
+            )
+            appointments.append(job)
+    return Schedule(settings.data_dir / "schedule.db", appointments, on_error=on_error)
+
+
+def _version(package: str) -> str | None:
+    """None where it is not installed: plans made on a host without training libraries say so by leaving them out."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

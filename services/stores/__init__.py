@@ -1,0 +1,1 @@
+"""What we keep: the ledger, the record of traffic, files and keys."""

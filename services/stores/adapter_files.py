@@ -1,0 +1,194 @@
+"""An adapter's folder: complete or not there. And the identity of the base model's files.
+
+In: the two files that training left, what is known about the run, the probe. Out: a folder that a server may load:
+adapter_config.json, adapter_model.safetensors, manifest.json, probe.json, README.md. Training is not done here.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
+from flywheel.ids import AdapterName, RunId, WorkloadId
+from flywheel.retraining.run import AdapterBundle, ProbeItem, Run
+from flywheel.retraining.servable import objections
+from services.ports.train import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+MANIFEST, PROBE, CARD = "manifest.json", "probe.json", "README.md"
+_BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+
+
+def digest_base(path: str | Path) -> str:
+    """SHA-256 over names and bytes of weights, tokenizer, template and configuration: what an adapter was trained on."""
+    folder = Path(path)
+    files = sorted({file for pattern in _BASE_FILES for file in folder.glob(pattern)})
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise CannotRun(
+            "there are no model weights (*.safetensors)", where=str(folder), remedy="Set serving.model to the base model's folder."
+        )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}:{digest_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of the bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bundle(
+    *, staged: Path, target: Path, run: Run, probe: Sequence[ProbeItem], max_rank: int, facts: Mapping[str, object], now: datetime
+) -> AdapterBundle:
+    """Completes ``staged`` (adapter_config.json, adapter_model.safetensors) and renames it to ``target``.
+
+    Refuses what the serving engine would refuse. Run twice with the same weights it leaves the first folder as it is.
+    """
+    against = objections(config=_read(staged / ADAPTER_CONFIG), tensors=_tensor_names(staged / ADAPTER_WEIGHTS), max_rank=max_rank)
+    if against:
+        raise Refused(f"the serving engine would refuse this adapter: {'; '.join(against)}", where=str(staged), remedy="Change the plan.")
+    if not probe:
+        raise Refused("there is no probe item", where=str(staged), remedy="Train on at least one example that fits the model's length.")
+    digest = digest_file(staged / ADAPTER_WEIGHTS)
+    if target.exists():
+        kept = read_bundle(target)
+        if kept.digest != digest:
+            raise Conflict("this adapter name stands for other weights", where=str(target), value=digest[:16], remedy="Keep the first.")
+        return kept
+    _write(staged / PROBE, {"items": [asdict(item) for item in probe]})
+    manifest = {
+        "adapter": run.adapter,
+        "workload": run.workload,
+        "run": run.id,
+        "plan": asdict(run.plan),
+        "base_digest": run.plan.base_digest,
+        "files": {name: digest_file(staged / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROBE)},
+        "made_at": now.astimezone(UTC).isoformat(),
+        **facts,
+    }
+    _write(staged / MANIFEST, manifest)
+    (staged / CARD).write_text(_card(run, facts))
+    for file in staged.iterdir():
+        _to_disk(file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.rename(staged, target)
+    _to_disk(target.parent)
+    return read_bundle(target)
+
+
+def read_bundle(path: str | Path) -> AdapterBundle:
+    """Raises InvalidInput when a file is missing or is not what the manifest says."""
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    for name, expected in manifest["files"].items():
+        found = digest_file(folder / name) if (folder / name).is_file() else "missing"
+        if found != expected:
+            raise InvalidInput("is not the file that the manifest names", where=str(folder / name), value=found[:16], remedy="Train again.")
+    return AdapterBundle(
+        name=AdapterName(manifest["adapter"]),
+        workload=WorkloadId(manifest["workload"]),
+        run=RunId(manifest["run"]),
+        path=str(folder.resolve()),
+        digest=manifest["files"][ADAPTER_WEIGHTS],
+        base_digest=manifest["base_digest"],
+        made_at=datetime.fromisoformat(manifest["made_at"]),
+    )
+
+
+def read_manifest(path: str | Path) -> Mapping[str, Any]:
+    """The content of manifest.json."""
+    content: dict[str, Any] = _read(Path(path) / MANIFEST)
+    return content
+
+
+def read_probe(path: str | Path) -> tuple[ProbeItem, ...]:
+    """The probe of the bundle in ``path``."""
+    return tuple(
+        ProbeItem(prompt_ids=tuple(item["prompt_ids"]), answer_ids=tuple(item["answer_ids"]), replay=tuple(item["replay"]))
+        for item in _read(Path(path) / PROBE)["items"]
+    )
+
+
+def scaled_copy(*, source: str | Path, out: str | Path, factor: float) -> None:
+    """The adapter with every lora_B times ``factor`` (0 switches it off): an edited adapter for rehearsals of what must be caught."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(source) / ADAPTER_CONFIG, folder / ADAPTER_CONFIG)
+    weights = load_file(Path(source) / ADAPTER_WEIGHTS)
+    scaled = {name: weight * weight.dtype.type(factor) if "lora_B" in name else weight for name, weight in weights.items()}
+    save_file(scaled, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[Path]:
+    """The folder of one run, held by this process only; a second one is told so. Released by the kernel when the process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CannotRun("another process trains this run", where=str(folder), remedy="Wait until it ends.") from error
+        yield folder
+
+
+def _tensor_names(path: Path) -> Sequence[str]:
+    """From the header alone: 8 bytes length, then JSON."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return [name for name in json.loads(file.read(length)) if name != "__metadata__"]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InvalidInput("the adapter's folder is not complete", where=str(path), remedy="Train again.") from error
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"is not JSON: {error}", where=str(path), remedy="Train again.") from error
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True))
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _card(run: Run, facts: Mapping[str, object]) -> str:
+    """For a reader; the manifest holds everything."""
+    policy = run.plan.policy
+    return f"""---
+library_name: peft
+base_model: {run.plan.base}
+tags: [lora, flywheel]
+---
+# {run.adapter}
+
+LoRA adapter for the workload `{run.workload}`, made by Flywheel run `{run.id}`.
+
+| | |
+| --- | --- |
+| method | {run.plan.method}, {policy.quantization}, rank {policy.rank}, alpha {policy.alpha}, on {", ".join(policy.target_modules)} |
+| steps | {facts.get("steps", 0)} of batch {policy.batch}, learning rate {policy.learning_rate:g}, seed {policy.seed} |
+| training set | snapshot `{run.plan.snapshot}` |
+| base | SHA-256 `{run.plan.base_digest}` |
+| made from | {f"`{run.plan.parent}`: {run.plan.edit}" if run.plan.parent else "the base"} |
+
+It is served only behind the release gate; `manifest.json` holds plan, files and versions, `probe.json` what serving must reproduce.
+"""

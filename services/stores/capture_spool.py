@@ -1,0 +1,148 @@
+"""The gateway's own outbox: captured events on disk until they are known to be recorded.
+
+In: encoded events, redacted already. Out: those that must be sent (again), and those whose fate must be asked. Sending and
+asking are not done here. A file of its own, because the gateway serves and keeps while every other process is down.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, String, Table, bindparam, case, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from flywheel.errors import CannotRun
+from services.stores.database import open_database, reading, to_text, writing
+
+metadata = MetaData()
+spool_table = Table(
+    "spool",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("key", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("kept_at", String, nullable=False),
+    Column("sent_at", String, index=True),  # null: must be sent
+    Column("sends", Integer, nullable=False, default=0),
+)
+LIMIT_BYTES = 2 * 1024**3
+RESEND_AFTER = timedelta(seconds=10)
+RESEND_AT_MOST = timedelta(seconds=60)
+"""Doubles from ``RESEND_AFTER`` with each sending: a recorder that is only behind must not be buried in copies."""
+
+
+class SpoolUnwritable(CannotRun):
+    """A full or failing disk. Captured events wait in memory meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpooledEvent:
+    """``id`` is the event's own: sent twice, it is recorded once."""
+
+    id: str
+    key: str
+    body: bytes
+
+
+class CaptureSpool:
+    """One writer process; its threads may call at the same time."""
+
+    def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._engine = open_database(f"sqlite:///{path}")
+        metadata.create_all(self._engine)
+        self._limit = limit_bytes
+        self._lock = threading.Lock()
+        with reading(self._engine) as connection:
+            self._bytes = int(connection.execute(select(func.coalesce(func.sum(func.length(spool_table.c.body)), 0))).scalar_one())
+
+    def keep(self, events: Sequence[SpooledEvent], *, now: datetime) -> int:
+        """All that fit, in one transaction; returns how many did not, because the spool is full."""
+        kept: list[SpooledEvent] = []
+        with self._lock:
+            room = self._limit - self._bytes
+            for event in events:
+                if len(event.body) <= room:
+                    room -= len(event.body)
+                    kept.append(event)
+            if kept:
+                rows = [{"id": event.id, "key": event.key, "body": event.body, "kept_at": to_text(now), "sends": 0} for event in kept]
+                with self._writing() as connection:
+                    connection.execute(insert(spool_table).on_conflict_do_nothing(index_elements=["id"]), rows)
+                self._bytes = self._limit - room
+        return len(events) - len(kept)
+
+    def due(self, *, limit: int = 500) -> Sequence[SpooledEvent]:
+        """Events to send, oldest first."""
+        query = select(spool_table).where(spool_table.c.sent_at.is_(None)).order_by(spool_table.c.seq).limit(limit)
+        with reading(self._engine) as connection:
+            return [SpooledEvent(id=row.id, key=row.key, body=row.body) for row in connection.execute(query)]
+
+    def sent(self, ids: Sequence[str], *, now: datetime) -> None:
+        """The broker has acknowledged them; whether they are recorded is still to be asked."""
+        if not ids:
+            return
+        with self._writing() as connection:
+            connection.execute(
+                update(spool_table)
+                .where(spool_table.c.id == bindparam("event"))
+                .values(sent_at=to_text(now), sends=spool_table.c.sends + 1),
+                [{"event": one} for one in ids],
+            )
+
+    def unconfirmed(self, *, after: int = 0, limit: int = 500) -> tuple[Sequence[str], int]:
+        """Sent, fate unknown, oldest first; and where the next page begins (0: this was the last)."""
+        query = (
+            select(spool_table.c.id, spool_table.c.seq)
+            .where(spool_table.c.sent_at.is_not(None), spool_table.c.seq > after)
+            .order_by(spool_table.c.seq)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [row.id for row in rows], rows[-1].seq if len(rows) == limit else 0
+
+    def recorded(self, ids: Sequence[str]) -> None:
+        """They are in the record: forget them."""
+        if not ids:
+            return
+        with self._lock, self._writing() as connection:
+            gone = connection.execute(select(func.sum(func.length(spool_table.c.body))).where(spool_table.c.id.in_(ids))).scalar_one() or 0
+            connection.execute(delete(spool_table).where(spool_table.c.id.in_(ids)))
+            self._bytes -= int(gone)
+
+    def not_recorded(self, ids: Sequence[str], *, now: datetime) -> int:
+        """Of these, which the api does not know, those sent long enough ago become due again. Returns how many did."""
+        if not ids:
+            return 0
+        waits = [(spool_table.c.sends == sends, to_text(now - _patience(sends))) for sends in (1, 2, 3)]
+        long_ago = case(*waits, else_=to_text(now - RESEND_AT_MOST))
+        with self._writing() as connection:
+            return connection.execute(
+                update(spool_table).where(spool_table.c.id.in_(ids), spool_table.c.sent_at < long_ago).values(sent_at=None)
+            ).rowcount
+
+    def waiting(self) -> int:
+        """Events kept and not known to be recorded."""
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(func.count()).select_from(spool_table)).scalar_one())
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        try:
+            with writing(self._engine) as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise SpoolUnwritable(
+                f"the spool cannot be written: {error.__cause__ or error}"[:300],
+                where=str(self._engine.url.database),
+                remedy="See that the disk has room and that this user may write there.",
+            ) from error
+
+
+def _patience(sends: int) -> timedelta:
+    return min(RESEND_AFTER * (1 << (sends - 1)), RESEND_AT_MOST)

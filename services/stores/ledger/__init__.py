@@ -1,0 +1,1 @@
+"""ledger.db: everything but traffic, one file per concept."""

@@ -1,0 +1,112 @@
+"""Gates, and the answers they were decided on, in the ledger."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Column, Engine, Integer, Row, String, Table, select
+from sqlalchemy.dialects.sqlite import insert
+
+from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, PairedCounts, Role
+from flywheel.ids import AdapterName, GateId, WorkloadId
+from flywheel.journal import JournalEntry
+from services.ports.release import Answer, GateRecord
+from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
+from services.stores.ledger.record import append_entries
+
+KEYS_AT_ONCE = 500  # SQLite takes a bounded number of bound values
+gates_table = Table(
+    "gates",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workload", String, nullable=False, index=True),
+    Column("adapter", String, nullable=False),
+    Column("champion", String, nullable=False),
+    Column("golden_version", Integer, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("at", String, nullable=False),
+    Column("decision", String, nullable=False),
+)
+answers_table = Table(
+    "gate_answers",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("answer", String, nullable=False),
+)
+
+
+class LedgerGate:
+    """GateLedger on SQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def save_gate(self, gate: GateRecord, entry: JournalEntry) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(
+                insert(gates_table)
+                .values(
+                    id=gate.id,
+                    workload=gate.workload,
+                    adapter=gate.adapter,
+                    champion=gate.champion,
+                    golden_version=gate.golden_version,
+                    verdict=gate.decision.verdict,
+                    at=to_text(gate.at),
+                    decision=to_json(asdict(gate.decision)),
+                )
+                .on_conflict_do_nothing(index_elements=["id"])
+            )
+            append_entries(connection, entry)
+
+    def gate(self, gate_id: GateId) -> GateRecord | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(select(gates_table).where(gates_table.c.id == gate_id)).first()
+        return None if row is None else _gate(row)
+
+    def gates(self, workload: WorkloadId, *, adapter: AdapterName | None = None) -> Sequence[GateRecord]:
+        newest_first = select(gates_table).where(gates_table.c.workload == workload).order_by(gates_table.c.at.desc(), gates_table.c.id)
+        if adapter is not None:
+            newest_first = newest_first.where(gates_table.c.adapter == adapter)
+        with reading(self._engine) as connection:
+            return [_gate(row) for row in connection.execute(newest_first)]
+
+    def cached_answers(self, keys: Sequence[str]) -> Mapping[str, Answer]:
+        found: dict[str, Answer] = {}
+        with reading(self._engine) as connection:
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                wanted = select(answers_table).where(answers_table.c.key.in_(keys[start : start + KEYS_AT_ONCE]))
+                found.update({row.key: Answer(**json.loads(row.answer)) for row in connection.execute(wanted)})
+        return found
+
+    def cache_answers(self, answers: Mapping[str, Answer]) -> None:
+        if not answers:
+            return
+        rows = [{"key": key, "answer": to_json(asdict(answer))} for key, answer in answers.items()]
+        with writing(self._engine) as connection:
+            connection.execute(insert(answers_table).on_conflict_do_nothing(index_elements=["key"]), rows)
+
+
+def _gate(row: Row[tuple[str, ...]]) -> GateRecord:
+    body = json.loads(row.decision)
+    return GateRecord(
+        id=GateId(row.id),
+        workload=WorkloadId(row.workload),
+        adapter=AdapterName(row.adapter),
+        champion=AdapterName(row.champion),
+        golden_version=row.golden_version,
+        decision=GateDecision(
+            verdict=GateVerdict(body["verdict"]),
+            reason=body["reason"],
+            axes=tuple(map(_axis, body["axes"])),
+            not_judged=tuple(body.get("not_judged", ())),
+        ),
+        at=to_moment(row.at),
+    )
+
+
+def _axis(kept: Mapping[str, Any]) -> AxisVerdict:
+    """An axis of an older gate holds fewer fields."""
+    others = {arm: PairedCounts(**counts) for arm, counts in kept.get("others", {}).items()}
+    return AxisVerdict(**{**kept, "role": Role(kept["role"]), "verdict": GateVerdict(kept["verdict"]), "others": others})

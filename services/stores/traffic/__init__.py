@@ -1,0 +1,1 @@
+"""traffic.db: recorded rows, panes, consumer positions and dead letters."""

@@ -1,0 +1,384 @@
+"""The record of traffic on SQL: written by the recorder in one transaction per batch, read by everybody else.
+
+In: batches with the positions they were read from. Out: rows, windows, counts. Exactness rests on three things, all inside
+one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted. Which rows
+are their session's first is remembered in that transaction too.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.column import Family, Measure
+from flywheel.traffic.features import COLUMNS
+from flywheel.traffic.inference import Arm
+from flywheel.traffic.recording import LostPartition
+from flywheel.windows.assign import pane_start
+from flywheel.windows.pane import Tally, WindowCounts, tally, window_of
+from flywheel.windows.pane_shape import PaneShape
+from flywheel.windows.slices import capped, slices_of, summed
+from services.ports.traffic import (
+    ArmOutcomes,
+    DeadLetter,
+    PartitionPosition,
+    RecordedInference,
+    RecordingBatch,
+    TrafficCounts,
+)
+from services.stores.database import in_parts, reading, to_json, to_moment, to_text, writing
+from services.stores.traffic.first_failures import with_firsts_marked
+from services.stores.traffic.rows import from_row, to_row
+from services.stores.traffic.tables import (
+    dead_letters,
+    inferences,
+    pane_from_blob,
+    pane_to_blob,
+    panes,
+    positions,
+    seen_ids,
+    traffic_counts,
+)
+
+UNATTRIBUTED = WorkloadId("")
+SIGNALS = {
+    column.name: column.worse
+    for column in COLUMNS
+    if column.family is Family.QUALITY
+    and column.measure is Measure.RATE
+    and column.worse
+    and column.name != "error"
+    and not column.first_of
+}
+"""What users say of answers, as far as it is recorded with them, and which of yes and no is worse."""
+
+
+class TrafficStore:
+    """TrafficRecorder and TrafficReader on one database."""
+
+    def __init__(self, engine: Engine, *, shapes: Mapping[WorkloadId, PaneShape]) -> None:
+        self._engine, self._shapes = engine, shapes
+
+    # The recorder's side.
+
+    def assign(self, *, log: str, topic: str, partition: int) -> PartitionPosition:
+        with writing(self._engine) as connection:
+            row = connection.execute(
+                insert(positions)
+                .values(log=log, topic=topic, partition=partition, epoch=1, next_offset=0)
+                .on_conflict_do_update(index_elements=["log", "topic", "partition"], set_={"epoch": positions.c.epoch + 1})
+                .returning(positions.c.epoch, positions.c.next_offset)
+            ).one()
+        return PartitionPosition(log=log, topic=topic, partition=partition, epoch=row.epoch, offset=row.next_offset)
+
+    def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
+        at = batch.recorded_at or datetime.now(UTC)
+        with writing(self._engine) as connection:
+            self._advance(connection, batch)
+            fresh = self._insert_new(connection, batch.rows, at=at)
+            gained = _gained(batch, fresh=fresh, letters=self._bury(connection, batch.dead_letters))
+            for workload, (counts, newest) in gained.items():
+                self._add_counts(connection, workload, counts, newest)
+            totals = {workload: self._counts(connection, workload) for workload in gained}
+            self._count_panes(connection, fresh, totals)
+            return totals
+
+    def _advance(self, connection: Connection, batch: RecordingBatch) -> None:
+        """First of all, so that a worker that lost its partition rolls back before it has written anything."""
+        for advance in batch.advances:
+            held = advance.position
+            done = connection.execute(
+                update(positions)
+                .where(
+                    and_(
+                        positions.c.log == held.log,
+                        positions.c.topic == held.topic,
+                        positions.c.partition == held.partition,
+                        positions.c.epoch == held.epoch,
+                        positions.c.next_offset == held.offset,
+                    )
+                )
+                .values(next_offset=advance.to_offset)
+            )
+            if done.rowcount != 1:
+                raise LostPartition(
+                    "another worker has taken the partition",
+                    where=f"{held.topic}[{held.partition}]",
+                    value=held.offset,
+                    remedy="Nothing is lost: the new owner reads from where this one stood.",
+                )
+
+    def _insert_new(self, connection: Connection, rows: Sequence[RecordedInference], *, at: datetime) -> list[RecordedInference]:
+        known = _present(connection, [row.inference.event_id for row in rows])
+        fresh: dict[EventId, RecordedInference] = {}
+        for row in rows:
+            if row.inference.event_id not in known:
+                fresh.setdefault(row.inference.event_id, row)
+        if fresh:
+            fresh = with_firsts_marked(connection, fresh)
+            ordered = [fresh[event_id] for event_id in sorted(fresh)]  # neighbours in the index are written together
+            connection.execute(insert(seen_ids), [{"event_id": row.inference.event_id, "at": to_text(at)} for row in ordered])
+            connection.execute(insert(inferences), [to_row(row, recorded_at=at) for row in ordered])
+        return list(fresh.values())
+
+    def _count_panes(self, connection: Connection, fresh: Sequence[RecordedInference], totals: Mapping[WorkloadId, TrafficCounts]) -> None:
+        grouped: dict[tuple[WorkloadId, datetime, str, int], list[RecordedInference]] = {}
+        for row in fresh:
+            if row.inference.arm is Arm.SHADOW:
+                continue  # reaches no statistic
+            shape = self._shapes[row.inference.workload]
+            start = pane_start(row.inference.occurred_at, shape.pane)
+            grouped.setdefault((row.inference.workload, start, row.topic, row.partition), []).append(row)
+        for (workload, start, topic, partition), members in grouped.items():
+            slices = self._shapes[workload].slices
+            key = {"workload": workload, "pane_start": to_text(start), "topic": topic, "partition": partition}
+            blob = connection.execute(select(panes.c.counts).where(*(panes.c[name] == value for name, value in key.items()))).scalar()
+            held = pane_from_blob(blob) if blob is not None else Tally(counts={}, rows={})
+            new = tally(rows=((row.features, slices_of(row.inference.dimensions, slices)) for row in members), columns=COLUMNS)
+            total = {"counts": pane_to_blob(summed(held, new, policy=slices)), "changed": totals[workload].recorded}
+            connection.execute(
+                insert(panes)
+                .values(**total, **key)
+                .on_conflict_do_update(index_elements=["workload", "pane_start", "topic", "partition"], set_=total)
+            )
+
+    def _bury(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        buried = []
+        for letter in letters:
+            done = connection.execute(
+                insert(dead_letters)
+                .values(
+                    id=letter.id,
+                    event_id=letter.event_id,
+                    workload=letter.workload,
+                    topic=letter.topic,
+                    partition=letter.partition,
+                    offset=letter.offset,
+                    reason=letter.reason,
+                    path=letter.path,
+                    at=to_text(letter.at),
+                    raw=letter.raw,
+                    attempts=letter.attempts,
+                )
+                .on_conflict_do_nothing(index_elements=["id"])
+            )
+            if done.rowcount == 1:
+                buried.append(letter)
+        return buried
+
+    def _add_counts(self, connection: Connection, workload: WorkloadId, gained: TrafficCounts, newest: datetime | None) -> None:
+        row = {
+            "recorded": gained.recorded,
+            "duplicates_ignored": gained.duplicates_ignored,
+            "dead_lettered": gained.dead_lettered,
+        }
+        text = to_text(newest) if newest is not None else None
+        later = func.nullif(func.max(func.coalesce(traffic_counts.c.newest, ""), text or ""), "")
+        connection.execute(
+            insert(traffic_counts)
+            .values(workload=workload, newest=text, **row)
+            .on_conflict_do_update(
+                index_elements=["workload"], set_={name: traffic_counts.c[name] + value for name, value in row.items()} | {"newest": later}
+            )
+        )
+
+    # The readers' side.
+
+    def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
+        query = (
+            select(panes.c.counts)
+            .where(panes.c.workload == workload, panes.c.pane_start >= to_text(start), panes.c.pane_start < to_text(end))
+            .order_by(panes.c.pane_start, panes.c.topic, panes.c.partition)
+        )
+        with reading(self._engine) as connection:
+            tallies = [pane_from_blob(blob) for blob in connection.execute(query).scalars()]
+        counts = window_of(workload=workload, start=start, end=end, tallies=tallies)
+        return capped(counts, policy=self._shapes[workload].slices) if workload in self._shapes else counts
+
+    def rows(
+        self,
+        *,
+        workload: WorkloadId,
+        start: datetime,
+        end: datetime,
+        slice_name: str = EVERYTHING,
+        adapter: AdapterName | None = None,
+        limit: int = 5_000,
+    ) -> Sequence[RecordedInference]:
+        query = select(inferences).where(
+            inferences.c.workload == workload,
+            inferences.c.occurred_at >= to_text(start),
+            inferences.c.occurred_at < to_text(end),
+            inferences.c.arm != Arm.SHADOW,
+        )
+        if slice_name != EVERYTHING:
+            dimension, _, value = slice_name.partition("=")
+            query = query.where(func.json_extract(inferences.c.dimensions, f"$.{to_json(dimension)}") == value)
+        if adapter is not None:
+            query = query.where(inferences.c.adapter == adapter)
+        with reading(self._engine) as connection:
+            found = list(connection.execute(query.order_by(inferences.c.sample_rank, inferences.c.event_id).limit(limit)))
+        return [from_row(row) for row in sorted(found, key=lambda row: (row.occurred_at, row.event_id))]
+
+    def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
+        """The last attempt that has an answer; when all failed, the last one."""
+        query = (
+            select(inferences)
+            .where(inferences.c.request_id == request_id, inferences.c.workload == workload, inferences.c.arm != Arm.SHADOW)
+            .order_by(inferences.c.answer.is_(None), inferences.c.attempt.desc(), inferences.c.event_id)
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return from_row(row) if row is not None else None
+
+    def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
+        with reading(self._engine) as connection:
+            buried: set[EventId] = set()
+            for part in in_parts(ids):
+                buried.update(connection.execute(select(dead_letters.c.event_id).where(dead_letters.c.event_id.in_(part))).scalars())
+            return frozenset(_present(connection, ids) | buried)
+
+    def counts(self, workload: WorkloadId) -> TrafficCounts:
+        with reading(self._engine) as connection:
+            return self._counts(connection, workload)
+
+    def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
+        query = (
+            select(panes.c.pane_start, func.max(panes.c.changed).label("changed"))
+            .where(
+                panes.c.workload == workload,
+                panes.c.pane_start >= to_text(start),
+                panes.c.pane_start < to_text(end),
+                panes.c.changed > after,
+            )
+            .group_by(panes.c.pane_start)
+        )
+        with reading(self._engine) as connection:
+            found = list(connection.execute(query))
+        return {datetime.fromisoformat(row.pane_start): row.changed for row in found}  # every second: to_moment is forty times as slow
+
+    def newest(self, workload: WorkloadId) -> datetime | None:
+        with reading(self._engine) as connection:
+            text = connection.execute(select(traffic_counts.c.newest).where(traffic_counts.c.workload == workload)).scalar()
+        return to_moment(text) if text else None
+
+    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
+        """Retries on the champion are left out: they come from the canary's sessions and are nobody's fair control."""
+        one = inferences.c
+        query = (  # not the messages: they are most of a row's bytes, and this is asked every second
+            select(one.session, one.adapter, one.occurred_at, one.status, one.latency_ms, one.dimensions, one.features)
+            .where(
+                inferences.c.workload == workload,
+                inferences.c.occurred_at >= to_text(since),
+                inferences.c.route_version >= route_version,
+                inferences.c.arm.in_([Arm.CHAMPION, Arm.CANARY, Arm.HOLD_BACK]),
+                inferences.c.attempt == 1,
+            )
+            .order_by(inferences.c.occurred_at, inferences.c.event_id)
+        )
+        sessions: dict[tuple[str, str], list[Any]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                sessions.setdefault((row.session, row.adapter), []).append(row)
+        return [_outcome(session, adapter, requests) for (session, adapter), requests in sessions.items()]
+
+    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
+        query = select(dead_letters).order_by(dead_letters.c.at.desc(), dead_letters.c.id).limit(limit)
+        with reading(self._engine) as connection:
+            return [
+                DeadLetter(
+                    id=row.id,
+                    topic=row.topic,
+                    partition=row.partition,
+                    offset=row.offset,
+                    reason=row.reason,
+                    path=row.path,
+                    at=to_moment(row.at),
+                    raw=row.raw,
+                    attempts=row.attempts,
+                    event_id=row.event_id,
+                    workload=row.workload,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def _counts(self, connection: Connection, workload: WorkloadId) -> TrafficCounts:
+        rows = {
+            row.workload: row
+            for row in connection.execute(select(traffic_counts).where(traffic_counts.c.workload.in_({workload, UNATTRIBUTED})))
+        }
+        own = rows.get(workload)
+        return TrafficCounts(
+            recorded=own.recorded if own else 0,
+            duplicates_ignored=own.duplicates_ignored if own else 0,
+            dead_lettered=sum(row.dead_lettered for row in rows.values()),
+        )
+
+
+def _gained(
+    batch: RecordingBatch, *, fresh: Sequence[RecordedInference], letters: Sequence[DeadLetter]
+) -> dict[WorkloadId, tuple[TrafficCounts, datetime | None]]:
+    """What this batch adds to each workload's cumulative counts."""
+    gained: dict[WorkloadId, TrafficCounts] = {}
+    newest: dict[WorkloadId, datetime] = {}
+
+    def more(workload: WorkloadId, *, recorded: int = 0, duplicates: int = 0, dead: int = 0) -> None:
+        held = gained.get(workload, TrafficCounts())
+        gained[workload] = replace(
+            held,
+            recorded=held.recorded + recorded,
+            duplicates_ignored=held.duplicates_ignored + duplicates,
+            dead_lettered=held.dead_lettered + dead,
+        )
+
+    new = {row.inference.event_id for row in fresh}
+    for row in batch.rows:
+        inference = row.inference
+        if inference.arm is Arm.SHADOW:
+            continue
+        is_new = inference.event_id in new
+        new.discard(inference.event_id)  # the same id once more in this batch is a duplicate
+        more(inference.workload, recorded=int(is_new), duplicates=int(not is_new))
+        newest[inference.workload] = max(newest.get(inference.workload, inference.occurred_at), inference.occurred_at)
+    for workload, number in batch.in_batch_duplicates.items():
+        more(workload, duplicates=number)
+    for letter in letters:
+        more(WorkloadId(letter.workload), dead=1)
+    return {workload: (counts, newest.get(workload)) for workload, counts in gained.items()}
+
+
+def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
+    found: set[EventId] = set()
+    for part in in_parts(ids):
+        found.update(connection.execute(select(seen_ids.c.event_id).where(seen_ids.c.event_id.in_(part))).scalars())
+    return found
+
+
+def _outcome(session: str, adapter: str, requests: Sequence[Any]) -> ArmOutcomes:
+    features = [json.loads(row.features) for row in requests]
+    formats = [one["valid_format"] for one in features if one.get("valid_format") is not None]
+    refusals = [one["refusal"] for one in features if one.get("refusal") is not None]
+    dimensions = (json.loads(row.dimensions).items() for row in requests)
+    signals: dict[str, bool] = {}
+    for one in features:
+        for name, worse in SIGNALS.items():
+            if one.get(name) is not None:
+                signals[name] = signals.get(name, False) or bool(one[name]) is (worse == "yes")
+    return ArmOutcomes(
+        session=session,
+        adapter=AdapterName(adapter),
+        at=to_moment(requests[0].occurred_at),
+        ok=all(200 <= row.status < 300 for row in requests),
+        valid_format=all(formats) if formats else None,
+        refused=any(refusals) if refusals else None,
+        latency_ms=sum(row.latency_ms for row in requests) / len(requests),
+        requests=len(requests),
+        slices=tuple(sorted({f"{name}={value}" for one in dimensions for name, value in one})),
+        signals=signals,
+    )

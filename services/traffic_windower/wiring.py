@@ -1,0 +1,71 @@
+"""Parts of the recorder, from settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from flywheel.ids import WorkloadId
+from flywheel.traffic.inference import Inference
+from services.integrations.kafka import batches as kafka_batches
+from services.integrations.kafka import event_codec, topics
+from services.integrations.kafka.batches import KafkaBatches
+from services.integrations.kafka.topics import KafkaAccess
+from services.ports.traffic import TrafficRecorder
+from services.settings import Settings
+from services.settings.pane_shapes import pane_shapes
+from services.settings.secrets import broker_fields, configured_redaction_key
+from services.stores.database import open_traffic
+from services.stores.tokens import redaction_key
+from services.stores.traffic.record import TrafficStore
+
+if TYPE_CHECKING:  # the port stands beside types whose import costs seconds
+    from services.ports.learn import Redactor
+
+GROUP = "flywheel.traffic-windower"
+OutOfRange = kafka_batches.OutOfRange
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowerParts:
+    """What the recorder is made of."""
+
+    broker_answers: Callable[[], str | None]  # None, or why not
+    batches: KafkaBatches
+    topic_id: Callable[[str], str]
+    recorder: TrafficRecorder
+    decode: Callable[[bytes], Inference]
+    claimed_ids: Callable[[bytes], tuple[str, str]]
+    redactor: "Callable[[], Redactor]"  # made when the first event comes that its producer has not redacted
+    formats: Mapping[WorkloadId, dict[str, object] | None]  # also: the workloads there are
+    faust_broker: str
+    faust_dir: str
+
+
+def windower_parts(settings: Settings) -> WindowerParts:
+    """One straight line."""
+    broker = KafkaAccess(**broker_fields(settings))
+    return WindowerParts(
+        broker_answers=partial(topics.broker_answers, broker),
+        batches=KafkaBatches(
+            broker,
+            topic=settings.kafka.topics.traffic,
+            group=GROUP,
+            session_timeout_seconds=settings.kafka.session_timeout_seconds,
+        ),
+        topic_id=partial(topics.topic_id, broker),
+        recorder=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
+        decode=event_codec.decode_traffic,
+        claimed_ids=event_codec.claimed_ids,
+        redactor=cache(partial(_redactor, settings)),
+        formats={WorkloadId(name): workload.format.json_schema for name, workload in settings.workloads.items()},
+        faust_broker=f"kafka://{settings.bootstrap}",
+        faust_dir=str(settings.data_dir / "faust" / "traffic_windower"),
+    )
+
+
+def _redactor(settings: Settings) -> "Redactor":
+    """Imported here: most events come redacted by the gateway, and the import alone costs seconds."""
+    from services.integrations.presidio.redaction import PresidioRedactor
+
+    return PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))

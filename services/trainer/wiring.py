@@ -1,0 +1,124 @@
+"""The trainer's parts, and those of the process of one run."""
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flywheel.errors import CannotRun
+from flywheel.ids import RunId
+from flywheel.retraining.run import AdapterBundle, Run
+from services.integrations.trl.run_process import TrainingChild
+from services.ports.learn import LearnLedger
+from services.ports.record import WorkQueue
+from services.ports.train import Trainer, TrainLedger
+from services.settings import Settings
+from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_manifest, write_bundle
+from services.stores.database import open_ledger
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.record import LedgerWorkQueue
+from services.stores.ledger.runs import LedgerTrain
+
+
+class Child(Protocol):
+    """The process of a run, as the trainer sees it."""
+
+    step: int
+    steps: int
+    loss: float
+    refused: str
+
+    @property
+    def returncode(self) -> int | None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerParts:
+    """What the trainer works with."""
+
+    worker: str
+    ledger: TrainLedger
+    work: WorkQueue
+    start: Callable[[Run], Child]
+    finished: Callable[[Run], tuple[AdapterBundle, int, float, dict[str, object]]]
+    """The run's bundle with its steps, seconds and metrics; raises InvalidInput when it is not complete."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What the process of a run works with."""
+
+    ledger: TrainLedger
+    learn: LearnLedger
+    trainer: Callable[[], Trainer]
+    base_path: Path
+    probe_items: Callable[[Run], int]
+    max_rank: int
+    adapters: Path
+    digest_base: Callable[[str | Path], str]
+    write_bundle: Callable[..., AdapterBundle]
+    alone_in: Callable[[Path], AbstractContextManager[Path]]
+
+
+def trainer_parts(settings: Settings, config: Path | None) -> TrainerParts:
+    """For ``python -m services.trainer``."""
+    engine = open_ledger(settings.ledger_url)
+    adapters = settings.data_dir / "adapters"
+
+    def start(run: Run) -> Child:
+        return TrainingChild(run.id, config=config, threads=run.plan.policy.threads)
+
+    def finished(run: Run) -> tuple[AdapterBundle, int, float, dict[str, object]]:
+        folder = adapters / run.adapter
+        bundle, manifest = read_bundle(folder), read_manifest(folder)
+        return bundle, int(manifest.get("steps", 0)), float(manifest.get("seconds", 0.0)), dict(manifest.get("metrics", {}))
+
+    return TrainerParts(
+        worker=f"trainer-{os.getpid()}-{secrets.token_hex(4)}",
+        ledger=LedgerTrain(engine),
+        work=LedgerWorkQueue(engine),
+        start=start,
+        finished=finished,
+    )
+
+
+def run_parts(settings: Settings) -> RunParts:
+    """For ``python -m services.trainer.run``."""
+    if settings.serving.model is None:
+        raise CannotRun(
+            "the base model's files are not known",
+            where="serving.model",
+            remedy="Set serving.model to the folder of the model that is served.",
+        )
+
+    def trainer() -> Trainer:
+        from services.integrations.trl.qlora import TrlQlora
+
+        return TrlQlora()
+
+    def probe_items(run: Run) -> int:
+        workload = settings.workloads.get(run.workload)
+        return workload.training.probe_items if workload else 8
+
+    engine = open_ledger(settings.ledger_url)
+    return RunParts(
+        ledger=LedgerTrain(engine),
+        learn=LedgerLearn(engine),
+        trainer=trainer,
+        base_path=settings.serving.model,
+        probe_items=probe_items,
+        max_rank=settings.serving.max_lora_rank,
+        adapters=settings.data_dir / "adapters",
+        digest_base=digest_base,
+        write_bundle=write_bundle,
+        alone_in=alone_in,
+    )
+
+
+def run_folder(adapters: Path, run_id: RunId) -> Path:
+    """Where a run keeps its checkpoints: beside the finished adapters, so that the last step is one rename."""
+    return adapters / ".runs" / run_id

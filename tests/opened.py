@@ -1,0 +1,62 @@
+"""Stores, topics and tokens opened as the processes open them, from a whole Settings."""
+
+from sqlalchemy import Engine
+
+from services.integrations.kafka import topics
+from services.integrations.kafka.publisher import KafkaEventPublisher
+from services.integrations.kafka.topics import KafkaAccess, topic_spec
+from services.settings import Settings
+from services.settings.pane_shapes import pane_shapes
+from services.settings.secrets import broker_fields, known_tokens
+from services.stores import database
+from services.stores.ledger.gates import LedgerGate
+from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.releases import LedgerReleases
+from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.watch import LedgerWatch
+from services.stores.tokens import Tokens, internal_key
+from services.stores.traffic.record import TrafficStore
+
+
+def open_ledger(settings: Settings) -> Engine:
+    return database.open_ledger(settings.ledger_url)
+
+
+def open_traffic(settings: Settings) -> Engine:
+    return database.open_traffic(settings.traffic_url)
+
+
+def learn_ledger(settings: Settings) -> LedgerLearn:
+    return LedgerLearn(open_ledger(settings))
+
+
+def watch_ledger(settings: Settings) -> LedgerWatch:
+    return LedgerWatch(open_ledger(settings), drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts)
+
+
+def train_ledger(settings: Settings) -> LedgerTrain:
+    return LedgerTrain(open_ledger(settings))
+
+
+def gate_ledger(settings: Settings) -> LedgerGate:
+    return LedgerGate(open_ledger(settings))
+
+
+def release_ledger(settings: Settings) -> LedgerReleases:
+    return LedgerReleases(open_ledger(settings), topic=settings.kafka.topics.releases)
+
+
+def traffic_store(settings: Settings) -> TrafficStore:
+    return TrafficStore(open_traffic(settings), shapes=pane_shapes(settings))
+
+
+def publisher(settings: Settings) -> KafkaEventPublisher:
+    return KafkaEventPublisher(KafkaAccess(**broker_fields(settings)))
+
+
+def create_topics(settings: Settings) -> tuple[str, ...]:
+    return topics.create_topics(KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec())
+
+
+def tokens(settings: Settings) -> Tokens:
+    return Tokens(entries=known_tokens(settings), internal=internal_key(settings.data_dir))

@@ -1,0 +1,136 @@
+"""Events in and out: what is right comes back as it went, what is wrong says where."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from flywheel.errors import InvalidInput
+from flywheel.ids import EventId
+from flywheel.traffic.inference import Arm, Message
+from services.integrations.kafka.event_codec import CORRECTION_TYPE, claimed_ids, decode_correction, decode_traffic
+from services.ports.cloud_events import encode
+from tests.traffic_events import NOON, inference, traffic_data, traffic_event
+
+
+def changed(**changes: Any) -> bytes:
+    return traffic_event(1, **changes)
+
+
+def test_an_event_comes_back_as_the_value_it_describes() -> None:
+    assert decode_traffic(traffic_event(3)) == inference(3, prompt_tokens=9, answer_tokens=4, route_version=1, event_id=EventId("event-3"))
+
+
+def test_a_failed_attempt_has_no_answer() -> None:
+    read = decode_traffic(changed(response=None, status=0, error="connection refused", arm="canary", attempt=1))
+    assert (read.answer, read.status, read.arm) == (None, 0, Arm.CANARY)
+
+
+def test_text_parts_are_joined_and_a_tool_call_is_its_json() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "two"}]
+    call = {"function": {"name": "book", "arguments": '{"seats": 2}'}}
+    read = decode_traffic(
+        changed(
+            request={"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": None}], "tools": [{"any": 1}]},
+            response={"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]},
+        )
+    )
+    assert read.messages == (Message(role="user", content="one\ntwo"), Message(role="assistant", content=""))
+    assert json.loads(read.answer or "") == {"tool": "book", "arguments": {"seats": 2}}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [{}, {"choices": []}, {"choices": [7]}, {"choices": [{"message": "x"}]}, {"usage": {"prompt_tokens": 1e30}}, {"choices": {"0": 1}}],
+)
+def test_a_strange_response_is_open_to_its_producer(response: dict[str, Any]) -> None:
+    assert decode_traffic(changed(response=response)).answer is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (b"", "$"),
+        (b"rubbish", "$"),
+        (b"\xff\xfe", "$"),
+        (b'{"id": NaN}', "$"),
+        (b"[" * 5_000, "$"),
+        (b"[]", "$"),
+        (b"{}", "$"),
+        (b"x" * 1_048_577, "$"),
+        (changed(status="200"), "$.data.status"),
+        (changed(status=True), "$.data.status"),
+        (changed(latency_ms=-1), "$.data.latency_ms"),
+        (changed(arm="throne"), "$.data.arm"),
+        (changed(extra=1), "$.data"),
+        (changed(request={"messages": []}), "$.data.request.messages"),
+        (changed(request={"messages": [{"content": "x"}]}), "$.data.request.messages[0]"),
+        (changed(timestamp="yesterday"), "$.data.timestamp"),
+        (changed(timestamp="2026-01-05T12:00:00"), "$.data.timestamp"),
+        (changed(timestamp="0001-01-01T00:00:00+14:00"), "$.data.timestamp"),
+        (changed(timestamp="1999-12-31T23:59:59Z"), "$.data.timestamp"),
+        (changed(route_version=10**18), "$.data.route_version"),
+        (changed(dimensions={"tenant": 3}), "$.data.dimensions.tenant"),
+        (encode(type="flywheel.alert.v1", id="x", workload="support", time=NOON, data=traffic_data()), "$.type"),
+        (encode(type="flywheel.traffic.v1", id="x", workload="other", time=NOON, data=traffic_data()), "$.subject"),
+        (encode(type="flywheel.traffic.v1", id="", workload="support", time=NOON, data=traffic_data()), "$.id"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(raw: bytes, where: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        decode_traffic(raw)
+    assert caught.value.where == where
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        decode_traffic(traffic_event(1).replace(b"On its way.", rb"\ud800"))
+
+
+def test_a_reason_never_repeats_a_users_text() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        decode_traffic(changed(error={"secret": "my text"}))
+    assert "my text" not in caught.value.reason
+
+
+def test_ids_are_seen_as_far_as_they_can_be_read() -> None:
+    assert claimed_ids(changed(status="x")) == ("event-1", "support")
+    assert claimed_ids(b"rubbish") == ("", "")
+    assert claimed_ids(b'{"id": 7, "data": [], "subject": {}}') == ("", "")
+    assert claimed_ids(b"[1]") == ("", "")
+
+
+def correction(**changes: Any) -> bytes:
+    data: dict[str, Any] = {
+        "correction_id": "c-1",
+        "workload_id": "support",
+        "source": "desk",
+        "kind": "edit",
+        "request_id": "req-1",
+        "corrected": "Tomorrow.",
+        "author": {"name": "Ann"},
+        "created_at": "2026-01-05T12:00:00Z",
+        "submitted_by": "support-tool",
+    }
+    return encode(type=CORRECTION_TYPE, id="c-1", workload="support", time=NOON, data=data | changes)
+
+
+def test_a_correction_comes_with_who_submitted_it() -> None:
+    read, submitted_by = decode_correction(correction())
+    assert (read.id, read.corrected, read.author, submitted_by) == ("c-1", "Tomorrow.", "Ann", "support-tool")
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"), [({"kind": "poke"}, "$.data.kind"), ({"corrected": ""}, "$.data.corrected"), ({"x": 1}, "$.data")]
+)
+def test_a_wrong_correction_is_named_by_its_path(changes: dict[str, Any], where: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        decode_correction(correction(**changes))
+    assert caught.value.where == where
+
+
+def test_what_we_encode_is_small_and_plain_json() -> None:
+    event = orjson.loads(traffic_event(1))
+    assert event["specversion"] == "1.0"
+    assert event["time"] == "2026-01-05T12:00:00.000000Z"
