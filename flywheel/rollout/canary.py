@@ -11,15 +11,15 @@ from flywheel.traffic.inference import Arm
 def arm_for(*, route: Route, session: str) -> tuple[AdapterName, Arm]:
     """Sticky: a growing share only adds sessions to the canary, because the session's number never changes.
 
-    The hold-back takes sessions from the other end: who was on the canary keeps the adapter when it becomes the champion.
+    The holdout takes sessions from the other end: who was on the canary keeps the adapter when it becomes the champion.
     """
     if route.challenger is not None and route.challenger_arm in (Arm.CANARY, Arm.HOLD_BACK):
-        number = unit_interval(route.salt, written_out(session))
+        number = unit_interval(route.salt, encodable(session))
         if number < route.share if route.challenger_arm is Arm.CANARY else number >= 1 - route.share:
             return route.challenger, route.challenger_arm
     return route.champion, Arm.CHAMPION
 
 
-def written_out(session: str) -> str:
-    """The session itself, unless a client sent bytes that are no UTF-8: a user with an odd header is still answered."""
+def encodable(session: str) -> str:
+    """The session's name as text that UTF-8 can encode, so that a user whose header holds other bytes is still answered."""
     return str(session).encode(errors="backslashreplace").decode()

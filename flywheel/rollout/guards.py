@@ -1,64 +1,36 @@
 """Is this canary worse than the champion that answers beside it?
 
-In: what sessions of both arms met since the canary began. Out: one verdict per guard, with its counts and its evidence.
-The unit is the session, since requests of one session are not independent; the control is concurrent, since the world moves
-for both arms alike. How evidence is weighed stands in ``matched_sets``; what follows from a breach is decided in ``next_action``.
+In: what happened in sessions of both arms since the canary began. Out: one verdict for each guard, with its counts and its e-value.
+The unit is the session, since requests of one session are not independent; the control is concurrent, since traffic changes
+for both arms alike. The e-value is computed in ``strata``; what follows from a breach is decided in ``next_action``.
 
-Each guard has its own alpha: the chance that it ever aborts a canary that is no worse, however often and however long one looks. The
-alphas add up to the policy's budget, so the budget is the chance that any of them does (Bonferroni's inequality).
+Each guard has its own alpha: the probability that it ever aborts a canary that is no worse, however often and however long one looks. The
+alphas add up to the policy's budget, so the budget bounds the probability that any of them does (Bonferroni's inequality).
 """
 
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from itertools import groupby
-from numbers import Real
-from typing import Protocol
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput, InvalidSettings
-from flywheel.gate.stated import only
-from flywheel.ids import AdapterName, unit_interval
-from flywheel.plausible import check_moment
-from flywheel.rollout.canary import written_out
-from flywheel.rollout.matched_sets import SetKind, set_ends, weigh
+from flywheel.ids import AdapterName
+from flywheel.rollout.arm_sessions import UNKNOWN, ArmSessions, Bools, OutcomeColumn
+from flywheel.rollout.strata import StratumKind, e_value, stratum_ends
 
 USUAL_QUANTILE = 0.9
-"""Slow is what is above this quantile of the control's latencies: a tenth of its sessions, so that a shift of the whole shows soon."""
+"""A session is slow above this quantile of the control's latencies. A tenth of its sessions is slow, so a shift of all shows soon."""
 LATENCIES_KEPT = 1_000
-"""So many of the control's newest latencies say what is usual; more would only be slower to sort."""
-LEAST_ALPHA = 1e-12
-"""Evidence beyond its inverse is not waited for by anybody."""
+"""The quantile is taken over so many of the control's newest latencies; more would only be slower to sort."""
 LATENCIES_ENOUGH = 10
-"""Fewer say nothing about a tenth."""
-_LARGEST = sys.float_info.max
-
-
-class SessionOutcome(Protocol):
-    """One session of one arm, as the record of traffic tells it."""
-
-    @property
-    def session(self) -> str: ...
-    @property
-    def adapter(self) -> AdapterName: ...
-    @property
-    def at(self) -> datetime: ...  # when it began; timezone-aware
-    @property
-    def ok(self) -> bool: ...
-    @property
-    def valid_format(self) -> bool | None: ...
-    @property
-    def refused(self) -> bool | None: ...
-    @property
-    def latency_ms(self) -> float: ...
-    @property
-    def slices(self) -> Collection[str]: ...
-    @property
-    def signals(self) -> Mapping[str, bool]: ...  # what only some sessions have: corrected, thumbs-down; True is bad
+"""Fewer latencies say nothing about a tenth."""
+LEAST_ALPHA = 1e-12
+"""At a smaller alpha no canary lasts long enough for an abort."""
+_STRATA_AT_ONCE = 1_000
+"""The quantiles of so many strata are computed together: 8 MB."""
 
 
 class GuardStatus(StrEnum):
@@ -83,9 +55,9 @@ class GuardAlphas:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardPolicy:
-    """``judges_format`` is False where no format is declared. Raises InvalidSettings for parts that add up to more than the budget."""
+    """``judges_format`` is False where no format is declared. Raises InvalidSettings for alphas that add up to more than the budget."""
 
-    budget: float = 0.02  # the chance that a whole canary is aborted although it is no worse
+    budget: float = 0.02  # the probability that a whole canary is aborted although it is no worse
     alphas: GuardAlphas = field(default_factory=GuardAlphas)
     minimum_sessions: int = 20  # in each arm, before a guard may speak
     judges_format: bool = True
@@ -94,32 +66,25 @@ class GuardPolicy:
     informative: tuple[str, ...] = ()  # names of signals
 
     def __post_init__(self) -> None:
-        parts = asdict(self.alphas)
-        for name, part in parts.items():
-            if not (_is_number(part) and LEAST_ALPHA <= part < 1):
+        alphas = asdict(self.alphas)
+        for name, alpha in alphas.items():
+            if not LEAST_ALPHA <= alpha < 1:
                 raise InvalidSettings(
-                    f"must be {LEAST_ALPHA:g} or more and below 1", where=f"guard alpha {name}", value=part, remedy="Take 0.0025."
+                    f"must be {LEAST_ALPHA:g} or more and below 1", where=f"guard alpha {name}", value=alpha, remedy="Take 0.0025."
                 )
-        if not (_is_number(self.budget) and 0 < self.budget <= 1):
+        if not 0 < self.budget <= 1:
             raise InvalidSettings("must be a share", where="guard_budget", value=self.budget, remedy="Take 0.02.")
-        if not sum(parts.values()) <= self.budget * (1 + 1e-9):  # said so that a budget that is no number is refused too
+        if sum(alphas.values()) > self.budget * (1 + 1e-9):
             raise InvalidSettings(
                 "the guards' alphas add up to more than their budget",
                 where="guard alphas",
-                value=round(sum(parts.values()), 6),
-                remedy=f"Lower some of them, or raise the budget of {self.budget:g} knowingly: it is the share of false aborts.",
+                value=round(sum(alphas.values()), 6),
+                remedy=f"Lower some of them, or raise the budget of {self.budget:g}: it is the share of false aborts.",
             )
-        if type(self.minimum_sessions) is not int or not self.minimum_sessions >= 1:
-            raise InvalidSettings("no session is no evidence", where="minimum_sessions", value=self.minimum_sessions, remedy="Take 20.")
-        if not (_is_number(self.slower_by_at_most) and 0 < self.slower_by_at_most <= _LARGEST):
+        if self.minimum_sessions < 1:
+            raise InvalidSettings("must be 1 or more", where="minimum_sessions", value=self.minimum_sessions, remedy="Take 20.")
+        if not (isfinite(self.slower_by_at_most) and self.slower_by_at_most > 0):
             raise InvalidSettings("must be a factor above 0", where="slower_by_at_most", value=self.slower_by_at_most, remedy="Take 2.")
-        for where, names in (("protected", self.protected), ("informative", self.informative)):
-            if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):  # a lone text is read letter by letter
-                raise InvalidSettings("must be a list of names", where=where, value=names, remedy="Take [] or ['tenant=acme'].")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,157 +98,140 @@ class GuardVerdict:
     sessions: int
     control_bad: int
     control_sessions: int
-    p: float | None  # valid at any time: the inverse of the evidence
     alpha: float
     reason: str
-    evidence: float | None = None  # the largest so far; a breach is ``evidence >= needed``
-    needed: float | None = None  # 1 / alpha
-    sets: int = 0  # matched sets that were full
-    largest_after: int = 0  # sessions of both arms, when the evidence was largest
-    limit_ms: float | None = None  # latency: slow for the control, at the newest set; for the canary ``slower_by_at_most`` times that
-    set_kinds: tuple[SetKind, ...] | None = ()  # the sets that said something; None: more kinds than are listed
+    e_value: float | None = None  # the largest so far; a breach is ``e_value >= needed``; None: too few sessions
+    strata: int = 0  # full ones
+    largest_after: int = 0  # sessions of both arms, when the e-value was largest
+    limit_ms: float | None = None  # latency: slow for the control, at the newest stratum; for the canary ``slower_by_at_most`` times that
+    stratum_kinds: tuple[StratumKind, ...] | None = ()  # the informative strata; None: more kinds than are listed
+
+    @property
+    def needed(self) -> float:
+        """The e-value of a breach."""
+        return 1 / self.alpha
+
+    @property
+    def p(self) -> float | None:
+        """Valid at any time: the inverse of the e-value."""
+        return None if self.e_value is None else min(1.0, 1 / self.e_value)
 
 
-def judge_guards(
-    *, outcomes: Sequence[SessionOutcome], challenger: AdapterName, champion: AdapterName, policy: GuardPolicy
-) -> tuple[GuardVerdict, ...]:
+def judge_guards(*, sessions: ArmSessions, challenger: AdapterName, champion: AdapterName, policy: GuardPolicy) -> tuple[GuardVerdict, ...]:
     """Errors, format, refusal and latency block; protected slices and informative signals may abort.
 
-    Raises InvalidInput for a guard without a control, a session that is told twice in two ways, and a time without a zone.
+    Sessions of other adapters are ignored. Raises InvalidInput where challenger and champion are the same: a guard needs a control.
     """
     if challenger == champion:
         raise InvalidInput("a guard without a control", where="champion", value=champion, remedy="Compare with the adapter beside it.")
-    sessions = _in_order(outcomes, challenger=challenger, champion=champion)
-    canary = np.array([outcome.adapter == challenger for outcome in sessions], dtype=bool)
-    alphas, measures = policy.alphas, _measures(policy)
+    rows = _rows(sessions, challenger=challenger, champion=champion)
+    canary = sessions.of(challenger)[rows]
+    measures = {"errors": sessions.failed[rows]}
+    if policy.judges_format:
+        measures["format"] = sessions.bad_format[rows]
+    measures["refusal"] = sessions.refused[rows]
+    alphas = policy.alphas
     verdicts = [
-        _rate(name, sessions, canary, is_bad, alpha=getattr(alphas, name), blocking=True, policy=policy)
-        for name, is_bad in measures.items()
+        _rate(name, canary, outcome, alpha=getattr(alphas, name), blocking=True, policy=policy) for name, outcome in measures.items()
     ]
-    verdicts.append(_latency(sessions, canary, policy=policy))
+    verdicts.append(_latency(canary, measures["errors"] == 0, sessions.latency_ms[rows], policy=policy))
     for name in policy.protected:
-        inside = np.array([name in outcome.slices for outcome in sessions], dtype=bool)
-        members = [outcome for outcome, one in zip(sessions, inside, strict=True) if one]
+        inside = sessions.in_slice[name][rows]
         alpha = alphas.protected / (len(policy.protected) * len(measures))
         verdicts += [
-            _rate(f"{measure}[{name}]", members, canary[inside], is_bad, alpha=alpha, blocking=False, policy=policy)
-            for measure, is_bad in measures.items()
+            _rate(f"{measure}[{name}]", canary[inside], outcome[inside], alpha=alpha, blocking=False, policy=policy)
+            for measure, outcome in measures.items()
         ]
     for name in policy.informative:
         alpha = alphas.informative / len(policy.informative)
-        verdicts.append(_rate(name, sessions, canary, _signal(name), alpha=alpha, blocking=False, policy=policy))
+        verdicts.append(_rate(name, canary, sessions.signals[name][rows], alpha=alpha, blocking=False, policy=policy))
     return tuple(verdicts)
 
 
-_IsBad = Callable[[SessionOutcome], bool | None]
+def guard_document(verdict: GuardVerdict) -> Mapping[str, object]:
+    """The verdict as the journal keeps it: JSON values only. The keys are those of the first release: ``evidence`` is the e-value."""
+    kinds = verdict.stratum_kinds
+    return {
+        "name": verdict.name,
+        "blocking": verdict.blocking,
+        "status": verdict.status.value,
+        "bad": verdict.bad,
+        "sessions": verdict.sessions,
+        "control_bad": verdict.control_bad,
+        "control_sessions": verdict.control_sessions,
+        "p": verdict.p,
+        "alpha": verdict.alpha,
+        "reason": verdict.reason,
+        "evidence": verdict.e_value,
+        "needed": verdict.needed,
+        "sets": verdict.strata,
+        "largest_after": verdict.largest_after,
+        "limit_ms": verdict.limit_ms,
+        "set_kinds": None if kinds is None else [list(kind) for kind in kinds],
+    }
 
 
-def _measures(policy: GuardPolicy) -> dict[str, _IsBad]:
-    """None: the session says nothing about it."""
-    measures: dict[str, _IsBad] = {"errors": lambda outcome: not outcome.ok}
-    if policy.judges_format:
-        measures["format"] = lambda outcome: None if outcome.valid_format is None else not outcome.valid_format
-    measures["refusal"] = lambda outcome: outcome.refused
-    return measures
+def _rows(sessions: ArmSessions, *, challenger: AdapterName, champion: AdapterName) -> Bools:
+    """Which rows are compared. A session whose canary attempt failed was answered by the champion as well: it is the canary's failure and
+    not the control's success."""
+    on_canary, beside = sessions.of(challenger), sessions.of(champion)
+    rescued = np.isin(sessions.session, sessions.session[on_canary])
+    return on_canary | (beside & ~rescued)
 
 
-def _signal(name: str) -> _IsBad:
-    return lambda outcome: outcome.signals.get(name)
+def _rate(name: str, canary: Bools, outcome: OutcomeColumn, *, alpha: float, blocking: bool, policy: GuardPolicy) -> GuardVerdict:
+    known = outcome != UNKNOWN
+    return _judged(name, canary[known], outcome[known] == 1, alpha=alpha, blocking=blocking, policy=policy)
 
 
-def _in_order(outcomes: Sequence[SessionOutcome], *, challenger: AdapterName, champion: AdapterName) -> list[SessionOutcome]:
-    """Each session once, by its beginning. Ties by a hash of the session: an order by name could put one arm before the other."""
-    known: dict[tuple[str, AdapterName], SessionOutcome] = {}
-    for outcome in outcomes:
-        if outcome.adapter not in (challenger, champion):
-            continue
-        where = f"session {written_out(outcome.session)}"
-        check_moment(outcome.at, where=where)
-        if not isinstance(outcome.ok, bool) or not isinstance(outcome.valid_format, bool | None):
-            value = (outcome.ok, outcome.valid_format)
-            raise InvalidInput("a session was answered or not, in its format or not", where=where, value=value, remedy="True or False.")
-        if not (_is_number(outcome.latency_ms) and 0 <= outcome.latency_ms <= _LARGEST):
-            raise InvalidInput("not a latency", where=where, value=outcome.latency_ms, remedy="Milliseconds, 0 or more.")
-        before = known.setdefault((outcome.session, outcome.adapter), outcome)
-        if before != outcome:
-            raise InvalidInput(
-                "told twice, in two ways",
-                where=f"{where} of {outcome.adapter}",
-                value=(before, outcome),
-                remedy="Put all requests of a session into one outcome.",
-            )
-    # A session whose canary attempt failed was answered by the champion: it is the canary's failure, not the control's success.
-    touched = {session for session, adapter in known if adapter == challenger}
-    kept = (outcome for (session, adapter), outcome in known.items() if adapter == challenger or session not in touched)
-    ordered: list[SessionOutcome] = []
-    for _, tied in groupby(sorted(kept, key=lambda outcome: outcome.at), key=lambda outcome: outcome.at):
-        members = list(tied)
-        if len(members) > 1:  # hashing every session would be most of the work
-            members.sort(key=lambda outcome: (unit_interval(written_out(outcome.session)), outcome.session))
-        ordered += members
-    return ordered
+def _latency(canary: Bools, answered: Bools, latency_ms: NDArray[np.float64], *, policy: GuardPolicy) -> GuardVerdict:
+    """A session that failed, or whose user went away, counts as slow in both arms: its answer never came.
 
-
-def _rate(
-    name: str,
-    sessions: Sequence[SessionOutcome],
-    canary: NDArray[np.bool_],
-    is_bad: _IsBad,
-    *,
-    alpha: float,
-    blocking: bool,
-    policy: GuardPolicy,
-) -> GuardVerdict:
-    said = [is_bad(outcome) for outcome in sessions]
-    only(said, (True, False, None), where=f"guard {name}", said="a session is bad, not bad or says nothing", remedy="True, False or None.")
-    known = np.array([bad is not None for bad in said], dtype=bool)
-    bad = np.array([bool(bad) for bad in said], dtype=bool)[known]
-    return _judged(name, canary[known], bad, alpha=alpha, blocking=blocking, policy=policy)
-
-
-def _latency(sessions: Sequence[SessionOutcome], canary: NDArray[np.bool_], *, policy: GuardPolicy) -> GuardVerdict:
-    """A session that failed, or whose user went away, is as slow as can be: its answer never came. In both arms, so that nothing follows
-    where both fail alike.
-
-    Left out, it would make the canary that fails its slow sessions look quick. It is counted by the errors guard too, which takes nothing
+    Left out, it would make a canary that fails its slow sessions look quick. The errors guard counts it too, which takes nothing
     from the budget: a canary that is no worse has neither more errors nor more slow sessions, so no more of both together.
     Source: Lachin (1999), "Worst-rank score analysis with informatively missing observations in clinical trials".
     """
-    answered = np.array([outcome.ok for outcome in sessions], dtype=bool)
-    took = np.array([outcome.latency_ms for outcome in sessions], dtype=float)
     with np.errstate(over="ignore"):  # a factor near 0 makes every session of the canary too slow
-        took = np.where(canary, took / policy.slower_by_at_most, took)
-    bad, limit = ~answered, None
-    for begin, end, usual in _usual_latencies(took, of_control=~canary & answered):
-        bad[begin:end] |= took[begin:end] > usual
-        limit = usual
+        took = np.where(canary, latency_ms / policy.slower_by_at_most, latency_ms)
+    limits, sizes = _usual_latencies(took, of_control=~canary & answered)
+    bad = ~answered | (took > np.repeat(limits, sizes))  # no comparison with NaN is true
+    limit = None if np.isnan(limits[-1]) else float(limits[-1])
     return _judged("latency", canary, bad, alpha=policy.alphas.latency, blocking=True, policy=policy, limit_ms=limit)
 
 
-def _usual_latencies(took: NDArray[np.float64], *, of_control: NDArray[np.bool_]) -> Iterator[tuple[int, int, float]]:
-    """For each matched set, what is slow, from the control's answered sessions before it: it must not depend on the set itself."""
-    begin, control = 0, np.flatnonzero(of_control)
-    for end in [*set_ends(took.size).tolist(), took.size]:
-        before = control[: int(np.searchsorted(control, begin))][-LATENCIES_KEPT:]
-        if before.size >= LATENCIES_ENOUGH:
-            yield begin, end, float(np.quantile(took[before], USUAL_QUANTILE))
-        begin = end
+def _usual_latencies(took: NDArray[np.float64], *, of_control: Bools) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """[strata, and the one that is not full]: above which latency a session is slow, and how many sessions the stratum has.
+
+    From the control's answered sessions before the stratum, because the limit must not depend on the stratum itself; NaN where they are
+    too few.
+    """
+    ends = stratum_ends(took.size)
+    begins = np.concatenate([[0], ends])
+    control = took[of_control]
+    before = np.searchsorted(np.flatnonzero(of_control), begins)
+    limits = np.full(begins.size, np.nan)
+    for at in np.flatnonzero((before >= LATENCIES_ENOUGH) & (before < LATENCIES_KEPT)):
+        limits[at] = np.quantile(control[: before[at]], USUAL_QUANTILE)
+    late = np.flatnonzero(before >= LATENCIES_KEPT)
+    if late.size:
+        windows = np.lib.stride_tricks.sliding_window_view(control, LATENCIES_KEPT)
+        for some in _in_portions(late):
+            limits[some] = np.quantile(windows[before[some] - LATENCIES_KEPT], USUAL_QUANTILE, axis=1)
+    return limits, np.diff(np.append(begins, took.size))
+
+
+def _in_portions(strata: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, strata.size, _STRATA_AT_ONCE):
+        yield strata[start : start + _STRATA_AT_ONCE]
 
 
 def _judged(
-    name: str,
-    canary: NDArray[np.bool_],
-    bad: NDArray[np.bool_],
-    *,
-    alpha: float,
-    blocking: bool,
-    policy: GuardPolicy,
-    limit_ms: float | None = None,
+    name: str, canary: Bools, bad: Bools, *, alpha: float, blocking: bool, policy: GuardPolicy, limit_ms: float | None = None
 ) -> GuardVerdict:
     n, n_control = int(canary.sum()), int((~canary).sum())
     n_bad, n_control_bad = int((bad & canary).sum()), int((bad & ~canary).sum())
-    weighed, needed = weigh(canary=canary, bad=bad), 1 / alpha
-    p: float | None = min(1.0, 1 / weighed.peak)
+    found, needed = e_value(canary=canary, bad=bad), 1 / alpha
+    enough = min(n, n_control) >= policy.minimum_sessions
     counts = f"{n_bad} of {n} sessions against {n_control_bad} of {n_control} beside it"
     if limit_ms is not None:  # each arm has its own limit
         factor = policy.slower_by_at_most
@@ -291,14 +239,14 @@ def _judged(
             f"{n_bad} of {n} sessions failed or took longer than {limit_ms * factor:.0f} ms, against {n_control_bad} of {n_control}"
             f" beside it that failed or took longer than {limit_ms:.0f} ms ({factor:g} times as long is allowed)"
         )
-    if min(n, n_control) < policy.minimum_sessions:
-        p, status = None, GuardStatus.NO_DATA
+    if not enough:
+        status = GuardStatus.NO_DATA
         reason = f"{n} sessions on the canary and {n_control} beside it: at least {policy.minimum_sessions} are needed in each"
     else:
-        status = GuardStatus.BREACHED if weighed.peak >= needed else GuardStatus.HOLDS
-        reason = f"{counts} (evidence {_written(weighed.peak)}, an abort needs {_written(needed)})"
+        status = GuardStatus.BREACHED if found.peak >= needed else GuardStatus.HOLDS
+        reason = f"{counts} (e-value {_written(found.peak)}, an abort needs {_written(needed)})"
         if n_control_bad == n_control:
-            reason += "; beside it all were bad: nothing is worse than that, and this guard cannot speak"
+            reason += "; beside it all were bad: nothing is worse than that, so this guard cannot see a difference"
     return GuardVerdict(
         name=name,
         blocking=blocking,
@@ -307,19 +255,17 @@ def _judged(
         sessions=n,
         control_bad=n_control_bad,
         control_sessions=n_control,
-        p=p,
         alpha=alpha,
         reason=f"{name}: {reason}",
-        evidence=None if p is None else weighed.peak,
-        needed=needed,
-        sets=weighed.sets,
-        largest_after=weighed.peak_after,
+        e_value=found.peak if enough else None,
+        strata=found.strata,
+        largest_after=found.peak_after,
         limit_ms=limit_ms,
-        set_kinds=weighed.kinds,
+        stratum_kinds=found.kinds,
     )
 
 
-def _written(evidence: float) -> str:
-    if evidence >= 1e6:
+def _written(value: float) -> str:
+    if value >= 1e6:
         return "over a million"
-    return f"{evidence:,.0f}" if evidence >= 100 else f"{evidence:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -10,7 +10,7 @@ on by sessions and by time: enough of both, because a night's sessions say nothi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import Literal, get_args
@@ -18,9 +18,9 @@ from typing import Literal, get_args
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
-from flywheel.plausible import check_duration, check_moment, check_number, check_whole, check_wholes
-from flywheel.rollout.canary import written_out
-from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, SessionOutcome, judge_guards
+from flywheel.plausible import check_duration, check_moment, check_number, check_wholes
+from flywheel.rollout.arm_sessions import ArmSessions
+from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, guard_document, judge_guards
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.rollout.routes import with_canary, with_champion, with_hold_back, with_shadow
 from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
@@ -102,7 +102,7 @@ class GateFact:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseFacts:
-    """Everything the policy looks at. ``outcomes`` and ``shadow`` since the release entered its state; None: not known."""
+    """Everything the policy looks at. ``sessions`` and ``shadow`` since the release entered its state; None: not known."""
 
     route: Route | None
     served: Served = Served.UNKNOWN
@@ -111,14 +111,8 @@ class ReleaseFacts:
     gate: GateFact | None = None
     in_flight: ReleaseId | None = None  # another release in shadow or canary
     shadow: ShadowCounts | None = None
-    outcomes: tuple[SessionOutcome, ...] | None = None
-    step_sessions: int = 0  # of the challenger, since the present step began
+    sessions: ArmSessions | None = None
     rollback_target: AdapterName = BASE
-
-    def __post_init__(self) -> None:
-        check_whole(self.step_sessions, where="facts.step_sessions")
-        if not isinstance(self.served, Served):
-            raise InvalidInput("it is served, not servable or unknown", where="facts.served", value=self.served, remedy="Take a Served.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,17 +232,18 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
     gone = _gone(release, facts, route, now)
     if gone is not None:
         return gone
-    if facts.outcomes is None:
+    if facts.sessions is None:
         return _wait("no outcomes of the canary are known")
-    verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=route.champion, policy=policy, now=now)
+    verdicts, breaches = _guards(facts.sessions, release, beside=route.champion, policy=policy, now=now)
     began = release.step_since or release.since
+    in_step = facts.sessions.count_since(release.adapter, began)
     evidence = {
         "control": route.champion,  # a promotion's line names the new champion
         "step": release.step,
         "steps": list(policy.canary_shares),
         "share": route.share,
         "step_began": began.isoformat(),
-        "step_sessions": facts.step_sessions,
+        "step_sessions": in_step,
         "step_sessions_least": policy.canary_sessions,
         "step_seconds_least": policy.step_time.total_seconds(),
         **_guarded(verdicts, policy),
@@ -265,16 +260,14 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
     silent = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
     if silent:
         return _wait("; ".join(silent), evidence=evidence)
-    if facts.step_sessions < policy.canary_sessions:
-        return _wait(f"{facts.step_sessions} of {policy.canary_sessions} sessions in this step", evidence=evidence)
+    if in_step < policy.canary_sessions:
+        return _wait(f"{in_step} of {policy.canary_sessions} sessions in this step", evidence=evidence)
     going_on_at = began + policy.step_time
     if now < going_on_at:
-        return _wait(
-            f"{facts.step_sessions} sessions in this step; goes on at {going_on_at.isoformat()} at the earliest", evidence=evidence
-        )
+        return _wait(f"{in_step} sessions in this step; goes on at {going_on_at.isoformat()} at the earliest", evidence=evidence)
     if facts.served is Served.UNKNOWN:
         return _wait(facts.served_reason)
-    held = f"all guards held over {facts.step_sessions} sessions at {route.share:.0%}"
+    held = f"all guards held over {in_step} sessions at {route.share:.0%}"
     if release.step + 1 >= len(policy.canary_shares):
         return _promote(release, route, policy, held, now, evidence)
     share = policy.canary_shares[release.step + 1]
@@ -299,8 +292,8 @@ def _watched(release: Release, facts: ReleaseFacts, route: Route, before: Adapte
     until = release.since + policy.hold_back_time
     evidence: dict[str, object] = {"hold_back": before, "share": route.share, "hold_back_until": until.isoformat()}
     unseen = ["no outcomes are known"]
-    if facts.outcomes is not None:
-        verdicts, breaches = _guards(facts.outcomes, release.adapter, beside=before, policy=policy, now=now)
+    if facts.sessions is not None:
+        verdicts, breaches = _guards(facts.sessions, release, beside=before, policy=policy, now=now)
         evidence |= _guarded(verdicts, policy)
         unseen = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
         if breaches:
@@ -318,20 +311,18 @@ def _watched(release: Release, facts: ReleaseFacts, route: Route, before: Adapte
 
 
 def _guards(
-    outcomes: tuple[SessionOutcome, ...], adapter: AdapterName, *, beside: AdapterName, policy: RolloutPolicy, now: datetime
+    sessions: ArmSessions, release: Release, *, beside: AdapterName, policy: RolloutPolicy, now: datetime
 ) -> tuple[tuple[GuardVerdict, ...], str]:
     """The verdicts, and the reasons of those that are breached."""
-    for outcome in outcomes:
-        where = f"session {written_out(outcome.session)} of {outcome.adapter}"
-        check_moment(outcome.at, where=where)
-        if outcome.at - now > CLOCKS_DIFFER_BY:
-            raise InvalidInput(
-                "the session begins in the future: a clock is wrong",
-                where=where,
-                value=f"{outcome.at.isoformat()} at {now.isoformat()}",
-                remedy="Set the clocks of gateway and controller by NTP.",
-            )
-    verdicts = judge_guards(outcomes=outcomes, challenger=adapter, champion=beside, policy=policy.guards)
+    newest = sessions.newest()
+    if newest is not None and newest - now.timestamp() > CLOCKS_DIFFER_BY.total_seconds():
+        raise InvalidInput(
+            "a session begins in the future: a clock is wrong",
+            where=release.id,
+            value=f"{datetime.fromtimestamp(newest, UTC).isoformat()} at {now.isoformat()}",
+            remedy="Set the clocks of gateway and controller by NTP.",
+        )
+    verdicts = judge_guards(sessions=sessions, challenger=release.adapter, champion=beside, policy=policy.guards)
     return verdicts, "; ".join(verdict.reason for verdict in verdicts if verdict.status is GuardStatus.BREACHED)
 
 
@@ -399,9 +390,4 @@ def _of_gate(gate: GateFact) -> dict[str, object]:
 
 
 def _guarded(verdicts: Sequence[GuardVerdict], policy: RolloutPolicy) -> dict[str, object]:
-    """As the journal keeps it: JSON values only."""
-    guards = [
-        {**asdict(one), "status": one.status.value, "set_kinds": None if one.set_kinds is None else [list(kind) for kind in one.set_kinds]}
-        for one in verdicts
-    ]
-    return {"guard_sessions_least": policy.guards.minimum_sessions, "guards": guards}
+    return {"guard_sessions_least": policy.guards.minimum_sessions, "guards": [guard_document(verdict) for verdict in verdicts]}

@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import DAEMON, ReleaseId, WorkloadId, derive
+from flywheel.rollout.arm_sessions import columns_of
 from flywheel.rollout.next_action import Action, ActionKind, GateFact, ReleaseFacts, next_action
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.rollout.rollback import rollback_target
@@ -105,7 +106,7 @@ def _advance(
 ) -> bool:
     """True when the route has changed, or may have."""
     decided_at = time.monotonic()
-    facts = _facts(parts, replica, release, route)
+    facts = _facts(parts, replica, rules, release, route)
     if release.state is ReleaseState.PROBED and facts.gate is not None and facts.gate.champion != route.champion:
         _ask_for_gate(parts, release, route, now=now)
     try:
@@ -136,21 +137,20 @@ def _advance(
     return True
 
 
-def _facts(parts: ControllerParts, replica: Replica, release: Release, route: Route) -> ReleaseFacts:
+def _facts(parts: ControllerParts, replica: Replica, rules: WorkloadRules, release: Release, route: Route) -> ReleaseFacts:
     """Only what the release's state looks at is read."""
     state, workload = release.state, release.workload
     others = parts.releases.releases(workload)
     proof = replica.proof(release.adapter)
     gate = _gate(parts, release, route) if state in (ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.REFUSED) else None
-    shadow = outcomes = None
-    sessions = 0
+    shadow = sessions = None
     if state is ReleaseState.SHADOW:
         shadow = parts.shadows.shadowed(workload=workload, adapter=release.adapter, since=release.since)
     watched = state is ReleaseState.LIVE and route.champion == release.adapter and route.challenger_arm is Arm.HOLD_BACK
     if state is ReleaseState.CANARY or watched:
-        outcomes = tuple(parts.traffic.outcomes(workload=workload, since=release.since))
-        began = release.step_since or release.since
-        sessions = sum(outcome.adapter == release.adapter and outcome.at >= began for outcome in outcomes)
+        guards = rules.policy.guards
+        outcomes = parts.traffic.outcomes(workload=workload, since=release.since)
+        sessions = columns_of(outcomes, slices=guards.protected, signals=guards.informative)
     return ReleaseFacts(
         route=route,
         served=proof.served,
@@ -159,8 +159,7 @@ def _facts(parts: ControllerParts, replica: Replica, release: Release, route: Ro
         gate=gate,
         in_flight=_in_flight(others, but=release.id),
         shadow=shadow,
-        outcomes=outcomes,
-        step_sessions=sessions,
+        sessions=sessions,
         rollback_target=rollback_target(route=route, releases=others),
     )
 

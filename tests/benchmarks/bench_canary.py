@@ -1,103 +1,85 @@
-"""How soon a bad canary is aborted, and how often a good one is.
+"""How soon a bad canary is rolled back, and how often a good one is.
 
 ``python -m tests.benchmarks.bench_canary``; FLYWHEEL_SOAK=1 for the full counts.
 
-Sessions are simulated as counts per matched set, which is all that the guards weigh: the sets are those of ``set_ends`` and the evidence
-is that of ``log_evidence``, with the alphas of the standard policy. One part is simulated session by session instead, with looks while
-sessions are still going on.
+Every figure is made by ``next_action``, which asks ``judge_guards``: all guards of the standard policy, its minimum of sessions, and the
+latencies as the latency guard compares them. Sessions are drawn in ``canary_simulation``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress, track
+from rich.progress import track
 
-from flywheel.rollout.guards import GuardPolicy
-from flywheel.rollout.matched_sets import log_evidence, set_ends
+from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
+from flywheel.rollout.next_action import ActionKind, RolloutPolicy
+from tests.benchmarks.canary_simulation import GUARDS, SIZE_OF_SLICE, Quality, at_one_share, drawn, look, rolled_back_after, rollout
 from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
 from tests.benchmarks.pictures import Line, draw
 
 SEED = 20261122
-RUNS_OF_POWER = 20_000 if soak() else 1_500
-RUNS_OF_CANARIES = 4_000 if soak() else 400
-RUNS_IN_PROGRESS = 2_000 if soak() else 250
-AT_ONCE = 250
+RUNS_OF_POWER = 4_000 if soak() else 150
+RUNS_OF_CANARIES = 4_000 if soak() else 100
+RUNS_OF_ROLLOUTS = 4_000 if soak() else 150
+RUNS_IN_PROGRESS = 2_000 if soak() else 60
 SHARE = 0.05
 CANARY_SESSIONS = 10_000
 NEVER = np.inf
-POLICY = GuardPolicy(protected=("large", "small"), informative=("corrected", "thumbs_down"))
+SESSION_OF = 8
+ICC = 0.3
 
-Rates = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""How far a canary is through, 0 to 1, to the rate of bad sessions at that time: the same for both arms."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guard:
-    """``of_all``: the share of sessions that it speaks of. ``rate``: bad ones, when nothing is wrong."""
-
-    name: str
-    alpha: float
-    rate: float
-    of_all: float = 1.0
+Rates = NDArray[np.float64] | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A degradation that must be found in 95 % of canaries within so many sessions of the canary."""
+    """A degradation, and the number of canary sessions within which it should be found in 95 % of canaries (``goal``)."""
 
     what: str
-    good: float
-    bad: float
-    alpha: float
+    control: Quality
+    canary: Quality
     within: int
     goal: float | None = 0.95
     share: float = SHARE
+    only: str = ""  # the slice that is worse; its sessions alone are counted
 
 
-ALPHAS = POLICY.alphas
-FOUND = (
-    Found(what="format 98 -> 93 %", good=0.02, bad=0.07, alpha=ALPHAS.format, within=400),
-    Found(what="format 95 -> 90 %", good=0.05, bad=0.10, alpha=ALPHAS.format, within=800),
-    Found(what="format 90 -> 85 %", good=0.10, bad=0.15, alpha=ALPHAS.format, within=1_500),
-    Found(what="errors 0.5 -> 5 %", good=0.005, bad=0.05, alpha=ALPHAS.errors, within=300),
-)
-SHOWN = (
-    Found(what="format 98 -> 93 %, a quarter on the canary", good=0.02, bad=0.07, alpha=ALPHAS.format, within=400, share=0.25, goal=None),
-    Found(what="format 98 -> 93 %, half on the canary", good=0.02, bad=0.07, alpha=ALPHAS.format, within=400, share=0.5, goal=None),
-    Found(what="refusal 3 -> 8 %", good=0.03, bad=0.08, alpha=ALPHAS.refusal, within=800, goal=None),
-    Found(what="format 98 -> 93 % in one of two protected slices", good=0.02, bad=0.07, alpha=ALPHAS.protected / 6, within=600, goal=None),
-    Found(what="latency: 3 times as slow where 2 is allowed", good=0.1, bad=0.319, alpha=ALPHAS.latency, within=100, goal=None),
-    Found(
-        what="broken: 93 -> 40 % format, a third on the canary", good=0.07, bad=0.6, alpha=ALPHAS.format, within=25, share=0.34, goal=None
-    ),
-    Found(
-        what="broken: 93 -> 40 % format, a third on the canary", good=0.07, bad=0.6, alpha=ALPHAS.format, within=40, share=0.34, goal=None
-    ),
-)
-"""Slow is above the control's quantile 0.9; latencies are log-normal with sigma 0.5: at 1.5 times too slow, 31.9 % of sessions are."""
+def _format(good: float, bad: float) -> tuple[Quality, Quality]:
+    return Quality(format=good), Quality(format=bad)
 
-GUARDS = (
-    Guard(name="errors", alpha=ALPHAS.errors, rate=0.005),
-    Guard(name="format", alpha=ALPHAS.format, rate=0.02),
-    Guard(name="refusal", alpha=ALPHAS.refusal, rate=0.03),
-    Guard(name="latency", alpha=ALPHAS.latency, rate=0.10),
-    *(
-        Guard(name=f"{measure}[{name}]", alpha=ALPHAS.protected / 6, rate=rate, of_all=size)
-        for name, size in (("large", 0.2), ("small", 0.02))
-        for measure, rate in (("errors", 0.005), ("format", 0.02), ("refusal", 0.03))
-    ),
-    Guard(name="corrected", alpha=ALPHAS.informative / 2, rate=0.2, of_all=0.05),
-    Guard(name="thumbs_down", alpha=ALPHAS.informative / 2, rate=0.5, of_all=0.02),
-)
-SESSION_OF = 8
-ICC = 0.3
+
+def _degradations() -> Iterator[Found]:
+    for what, (control, canary), within in (
+        ("format 98 -> 93 %", _format(0.02, 0.07), 400),
+        ("format 95 -> 90 %", _format(0.05, 0.10), 800),
+        ("format 90 -> 85 %", _format(0.10, 0.15), 1_500),
+        ("errors 0.5 -> 5 %", (Quality(), Quality(errors=0.05)), 300),
+    ):
+        yield Found(what=what, control=control, canary=canary, within=within)
+    yield Found(
+        what="format 98 -> 93 % in one of two protected slices",
+        control=Quality(format=0.02),
+        canary=Quality(format=0.07),
+        within=600,
+        goal=None,
+        only="large",
+    )
+    for what, (control, canary), within, share in (
+        ("format 98 -> 93 %, a quarter on the canary", _format(0.02, 0.07), 400, 0.25),
+        ("format 98 -> 93 %, half on the canary", _format(0.02, 0.07), 400, 0.5),
+        ("refusal 3 -> 8 %", (Quality(), Quality(refusal=0.08)), 800, SHARE),
+        ("latency: 3 times as slow where 2 is allowed", (Quality(), Quality(took=3.0)), 100, SHARE),
+        ("broken: 93 -> 40 % format, a third on the canary", _format(0.07, 0.6), 25, 0.34),
+        ("broken: 93 -> 40 % format, a third on the canary", _format(0.07, 0.6), 40, 0.34),
+    ):
+        yield Found(what=what, control=control, canary=canary, within=within, share=share, goal=None)
 
 
 def main() -> None:
     rng = np.random.default_rng(SEED)
-    figures = [*power(rng), *false_aborts(rng), *in_progress(rng), *by_request(rng)]
+    figures = [*power(rng), *whole_rollouts(rng), *false_aborts(rng), in_progress(rng), by_request(rng)]
     report("canary", figures, seeds=[SEED])
 
 
@@ -107,11 +89,11 @@ def main() -> None:
 def power(rng: np.random.Generator) -> Iterator[Figure]:
     """A session is one request."""
     lines = {}
-    for one in track((*FOUND, *SHOWN), description="power"):
-        after = np.concatenate([_aborted_after(one, runs, rng) for runs in _portions(RUNS_OF_POWER)])
+    for one in track([*_degradations()], description="power"):
+        after = np.array([rolled_back_at(one, rng) for _ in range(RUNS_OF_POWER)])
         value = float((after <= one.within).mean())
         name = f"{one.what}: aborted within {one.within} canary sessions"
-        peer = f"median {np.median(after):.0f}, alpha {one.alpha:.2g}, {one.share:.0%} on the canary"
+        peer = f"median {np.median(after):.0f}, {one.share:.0%} on the canary"
         if one.goal is None:
             yield Figure(name=name, value=100 * value, unit="%", peer=peer, n=after.size)
             continue
@@ -131,45 +113,88 @@ def power(rng: np.random.Generator) -> Iterator[Figure]:
     )
 
 
-def _aborted_after(found: Found, runs: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """[runs]: sessions of the canary when it was aborted; infinite when it was not."""
-    longest = max(found.within, 2_000 if found.goal else 0)
-    ends = set_ends(int(1.1 * longest / found.share) + 400)
-    sessions = np.diff(ends, prepend=0)
-    canary = rng.binomial(sessions, found.share, size=(runs, sessions.size))
-    bad = rng.binomial(canary, found.bad)
-    others_bad = rng.binomial(sessions - canary, found.good)
-    over = log_evidence(canary=canary, sessions=sessions, canary_bad=bad, bad=bad + others_bad) >= np.log(1 / found.alpha)
-    seen = np.cumsum(canary, axis=1)
-    return np.where(over.any(axis=1), np.take_along_axis(seen, over.argmax(axis=1)[:, None], axis=1)[:, 0], NEVER)
+def rolled_back_at(found: Found, rng: np.random.Generator, *, guards: GuardPolicy = GUARDS) -> float:
+    """Sessions of the canary (in its slice) when it was rolled back; infinite when it was not."""
+    longest = max(found.within, 2_000 if found.goal else 0) / (SIZE_OF_SLICE[found.only] if found.only else 1)
+    on_canary = rng.random(int(1.1 * longest / found.share) + 400) < found.share
+    inside, canary = np.ones(on_canary.size, dtype=bool), found.canary
+    if found.only:
+        inside = rng.random(on_canary.size) < SIZE_OF_SLICE[found.only]
+        canary = replace(canary, format=np.where(inside, canary.format, found.control.format))
+    sessions = drawn(on_canary, canary=canary, control=found.control, rng=rng)
+    if found.only:
+        sessions = replace(sessions, in_slice={**sessions.in_slice, found.only: inside})
+    policy = at_one_share(found.share, guards)
+    after = rolled_back_after(sessions, policy=policy, share=found.share)
+    return NEVER if after is None else float((on_canary & inside)[:after].sum())
+
+
+def whole_rollouts(rng: np.random.Generator) -> Iterator[Figure]:
+    """The standard policy from the first step to the promotion, at one session a second."""
+    policy = RolloutPolicy(guards=GUARDS)
+    steps = ", ".join(f"{share:.0%}" for share in policy.canary_shares)
+    for what, (control, canary) in {
+        "no worse": (Quality(), Quality()),
+        "format 98 -> 93 %": _format(0.02, 0.07),
+        "format 95 -> 90 %": _format(0.05, 0.10),
+        "format 90 -> 85 %": _format(0.10, 0.15),
+        "errors 0.5 -> 5 %": (Quality(), Quality(errors=0.05)),
+    }.items():
+        runs = track(range(RUNS_OF_ROLLOUTS), description=f"rollouts, {what}")
+        ended = [rollout(canary=canary, control=control, policy=policy, rng=rng) for _ in runs]
+        met = np.array([one.canary_sessions for one in ended if not one.promoted])
+        name = f"the standard policy's steps ({steps}), {what}: rolled back before the promotion"
+        value, n = 100 * (1 - float(np.mean([one.promoted for one in ended]))), len(ended)
+        if what == "no worse":
+            yield at_most(2.0, name=name, value=value, unit="%", peer=f"upper 95 % bound {_upper(value / 100, n):.2f} %", n=n)
+        else:
+            yield Figure(name=name, value=value, unit="%", peer=f"median {np.median(met):.0f} canary sessions", n=n)
 
 
 # -- false aborts -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What happens while a canary goes on: the canary's share, and by how much a rate of bad sessions is changed, in both arms alike."""
+
+    share: Rates = SHARE
+    added: Rates = 0.0
+    times: Rates = 1.0
+    requests: int = 1  # of a session; it is bad when one of them is
+
+    def quality(self) -> Quality:
+        def rate(usual: float) -> Rates:
+            return _of_session(usual, self.requests) * self.times + self.added
+
+        return Quality(
+            errors=rate(0.005), format=rate(0.02), refusal=rate(0.03), signals={"corrected": rate(0.2), "thumbs_down": rate(0.5)}
+        )
+
+
+def worlds(through: NDArray[np.float64]) -> Mapping[str, World]:
+    """``through``: [sessions], how far the canary is through, 0 to 1."""
+    rhythm = 1 + 0.8 * np.sin(2 * np.pi * 10 * through)  # ten days
+    return {
+        "nothing happens": World(),
+        "both arms fall 5 points at once": World(added=np.where(through < 0.5, 0.0, 0.05)),
+        "a daily rhythm": World(times=rhythm),
+        "a daily rhythm, steps 5, 25, 50 %": World(share=np.select([through < 0.6, through < 0.9], [0.05, 0.25], 0.5), times=rhythm),
+        f"sessions of {SESSION_OF} at ICC {ICC:g}": World(requests=SESSION_OF),
+    }
+
+
 def false_aborts(rng: np.random.Generator) -> Iterator[Figure]:
     """Whole canaries of 10,000 sessions beside a control that is exactly as good, all guards together."""
     lines = {}
-    with Progress() as progress:
-        task = progress.add_task("false aborts", total=len(_worlds()) * len(_portions(RUNS_OF_CANARIES)))
-        for name, (share_at, rates_of) in _worlds().items():
-            first: list[NDArray[np.float64]] = []
-            for runs in _portions(RUNS_OF_CANARIES):
-                per_guard = [_first_abort(guard, runs, share_at, rates_of(guard.rate), rng) for guard in GUARDS]
-                first.append(np.min(per_guard, axis=0))
-                progress.advance(task)
-            at = np.concatenate(first)
-            aborted = float(np.isfinite(at).mean())
-            yield at_most(
-                2.0,
-                name=f"false aborts, {name}",
-                value=100 * aborted,
-                unit="%",
-                peer=f"upper 95 % bound {_upper(aborted, at.size):.2f} %",
-                n=at.size,
-            )
-            through = np.linspace(0.02, 1.0, 30)
-            lines[name] = Line(x=(through * CANARY_SESSIONS).tolist(), y=[float((at <= one).mean()) for one in through])
+    for name in worlds(np.zeros(1)):
+        found = track(range(RUNS_OF_CANARIES), description=f"false aborts, {name}")
+        at = np.array([falsely_aborted_at(name, rng, canary_sessions=CANARY_SESSIONS) for _ in found])
+        aborted = float(np.isfinite(at).mean())
+        peer = f"upper 95 % bound {_upper(aborted, at.size):.2f} %"
+        yield at_most(2.0, name=f"false aborts, {name}", value=100 * aborted, unit="%", peer=peer, n=at.size)
+        through = np.linspace(0.02, 1.0, 30)
+        lines[name] = Line(x=(through * CANARY_SESSIONS).tolist(), y=[float((at <= one).mean()) for one in through])
     draw(
         "canary-false-aborts",
         title="A good canary is aborted: share of runs, twelve guards together",
@@ -181,80 +206,50 @@ def false_aborts(rng: np.random.Generator) -> Iterator[Figure]:
     )
 
 
-def _worlds() -> Mapping[str, tuple[Rates, Callable[[float], Rates]]]:
-    """Name to the canary's share and to what a guard's rate of bad sessions does, while the canary goes on."""
-
-    def always(value: float) -> Rates:
-        return lambda through: np.full_like(through, value)
-
-    def falls(rate: float) -> Rates:
-        return lambda through: np.where(through < 0.5, rate, rate + 0.05)
-
-    def swings(rate: float) -> Rates:
-        return lambda through: rate * (1 + 0.8 * np.sin(2 * np.pi * 10 * through))  # ten days
-
-    def steps(through: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.select([through < 0.6, through < 0.9], [0.05, 0.25], 0.5)
-
-    return {
-        "nothing happens": (always(SHARE), always),
-        "both arms fall 5 points at once": (always(SHARE), falls),
-        "a daily rhythm": (always(SHARE), swings),
-        "a daily rhythm, steps 5, 25, 50 %": (steps, swings),
-        f"sessions of {SESSION_OF} at ICC {ICC:g}": (always(SHARE), lambda rate: always(_of_session(rate))),
-    }
+def falsely_aborted_at(name: str, rng: np.random.Generator, *, canary_sessions: int, guards: GuardPolicy = GUARDS) -> float:
+    """How far a canary that is no worse was through when it was aborted, 0 to 1; infinite when it was not."""
+    mean_share = float(np.mean(worlds(np.linspace(0, 1, 1_001))[name].share))
+    through = np.linspace(0, 1, int(canary_sessions / mean_share))
+    world = worlds(through)[name]
+    quality = world.quality()
+    sessions = drawn(rng.random(through.size) < world.share, canary=quality, control=quality, rng=rng)
+    policy = at_one_share(SHARE, guards)
+    if look(sessions, through.size, policy=policy).kind is not ActionKind.ROLL_BACK:
+        return NEVER
+    after = rolled_back_after(sessions, policy=policy)
+    assert after is not None
+    return after / through.size
 
 
-def _of_session(rate: float) -> float:
-    """The chance that one of eight requests of a session is bad, when their rates are beta-distributed over sessions with this ICC."""
+def _of_session(rate: float, requests: int) -> float:
+    """The chance that one of these requests of a session is bad, when their rates are beta-distributed over sessions with this ICC."""
     a, b = rate * (1 - ICC) / ICC, (1 - rate) * (1 - ICC) / ICC
-    all_good = np.prod([(b + k) / (a + b + k) for k in range(SESSION_OF)])
-    return float(1 - all_good)
-
-
-def _first_abort(guard: Guard, runs: int, share_at: Rates, rate_at: Rates, rng: np.random.Generator) -> NDArray[np.float64]:
-    """[runs]: how far the canary was through when this guard aborted it; infinite when it did not."""
-    through = np.linspace(0, 1, 1_001)
-    mean_share = float(share_at(through).mean())
-    ends = set_ends(int(guard.of_all * CANARY_SESSIONS / mean_share))
-    sessions, at = np.diff(ends, prepend=0), ends / (guard.of_all * CANARY_SESSIONS / mean_share)
-    canary = rng.binomial(sessions, share_at(at), size=(runs, sessions.size))
-    rate = rate_at(at)
-    if guard.name == "latency":  # what is slow is estimated from a thousand sessions of the control, and wavers with them
-        rate = rng.beta(1_000 * rate, 1_000 * (1 - rate), size=canary.shape)
-    bad, others_bad = rng.binomial(canary, rate), rng.binomial(sessions - canary, rate)
-    over = log_evidence(canary=canary, sessions=sessions, canary_bad=bad, bad=bad + others_bad) >= np.log(1 / guard.alpha)
-    return np.where(over.any(axis=1), at[over.argmax(axis=1)], NEVER)
+    if requests == 1:
+        return rate
+    return float(1 - np.prod([(b + k) / (a + b + k) for k in range(requests)]))
 
 
 # -- looking while sessions go on -------------------------------------------------------------------------------------
 
 
-def in_progress(rng: np.random.Generator, *, total: int = 20_000, every: int = 250, lasts: int = 400) -> Iterator[Figure]:
+def in_progress(rng: np.random.Generator, *, total: int = 20_000, every: int = 250, lasts: int = 400) -> Figure:
     """Sessions of eight, each going on while 400 others begin, looked at 80 times: a good session may still turn bad."""
     alpha, rate = 0.02, 0.02  # the whole budget for one guard, which makes a fault of the method easier to see
-    ends = set_ends(total)
+    policy = at_one_share(0.1, _one_guard(alpha))
     aborted = 0
-    for runs in track(_portions(RUNS_IN_PROGRESS, at_once=100), description="sessions in progress"):
-        canary = rng.random((runs, total)) < 0.1
-        of_session = rng.beta(rate * (1 - ICC) / ICC, (1 - rate) * (1 - ICC) / ICC, size=(runs, total))
-        requests_until_bad = rng.geometric(np.clip(of_session, 1e-12, 1.0))
+    for _ in track(range(RUNS_IN_PROGRESS), description="sessions in progress"):
+        whole = drawn(rng.random(total) < 0.1, canary=Quality(errors=0.0), control=Quality(errors=0.0), rng=rng)
+        requests_until_bad = rng.geometric(np.clip(_rates_of_sessions(rate, total, rng), 1e-12, 1.0))
         turns_bad = np.where(
             requests_until_bad <= SESSION_OF, np.arange(total) + (requests_until_bad - 1) * lasts // SESSION_OF, 10 * total
         )
-        over = np.zeros(runs, dtype=bool)
-        for look in range(every, total + 1, every):
-            bad, seen = turns_bad < look, ends[ends <= look]
-            path = log_evidence(
-                canary=_per_set(canary, seen),
-                sessions=np.diff(seen, prepend=0),
-                canary_bad=_per_set(bad & canary, seen),
-                bad=_per_set(bad, seen),
-            )
-            over |= path.max(axis=1, initial=-np.inf) >= np.log(1 / alpha)
-        aborted += int(over.sum())
+        for seen in range(every, total + 1, every):
+            sessions = replace(whole, bad_format=(turns_bad < seen).astype(np.int8))
+            if look(sessions, seen, policy=policy, share=0.1).kind is ActionKind.ROLL_BACK:
+                aborted += 1
+                break
     share = aborted / RUNS_IN_PROGRESS
-    yield at_most(
+    return at_most(
         100 * alpha,
         name=f"false aborts of one guard with the whole budget, looked at while sessions of {SESSION_OF} go on",
         value=100 * share,
@@ -264,27 +259,27 @@ def in_progress(rng: np.random.Generator, *, total: int = 20_000, every: int = 2
     )
 
 
-def by_request(rng: np.random.Generator, *, total: int = 8_000) -> Iterator[Figure]:
-    """The same test, had it counted requests instead of sessions."""
-    ends = set_ends(total)
-    runs, rate, share, alpha = min(1_000, RUNS_IN_PROGRESS), 0.02, 0.1, 0.02
-    of_session = rng.beta(rate * (1 - ICC) / ICC, (1 - rate) * (1 - ICC) / ICC, size=(runs, total))
-    bad, canary = rng.binomial(SESSION_OF, of_session), rng.random((runs, total)) < share
-    canary_bad = _per_set(np.where(canary, bad, 0), ends)
-    requests = SESSION_OF * np.diff(ends, prepend=0)
-    path = log_evidence(canary=SESSION_OF * _per_set(canary, ends), sessions=requests, canary_bad=canary_bad, bad=_per_set(bad, ends))
-    aborted = float((path.max(axis=1) >= np.log(1 / alpha)).mean())
-    yield Figure(name="false aborts, had requests been counted as if they were sessions", value=100 * aborted, unit="%", n=runs)
+def by_request(rng: np.random.Generator, *, total: int = 8_000) -> Figure:
+    """The same policy, told that every request is a session of its own."""
+    runs, policy = min(1_000, RUNS_IN_PROGRESS), at_one_share(0.1, _one_guard(0.02))
+    aborted = 0
+    for _ in track(range(runs), description="by request"):
+        on_canary = np.repeat(rng.random(total) < 0.1, SESSION_OF)
+        requests = drawn(on_canary, canary=Quality(errors=0.0), control=Quality(errors=0.0), rng=rng)
+        rates = np.repeat(_rates_of_sessions(0.02, total, rng), SESSION_OF)
+        requests = replace(requests, bad_format=(rng.random(on_canary.size) < rates).astype(np.int8))
+        aborted += look(requests, on_canary.size, policy=policy, share=0.1).kind is ActionKind.ROLL_BACK
+    return Figure(name="false aborts, had requests been counted as if they were sessions", value=100 * aborted / runs, unit="%", n=runs)
 
 
-def _per_set(values: NDArray[np.int64] | NDArray[np.bool_], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[runs, sessions] to sums over sets, [runs, sets]."""
-    begins = np.concatenate([[0], ends[:-1]])
-    return np.add.reduceat(values[:, : ends[-1]], begins, axis=1, dtype=np.int64)
+def _one_guard(alpha: float) -> GuardPolicy:
+    """The format guard with this alpha; the others next to nothing."""
+    rest = dict.fromkeys(("errors", "refusal", "latency", "protected", "informative"), LEAST_ALPHA)
+    return GuardPolicy(alphas=GuardAlphas(format=alpha, **rest), budget=alpha + 1e-6)
 
 
-def _portions(runs: int, *, at_once: int = AT_ONCE) -> list[int]:
-    return [min(at_once, runs - begun) for begun in range(0, runs, at_once)]
+def _rates_of_sessions(rate: float, total: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    return rng.beta(rate * (1 - ICC) / ICC, (1 - rate) * (1 - ICC) / ICC, size=total)
 
 
 def _upper(share: float, n: int) -> float:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from flywheel.gate.axes import GateDecision, GateVerdict
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, WorkloadId
+from flywheel.rollout.arm_sessions import ArmSessions, columns_of
 from flywheel.rollout.guards import GuardPolicy
 from flywheel.rollout.next_action import GateFact, RolloutPolicy
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id
@@ -74,7 +75,7 @@ class Seen:
     valid_format: bool | None = True
     refused: bool | None = False
     latency_ms: float = 100.0
-    at: datetime = NOW - timedelta(minutes=3)
+    at: datetime = NOW - timedelta(minutes=1)
     slices: tuple[str, ...] = ()
     signals: Mapping[str, bool] = field(default_factory=dict)
 
@@ -87,3 +88,7 @@ def sessions(adapter: AdapterName, good: int, *, bad_format: int = 0, failed: in
     ]
     made += [Seen(session=f"{adapter}-refused-{number}", adapter=adapter, refused=True) for number in range(refused)]
     return tuple(made)
+
+
+def columns(outcomes: tuple[Seen, ...], guards: GuardPolicy = POLICY.guards) -> ArmSessions:
+    return columns_of(outcomes, slices=guards.protected, signals=guards.informative)

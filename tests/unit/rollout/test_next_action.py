@@ -14,7 +14,7 @@ from flywheel.rollout.next_action import Action, ActionKind, Mode, ReleaseFacts,
 from flywheel.rollout.release import Release, ReleaseState, release_line
 from flywheel.rollout.shadow import ShadowCounts
 from flywheel.traffic.inference import Arm
-from tests.unit.rollout.release_stories import ANNA, NEW, NOW, OLD, POLICY, Seen, gate, release, route, sessions
+from tests.unit.rollout.release_stories import ANNA, NEW, NOW, OLD, POLICY, Seen, columns, gate, release, route, sessions
 
 APPLIED = ReleaseFacts(route=route(), served=Served.APPLIED, served_reason="the server answers as the trained weights do")
 
@@ -119,13 +119,13 @@ def test_a_shadow_whose_requests_fail_never_reaches_a_user() -> None:
 def test_a_canary_without_data_waits() -> None:
     canary = release(ReleaseState.CANARY, step_since=NOW)
     assert act(canary, on_route(Arm.CANARY)).kind is ActionKind.WAIT
-    assert act(canary, replace(on_route(Arm.CANARY), outcomes=(), step_sessions=0)).kind is ActionKind.WAIT
-    one_armed = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 500), step_sessions=500)
+    assert act(canary, replace(on_route(Arm.CANARY), sessions=columns(()))).kind is ActionKind.WAIT
+    one_armed = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 500)))
     assert act(canary, one_armed).kind is ActionKind.WAIT
 
 
 def test_a_canary_steps_and_is_promoted_when_its_guards_hold() -> None:
-    facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 40) + sessions(BASE, 200), step_sessions=40)
+    facts = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 40) + sessions(BASE, 200)))
     stepped = act(release(ReleaseState.CANARY, step_since=NOW - timedelta(minutes=2)), facts)
     assert stepped.kind is ActionKind.STEP
     assert stepped.release is not None
@@ -141,7 +141,7 @@ def test_a_canary_steps_and_is_promoted_when_its_guards_hold() -> None:
 
 
 def test_a_canary_s_evidence_holds_the_policy_s_steps_and_least_numbers_and_whom_it_was_compared_with() -> None:
-    facts = replace(on_route(Arm.CANARY, champion=OLD), outcomes=sessions(NEW, 40) + sessions(OLD, 200), step_sessions=40)
+    facts = replace(on_route(Arm.CANARY, champion=OLD), sessions=columns(sessions(NEW, 40) + sessions(OLD, 200)))
     begun = release(ReleaseState.CANARY, step=1, step_since=NOW - timedelta(minutes=2))
     promoted = act(begun, facts)
     assert promoted.kind is ActionKind.PROMOTE
@@ -156,7 +156,7 @@ def test_a_canary_s_evidence_holds_the_policy_s_steps_and_least_numbers_and_whom
         "step_seconds_least": 120.0,
         "guard_sessions_least": 10,
     }
-    bad = replace(facts, outcomes=sessions(NEW, 0, bad_format=40) + sessions(OLD, 200))
+    bad = replace(facts, sessions=columns(sessions(NEW, 0, bad_format=40) + sessions(OLD, 200)))
     aborted = act(begun, bad)
     assert aborted.kind is ActionKind.ROLL_BACK
     assert set(aborted.evidence) == set(promoted.evidence)
@@ -167,12 +167,12 @@ def test_a_canary_s_evidence_holds_the_policy_s_steps_and_least_numbers_and_whom
 
 
 def test_a_canary_with_too_few_sessions_in_its_step_waits() -> None:
-    facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 39) + sessions(BASE, 200), step_sessions=39)
+    facts = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 39) + sessions(BASE, 200)))
     assert act(release(ReleaseState.CANARY), facts).kind is ActionKind.WAIT
 
 
 def test_a_canary_with_enough_sessions_in_too_short_a_time_waits() -> None:
-    facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 400) + sessions(BASE, 400), step_sessions=400)
+    facts = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 400) + sessions(BASE, 400)))
     begun = release(ReleaseState.CANARY, step_since=NOW - timedelta(minutes=2) + timedelta(seconds=1))
     action = act(begun, facts)
     assert action.kind is ActionKind.WAIT
@@ -181,7 +181,7 @@ def test_a_canary_with_enough_sessions_in_too_short_a_time_waits() -> None:
 
 
 def test_without_a_hold_back_in_the_policy_a_promotion_leaves_the_new_champion_alone() -> None:
-    facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 40) + sessions(BASE, 200), step_sessions=40)
+    facts = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 40) + sessions(BASE, 200)))
     for policy in (replace(POLICY, hold_back_share=0.0), replace(POLICY, hold_back_time=timedelta(0))):
         promoted = act(release(ReleaseState.CANARY, step=1), facts, policy=policy)
         assert promoted.route is not None
@@ -193,10 +193,10 @@ WATCHED = replace(APPLIED, route=route(champion=NEW, challenger=OLD, arm=Arm.HOL
 
 def test_a_new_champion_is_watched_beside_its_hold_back_and_rolled_back_by_a_guard_in_every_mode() -> None:
     live = release(ReleaseState.LIVE, replaced=OLD)
-    good = replace(WATCHED, outcomes=sessions(NEW, 400) + sessions(OLD, 30))
+    good = replace(WATCHED, sessions=columns(sessions(NEW, 400) + sessions(OLD, 30)))
     assert act(live, good).kind is ActionKind.WAIT
     assert act(live, WATCHED).kind is ActionKind.WAIT
-    bad = replace(WATCHED, outcomes=sessions(NEW, 100, bad_format=300) + sessions(OLD, 60))
+    bad = replace(WATCHED, sessions=columns(sessions(NEW, 100, bad_format=300) + sessions(OLD, 60)))
     for mode in ("observe", "propose", "auto"):
         action = act(live, bad, mode=mode)  # type: ignore[arg-type]
         assert (action.kind, action.by) == (ActionKind.ROLL_BACK, "guard")
@@ -207,7 +207,7 @@ def test_a_new_champion_is_watched_beside_its_hold_back_and_rolled_back_by_a_gua
 
 def test_the_hold_back_ends_with_the_watch_period_and_the_release_stays_live() -> None:
     live = release(ReleaseState.LIVE, replaced=OLD, since=NOW - timedelta(hours=24))
-    ended = act(live, replace(WATCHED, outcomes=sessions(NEW, 400) + sessions(OLD, 30)))
+    ended = act(live, replace(WATCHED, sessions=columns(sessions(NEW, 400) + sessions(OLD, 30))))
     assert ended.kind is ActionKind.END_HOLD_BACK
     assert ended.release is not None
     assert ended.route is not None
@@ -221,10 +221,10 @@ def test_the_hold_back_ends_with_the_watch_period_and_the_release_stays_live() -
 @pytest.mark.parametrize("outcomes", [None, (), sessions(NEW, 400), sessions(NEW, 400) + sessions(OLD, 3)])
 def test_a_watch_period_that_ends_without_data_says_so(outcomes: tuple[Seen, ...] | None) -> None:
     live = release(ReleaseState.LIVE, replaced=OLD, since=NOW - timedelta(hours=24))
-    ended = act(live, replace(WATCHED, outcomes=outcomes))
+    ended = act(live, replace(WATCHED, sessions=None if outcomes is None else columns(outcomes)))
     assert ended.kind is ActionKind.END_HOLD_BACK
     assert "without data to judge by: " in ended.reason
-    judged = act(live, replace(WATCHED, outcomes=sessions(NEW, 400) + sessions(OLD, 30)))
+    judged = act(live, replace(WATCHED, sessions=columns(sessions(NEW, 400) + sessions(OLD, 30))))
     assert "without data" not in judged.reason
 
 
@@ -238,7 +238,7 @@ def test_a_next_release_waits_for_the_end_of_the_watch_period() -> None:
 
 
 def test_a_clock_that_runs_backwards_is_an_error_and_a_small_difference_between_two_machines_is_not() -> None:
-    facts = replace(on_route(Arm.CANARY), outcomes=())
+    facts = replace(on_route(Arm.CANARY), sessions=columns(()))
     assert act(release(ReleaseState.CANARY, since=NOW + timedelta(seconds=30)), facts).kind is ActionKind.WAIT
     with pytest.raises(InvalidInput, match="the clock runs backwards") as error:
         act(release(ReleaseState.CANARY, since=NOW + timedelta(minutes=2)), facts)
@@ -255,7 +255,7 @@ def test_a_policy_that_leaves_a_guard_without_a_control_is_an_error(shares: tupl
 
 @pytest.mark.parametrize("mode", ["observe", "propose", "auto"])
 def test_a_breached_guard_rolls_back_in_every_mode(mode: Mode) -> None:
-    facts = replace(on_route(Arm.CANARY, champion=OLD), outcomes=sessions(NEW, 5, bad_format=20) + sessions(OLD, 30))
+    facts = replace(on_route(Arm.CANARY, champion=OLD), sessions=columns(sessions(NEW, 5, bad_format=20) + sessions(OLD, 30)))
     action = act(release(ReleaseState.CANARY), facts, mode=mode)
     assert (action.kind, action.by) == (ActionKind.ROLL_BACK, "guard")
     assert action.release is not None
@@ -277,7 +277,7 @@ def test_a_challenger_that_left_the_route_or_cannot_be_served_is_rolled_back(sta
 
 
 def test_a_server_that_is_away_rolls_nothing_back() -> None:
-    away = replace(on_route(Arm.CANARY), served=Served.UNKNOWN, outcomes=sessions(NEW, 40) + sessions(BASE, 40), step_sessions=40)
+    away = replace(on_route(Arm.CANARY), served=Served.UNKNOWN, sessions=columns(sessions(NEW, 40) + sessions(BASE, 40)))
     assert act(release(ReleaseState.CANARY), away).kind is ActionKind.WAIT
     live = replace(APPLIED, route=route(champion=NEW), served=Served.UNKNOWN)
     assert act(release(ReleaseState.LIVE), live).kind is ActionKind.WAIT
@@ -320,5 +320,5 @@ def test_the_policy_is_total_and_never_goes_on_without_facts() -> None:
 
 
 def test_the_same_facts_give_the_same_action() -> None:
-    facts = replace(on_route(Arm.CANARY), outcomes=sessions(NEW, 5, bad_format=20) + sessions(BASE, 30))
+    facts = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 5, bad_format=20) + sessions(BASE, 30)))
     assert act(release(ReleaseState.CANARY), facts) == act(release(ReleaseState.CANARY), facts)
