@@ -1,182 +1,219 @@
-"""The daemon's part in a made-up year: it pins, calibrates, judges each hour and opens incidents, with the wheel's own functions.
+"""A simulated workload watched by the daemon's own steps: drift monitor and alert service, hour by hour, on stores in memory.
 
-A reference is pinned after a whole day, and anew when it has seen more days, as long as no incident is open; the alarm budget is calibrated
-on the reference itself. What is judged against it follows from how much it has seen.
+In: a world, what happens in it, a clock that is set here. Out: the alarms that fired, and how long they stayed open. Nothing is decided
+here: pinning, calibration, judging, late data, alerts and their hysteresis are the services' own functions. Evidently's reports are left
+out.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
-from flywheel.alerts.alert import Alert, AlertState, Severity
-from flywheel.alerts.facts import Finding, WindowFacts
-from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
-from flywheel.drift.budget import GENERAL, PROTECTED, SHARE_COLUMN, SHARES, BudgetPolicy, Thresholds, standing_strength
-from flywheel.drift.null_runs import NullSource, ReferenceWindows, calibrate
-from flywheel.drift.reference import PinningPolicy
-from flywheel.drift.seasons import Season, SeasonPolicy, like_hours, profile_of, season_of, sliding_sums, times_seen
-from flywheel.ids import WorkloadId
-from flywheel.traffic.column import Column
-from tests.benchmarks.alarm_world import INPUTS, NAMES, Hourly
-from tests.benchmarks.alarm_world import PROTECTED as SHIELDED
+from flywheel.alerts.facts import moved_in
+from flywheel.alerts.lifecycle import AlertPolicy
+from flywheel.drift.budget import BudgetPolicy
+from flywheel.ids import AdapterName, WorkloadId
+from flywheel.rollout.release import Route
+from services.alert_desk.steps import AlertStates
+from services.drift_monitor.steps import tick
+from services.settings import Slices, Workload
+from services.wiring.alert_desk import AlertRules, DeskParts
+from services.wiring.drift_monitor import MonitorParts, watch_rules
+from tests.benchmarks.alarm_world import Counted, Sessions, World, WorldShape
+from tests.fakes.watching import CountedTraffic, ScriptedReports, WatchLedgerInMemory
 
-SEED = 20_261_122
-POLICY = BudgetPolicy()
-SEASONS = SeasonPolicy()
-PINNING = PinningPolicy(whole_day=timedelta(days=1), watch=timedelta(days=1))
-LONGEST = max(POLICY.lengths)
-ALERTS = AlertPolicy(resolve_after=timedelta(hours=6))
-MEMBERS = np.isin(np.asarray(NAMES), np.asarray(SHIELDED))
-START = datetime(2026, 1, 1, tzinfo=UTC)
-Hours = NDArray[np.bool_]
-
-
-def with_shares(hourly: Hourly) -> Hourly:
-    """Beside the columns, each slice's rows among all."""
-    own = hourly[INPUTS[0].name].sum(axis=-1)
-    return {**hourly, SHARE_COLUMN.name: np.stack([own.sum(axis=1, keepdims=True) - own, own], axis=-1)}
-
-
-def joined(days: Sequence[Hourly], names: Iterable[str]) -> Hourly:
-    return {name: np.concatenate([day[name] for day in days]) for name in names}
+WORKLOAD = WorkloadId("simulated")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+AFTER_THE_HOUR = timedelta(minutes=10)  # the daemon looks every second; by then the hour's window may close
+LONGEST = 24  # hours of a window
+KEPT_WINDOWS = 60  # the alert service reads the newest 50
+RECORD = 30 * 24  # hours of panes that are kept
+LOOKS_AT_LATE_ROWS = 5  # ticks: one late hour lies in as many windows as the longest has hours, and a tick takes some of them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pinned:
-    """A reference of whole days, and the thresholds that were calibrated on it."""
+class Interruption:
+    """A slice that sends nothing for some hours, or one that comes for some."""
 
-    hourly: Hourly
-    first_hour: int
-    season: Season
-    thresholds: Thresholds
-    _like: dict[tuple[str, int, int], NDArray[np.int64]] = field(default_factory=dict)  # the like hours of a week are the same every week
+    slice: str
+    first: int
+    hours: int
 
-    def compared_with(self, name: str, *, length: int, hour: int) -> NDArray[np.int64]:
-        """What the windows that end with each hour of the day from ``hour`` on meet: [24, slices, bins]."""
-        key = (name, length, hour // 24 % 7)
-        if key not in self._like:
-            self._like[key] = reference_of(self.hourly[name], self.first_hour, self.season, hour=hour, hours=24, length=length)
-        return self._like[key]
+    def explains(self, hour: int) -> bool:
+        """May a window that ends with this hour show it?"""
+        return self.first <= hour < self.first + self.hours + LONGEST
 
 
-def reference_of(hourly: NDArray[np.int64], first_hour: int, season: Season, *, hour: int, hours: int, length: int) -> NDArray[np.int64]:
-    """[hours, slices, bins]: the part of a reference that is like each of the windows that end with these hours."""
-    if season is not Season.HOUR_OF_DAY:
-        return np.broadcast_to(hourly.sum(axis=0, dtype=np.int64), (hours, *hourly.shape[1:]))
-    return like_hours(
-        profile_of(hourly, first_hour=first_hour),
-        first_hour=hour,
-        hours=hours,
-        length=length,
-        policy=SEASONS,
-        seen=times_seen(first_hour=first_hour, hours=len(hourly)),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Fired:
+    """An alarm. ``series``: (slice, column) of what drifted when the alert was last seen."""
+
+    hour: int
+    hours_open: int
+    series: frozenset[tuple[str, str]]
 
 
-def pinned(days: Sequence[Hourly], columns: Sequence[Column], *, first_hour: int) -> Pinned:
-    """As the daemon's monitor does it: the thresholds come from the reference itself."""
-    hourly = joined(days, [column.name for column in columns])
-    season = season_of(first_hour=first_hour, hours=24 * len(days)).season
-    thresholds = calibrate(
-        ReferenceWindows(first_hour=first_hour, slices=NAMES, counts=hourly),
-        POLICY,
-        SEED,
-        columns=[column for column in columns if column is not SHARE_COLUMN],
-        protected=SHIELDED,
-        source=NullSource(season=season),
-        seasons=SEASONS,
-    )
-    return Pinned(hourly=hourly, first_hour=first_hour, season=season, thresholds=thresholds)
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """What some days without any real change gave."""
+
+    days: int
+    alarms: Sequence[int]  # the hours at which they fired, from the first hour of the span on
+    hours_open: int
+    explained: int = 0  # beside them: alarms at a slice that really stopped
+    interruptions: int = 0  # slices that stopped
+
+    @property
+    def a_day(self) -> float:
+        return len(self.alarms) / self.days
+
+    @property
+    def bound(self) -> float:
+        """Upper 95 % bound of a Poisson rate (Garwood 1936)."""
+        return float(chi2.ppf(0.95, 2 * (len(self.alarms) + 1)) / 2 / self.days)
+
+    @property
+    def by_week(self) -> list[int]:
+        return np.cumsum(np.bincount([hour // (7 * 24) for hour in self.alarms], minlength=self.days // 7 + 1)).tolist()
 
 
-def strength_of(
-    now: NDArray[np.int64], before: NDArray[np.int64], column: Column, thresholds: Thresholds, *, length: int, family: str
-) -> NDArray[np.float64]:
-    rule = thresholds.rule(hours=length, family=family, column=column)
-    return standing_strength(now, before, column, spread=rule.spread, floor=rule.floor, minimum_rows=rule.minimum_rows)
+def moment(hour: int) -> datetime:
+    """The start of an hour since the epoch."""
+    return EPOCH + HOUR * hour
 
 
 class Watched:
-    """Columns that are judged against one reference, which grows as long as ``grows``."""
+    """One workload, the record of its traffic, the ledger, and both processes."""
 
-    def __init__(self, columns: Sequence[Column], *, standing: Pinned | None = None, yesterday: Hourly | None = None) -> None:
-        self.columns, self._standing, self._grows = columns, standing, standing is None
-        self._past: list[Hourly] = []
-        self._yesterday = yesterday
-
-    def begin_anew(self) -> None:
-        """Another champion answers: nothing of before says what is usual."""
-        self._past, self._standing, self._yesterday = [], None, None
-
-    def day(self, today: Hourly, *, hour: int, calm: bool) -> Hours:
-        """Which of the day's hours pass a threshold."""
-        self._pin_when_due(hour, calm=calm)
-        found = np.zeros(24, dtype=bool)
-        if self._standing is not None and self._yesterday is not None:
-            for column in self.columns:
-                series = np.concatenate([self._yesterday[column.name][-LONGEST:], today[column.name]])
-                found |= self._passed(self._standing, column, series, hour)
-        self._yesterday = today
-        if self._grows:
-            self._past = [*self._past, today][-max(PINNING.stages) :]
-        return found
-
-    def _pin_when_due(self, hour: int, *, calm: bool) -> None:
-        due = max((days for days in PINNING.stages if days <= len(self._past)), default=0)
-        held = len(self._standing.hourly[self.columns[0].name]) // 24 if self._standing is not None else 0
-        if self._grows and due > held and (calm or not held):
-            self._standing = pinned(self._past[-due:], self.columns, first_hour=hour - 24 * due)
-
-    def _passed(self, standing: Pinned, column: Column, series: NDArray[np.int64], hour: int) -> Hours:
-        found = np.zeros(24, dtype=bool)
-        families = {SHARES: np.ones_like(MEMBERS)} if column is SHARE_COLUMN else {GENERAL: ~MEMBERS, PROTECTED: MEMBERS}
-        for length in POLICY.lengths:
-            now = sliding_sums(series, length)[-24:]
-            before = standing.compared_with(column.name, length=length, hour=hour)
-            for family, members in families.items():
-                strength = strength_of(now[:, members], before[:, members], column, standing.thresholds, length=length, family=family)
-                found |= (strength >= standing.thresholds.strengths[length, family, column.measure]).any(axis=1)
-        return found
-
-
-class Desk:
-    """Incidents, opened and closed by the alert desk's own rule."""
-
-    def __init__(self) -> None:
-        self._alert: Alert | None = None
-        self._hour = 0
-        self.hours_open = 0
-        self.pages: list[int] = []  # the hours at which somebody was called
-
-    @property
-    def calm(self) -> bool:
-        return self._alert is None or self._alert.state is AlertState.RESOLVED
-
-    def take(self, alarms: Hours) -> None:
-        """Hours in a row, one flag each."""
-        for alarm in alarms.tolist():
-            if alarm or not self.calm:
-                self._look(alarm=alarm)
-            self._hour += 1
-
-    def _look(self, *, alarm: bool) -> None:
-        self.hours_open += 1
-        now = START + timedelta(hours=self._hour)
-        facts = WindowFacts(
-            workload=WorkloadId("made-up"),
-            window=f"w{self._hour}",
-            at=now,
-            finding=Finding.MOVED if alarm else Finding.QUIET,
-            severity=Severity.WARNING,
-            summary="",
-            first_action="",
+    def __init__(self, slices: Sequence[str], *, protected: Sequence[str] = (), budget: BudgetPolicy | None = None) -> None:
+        workload = Workload(alias="simulated", slices=Slices(dimensions=("slice",), protected=tuple(protected)))
+        self.traffic = CountedTraffic(slices=slices)
+        self.ledger = WatchLedgerInMemory(keep=KEPT_WINDOWS)
+        self.champion_name = AdapterName("")
+        self.route: Route | None = None
+        self.rules = watch_rules(workload)
+        if budget is not None:
+            self.rules = replace(self.rules, budget=budget)
+        self.parts = MonitorParts(
+            traffic=self.traffic,
+            watch=self.ledger,
+            reports=ScriptedReports(),
+            route=lambda _: self.route,
+            workloads={WORKLOAD: self.rules},
+            reports_folder=Path("unused"),
         )
-        step = advance(alert=self._alert, facts=facts, policy=ALERTS, now=now)
-        while step.move is not Move.NONE:
-            if step.move is Move.FIRED:
-                self.pages.append(self._hour)
-            self._alert = step.alert
-            step = advance(alert=self._alert, facts=facts, policy=ALERTS, now=now)
+        policy = AlertPolicy(
+            hold=timedelta(seconds=workload.alerts.hold_seconds), resolve_after=timedelta(seconds=workload.alerts.resolve_after_seconds)
+        )
+        rules = AlertRules(policy=policy, protected=tuple(protected))
+        self._alerts = AlertStates(DeskParts(watch=self.ledger, workloads={WORKLOAD: rules}))
+
+    def champion(self, name: str, *, since: int) -> None:
+        """From this hour on all answers come from it."""
+        version = self.route.version + 1 if self.route is not None else 1
+        self.champion_name = AdapterName(name)
+        self.route = Route(workload=WORKLOAD, alias=str(WORKLOAD), version=version, champion=self.champion_name, changed_at=moment(since))
+
+    def record(self, hour: int, counted: Counted, at: int = 0) -> None:
+        """Hour ``at`` of what was counted."""
+        self.traffic.add(moment(hour), rows=counted.rows[at], counts=counted.counts[at])
+
+    def look(self, hour: int, *, late: bool = False) -> None:
+        """Both processes, shortly after this hour's end. ``late``: rows of older hours came in it."""
+        now = moment(hour + 1) + AFTER_THE_HOUR
+        for _ in range(LOOKS_AT_LATE_ROWS if late else 1):
+            self.traffic.clock = now
+            tick(self.parts, now)
+            self._alerts.tick(now)
+            now += timedelta(seconds=1)
+
+    def fired(self) -> list[Fired]:
+        """All alarms so far, oldest first; one that is not over is open up to now."""
+        found = []
+        for alert in reversed(self.ledger.alerts(workload=WORKLOAD)):
+            if alert.fired_at is not None:
+                end = alert.resolved_at or self.traffic.clock or alert.fired_at
+                hour = (alert.fired_at - EPOCH - AFTER_THE_HOUR) // HOUR - 1
+                found.append(Fired(hour=hour, hours_open=max(1, round((end - alert.fired_at) / HOUR)), series=moved_in(alert.evidence)))
+        return found
+
+
+class Life:
+    """A world as it is lived by a watched workload: rows that come late, slices that come and go, champions that change."""
+
+    def __init__(self, shape: WorldShape, *, seed: int, sessions: Sessions, budget: BudgetPolicy | None = None) -> None:
+        self.shape = shape
+        self._world = World(shape, seed=seed, sessions=sessions)
+        self._rng = np.random.default_rng([seed, 1])
+        self._visitor = "slice=visitor"
+        self.watched = Watched((*shape.slices, self._visitor), protected=shape.protected_slices, budget=budget)
+        self.interruptions: list[Interruption] = []
+        self._visit: Interruption | None = None
+        self._late: dict[int, list[tuple[int, Counted]]] = {}  # hour of arrival -> hour of the rows, and what they hold
+
+    def day(self, first: int, *, version: int = 0, look: bool = True) -> None:
+        """24 hours from ``first`` on. ``look``: the processes run; else the traffic is recorded alone."""
+        shares = self._shares_of(first)
+        mishaps = self.shape.mishaps
+        late = (self._rng.random(24) < mishaps.late) * mishaps.late_rows
+        counted = self._world.hours(first, shares=shares, version=version, part=1 - late)
+        for at in np.flatnonzero(late).tolist():
+            rows = self._world.hours(first + at, shares=shares[at : at + 1], version=version, part=late[at : at + 1])
+            self._late.setdefault(first + at + int(self._rng.integers(2, LONGEST)), []).append((first + at, rows))
+        for at in range(24):
+            hour = first + at
+            self.watched.record(hour, counted, at)
+            came = self._late.pop(hour, [])
+            for of, rows in came:
+                self.watched.record(of, rows)
+            if look:
+                self.watched.look(hour, late=bool(came))
+        self.watched.traffic.forget(moment(first + 24 - RECORD))
+
+    def _shares_of(self, first: int) -> NDArray[np.float64]:
+        """[24, slices]"""
+        hours = first + np.arange(24)
+        shares = np.tile([*self.shape.shares, 0.0], (24, 1))
+        mishaps = self.shape.mishaps
+        if self._visit is None and self._rng.random() < mishaps.visits:
+            self._visit = Interruption(
+                slice=self._visitor, first=first + int(self._rng.integers(24)), hours=int(self._rng.integers(24, 96))
+            )
+        if self._visit is not None:
+            inside = (hours >= self._visit.first) & (hours < self._visit.first + self._visit.hours)
+            shares[inside, -1] = mishaps.visitor
+            if hours[-1] >= self._visit.first + self._visit.hours:
+                self._visit = None
+        if self._rng.random() < mishaps.pauses:
+            place = int(self._rng.integers(3, len(self.shape.shares)))
+            pause = Interruption(
+                slice=self.shape.slices[place], first=first + int(self._rng.integers(12)), hours=int(self._rng.integers(6, 36))
+            )
+            self.interruptions.append(pause)
+        for pause in self.interruptions[-3:]:
+            inside = (hours >= pause.first) & (hours < pause.first + pause.hours)
+            shares[inside, self.shape.slices.index(pause.slice)] = 0.0
+        return shares
+
+    def span(self, *, first: int, days: int) -> Span:
+        """What fired from this hour on."""
+        fired = [one for one in self.watched.fired() if one.hour >= first]
+        for_nothing = [one for one in fired if not self._explained(one)]
+        return Span(
+            days=days,
+            alarms=[one.hour - first for one in for_nothing],
+            hours_open=sum(one.hours_open for one in for_nothing),
+            explained=len(fired) - len(for_nothing),
+            interruptions=sum(pause.first >= first for pause in self.interruptions),
+        )
+
+    def _explained(self, fired: Fired) -> bool:
+        """Only slices that really stopped drifted."""
+        stopped = {pause.slice for pause in self.interruptions if pause.explains(fired.hour)}
+        return bool(fired.series) and {name for name, _ in fired.series} <= stopped

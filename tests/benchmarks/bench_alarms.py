@@ -1,27 +1,28 @@
-"""How often is somebody called for nothing, and how soon is a real change found at that price?
+"""How often does an alarm fire for nothing, and how soon does one fire at a real change?
 
-Made-up years (``alarm_world``), judged hour by hour as the daemon does it (``alarm_watch``); a workload's first four weeks; then the ladder
-of real changes (``alarm_ladder``), and how a reference's age moves it. New kinds of requests, seen by their embeddings, are
-``bench_novelty``'s.
+The daemon's own steps watch a simulated workload (``alarm_watch``) over a year in which nothing drifts, and over a workload's first four
+weeks; then the ladder of real changes (``alarm_ladder``), and how a reference's age moves it. All of it in the reporting world, in which
+nothing was tuned. New kinds of requests, seen by their embeddings, are ``bench_novelty``'s.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from rich.progress import track
-from scipy.stats import beta, chi2
+from scipy.stats import beta
 
-from flywheel.drift.budget import SHARE_COLUMN
-from tests.benchmarks.alarm_ladder import FIRST_HOUR, LADDER, Change, found_over, past
-from tests.benchmarks.alarm_watch import SEED, Desk, Watched, pinned, with_shares
-from tests.benchmarks.alarm_world import BY_NAME, INPUTS, OUTPUTS, Hourly, Sessions, World
+from flywheel.drift.budget import BudgetPolicy
+from tests.benchmarks.alarm_ladder import LADDER, Change, Past, alarms_over, past
+from tests.benchmarks.alarm_watch import Life, Span
+from tests.benchmarks.alarm_world import FIRST_HOUR, REPORTING, Sessions, WorldShape
 from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
 from tests.benchmarks.pictures import Line, draw
+from tests.benchmarks.quiet_logs import only_errors
 
-WEEKS_BEFORE = 4
+DAYS_BEFORE = 28  # recorded before the daemon starts
+DAYS_OF_ANSWERS = 7  # of these, those since the last promotion
 DAYS = 365 if soak() else 14
 FIRST_WEEKS = 28 if soak() else 8  # days
 STARTS = 5 if soak() else 1  # of a workload, each on another day of the week
@@ -29,30 +30,12 @@ RUNS = 600 if soak() else 60
 PASTS = 4 if soak() else 1  # calibrations of each kind
 AGES = (1, 2, 4, 7, 14, 28) if soak() else (2,)  # whole days that a reference has seen
 RUNS_AN_AGE = 200 if soak() else 40
-ALL_OF_IT = (*INPUTS, SHARE_COLUMN)
-CHANGING, STAYING, NEW = "a promotion every week", "no promotion, output reference of one week", "the first four weeks of a workload"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """What some days without any real change gave."""
-
-    days: int
-    pages: Sequence[int]  # hours
-    hours_open: int
-
-    @property
-    def a_day(self) -> float:
-        return len(self.pages) / self.days
-
-    @property
-    def bound(self) -> float:
-        """Upper 95 % bound of a Poisson rate (Garwood 1936)."""
-        return float(chi2.ppf(0.95, 2 * (len(self.pages) + 1)) / 2 / self.days)
-
-    @property
-    def by_week(self) -> list[int]:
-        return np.cumsum(np.bincount([hour // (7 * 24) for hour in self.pages], minlength=self.days // 7 + 1)).tolist()
+KINDS = (Sessions.ANSWERS, Sessions.DISPOSITION) if soak() else (Sessions.ANSWERS,)
+CHANGING, STAYING, NEW = (
+    "a promotion every week",
+    "no promotion, output reference of one week at first",
+    "the first four weeks of a workload",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,79 +46,108 @@ class Reading:
     found: dict[str, list[int]]  # change -> hours in each run
 
 
-def measured(sessions: Sessions) -> Reading:
-    """Minutes at full counts; each reading is a process of its own."""
-    spans = dict(zip((CHANGING, STAYING), years(sessions, seed=SEED + 7), strict=True))
-    spans[NEW] = first_weeks(sessions)
-    inputs, outputs = (
-        [past(columns, days=days, sessions=sessions, seed=SEED + 1_000 * at) for at in range(PASTS)]
-        for columns, days in ((INPUTS, 7 * WEEKS_BEFORE), (OUTPUTS, 7))
+def year(
+    shape: WorldShape, *, promotions: bool, sessions: Sessions, seed: int, days: int = DAYS, budget: BudgetPolicy | None = None
+) -> Span:
+    """The daemon starts on four recorded weeks. ``promotions``: another champion answers every week; else the last one stays."""
+    only_errors()
+    life = Life(shape, seed=seed, sessions=sessions, budget=budget)
+    first = FIRST_HOUR + 24 * DAYS_BEFORE
+    for day in range(DAYS_BEFORE):
+        week = 0 if day < DAYS_BEFORE - DAYS_OF_ANSWERS else 1
+        life.day(FIRST_HOUR + 24 * day, version=week, look=False)
+    life.watched.champion("champion-1", since=first - 24 * DAYS_OF_ANSWERS)
+    for day in range(days):
+        week = 2 + day // 7 if promotions else 1
+        if promotions and day % 7 == 0:
+            life.watched.champion(f"champion-{week}", since=first + 24 * day)
+        life.day(first + 24 * day, version=week)
+    return life.span(first=first, days=days)
+
+
+def first_weeks(
+    shape: WorldShape, *, start: int, sessions: Sessions, seed: int, days: int = FIRST_WEEKS, budget: BudgetPolicy | None = None
+) -> Span:
+    """Nothing is known at first; the daemon pins days as it sees them. ``start``: on which day of the week traffic begins, Monday 0."""
+    only_errors()
+    life = Life(shape, seed=seed, sessions=sessions, budget=budget)
+    first = FIRST_HOUR + 24 * start
+    life.watched.champion("champion-0", since=first - 24)
+    for day in range(days):
+        life.day(first + 24 * day)
+    return life.span(first=first, days=days)
+
+
+def joined(spans: Sequence[Span]) -> Span:
+    """One after the other."""
+    before = np.cumsum([0, *(span.days for span in spans)]).tolist()
+    return Span(
+        days=before[-1],
+        alarms=[hour + 24 * days for days, span in zip(before, spans, strict=False) for hour in span.alarms],
+        hours_open=sum(span.hours_open for span in spans),
+        explained=sum(span.explained for span in spans),
+        interruptions=sum(span.interruptions for span in spans),
     )
-    found = {}
-    for place, change in enumerate(LADDER):
-        pasts, days = (inputs, 7 * WEEKS_BEFORE) if _is_input(change) else (outputs, 7)
-        found[change.name] = found_over(change, pasts, days=days, sessions=sessions, seed=SEED + 100 * place, runs=RUNS).tolist()
-    return Reading(spans=spans, found=found)
 
 
-def years(sessions: Sessions, *, seed: int) -> tuple[Span, Span]:
-    """The same inputs beside outputs of a champion that is replaced every week, and of one that stays."""
-    names = tuple(column.name for column in OUTPUTS)
-    world = World(seed=SEED, sessions=sessions)
-    before = [with_shares(world.hours(FIRST_HOUR + 24 * day, 24)) for day in range(7 * WEEKS_BEFORE)]
-    week = FIRST_HOUR + 24 * 7 * (WEEKS_BEFORE - 1)
-    inputs = Watched(ALL_OF_IT, standing=pinned(before, ALL_OF_IT, first_hour=FIRST_HOUR), yesterday=before[-1])
-    staying = Watched(OUTPUTS, standing=pinned(before[-7:], OUTPUTS, first_hour=week), yesterday=before[-1])
-    changing = Watched(OUTPUTS)
-    worlds = World(seed=seed, sessions=sessions), World(seed=seed + 1, sessions=sessions)
-    desks = Desk(), Desk()
-    for day in track(range(DAYS), description=f"{DAYS} days, {sessions}"):
-        hour = FIRST_HOUR + 24 * (7 * WEEKS_BEFORE + day)
-        today, today_staying = with_shares(worlds[0].hours(hour, 24, version=day // 7 + 1)), worlds[1].hours(hour, 24, columns=names)
-        if day % 7 == 0:
-            changing.begin_anew()
-        of_inputs = inputs.day(today, hour=hour, calm=True)
-        desks[0].take(of_inputs | changing.day(today, hour=hour, calm=desks[0].calm))
-        desks[1].take(of_inputs | staying.day(today_staying, hour=hour, calm=True))
-    return tuple(Span(days=DAYS, pages=desk.pages, hours_open=desk.hours_open) for desk in desks)  # type: ignore[return-value]
+def ladder(
+    shape: WorldShape,
+    change: Change,
+    *,
+    sessions: Sessions,
+    seed: int,
+    days: int,
+    pasts: int,
+    runs: int,
+    budget: BudgetPolicy | None = None,
+) -> list[int]:
+    """Hours until the alarm, in each run. ``days``: that the reference has seen."""
+    only_errors()
+    held: list[Past] = [past(shape, days=days, sessions=sessions, seed=seed + 1_000 * at, budget=budget) for at in range(pasts)]
+    return alarms_over(change, held, shape, sessions=sessions, seed=seed + 1, runs=runs).tolist()
 
 
-def first_weeks(sessions: Sessions) -> Span:
-    """Nothing is known at first; days are pinned as they are seen."""
-    pages: list[int] = []
-    hours_open = 0
-    for start in track(range(STARTS), description=f"{STARTS} new workloads, {sessions}"):
-        first = FIRST_HOUR + 24 * start
-        world, desk, watched = World(seed=SEED + 50 + start, sessions=sessions), Desk(), Watched((*ALL_OF_IT, *OUTPUTS))
-        for day in range(FIRST_WEEKS):
-            today: Hourly = with_shares(world.hours(first + 24 * day, 24))
-            desk.take(watched.day(today, hour=first + 24 * day, calm=desk.calm))
-        pages += [hour + start * FIRST_WEEKS * 24 for hour in desk.pages]
-        hours_open += desk.hours_open
-    return Span(days=STARTS * FIRST_WEEKS, pages=pages, hours_open=hours_open)
-
-
-def by_age(sessions: Sessions = Sessions.DISPOSITION) -> dict[str, list[float]]:
-    """Change -> the share of runs in which a reference of so many days (``AGES``) finds it, calibrated on itself."""
-    found: dict[str, list[float]] = {change.name: [] for change in LADDER}
-    for days in AGES:
-        held = {columns: past(columns, days=days, sessions=sessions, seed=SEED + 9_000 + days) for columns in (INPUTS, OUTPUTS)}
+def measured(processes: ProcessPoolExecutor, shape: WorldShape) -> tuple[dict[Sessions, Reading], dict[str, list[float]]]:
+    """All readings; and for each change the share of runs in which a reference of so many days (``AGES``) finds it."""
+    years: dict[tuple[Sessions, str], list[Future[Span]]] = {}
+    found: dict[tuple[Sessions, str], Future[list[int]]] = {}
+    ages: dict[tuple[str, int], Future[list[int]]] = {}
+    for at, sessions in enumerate(KINDS):  # the longest first
+        seed = shape.seed + 100 * at
+        for name, promotions, more in ((CHANGING, True, 7), (STAYING, False, 8)):
+            years[sessions, name] = [processes.submit(year, shape, promotions=promotions, sessions=sessions, seed=seed + more)]
+        years[sessions, NEW] = [
+            processes.submit(first_weeks, shape, start=start, sessions=sessions, seed=seed + 50 + start) for start in range(STARTS)
+        ]
         for place, change in enumerate(LADDER):
-            standing = held[INPUTS if _is_input(change) else OUTPUTS]
-            hours = found_over(change, [standing], days=days, sessions=sessions, seed=SEED + 500 + 100 * place, runs=RUNS_AN_AGE)
-            found[change.name].append(float((hours <= change.within).mean()))
-    return found
+            days = DAYS_BEFORE if change.is_input else DAYS_OF_ANSWERS
+            found[sessions, change.name] = processes.submit(
+                ladder, shape, change, sessions=sessions, seed=seed + 10_000 * (place + 1), days=days, pasts=PASTS, runs=RUNS
+            )
+    for place, change in enumerate(LADDER):
+        for days in AGES:
+            seed = shape.seed + 100_000 * (place + 1) + days
+            ages[change.name, days] = processes.submit(
+                ladder, shape, change, sessions=Sessions.DISPOSITION, seed=seed, days=days, pasts=1, runs=RUNS_AN_AGE
+            )
+    readings = {
+        sessions: Reading(
+            spans={name: joined([one.result() for one in years[sessions, name]]) for name in (CHANGING, STAYING, NEW)},
+            found={change.name: found[sessions, change.name].result() for change in LADDER},
+        )
+        for sessions in KINDS
+    }
+    by_age = {
+        change.name: [float((np.array(ages[change.name, days].result()) <= change.within).mean()) for days in AGES] for change in LADDER
+    }
+    return readings, by_age
 
 
-def _is_input(change: Change) -> bool:
-    return BY_NAME[change.column].column in INPUTS
-
-
-def _page_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
-    return [
+def _alarm_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
+    figures = [
         at_most(
             0.2,
-            name=f"pages a day, {said} ({_SAID[sessions]}), upper 95 % bound",
+            name=f"alarms a day, {said} ({_SAID[sessions]}), upper 95 % bound",
             value=span.bound,
             unit="a day",
             n=span.days,
@@ -144,6 +156,18 @@ def _page_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
         )
         for said, span in reading.spans.items()
     ]
+    told, stopped = (sum(getattr(span, name) for span in reading.spans.values()) for name in ("explained", "interruptions"))
+    if stopped:
+        figures.append(
+            Figure(
+                name=f"alarms at slices that stopped for 6 to 36 hours ({_SAID[sessions]})",
+                value=told,
+                unit="alarms",
+                n=stopped,
+                peer=f"{stopped} slices of any size stopped; these alarms are not counted above",
+            )
+        )
+    return figures
 
 
 def _ladder_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
@@ -160,20 +184,20 @@ def _ladder_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
                 unit="% of runs",
                 peer=f"95 % interval from {100 * low:.0f} %",
                 n=len(found),
-                reason=_WHY[change.column, sessions],
+                reason=_WHY[change.column],
             )
         )
     return figures
 
 
-def _draw_pages(spans: dict[str, Span]) -> None:
+def _draw_alarms(spans: dict[str, Span]) -> None:
     lines = {said: Line(x=list(range(1, len(span.by_week) + 1)), y=span.by_week) for said, span in spans.items() if said != NEW}
     weeks = list(range(1, DAYS // 7 + 2))
     draw(
-        "alarms-pages",
-        title="Pages for nothing: a made-up year without any real change",
+        "alarms-year",
+        title="Alarms in a simulated year without any real change",
         across="week",
-        up="pages since the first day",
+        up="alarms since the first day",
         lines={**lines, "0.2 a day": Line(x=weeks, y=[1.4 * week for week in weeks])},
     )
 
@@ -223,34 +247,24 @@ def _age_figures(found: dict[str, list[float]]) -> list[Figure]:
 
 
 _SAID = {Sessions.ANSWERS: "the answers themselves have ICC 0.2", Sessions.DISPOSITION: "ICC 0.2 behind the answers"}
-_SHIFTS = "sessions of 8 at ICC 0.2 leave 42 % of the rows' information; the budget asks for more than 4 standard deviations"
 _WHY = {
-    ("prompt_length", Sessions.ANSWERS): _SHIFTS,
-    ("prompt_length", Sessions.DISPOSITION): _SHIFTS,
-    (
-        "refusal",
-        Sessions.ANSWERS,
-    ): "rows and firsts are judged both; by calculation firsts rise by 5.3 standard deviations in the mean (protected: 4.2), at a budget "
-    "whose threshold lies between 4 and 5 (decision 0006)",
-    ("refusal", Sessions.DISPOSITION): "few refusals, at a budget whose threshold lies between 4 and 5 standard deviations",
+    "prompt_chars": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information; the budget asks for more than 4 standard deviations",
+    "refusal": "few refusals, at a budget whose threshold lies between 4 and 5 standard deviations; rows and first failures are both judged",
 }
 
 
 def main() -> None:
     """Prints the table and writes the pictures."""
-    kinds = (Sessions.ANSWERS, Sessions.DISPOSITION) if soak() else (Sessions.ANSWERS,)
     with ProcessPoolExecutor(2) as processes:
-        awaited = {sessions: processes.submit(measured, sessions) for sessions in kinds}
-        ages = processes.submit(by_age).result()
-        readings = {sessions: one.result() for sessions, one in awaited.items()}
-    figures = list(chain(*map(_page_figures, readings.values(), readings), *map(_ladder_figures, readings.values(), readings)))
-    first = next(iter(readings.values()))
+        readings, ages = measured(processes, REPORTING)
+    figures = list(chain(*map(_alarm_figures, readings.values(), readings), *map(_ladder_figures, readings.values(), readings)))
     figures += _age_figures(ages)
-    _draw_pages(first.spans)
+    first = next(iter(readings.values()))
+    _draw_alarms(first.spans)
     for sessions, reading in readings.items():
         _draw_ladder(reading, sessions)
     _draw_ages(ages)
-    report("alarms", figures, seeds=[SEED, SEED + 7])
+    report("alarms", figures, seeds=[REPORTING.seed])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,26 @@
-"""Stand-ins of the watching stage: traffic in memory, reports that answer by script, a receiver that refuses when told to."""
+"""Stand-ins of the watching stage: traffic and ledger in memory, reports that answer by script, a receiver that refuses when told to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
-from flywheel.alerts.alert import Alert
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.notices import NotDelivered
+from flywheel.drift.incident import Retest
+from flywheel.drift.late import Judged
+from flywheel.drift.profile import Profile
+from flywheel.drift.reference import Reference
 from flywheel.errors import CannotRun
-from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.ids import EVERYTHING, AdapterName, AlertId, EventId, RequestId, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.pane import WindowCounts, count_rows
 from services.ports.traffic import ArmOutcomes, DeadLetter, RecordedInference, TrafficCounts
-from services.ports.watch import SecondOpinion
+from services.ports.watch import ClosedWindow, Judgement, LateFinding, SecondOpinion
 
 
 @dataclass(kw_only=True)
@@ -110,3 +119,203 @@ class ReceiverInMemory:
             raise NotDelivered("HTTP 503", remedy="It is tried again.")
         self.taken.append((alert.id, kind))
         return "HTTP 200"
+
+
+@dataclass(kw_only=True)
+class WatchLedgerInMemory:
+    """A WatchLedger; ``journal`` holds its lines. ``keep``: older windows are forgotten, as by a ledger that is cleaned up."""
+
+    keep: int | None = None
+    journal: list[JournalEntry] = field(default_factory=list)
+    _references: dict[str, Reference] = field(default_factory=dict)
+    _profiles: dict[str, Profile] = field(default_factory=dict)
+    _windows: dict[str, ClosedWindow] = field(default_factory=dict)
+    _judgements: dict[str, Judgement] = field(default_factory=dict)
+    _late: list[tuple[WorkloadId, LateFinding]] = field(default_factory=list)
+    _alerts: dict[AlertId, Alert] = field(default_factory=dict)
+    _notices: set[tuple[AlertId, str]] = field(default_factory=set)
+
+    def reference(self, workload: WorkloadId, *, adapter: AdapterName) -> Reference | None:
+        return next((held for held in self.references(workload) if held.adapter == adapter), None)
+
+    def references(self, workload: WorkloadId) -> Sequence[Reference]:
+        held = sorted((one for one in self._references.values() if one.workload == workload), key=lambda one: one.id)
+        return sorted(held, key=lambda one: one.pinned_at, reverse=True)
+
+    def pin(self, reference: Reference, entry: JournalEntry, *, profile: Profile | None = None) -> None:
+        self._references[reference.id] = reference
+        if profile is not None:
+            self._profiles[reference.id] = profile
+        self.journal.append(entry)
+
+    def profile(self, reference: Reference) -> Profile | None:
+        return self._profiles.get(reference.id)
+
+    def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
+        if window.id in self._windows:
+            return False
+        self._windows[window.id] = window
+        self._judgements[window.id] = judgement
+        self.journal.append(entry)
+        if self.keep is not None and len(self._windows) > self.keep:
+            oldest = min(self._windows.values(), key=lambda held: held.end).id
+            del self._windows[oldest], self._judgements[oldest]
+        return True
+
+    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest) -> bool:
+        held = self._windows.get(window.id)
+        if held is None or held.judged_again != window.judged_again - 1:
+            return False
+        self._windows[window.id] = replace(window, second_opinions=held.second_opinions)
+        self._judgements[window.id] = judgement
+        self.journal.append(entry)
+        if retest.found:
+            finding = LateFinding(
+                seq=len(self._late) + 1, window=window.id, end=window.end, times=window.judged_again, found=tuple(retest.found)
+            )
+            self._late.append((window.workload, finding))
+        return True
+
+    def same_rows(self, judged: Judged, *, position: int) -> None:
+        held = self._judgements.get(judged.window)
+        if held is not None and held.on.position < position:
+            self._judgements[judged.window] = replace(held, on=replace(held.on, position=position))
+
+    def judgements(self, workload: WorkloadId, *, ended_after: datetime) -> Sequence[Judgement]:
+        return sorted(
+            (one for name, one in self._judgements.items() if self._windows[name].workload == workload and one.on.end >= ended_after),
+            key=lambda one: one.on.end,
+        )
+
+    def late_findings(self, workload: WorkloadId, *, after: int = 0, limit: int = 50) -> Sequence[LateFinding]:
+        return [finding for held, finding in self._late if held == workload and finding.seq > after][-limit:]
+
+    def window(self, window_id: str) -> ClosedWindow | None:
+        return self._windows.get(window_id)
+
+    def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
+        held = sorted((one for one in self._windows.values() if one.workload == workload), key=lambda one: one.id)
+        return sorted(held, key=lambda one: one.end, reverse=True)[:limit]
+
+    def alert(self, alert_id: AlertId) -> Alert | None:
+        return self._alerts.get(alert_id)
+
+    def alerts(self, *, workload: WorkloadId | None = None, open_only: bool = False) -> Sequence[Alert]:
+        held = [
+            one
+            for one in self._alerts.values()
+            if (workload is None or one.workload == workload) and not (open_only and one.state is AlertState.RESOLVED)
+        ]
+        return sorted(sorted(held, key=lambda one: one.id), key=lambda one: one.started_at, reverse=True)
+
+    def save_alert(self, alert: Alert, entry: JournalEntry, *, expected: Alert | None) -> bool:
+        if self._alerts.get(alert.id) != expected:
+            return False
+        self._alerts[alert.id] = alert
+        self.journal.append(entry)
+        return True
+
+    def notice_due(self, alert_id: AlertId, *, kind: str) -> bool:
+        return (alert_id, kind) not in self._notices
+
+    def notice_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
+        self._notices.add((alert_id, kind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedPane:
+    """What one pane holds. ``counts`` [slices, bins of all columns side by side], the slices being those of its traffic."""
+
+    rows: NDArray[np.int64]  # [slices]
+    counts: NDArray[np.int64]
+    changed: int  # how many rows the record held after the last change
+
+
+class CountedTraffic:
+    """A TrafficReader over panes that were counted elsewhere, of one workload. Holds counts and no rows.
+
+    ``slices`` are disjoint and make all traffic together; one without rows in a window is left out of it, as the record leaves it out.
+    """
+
+    def __init__(self, *, slices: Sequence[str], columns: Sequence[Column] = COLUMNS, pane: timedelta = timedelta(hours=1)) -> None:
+        self.slices, self.columns, self.pane = tuple(slices), tuple(columns), pane
+        self.clock: datetime | None = None  # traffic is seen up to here; None: up to the end of the newest pane
+        self._edges = np.cumsum([0, *(column.bins for column in columns)]).tolist()
+        self._panes: dict[datetime, CountedPane] = {}
+        self._recorded = 0
+
+    def add(self, at: datetime, *, rows: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """More rows of the pane that starts at this moment. Added late, they mark the pane as changed."""
+        self._recorded += int(rows.sum())
+        held = self._panes.get(at)
+        if held is not None:
+            rows, counts = held.rows + rows, held.counts + counts
+        self._panes[at] = CountedPane(rows=rows, counts=counts, changed=self._recorded)
+
+    def forget(self, before: datetime) -> None:
+        """Panes that start before this moment are dropped, as the record drops what is too old."""
+        for at in [at for at in self._panes if at < before]:
+            del self._panes[at]
+
+    def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
+        within = self._within(start, end)
+        rows = np.zeros(len(self.slices), dtype=np.int64)
+        counts = np.zeros((len(self.slices), self._edges[-1]), dtype=np.int64)
+        for pane in within:
+            rows += pane.rows
+            counts += pane.counts
+        held = {EVERYTHING: (int(rows.sum()), counts.sum(axis=0))}
+        held |= {self.slices[at]: (int(rows[at]), counts[at]) for at in np.flatnonzero(rows).tolist()}
+        if not within or not held[EVERYTHING][0]:
+            held = {}
+        edges = list(zip((column.name for column in self.columns), self._edges, self._edges[1:], strict=False))
+        return WindowCounts(
+            workload=workload,
+            start=start,
+            end=end,
+            counts={name: {column: one[first:last] for column, first, last in edges} for name, (_, one) in held.items()},
+            rows={name: number for name, (number, _) in held.items()},
+        )
+
+    def rows(
+        self,
+        *,
+        workload: WorkloadId,
+        start: datetime,
+        end: datetime,
+        slice_name: str = "all",
+        adapter: AdapterName | None = None,
+        limit: int = 5_000,
+    ) -> Sequence[RecordedInference]:
+        return []
+
+    def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
+        return None
+
+    def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
+        return frozenset()
+
+    def counts(self, workload: WorkloadId) -> TrafficCounts:
+        return TrafficCounts(recorded=self._recorded)
+
+    def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
+        return {at: pane.changed for at, pane in self._panes.items() if start <= at < end and pane.changed > after}
+
+    def newest(self, workload: WorkloadId) -> datetime | None:
+        if not self._panes:
+            return None
+        return self.clock if self.clock is not None else max(self._panes) + self.pane - timedelta(microseconds=1)
+
+    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
+        return []
+
+    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
+        return []
+
+    def _within(self, start: datetime, end: datetime) -> list[CountedPane]:
+        first = _EPOCH - (_EPOCH - start) // self.pane * self.pane  # the first pane that starts in [start, end)
+        starts = (first + self.pane * step for step in range(-((first - end) // self.pane)))
+        return [self._panes[at] for at in starts if at in self._panes]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
