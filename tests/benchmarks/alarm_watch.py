@@ -19,11 +19,11 @@ from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.drift.budget import BudgetPolicy
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.release import Route
-from services.alert_desk.steps import AlertStates
-from services.drift_monitor.steps import tick
+from services.alert_desk.advance_alerts import AlertStates
+from services.alert_desk.wiring import AlertRules, DeskParts
+from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.wiring import MonitorParts, watch_rules
 from services.settings import Slices, Workload
-from services.wiring.alert_desk import AlertRules, DeskParts
-from services.wiring.drift_monitor import MonitorParts, watch_rules
 from tests.benchmarks.alarm_world import Counted, Sessions, World, WorldShape
 from tests.fakes.watching import CountedTraffic, ScriptedReports, WatchLedgerInMemory
 

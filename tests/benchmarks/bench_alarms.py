@@ -249,7 +249,7 @@ def _age_figures(found: dict[str, list[float]]) -> list[Figure]:
 _SAID = {Sessions.ANSWERS: "the answers themselves have ICC 0.2", Sessions.DISPOSITION: "ICC 0.2 behind the answers"}
 _WHY = {
     "prompt_chars": "sessions of 8 at ICC 0.2 leave 42 % of the rows' information; the budget asks for more than 4 standard deviations",
-    "refusal": "few refusals, at a budget whose threshold lies between 4 and 5 standard deviations; rows and first failures are both judged",
+    "refusal": "few refusals, at thresholds of 4 to 5 standard deviations; rows and first failures are both judged",
 }
 
 

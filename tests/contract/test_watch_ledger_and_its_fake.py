@@ -1,0 +1,152 @@
+"""The watch ledger on SQL and the one in memory behave alike: what the benchmark of alarms runs on is what the daemon runs on."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from deploy import deploy_dir
+from flywheel.alerts.facts import facts_of
+from flywheel.alerts.lifecycle import AlertPolicy, advance
+from flywheel.drift.incident import Retest
+from flywheel.drift.late import Judged
+from flywheel.drift.verdict import DriftVerdict
+from flywheel.ids import BASE, AdapterName, WorkloadId
+from flywheel.journal import JournalEntry
+from services.ports.traffic import TrafficCounts
+from services.ports.watch import ClosedWindow, Judgement, LateFinding, WatchLedger
+from services.stores.database import open_database
+from services.stores.ledger.watch import LedgerWatch
+from tests.fakes.watching import WatchLedgerInMemory
+from tests.watching import NOON, ROUTER, reference_of, some_rows, verdict, window_counts
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(params=["sql", "memory"])
+def watch(request: pytest.FixtureRequest, tmp_path: Path) -> WatchLedger:
+    if request.param == "memory":
+        return WatchLedgerInMemory()
+    engine = open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
+    return LedgerWatch(engine, drift_topic="drift", alerts_topic="alerts")
+
+
+def line(subject: str, state: str, *, minute: int = 0) -> JournalEntry:
+    return JournalEntry(at=NOON + timedelta(minutes=minute), workload=ROUTER, kind="window", subject=subject, state=state, reason="because")
+
+
+def closed(hour: int = 0) -> ClosedWindow:
+    start = NOON + hour * HOUR
+    return ClosedWindow(
+        id=f"window-{hour}",
+        workload=ROUTER,
+        start=start,
+        end=start + HOUR,
+        reference="reference-1",
+        traffic=TrafficCounts(recorded=10),
+        verdicts=(verdict(start=start),),
+    )
+
+
+def judgement(hour: int = 0, *, times: int = 0, position: int = 10) -> Judgement:
+    start = NOON + hour * HOUR
+    on = Judged(
+        window=f"window-{hour}", start=start, end=start + HOUR, since=start, rows=10, position=position, at=start + HOUR, times=times
+    )
+    return Judgement(on=on, champion=BASE, released_at=None, line=f"line-{times}")
+
+
+def close(watch: WatchLedger, hour: int = 0) -> bool:
+    return watch.close(closed(hour), line(f"window-{hour}", "judged"), judgement=judgement(hour))
+
+
+def again(watch: WatchLedger, hour: int, *, times: int, found: tuple[DriftVerdict, ...] = ()) -> bool:
+    return watch.judge_again(
+        replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
+        line(f"window-{hour}", "judged_again", minute=times),
+        judgement=judgement(hour, times=times, position=20 + times),
+        retest=Retest(found=found, withdrawn=(), reason="because"),
+    )
+
+
+def test_references_come_newest_first_and_pinning_again_renews_one(watch: WatchLedger) -> None:
+    first = reference_of(window_counts(some_rows(20)), name="first")
+    second = replace(first, id="second", adapter=AdapterName("tuned"), pinned_at=first.pinned_at + HOUR)
+    for reference in (first, second):
+        watch.pin(reference, line(reference.id, "pinned"))
+    assert [held.id for held in watch.references(ROUTER)] == ["second", "first"]
+    watch.pin(replace(first, pinned_at=first.pinned_at + 2 * HOUR), line("first", "pinned", minute=1))
+    assert [held.id for held in watch.references(ROUTER)] == ["first", "second"]
+    assert watch.references(WorkloadId("other")) == []
+    assert watch.profile(first) is None
+
+
+def test_a_window_closes_once_and_newest_come_first(watch: WatchLedger) -> None:
+    assert [close(watch, hour) for hour in (1, 0, 2)] == [True, True, True]
+    assert not close(watch, 1)
+    assert [window.id for window in watch.windows(ROUTER, limit=2)] == ["window-2", "window-1"]
+    assert watch.window("window-0") == closed(0)
+    assert watch.window("none") is None
+
+
+def test_newer_verdicts_replace_those_of_the_judgement_before_them_only(watch: WatchLedger) -> None:
+    close(watch)
+    assert again(watch, 0, times=1)
+    assert not again(watch, 0, times=1)
+    assert not again(watch, 0, times=3)
+    window = watch.window("window-0")
+    assert window is not None
+    assert (window.judged_again, [held.column for held in window.verdicts]) == (1, ["refusal"])
+
+
+def test_judgements_are_the_newest_of_each_window_by_its_end(watch: WatchLedger) -> None:
+    for hour in (1, 0, 2):
+        close(watch, hour)
+    again(watch, 1, times=1)
+    assert list(watch.judgements(ROUTER, ended_after=NOON + 2 * HOUR)) == [judgement(1, times=1, position=21), judgement(2)]
+    assert list(watch.judgements(ROUTER, ended_after=NOON + 4 * HOUR)) == []
+
+
+def test_the_position_of_a_judgement_never_goes_back(watch: WatchLedger) -> None:
+    close(watch)
+    for position in (40, 30):
+        watch.same_rows(judgement().on, position=position)
+    assert [held.on.position for held in watch.judgements(ROUTER, ended_after=NOON)] == [40]
+
+
+def test_late_findings_come_in_the_order_in_which_they_were_found(watch: WatchLedger) -> None:
+    for hour in (0, 1):
+        close(watch, hour)
+    again(watch, 1, times=1, found=(verdict(start=NOON + HOUR),))
+    again(watch, 0, times=1)
+    again(watch, 0, times=2, found=(verdict(column="refusal"),))
+    first, second = watch.late_findings(ROUTER)
+    assert first == LateFinding(seq=first.seq, window="window-1", end=NOON + 2 * HOUR, times=1, found=(verdict(start=NOON + HOUR),))
+    assert (second.window, second.times, second.seq > first.seq) == ("window-0", 2, True)
+    assert list(watch.late_findings(ROUTER, after=first.seq)) == [second]
+    assert list(watch.late_findings(ROUTER, limit=1)) == [second]
+
+
+def test_an_alert_is_kept_only_on_top_of_the_newest(watch: WatchLedger) -> None:
+    facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
+    pending = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
+    assert pending is not None
+    firing = advance(alert=pending, facts=facts, policy=AlertPolicy(), now=NOON).alert
+    assert firing is not None
+    assert watch.save_alert(pending, line(pending.id, "pending"), expected=None)
+    assert not watch.save_alert(pending, line(pending.id, "pending", minute=1), expected=None)
+    assert watch.save_alert(firing, line(firing.id, "firing"), expected=pending)
+    assert not watch.save_alert(firing, line(firing.id, "firing", minute=2), expected=pending)
+    assert watch.alert(firing.id) == firing
+    assert list(watch.alerts(workload=ROUTER, open_only=True)) == [firing]
+    assert list(watch.alerts(workload=WorkloadId("other"))) == []
+
+
+def test_a_notice_is_due_until_it_was_taken(watch: WatchLedger) -> None:
+    facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
+    alert = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
+    assert alert is not None
+    watch.notice_sent(alert.id, kind="firing to a", at=NOON, detail="HTTP 200")
+    assert not watch.notice_due(alert.id, kind="firing to a")
+    assert watch.notice_due(alert.id, kind="firing to b")
