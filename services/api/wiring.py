@@ -17,8 +17,9 @@ from services.integrations.kafka.topics import KafkaAccess
 from services.integrations.presidio.redaction import PresidioRedactor
 from services.ports.cloud_events import encode
 from services.ports.events import EventPublisher
-from services.ports.learn import LearnLedger, Redactor
+from services.ports.learn import LearnLedger
 from services.ports.record import Journal, Outbox, WorkQueue
+from services.ports.redaction import Redactor
 from services.ports.release import GateLedger, Gateways, ReleaseLedger
 from services.ports.traffic import TrafficReader
 from services.ports.train import TrainLedger

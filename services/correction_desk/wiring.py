@@ -14,8 +14,9 @@ from services.integrations.kafka.event_codec import claimed_ids, decode_correcti
 from services.integrations.kafka.faust_access import broker_credentials, broker_url
 from services.integrations.kafka.topics import KafkaAccess, topic_spec
 from services.integrations.presidio.redaction import RedactorAtFirstText
-from services.ports.learn import KeptCorrection, LearnLedger, Redactor
+from services.ports.learn import KeptCorrection, LearnLedger
 from services.ports.record import Journal, OutboxMessage
+from services.ports.redaction import Redactor
 from services.ports.traffic import TrafficReader
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes

@@ -6,15 +6,13 @@ In: what was asked, what came back. Out: the event's ``data``, redacted, under 1
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId, digest_of
 from flywheel.traffic.inference import Arm
-
-if TYPE_CHECKING:  # at run time it brings datasketch and scipy: 2 s at each start of a process that needs neither
-    from services.ports.learn import Redactor
+from services.ports.redaction import Redactor
 
 LARGEST_DATA_BYTES = 1_000_000
 """Kafka's usual limit of 1 MiB an event, less the envelope."""
@@ -64,7 +62,7 @@ def can_be_captured(body: Mapping[str, Any]) -> bool:
     )
 
 
-def event_data(attempt: Attempt, *, redactor: "Redactor") -> dict[str, Any]:
+def event_data(attempt: Attempt, *, redactor: Redactor) -> dict[str, Any]:
     """Redacted first, then measured: pseudonyms change the length."""
     data: dict[str, Any] = {
         "request_id": attempt.request_id,
@@ -88,7 +86,7 @@ def event_data(attempt: Attempt, *, redactor: "Redactor") -> dict[str, Any]:
     return data if len(orjson.dumps(data)) <= LARGEST_DATA_BYTES else _cut(data)
 
 
-def _redacted(value: Any, redactor: "Redactor") -> Any:
+def _redacted(value: Any, redactor: Redactor) -> Any:
     """Every string in it: personal data also stands in tool arguments, names and metadata."""
     if isinstance(value, str):
         return redactor.redact(value)[0]

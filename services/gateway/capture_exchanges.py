@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Gauge
@@ -19,9 +18,7 @@ from services.gateway.attempt import Attempt
 from services.gateway.publish_captures import DROPPED, Encode, RecordedQuestion, confirm, keep, publish
 from services.gateway.wiring import CaptureSpool
 from services.ports.events import EventPublisher
-
-if TYPE_CHECKING:  # at run time it brings datasketch and scipy: 2 s at each start of a process that needs neither
-    from services.ports.learn import Redactor
+from services.ports.redaction import Redactor
 
 log = structlog.get_logger()
 MOST_ATTEMPTS, MOST_BYTES = 10_000, 256 * 1024**2
@@ -70,7 +67,7 @@ class Capture:
     def __init__(
         self,
         *,
-        redactor: "Redactor",
+        redactor: Redactor,
         encode: Encode,
         spool: CaptureSpool,
         publisher: EventPublisher,

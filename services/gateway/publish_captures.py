@@ -5,7 +5,7 @@ Each step may run again at any time: the event's id makes sending twice the same
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import structlog
 from prometheus_client import Counter
@@ -15,9 +15,7 @@ from services.gateway.attempt import Attempt, event_data
 from services.gateway.wiring import CaptureSpool, SpooledEvent
 from services.ports.events import EventPublisher
 from services.ports.record import OutboxMessage
-
-if TYPE_CHECKING:  # at run time it brings datasketch and scipy: 2 s at each start of a process that needs neither
-    from services.ports.learn import Redactor
+from services.ports.redaction import Redactor
 
 log = structlog.get_logger()
 Encode = Callable[[Attempt, Mapping[str, Any]], bytes]
@@ -35,7 +33,7 @@ class RecordedQuestion(Protocol):
     def recorded(self, ids: Sequence[str]) -> frozenset[str]: ...
 
 
-def keep(attempts: Sequence[Attempt], *, redactor: "Redactor", encode: Encode, spool: CaptureSpool, now: datetime) -> None:
+def keep(attempts: Sequence[Attempt], *, redactor: Redactor, encode: Encode, spool: CaptureSpool, now: datetime) -> None:
     """Nothing unredacted goes further than this function. An attempt that cannot be redacted is dropped, and counted."""
     events = []
     for attempt in attempts:

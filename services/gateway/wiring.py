@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
@@ -21,15 +20,13 @@ from services.integrations.kafka.topics import KafkaAccess
 from services.integrations.presidio.redaction import RedactorAtFirstText
 from services.ports.cloud_events import encode
 from services.ports.events import EventPublisher
+from services.ports.redaction import Redactor
 from services.ports.route_on_the_wire import from_wire, to_wire
 from services.settings import Settings
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
 from services.stores.capture_spool import CaptureSpool, SpooledEvent
 from services.stores.route_files import RouteFiles
 from services.stores.tokens import Tokens, internal_key, redaction_key
-
-if TYPE_CHECKING:  # at run time it brings datasketch and scipy: 2 s at each start of a process that needs neither
-    from services.ports.learn import Redactor
 
 __all__ = ["CaptureSpool", "GatewayParts", "SpooledEvent", "gateway_parts", "to_wire"]
 SOURCE = "flywheel/gateway"
@@ -45,7 +42,7 @@ class GatewayParts:
     route_api: ApiRoutes
     route_topic: TopicRoutes
     read_route: Callable[[object], Route]
-    redactor: "Redactor"
+    redactor: Redactor
     spool: CaptureSpool
     publisher: EventPublisher
     recorded_ids: RecordedIds

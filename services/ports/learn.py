@@ -92,10 +92,3 @@ class LearnLedger(Protocol):
 
     def snapshots(self, workload: WorkloadId) -> Sequence[Snapshot]:
         """Newest first, without their examples."""
-
-
-class Redactor(Protocol):
-    """Finds personal data and replaces it by keyed pseudonyms."""
-
-    def redact(self, text: str) -> tuple[str, int]:
-        """The text with pseudonyms, and how many findings were replaced."""

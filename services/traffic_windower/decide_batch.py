@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId, derive
@@ -16,6 +15,7 @@ from flywheel.traffic.answer_format import fits
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.recording import KeptInference, Partition, PutAside, RawRecord, ReadRecord, Unreadable
+from services.ports.redaction import Redactor
 from services.ports.traffic import (
     Advance,
     DeadLetter,
@@ -25,9 +25,6 @@ from services.ports.traffic import (
     TrafficCounts,
     TrafficRecorder,
 )
-
-if TYPE_CHECKING:  # the port stands beside types whose import costs seconds
-    from services.ports.learn import Redactor
 
 KEPT_RAW_BYTES = 1_048_576  # of a dead letter; a longer one is of no more use
 
@@ -39,7 +36,7 @@ class Recording:
     recorder: TrafficRecorder
     decode: Callable[[bytes], Inference]
     claimed_ids: Callable[[bytes], tuple[str, str]]
-    redactor: "Callable[[], Redactor]"
+    redactor: Callable[[], Redactor]
     formats: Mapping[WorkloadId, dict[str, object] | None]
 
 
@@ -98,7 +95,7 @@ def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
     return RecordedInference(inference=inference, features=columns_of(inference, valid_format=valid), topic=topic, partition=partition)
 
 
-def _redacted(inference: Inference, redactor: "Redactor") -> Inference:
+def _redacted(inference: Inference, redactor: Redactor) -> Inference:
     def clean(text: str | None) -> str | None:
         return redactor.redact(text)[0] if text else text
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 from flywheel.ids import WorkloadId
 from flywheel.traffic.inference import Inference
@@ -11,6 +10,7 @@ from services.integrations.kafka import batches as kafka_batches
 from services.integrations.kafka import event_codec, topics
 from services.integrations.kafka.batches import KafkaBatches
 from services.integrations.kafka.topics import KafkaAccess
+from services.ports.redaction import Redactor
 from services.ports.traffic import TrafficRecorder
 from services.settings import Settings
 from services.settings.pane_shapes import pane_shapes
@@ -18,9 +18,6 @@ from services.settings.secrets import broker_fields, configured_redaction_key
 from services.stores.database import open_traffic
 from services.stores.tokens import redaction_key
 from services.stores.traffic.record import TrafficStore
-
-if TYPE_CHECKING:  # the port stands beside types whose import costs seconds
-    from services.ports.learn import Redactor
 
 GROUP = "flywheel.traffic-windower"
 OutOfRange = kafka_batches.OutOfRange
@@ -36,7 +33,7 @@ class WindowerParts:
     recorder: TrafficRecorder
     decode: Callable[[bytes], Inference]
     claimed_ids: Callable[[bytes], tuple[str, str]]
-    redactor: "Callable[[], Redactor]"  # made when the first event comes that its producer has not redacted
+    redactor: Callable[[], Redactor]  # made when the first event comes that its producer has not redacted
     formats: Mapping[WorkloadId, dict[str, object] | None]  # also: the workloads there are
     faust_broker: str
     faust_dir: str
@@ -64,7 +61,7 @@ def windower_parts(settings: Settings) -> WindowerParts:
     )
 
 
-def _redactor(settings: Settings) -> "Redactor":
+def _redactor(settings: Settings) -> Redactor:
     """Imported here: most events come redacted by the gateway, and the import alone costs seconds."""
     from services.integrations.presidio.redaction import PresidioRedactor
 

@@ -16,7 +16,7 @@ from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm
 from services.api.app import build_app
-from services.ports.learn import Redactor
+from services.ports.redaction import Redactor
 from services.ports.release import GateRecord
 from services.ports.traffic import Advance, DeadLetter, RecordedInference, RecordingBatch
 from tests.traffic_events import inference
