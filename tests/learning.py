@@ -7,7 +7,7 @@ from flywheel.corrections.duplicates import answer_key, prompt_key
 from flywheel.ids import AdapterName, CaseId, CorrectionId, EventId, RequestId, WorkloadId, derive
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.traffic.inference import Arm, Inference, Message
-from flywheel.training_set.example import Example, general_example
+from flywheel.training_set.example import GENERAL, Example
 from services.ports.learn import KeptCorrection
 
 ROUTER = WorkloadId("router")
@@ -89,10 +89,9 @@ def case(name: str, prompt: str, *, tier: Tier = Tier.GOLDEN, entity: str = "gol
 
 def general(number: int) -> Example:
     words = ["river", "stone", "violin", "harbour", "cinnamon", "glacier", "meadow", "lantern", "saddle", "orchid", "copper", "walnut"]
-    return general_example(
-        messages=(Message(role="user", content=f"Tell me something about the {words[number % 12]} number {number * 7919}"),),
-        completion="ok",
-    )
+    asked = f"Tell me something about the {words[number % 12]} number {number * 7919}"
+    identity = derive("general", asked)
+    return Example(id=identity, messages=(Message(role="user", content=asked),), completion="ok", entity=identity, source=GENERAL)
 
 
 def inference(request: str, prompt: str = "where is my parcel", *, answer: str | None = "a wrong answer", **changes: object) -> Inference:
