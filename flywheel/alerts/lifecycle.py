@@ -25,7 +25,8 @@ class AlertPolicy:
     """How long facts must hold before anybody is told, and how long they must stay away before it is over."""
 
     hold: timedelta = timedelta(0)
-    resolve_after: timedelta = timedelta(hours=1)
+    resolve_after: timedelta = timedelta(hours=6)
+    acknowledgement: timedelta = timedelta(hours=8)  # how long one lasts unless the person says it
 
     def __post_init__(self) -> None:
         for said, length in (("hold", self.hold), ("resolve_after", self.resolve_after)):

@@ -25,7 +25,7 @@ class RetestPolicy:
     """
 
     reach: timedelta = timedelta(hours=24)
-    rest: timedelta = timedelta(minutes=5)
+    rest: timedelta = WindowPolicy.pane
 
     def __post_init__(self) -> None:
         for said, length in (("reach", self.reach), ("rest", self.rest)):

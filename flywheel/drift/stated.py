@@ -76,7 +76,7 @@ class DriftPolicy:
     variation_floor: float = 0.10
     rate_floor: float = 0.03
     minimum_rows: int = 50  # in the window and in the reference
-    session_rows: float = 1.0  # of one session, which all belong to one slice: assumed of shares until the reference's own windows say it
+    session_rows: float = 8.0  # of one session, which all belong to one slice: assumed of shares until the reference's own windows say it
     protected: tuple[str, ...] = ()  # slices that get a verdict even when nobody has ever seen them
 
     def __post_init__(self) -> None:

@@ -6,8 +6,10 @@ In: snapshot, base, policy. Out: a TrainingPlan. Training is not done here.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 from flywheel.ids import AdapterName, SnapshotId, WorkloadId, derive
+from flywheel.training_set.curate import CurationPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +27,8 @@ class TrainingPolicy:
     max_length: int = 512  # tokens of prompt and answer
     seed: int = 7
     threads: int = 2  # part of the plan: another thread count gives other bits
-    quantization: str = "nf4"
-    general_share: float = 0.15  # of the rows, general instruction rows against forgetting
+    quantization: Literal["nf4", "none"] = "nf4"
+    general_share: float = CurationPolicy.general_share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ a warning is written down and goes on. Counting is not done here.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flywheel.training_set.curate import ENOUGH_EXAMPLES
+
 
 class Light(StrEnum):
     """Green goes, warn goes with a note, red stops."""
@@ -21,7 +23,7 @@ class ReadinessPolicy:
     """Starting points; below a red line a run would be a waste, below a warning line its effect is uncertain."""
 
     examples_red: int = 8  # fewer make no batch of their own
-    examples_warn: int = 500
+    examples_warn: int = ENOUGH_EXAMPLES
     contradictions_warn: float = 0.1  # of decided corrections
     contradictions_red: float = 0.5
     knowledge_warn: float = 0.3  # of decided corrections: these belong into sources

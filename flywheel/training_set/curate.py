@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from flywheel.corrections.acceptance import AcceptancePolicy
 from flywheel.corrections.clusters import NearTexts, asked
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
 from flywheel.corrections.duplicates import answer_key, prompt_key
@@ -47,7 +48,7 @@ class CurationPolicy:
     """``general_share`` of all rows are general instruction rows, against forgetting."""
 
     general_share: float = 0.15
-    near_duplicate: float = 0.7
+    near_duplicate: float = AcceptancePolicy.near_duplicate
     minimum: int = 1  # rows from corrections, below which there is no snapshot
 
 

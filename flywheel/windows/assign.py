@@ -22,7 +22,7 @@ class WindowPolicy:
     window_panes: int = 12
     slide_panes: int = 12
     lateness: timedelta = timedelta(minutes=1)  # a window closes this long after its end, in event time
-    longer_panes: tuple[int, ...] = ()  # longer windows that end with each window, e.g. (24, 48, 144, 288) of 5 minutes
+    longer_panes: tuple[int, ...] = (24, 48, 72, 144, 288)  # longer windows that end with each window: 2 to 24 hours in panes of 5 minutes
 
     def __post_init__(self) -> None:
         lengths = (self.window_panes, *self.longer_panes)

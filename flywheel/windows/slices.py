@@ -7,9 +7,8 @@ folded away; a slice that has no room is counted under "<dimension>=(other)", so
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING
-from flywheel.plausible import check_names, check_text, check_whole
+from flywheel.plausible import check_text
 from flywheel.windows.pane import SliceCounts, Tally, WindowCounts, add
 from flywheel.windows.plausible_counts import check_rows
 from flywheel.windows.top_slices import Held, TopSlices, offered
@@ -24,18 +23,6 @@ class SlicePolicy:
     dimensions: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()  # e.g. "tenant=globex"
     top: int = 50
-
-    def __post_init__(self) -> None:
-        check_names(self.dimensions, where="slice policy: dimensions")
-        check_names(self.protected, where="slice policy: protected")
-        check_whole(self.top, where="slice policy: top")
-        if any("=" in name for name in self.dimensions):
-            raise InvalidInput(
-                'a dimension\'s name holds "=", which parts it from its value',
-                where="slice policy: dimensions",
-                value=self.dimensions,
-                remedy="Rename the dimension.",
-            )
 
     @property
     def always(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from flywheel.errors import FlywheelError
+from flywheel.errors import FlywheelError, InvalidSettings
 from services.cli.app import build_app
 from services.cli.show import plain
 
@@ -24,9 +24,9 @@ def run(arguments: list[str]) -> int:
     except FlywheelError as error:
         if "--json" in arguments:
             body = {"where": error.where, "value": plain(error.value), "reason": error.reason, "remedy": error.remedy}
-            typer.echo(json.dumps({"error": body | {"exit_code": error.exit_code}}), err=True)
+            typer.echo(json.dumps({"error": body | {"exit_code": error.exit_code} | _every_fault(error)}), err=True)
         else:
-            typer.echo(f"flywheel: {error}", err=True)
+            typer.echo("\n".join(f"flywheel: {line}" for line in str(error).splitlines()), err=True)
         return error.exit_code
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else (0 if ended.code is None else 1)
@@ -35,6 +35,15 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _every_fault(error: FlywheelError) -> dict[str, list[dict[str, object]]]:
+    """Of a configuration; other errors are one."""
+    if not isinstance(error, InvalidSettings):
+        return {}
+    from services.cli.check_config import faults_as_json  # here: an error that is not about settings needs none of this
+
+    return {"faults": faults_as_json(error)}
 
 
 if __name__ == "__main__":

@@ -1,76 +1,87 @@
-"""``flywheel check-config``: does flywheel.yaml hold, before anything starts."""
+"""``flywheel check-config``: can this configuration be used? Every fault at once, before anything starts."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
-
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from flywheel.errors import InvalidSettings
 from services.cli.options import AsJson, Config
 from services.cli.show import as_json, next_step, plain, said, with_config
-from services.settings import Settings, load
+from services.settings import Settings
+from services.settings.faults import Fault, UnusableSettings
+from services.settings.known_keys import keys_of, sections
+from services.settings.loading import Configuration, located, read
 
 
 def check_config(json: AsJson = False, config: Config = None) -> None:
     """Check flywheel.yaml; with --json also print every key that can be set."""
-    keys = [{"key": key, "type": kind, "default": default} for key, kind, default in known_keys(Settings)]
     try:
-        settings = load(config)
-        check_files(settings)
+        configuration = read(config)
+        faults = [*configuration.faults, *_missing_files(configuration)]
+        if faults or configuration.settings is None:
+            raise UnusableSettings(faults)
     except InvalidSettings as error:
-        if json:
-            told = {"where": error.where, "value": plain(error.value), "reason": error.reason, "remedy": error.remedy}
-            as_json({"valid": False, **told, "keys": keys})
-            raise SystemExit(error.exit_code) from None
-        raise
+        if not json:
+            raise
+        as_json({"valid": False, "faults": faults_as_json(error), "keys": _keys()})
+        raise SystemExit(error.exit_code) from None
+    _say(configuration, configuration.settings, config=config, json=json)
+
+
+def _say(configuration: Configuration, settings: Settings, *, config: Path | None, json: bool) -> None:
+    file = configuration.file
     if json:
-        as_json({"valid": True, "workloads": sorted(settings.workloads), "keys": keys})
+        as_json({"valid": True, "file": str(file) if file else None, "workloads": sorted(settings.workloads), "keys": _keys()})
+        return
+    if file is None:
+        said(without_a_file(settings))
+        next_step("write a flywheel.yaml that names a workload under workloads:; deploy/demo/flywheel.yaml is an example")
         return
     names = ", ".join(f"{name} ({workload.mode})" for name, workload in settings.workloads.items())
-    said(f"The configuration holds. Workloads: {names or 'none yet'}.")
-    next_step(with_config("flywheel doctor", config) if settings.workloads else "name a workload under workloads: in flywheel.yaml")
+    said(f"{file} can be used. Workloads: {names or 'none yet'}.")
+    next_step(with_config("flywheel doctor", config) if settings.workloads else f"name a workload under workloads: in {file}")
 
 
-def check_files(settings: Settings) -> None:
-    """What the settings alone cannot see: files that must exist."""
-    for index, token in enumerate(settings.tokens):
-        if token.token_file is not None:
-            _must_exist(token.token_file, f"tokens.{index}.token_file")
-    for name, path in (("python", settings.serving.python), ("model", settings.serving.model), ("key_file", settings.serving.key_file)):
-        if path is not None:
-            _must_exist(path, f"serving.{name}")
+def without_a_file(settings: Settings) -> str:
+    """What runs when there is no file: the defaults, and what the environment sets."""
+    http, kafka, serving = settings.http, settings.kafka, settings.serving
+    broker = kafka.bootstrap or f"embedded, on port {kafka.embedded_port}"
+    server = serving.url or (f"vLLM on port {serving.port}" if serving.python and serving.model else "none")
+    return (
+        f"There is no flywheel.yaml in {Path.cwd()}, so the defaults and FLYWHEEL__ variables hold: data in {settings.data_dir}, "
+        f"gateway on {http.host}:{http.gateway_port}, api on {http.host}:{http.api_port}, broker {broker}, model server {server}, "
+        f"{len(settings.tokens)} tokens, {len(settings.workloads)} workloads. `flywheel check-config --json` prints every default."
+    )
+
+
+def _missing_files(configuration: Configuration) -> Iterator[Fault]:
+    if configuration.settings is None:
+        return
+    for where, path in _files(configuration.settings):
+        if path is not None and not path.exists():
+            remedy = "Correct the path, or make the file."
+            fault = Fault(where=where, reason="there is no such file", value=str(path), remedy=remedy)
+            yield located(fault, configuration.file)
+
+
+def _files(settings: Settings) -> Iterator[tuple[str, Path | None]]:
+    serving = settings.serving
+    yield from (("serving.python", serving.python), ("serving.model", serving.model), ("serving.key_file", serving.key_file))
+    yield from (("kafka.ssl_cafile", settings.kafka.ssl_cafile), ("kafka.sasl_password_file", settings.kafka.sasl_password_file))
+    yield "redaction_key_file", settings.redaction_key_file
+    for place, token in enumerate(settings.tokens):
+        yield f"tokens.{place}.token_file", token.token_file
     for name, workload in settings.workloads.items():
-        if workload.training.general_file is not None:
-            _must_exist(workload.training.general_file, f"workloads.{name}.training.general_file")
+        yield f"workloads.{name}.training.general_file", workload.training.general_file
         for place, webhook in enumerate(workload.alerts.webhooks):
-            if webhook.secret_file is not None:
-                _must_exist(webhook.secret_file, f"workloads.{name}.alerts.webhooks.{place}.secret_file")
+            yield f"workloads.{name}.alerts.webhooks.{place}.secret_file", webhook.secret_file
 
 
-def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, object]]:
-    """(path, type, default) of every key, depth first."""
-    for name, field in model.model_fields.items():
-        path = f"{prefix}{name}"
-        inside = [
-            kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)
-        ]
-        if inside:
-            yield from known_keys(inside[0], path + _joint(str(field.annotation)))
-        else:
-            kind = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation).replace("typing.", "")
-            default = None if field.default is PydanticUndefined else field.default
-            yield path, kind, default if isinstance(default, str | int | float | bool | None) else str(default)
+def faults_as_json(error: InvalidSettings) -> list[dict[str, object]]:
+    """All faults of a configuration."""
+    faults = error.faults if isinstance(error, UnusableSettings) else (error,)
+    return [{"where": one.where, "value": plain(one.value), "reason": one.reason, "remedy": one.remedy} for one in faults]
 
 
-def _joint(annotation: str) -> str:
-    """How a path goes on inside a mapping, a list or a section."""
-    if annotation.startswith("dict"):
-        return ".<name>."
-    return "[]." if annotation.startswith("tuple") else "."
-
-
-def _must_exist(path: Path, where: str) -> None:
-    if not path.exists():
-        raise InvalidSettings("there is no such file", where=where, value=str(path), remedy="Correct the path, or make the file.")
+def _keys() -> list[dict[str, object]]:
+    keys = (key for path, section in sections() for key in keys_of(section, path))
+    return [{"key": key.path, "type": key.type, "default": plain(key.default)} for key in keys]

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from flywheel.errors import FlywheelError
+from services.cli.check_config import without_a_file
 from services.cli.show import with_config
 from services.cli.up.command import running
 from services.cli.up.wiring import DISK_GIB, ports, starts_vllm
@@ -25,6 +26,8 @@ from services.integrations.kafka.topics import KafkaAccess, broker_answers
 from services.integrations.vllm import server_process as vllm_process
 from services.process.machine import Machine, free_gib, port_is_free, read_machine, require_processor
 from services.settings import Settings, load
+from services.settings.faults import Fault, UnusableSettings
+from services.settings.loading import config_file
 from services.settings.secrets import broker_fields, secret_from
 
 SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
@@ -60,8 +63,12 @@ def doctor(
 ) -> None:
     """Say what this machine can run, what stands in for what, and what is wrong."""
     try:
-        diagnoses = [Diagnosis(part="settings", finding=Finding.OK, sentence=f"{config or 'flywheel.yaml or the defaults'} can be used")]
-        diagnoses += examine(load(config), read_machine())
+        settings, file = load(config), config_file(config)
+        sentence = f"{file} can be used" if file is not None else without_a_file(settings)
+        diagnoses = [Diagnosis(part="settings", finding=Finding.OK, sentence=sentence)]
+        diagnoses += examine(settings, read_machine())
+    except UnusableSettings as error:
+        diagnoses = [_wrong("settings", fault) for fault in error.faults]
     except FlywheelError as error:
         diagnoses = [_wrong("settings", error)]
     if as_json:
@@ -231,7 +238,7 @@ def _vllm_version(python: Path) -> str | None:
     return answer.stdout.strip() or None
 
 
-def _wrong(part: str, error: FlywheelError) -> Diagnosis:
+def _wrong(part: str, error: FlywheelError | Fault) -> Diagnosis:
     at = f"{error.where}: " if error.where else ""
     got = f" (got {error.value!r})" if error.value is not None else ""
     return Diagnosis(part=part, finding=Finding.WRONG, sentence=f"{at}{error.reason}{got}", remedy=error.remedy)

@@ -1,17 +1,16 @@
-"""The configuration: its tree, how it is read, what is refused."""
+"""The configuration: its sections, how it is read and checked, and the policies that are built from it."""
 
-from services.settings.reading import load
-from services.settings.tree import (
+from services.settings.loading import load
+from services.settings.sections import (
     METRICS_PORTS,
     Alerts,
     Corrections,
     Format,
     Gate,
-    GuardAlphas,
     Http,
     Kafka,
     Margin,
-    Release,
+    ReleaseSettings,
     Sampling,
     Scope,
     Section,
@@ -33,11 +32,10 @@ __all__ = [
     "Corrections",
     "Format",
     "Gate",
-    "GuardAlphas",
     "Http",
     "Kafka",
     "Margin",
-    "Release",
+    "ReleaseSettings",
     "Sampling",
     "Scope",
     "Section",

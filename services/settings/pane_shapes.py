@@ -5,7 +5,7 @@ from datetime import timedelta
 from flywheel.ids import WorkloadId
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
-from services.settings.tree import Settings
+from services.settings.sections import Settings
 
 
 def pane_shapes(settings: Settings) -> dict[WorkloadId, PaneShape]:

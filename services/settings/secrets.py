@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from flywheel.errors import InvalidSettings
-from services.settings.tree import Settings, Token
+from services.settings.sections import Settings, Token
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ import typer
 from flywheel.errors import CannotRun, Refused
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
+from services.cli.check_config import without_a_file
 from services.cli.up.supervisor import PartState, Supervisor, Watched
 from services.cli.up.wiring import check, parts, prepare, starts_vllm
 from services.integrations.kafka.embedded_broker import BANNER
@@ -29,6 +30,7 @@ from services.observability import stop_event
 from services.process.child_process import Leash
 from services.process.machine import read_machine
 from services.settings import Settings, load
+from services.settings.loading import config_file
 from services.stores.database import open_ledger
 from services.stores.ledger.record import LedgerJournal
 
@@ -40,7 +42,10 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Start, watch and stop everything: broker, vLLM, and every process of the daemon."""
-    run(load(config), config=config, show=_Screen(as_json=as_json))
+    settings, show = load(config), _Screen(as_json=as_json)
+    if config_file(config) is None:
+        show.say(without_a_file(settings))
+    run(settings, config=config, show=show)
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:

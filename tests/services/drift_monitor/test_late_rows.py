@@ -215,7 +215,7 @@ def test_of_many_windows_a_tick_judges_a_few_and_the_next_ones_the_rest(world: L
 
 def test_the_settings_say_for_how_long_and_panes_how_often() -> None:
     assert watch_rules(Workload(alias="router")).retest == RetestPolicy(reach=DAY, rest=5 * MINUTE)
-    never = watch_rules(Workload(alias="router", watch=Watch(retest_hours=0, pane_seconds=10))).retest
+    never = watch_rules(Workload(alias="router", watch=Watch(late_data_hours=0, pane_seconds=10))).retest
     assert (never.reach, never.rest) == (timedelta(), timedelta(seconds=10))
 
 

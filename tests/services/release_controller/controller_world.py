@@ -22,8 +22,7 @@ from services.release_controller.advance_releases import advance_releases, recon
 from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.rollbacks import RollbackWatch
 from services.release_controller.wiring import ControllerParts, controller_parts
-from services.settings import Format, Settings, Workload
-from services.settings import Release as ReleaseSettings
+from services.settings import Format, ReleaseSettings, Settings, Workload
 from services.stores.traffic.record import TrafficStore
 from tests.fakes.gateway_server import FakeGateway
 from tests.fakes.vllm_server import FakeVllm
@@ -171,7 +170,7 @@ class World:
 @contextmanager
 def world(folder: Path, *, mode: str = "auto") -> Iterator[World]:
     release = ReleaseSettings(
-        shadow_requests=10, canary_shares=(0.25, 0.5), canary_sessions=20, minimum_sessions=10, step_minutes=0, hold_back_share=0
+        shadow_requests=10, canary_shares=(0.25, 0.5), canary_sessions=20, minimum_sessions=10, step_minutes=0, holdout_share=0
     )
     router = Workload(alias="router-1", mode=mode, release=release, format=Format(json_schema={"type": "object"}))  # type: ignore[arg-type]
     settings = Settings(data_dir=folder / "var", workloads={"router": router})

@@ -146,23 +146,6 @@ def test_what_is_missing_is_said_for_each_value() -> None:
         bins_of(LENGTH, np.zeros(3), missing=np.zeros(2, dtype=bool))
 
 
-@pytest.mark.parametrize(
-    ("policy", "said"),
-    [
-        ({"dimensions": "tenant"}, "list of names"),
-        ({"dimensions": ("a", "a")}, "twice"),
-        ({"dimensions": ("a=b",)}, 'holds "="'),
-        ({"dimensions": ("",)}, "must be a text"),
-        ({"protected": (HALF,)}, "surrogate"),
-        ({"top": -1}, "whole number"),
-        ({"top": float("nan")}, "whole number"),
-    ],
-)
-def test_a_slice_policy_that_cannot_be_is_refused(policy: dict[str, object], said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
-        SlicePolicy(**policy)  # type: ignore[arg-type]
-
-
 def test_half_a_surrogate_pair_is_neither_hashed_nor_made_a_slice() -> None:
     with pytest.raises(InvalidInput, match=r"event id: holds half of a surrogate pair.*\\ud800"):
         rank(EventId(HALF))

@@ -1,6 +1,8 @@
-"""What ``flywheel.yaml`` and the environment may not hold: refused when it is read, so before anything starts, in our own words."""
+"""What ``flywheel.yaml`` and the environment may not contain: refused when they are read, before anything starts, in plain English."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,11 @@ import pytest
 from flywheel.errors import InvalidSettings
 from services.cli.__main__ import run
 from services.process.names import PROCESSES
-from services.settings import METRICS_PORTS, load
+from services.settings import METRICS_PORTS, Workload, load
+from services.settings.renamed_keys import RENAMED
 
 DIGEST = "a" * 64
-NOT_A_PERSONS = ("Input should", "pydantic", "Traceback", "validation error", "NoneType")
+PYDANTICS = ("Input should", "pydantic", "Traceback", "validation error", "NoneType")
 
 
 @pytest.fixture
@@ -22,12 +25,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(config: Path, content: str) -> InvalidSettings:
+    """The only fault of this content."""
     config.write_text(content, encoding="utf-8")
     with pytest.raises(InvalidSettings) as refused:
         load(config)
+    assert len(str(refused.value).splitlines()) == 1
     assert refused.value.reason
     assert refused.value.remedy
-    assert not any(word in str(refused.value) for word in NOT_A_PERSONS)
+    assert not any(word in str(refused.value) for word in PYDANTICS)
     return refused.value
 
 
@@ -39,13 +44,13 @@ def of_a_workload(section: str) -> str:
     ("content", "where", "reason"),
     [
         ("http: {api_port: 8400}", "http.api_port", "is the port of http.gateway_port too"),
-        ("http: {gateway_port: 8425}", "http.gateway_port", "lies in the row of 10 ports"),
-        ("http: {metrics_port: 8391}", "http.gateway_port", "lies in the row of 10 ports"),
+        ("http: {gateway_port: 8425}", "http.gateway_port", "is one of the 10 ports"),
+        ("http: {metrics_port: 8391}", "http.gateway_port", "is one of the 10 ports"),
         ("kafka: {embedded_port: 8401}", "kafka.embedded_port", "is the port of http.api_port too"),
         ("serving: {python: python, model: m, port: 8401}", "serving.port", "is the port of http.api_port too"),
         ("http: {host: 'my host'}", "http.host", "is not an address or a host name"),
         ("serving: {url: 'localhost:8000'}", "serving.url", "is not an http or https URL"),
-        ('data_dir: "a\\0b"', "data_dir", "holds a sign that no path has"),
+        ('data_dir: "a\\0b"', "data_dir", "contains a NUL character"),
     ],
 )
 def test_ports_and_addresses_must_be_usable_together(config: Path, content: str, where: str, reason: str) -> None:
@@ -64,12 +69,12 @@ def test_ports_and_addresses_must_be_usable_together(config: Path, content: str,
         "http: {metrics_port: 8402}",
     ],
 )
-def test_a_port_that_nobody_takes_is_in_nobodys_way(config: Path, content: str) -> None:
+def test_a_port_that_is_not_used_clashes_with_none(config: Path, content: str) -> None:
     config.write_text(content)
     load(config)
 
 
-def test_the_row_of_ports_is_as_long_as_there_are_processes() -> None:
+def test_there_is_a_metrics_port_for_every_process() -> None:
     assert len(PROCESSES) == METRICS_PORTS
 
 
@@ -87,7 +92,7 @@ def test_the_row_of_ports_is_as_long_as_there_are_processes() -> None:
         ("{name: ' ', scopes: [infer], token_file: x}", "0.name", "a token has a name"),
     ],
 )
-def test_every_token_is_somebodys_own(config: Path, tokens: str, where: str, reason: str) -> None:
+def test_every_token_has_its_own_name_and_secret(config: Path, tokens: str, where: str, reason: str) -> None:
     refused = refusal(config, f"tokens: [{tokens}]")
     assert refused.where == f"{config}: tokens.{where}"
     assert reason in refused.reason
@@ -96,10 +101,10 @@ def test_every_token_is_somebodys_own(config: Path, tokens: str, where: str, rea
 @pytest.mark.parametrize(
     ("section", "where", "reason"),
     [
-        ("gate: {margins: {colour: {margin: 0.04, reason: x}}}", "gate.margins", "there is no such axis"),
-        ("gate: {margins: {'golden[tenant=a]': {margin: 0.04, reason: x}}}", "gate.margins", "there is no such axis"),
+        ("gate: {margins: {colour: {margin: 0.04, reason: x}}}", "gate.margins.colour", "there is no such axis"),
+        ("gate: {margins: {'golden[tenant=a]': {margin: 0.04, reason: x}}}", "gate.margins.golden[tenant=a]", "there is no such axis"),
         ("gate: {margins: {golden: {margin: 0.1, reason: ''}}}", "gate.margins.golden", "no reason is given"),
-        ("gate: {superiority_alpha: 0.9}", "gate.superiority_alpha", "alpha must be between"),
+        ("gate: {superiority_alpha: 0.9}", "gate.superiority_alpha", "must be below 0.5"),
         ("gate: {non_inferiority_alpha: 0}", "gate.non_inferiority_alpha", "must be above 0"),
         ("trigger: {calendar: every day}", "trigger.calendar", "is not a crontab line"),
         ("trigger: {calendar: 99 3 * * 1}", "trigger.calendar", "is not a crontab line"),
@@ -107,19 +112,22 @@ def test_every_token_is_somebodys_own(config: Path, tokens: str, where: str, rea
         ("alerts: {webhooks: [{url: 'https://'}]}", "alerts.webhooks.0.url", "is not an http or https URL"),
         ("alerts: {webhooks: [{url: 'http://a'}, {url: 'http://a'}]}", "alerts.webhooks.1.url", "two webhooks have this URL"),
         ("release: {canary_shares: [0.5, 0.1]}", "release.canary_shares", "larger than the one before"),
-        ("release: {canary_shares: [1]}", "release.canary_shares", "below 1"),
+        ("release: {canary_shares: [1]}", "release.canary_shares.0", "must be below 1"),
         ("release: {guard_alphas: {format: 0.5}}", "release.guard_alphas", "add up to more than their budget"),
         ("release: {guard_alphas: {errors: 2}}", "release.guard_alphas.errors", "must be below 1"),
         ("watch: {window_panes: 30}", "watch", "each be longer than the one before"),
         ("watch: {pane_seconds: 1e300}", "watch.pane_seconds", "must be 1000000000 or less"),
         ("watch: {pane_seconds: .inf}", "watch.pane_seconds", "must be a finite number"),
-        ("watch: {retest_hours: -1}", "watch.retest_hours", "must be 0 or more"),
-        ("watch: {retest_hours: 1e7}", "watch.retest_hours", "must be 1000000 or less"),
-        ("slices: {protected: [tenant=a]}", "slices.protected", "of a declared dimension"),
+        ("watch: {late_data_hours: -1}", "watch.late_data_hours", "must be 0 or more"),
+        ("watch: {late_data_hours: 1e7}", "watch.late_data_hours", "must be 87600 or less"),
+        ("watch: {learning_seconds: 0}", "watch.learning_seconds", "must be above 0"),
+        ("slices: {protected: [tenant=a]}", "slices.protected.0", "of a declared dimension"),
+        ("slices: {dimensions: [tenant, tenant]}", "slices.dimensions.1", "this name is there twice"),
+        ("slices: {dimensions: ['tenant=a']}", "slices.dimensions.0", "must not be empty or contain `=`"),
         ("format: {json_schema: {type: 7}}", "format.json_schema.type", "is not a JSON Schema"),
     ],
 )
-def test_what_a_process_would_refuse_when_it_starts_is_refused_when_it_is_read(config: Path, section: str, where: str, reason: str) -> None:
+def test_what_no_process_could_run_with_is_refused_when_it_is_read(config: Path, section: str, where: str, reason: str) -> None:
     refused = refusal(config, of_a_workload(section))
     assert refused.where == f"{config}: workloads.w.{where}"
     assert reason in refused.reason
@@ -164,19 +172,19 @@ def test_a_name_that_cannot_stand_in_a_header_is_refused(config: Path, name: str
         ("http: {api_port: 70000}", "http.api_port", "must be 65535 or less", 70_000),
         ("http: {api_port: 0}", "http.api_port", "must be 1 or more", 0),
         ("http: 3", "http", "must be a mapping of keys to values", 3),
-        ("http:", "http", "must be a mapping of keys to values; nothing stands there", None),
+        ("http:", "http", "must be a mapping of keys to values; it is empty", None),
         ("log_level: loud", "log_level", "must be one of 'debug', 'info', 'warning' or 'error'", "loud"),
         ("log_level: 3", "log_level", "must be one of 'debug', 'info', 'warning' or 'error'", 3),
         ("data_dir: 7", "data_dir", "must be the path of a file or folder", 7),
         ("workloads: {w: {}}", "workloads.w.alias", "is required and is not there", None),
         ("workloads: {1: {alias: a}}", "workloads.1", "must be text", 1),
         (of_a_workload("system_prompt: [a]"), "workloads.w.system_prompt", "must be text", "a list"),
-        (of_a_workload("watch: {ks_floor: high}"), "workloads.w.watch.ks_floor", "must be a number", "high"),
+        (of_a_workload("watch: {ks_minimum_effect: high}"), "workloads.w.watch.ks_minimum_effect", "must be a number", "high"),
         (of_a_workload("release: {canary_shares: 0.5}"), "workloads.w.release.canary_shares", "must be a list", 0.5),
         ("tokens: [{name: a, scopes: [infer]}]", "tokens.0", "give either sha256 or token_file", None),
     ],
 )
-def test_a_wrong_type_is_said_in_our_words(config: Path, content: str, where: str, reason: str, value: object) -> None:
+def test_a_wrong_type_is_reported_in_plain_english(config: Path, content: str, where: str, reason: str, value: object) -> None:
     refused = refusal(config, content)
     assert (refused.where, refused.reason, refused.value) == (f"{config}: {where}", reason, value)
 
@@ -191,22 +199,21 @@ def test_a_secret_under_a_misspelt_key_is_not_repeated(config: Path) -> None:
     ("content", "reason"),
     [
         ("http:\n\tapi_port: 1", "line 2, column 1"),
-        ("workloads: {w: {alias: a}, w: {alias: b}}", "the key 'w' stands here a second time"),
         ("a: b: c", "line 1"),
-        ("data_dir: 2026-99-99", "holds a value that YAML cannot read"),
-        ("http: {api_port: " + "9" * 6000 + "}", "holds a value that YAML cannot read"),
-        ("x: !!timestamp y", "holds a value that YAML cannot read"),
+        ("data_dir: 2026-99-99", "contains a value that YAML cannot read"),
+        ("http: {api_port: " + "9" * 6000 + "}", "contains a value that YAML cannot read"),
+        ("x: !!timestamp y", "contains a value that YAML cannot read"),
         ("[" * 3000, "is nested too deeply"),
         ("just words", "must be a mapping of keys to values"),
     ],
 )
-def test_a_file_that_is_no_yaml_of_ours_is_named_with_its_place(config: Path, content: str, reason: str) -> None:
+def test_an_error_in_yaml_is_reported_with_its_place(config: Path, content: str, reason: str) -> None:
     refused = refusal(config, content)
     assert refused.where == str(config)
     assert reason in refused.reason
 
 
-def test_a_tab_is_called_a_tab(config: Path) -> None:
+def test_a_tab_is_reported_as_a_tab(config: Path) -> None:
     assert "no tabs" in refusal(config, "http:\n\tapi_port: 1").remedy
 
 
@@ -216,7 +223,7 @@ def test_an_empty_file_means_the_defaults(config: Path, content: str) -> None:
     assert load(config).http.api_port == 8401
 
 
-def test_what_cannot_be_read_is_named(config: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(config: Path, tmp_path: Path) -> None:
     config.write_bytes(b"http: {host: \xfc}")
     for path, reason in (
         (tmp_path, "cannot be read: Is a directory"),
@@ -239,7 +246,7 @@ def test_what_cannot_be_read_is_named(config: Path, tmp_path: Path) -> None:
         ("FLYWHEEL__HTTP__API_PROT", "1", "unknown key"),
     ],
 )
-def test_a_variable_of_the_environment_is_named_as_such(
+def test_a_fault_in_the_environment_names_the_variable(
     config: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -265,9 +272,7 @@ def test_a_variable_of_the_environment_is_named_as_such(
         ("report",),
     ],
 )
-def test_every_command_refuses_such_a_file_in_one_sentence(
-    config: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_refuses_such_a_file_in_one_line(config: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("http: {api_port: 8400}")
     assert run([*words, "--config", str(config)]) == 2
     out, err = capsys.readouterr()
@@ -275,25 +280,28 @@ def test_every_command_refuses_such_a_file_in_one_sentence(
     assert "http.api_port: is the port of http.gateway_port too (got 8400)" in err
 
 
-def test_an_error_is_printed_once_as_json_where_the_other_errors_go(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_as_json_goes_to_standard_error(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("http: {api_port: many}")
     assert run(["alerts", "list", "--json", "--config", str(config)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     told = json.loads(err)["error"]
     assert told.pop("remedy")
-    assert told == {"where": f"{config}: http.api_port", "value": "many", "reason": "must be a whole number", "exit_code": 2}
+    (fault,) = told.pop("faults")
+    assert fault.pop("remedy")
+    assert told == fault | {"exit_code": 2}
+    assert fault == {"where": f"{config}: http.api_port", "value": "many", "reason": "must be a whole number"}
 
 
-def test_a_value_that_json_cannot_hold_is_told_as_text(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_value_that_json_cannot_hold_is_printed_as_text(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(of_a_workload("watch: {pane_seconds: .inf}"))
     assert run(["check-config", "--json", "--config", str(config)]) == 2
-    assert json.loads(capsys.readouterr().out)["value"] == "inf"
+    assert json.loads(capsys.readouterr().out)["faults"][0]["value"] == "inf"
 
 
-def test_a_files_name_that_is_no_text_does_not_break_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_name_that_is_not_text_does_not_break_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check-config", "--json", "--config", str(tmp_path / "\udcff.yaml")]) == 2
-    assert json.loads(capsys.readouterr().out)["where"].endswith("\udcff.yaml")
+    assert json.loads(capsys.readouterr().out)["faults"][0]["where"].endswith("\udcff.yaml")
 
 
 def test_the_next_step_names_the_same_configuration(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,3 +315,111 @@ def test_the_next_step_names_the_same_configuration(config: Path, tmp_path: Path
     config.write_text("colour: red")
     assert run(["doctor"]) == 1
     assert "`flywheel doctor` again" in capsys.readouterr().out
+
+
+TEN_FAULTS = """\
+http: {api_prot: 8401, gateway_port: 8425}
+log_level: inof
+tokens: [{name: a, scopes: [infer], sha256: abc}, {name: b, scopes: [infre], sha256: %s}]
+workloads:
+  w:
+    alias: w
+    watch: {pages_a_day: 0.2, window_panes: 30}
+    gate: {margins: {golden: {margin: 0.1, reason: ''}}}
+    release: {canary_shares: [0.5, 0.1], guard_alphas: {format: 0.5}}
+"""
+
+
+def test_a_file_with_ten_faults_prints_ten_lines(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(TEN_FAULTS % DIGEST)
+    for words in (["check-config"], ["up"], ["alerts", "list"]):
+        assert run([*words, "--config", str(config)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert [line.split(": ")[2] for line in err.splitlines()] == [
+            "http.api_prot",
+            "http.gateway_port",
+            "log_level",
+            "tokens.0.sha256",
+            "tokens.1.scopes.0",
+            "workloads.w.watch",
+            "workloads.w.watch.pages_a_day",
+            "workloads.w.gate.margins.golden",
+            "workloads.w.release.canary_shares",
+            "workloads.w.release.guard_alphas",
+        ]
+
+
+def test_a_process_prints_every_fault_at_its_start(config: Path) -> None:
+    config.write_text(TEN_FAULTS % DIGEST)
+    started = subprocess.run([sys.executable, "-m", "services.alert_desk", "--config", str(config)], capture_output=True, text=True)
+    assert (started.returncode, len(started.stderr.splitlines())) == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "meant"),
+    [
+        ("http: {api_prot: 1}", "http.api_prot", "Did you mean `api_port`?"),
+        ("workload: {}", "workload", "Did you mean `workloads`?"),
+        ("gateway_port: 8400", "gateway_port", "Did you mean `http.gateway_port`?"),
+        (of_a_workload("pane_seconds: 5"), "workloads.w.pane_seconds", "Did you mean `workloads.<name>.watch.pane_seconds`?"),
+        (of_a_workload("watch: {window_pane: 3}"), "workloads.w.watch.window_pane", "Did you mean `window_panes`?"),
+        ("workloads: {watch: {alias: a, wach: {}}}", "workloads.watch.wach", "Did you mean `watch`?"),
+        ("zebra: 1", "zebra", "Remove it or correct its spelling."),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(config: Path, content: str, key: str, meant: str) -> None:
+    refused = refusal(config, content)
+    assert (refused.where, refused.reason) == (f"{config}: {key}", "unknown key")
+    assert refused.remedy.startswith(meant)
+
+
+@pytest.mark.parametrize("path", RENAMED, ids=".".join)
+def test_a_renamed_key_is_refused_with_what_to_write(config: Path, path: tuple[str, ...]) -> None:
+    section, old, new = path[-2], path[-1], RENAMED[path]
+    refused = refusal(config, of_a_workload(f"{section}: {{{old}: 0.5}}"))
+    assert refused.where == f"{config}: workloads.w.{section}.{old}"
+    assert refused.reason == f"`{old}` is now called `{new}`"
+    assert refused.remedy == f"Write `{new}: 0.5` under workloads.w.{section}."
+    assert old not in Workload.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+    assert new in Workload.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+
+
+def test_a_renamed_key_in_the_environment_names_its_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL__WORKLOADS__W__RELEASE__HOLD_BACK_SHARE", "0.1")
+    assert refusal(config, of_a_workload("mode: auto")).where == "FLYWHEEL__WORKLOADS__W__RELEASE__HOLD_BACK_SHARE"
+
+
+def test_a_faulty_value_causes_no_fault_in_others(config: Path) -> None:
+    """The default that stands in for it must not clash with what the file says."""
+    assert refusal(config, "http: {api_port: many, gateway_port: 8401}").where == f"{config}: http.api_port"
+    assert refusal(config, of_a_workload("watch: {window_panes: none, longer_panes: [6]}")).where.endswith("window_panes")
+    assert refusal(config, "workloads: {w: 3}\ntokens: [{name: a, scopes: [infer], token_file: x, workloads: [w]}]").where.endswith(".w")
+
+
+def test_every_key_that_is_there_twice_is_named_with_its_line(config: Path) -> None:
+    config.write_text("http: {host: a, host: b}\nworkloads:\n  w: {alias: a}\n  w: {alias: b}\n")
+    with pytest.raises(InvalidSettings) as refused:
+        load(config)
+    first, second = str(refused.value).splitlines()
+    assert first.startswith(f"{config}: line 1, column 17: the key `host` is there a second time")
+    assert second.startswith(f"{config}: line 4, column 3: the key `w` is there a second time")
+
+
+def test_missing_files_are_reported_with_the_other_faults(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text("log_level: loud\ntokens: [{name: a, scopes: [infer], token_file: /nowhere}]\nredaction_key_file: /neither\n")
+    assert run(["check-config", "--config", str(config)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[2] for line in lines] == ["log_level", "redaction_key_file", "tokens.0.token_file"]
+
+
+def test_without_a_file_check_config_says_which_defaults_hold(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not config.exists()
+    assert run(["check-config"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"There is no flywheel.yaml in {config.parent}, so the defaults")
+    assert "gateway on 127.0.0.1:8400" in out
+    assert "0 workloads" in out
+    assert "Next: write a flywheel.yaml" in err
+    assert run(["check-config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] is None

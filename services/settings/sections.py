@@ -1,0 +1,309 @@
+"""The sections of ``flywheel.yaml``: each key with its type, range, default and meaning.
+
+In a name, ``_seconds``, ``_minutes``, ``_hours`` are the unit; ``_share`` is between 0 and 1; other whole numbers are counts. Secrets
+may stand in a file: ``token_file``, ``key_file``. The comment beside a key is its meaning on the page that operators read.
+A key that fills a field of a policy takes the policy's default; ``policies`` builds the policies.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flywheel.alerts.lifecycle import AlertPolicy
+from flywheel.corrections.acceptance import AcceptancePolicy
+from flywheel.drift.budget import BudgetPolicy
+from flywheel.drift.late import RetestPolicy
+from flywheel.drift.stated import DriftPolicy
+from flywheel.gate.axis_order import GatePolicy
+from flywheel.gate.stated import LEAST_MARGIN
+from flywheel.retraining.plan import TrainingPolicy
+from flywheel.retraining.trigger import TriggerPolicy
+from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
+from flywheel.rollout.next_action import RolloutPolicy
+from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.slices import SlicePolicy
+
+METRICS_PORTS = 10  # consecutive ports from http.metrics_port on; one for each of services.process.names.PROCESSES
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+Scope = Literal["infer", "submit", "review", "operate", "override", "admin"]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]  # 30 years: added to a time of today, the sum is still a date
+SecondsAboveZero = Annotated[float, Field(gt=0, le=1e9)]
+Minutes = Annotated[float, Field(ge=0, le=1e6)]
+Hours = Annotated[float, Field(ge=0, le=87_600)]  # ten years
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+ShareOfSessions = Annotated[float, Field(gt=0, lt=1)]  # of a canary: at 1 there is no control
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Alpha = Annotated[float, Field(gt=0, lt=0.5)]  # one-sided
+GuardAlpha = Annotated[float, Field(ge=LEAST_ALPHA, lt=1)]
+
+
+class Section(BaseModel):
+    """Every section refuses unknown keys, infinite numbers and NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Token(Section):
+    """A static token: who it is, what it may do. The token itself stands in a file or is given by its SHA-256."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+    workloads: tuple[str, ...] = ("*",)  # names of workloads that are declared; "*": all
+    sha256: str | None = None  # 64 hex digits
+    token_file: Path | None = None
+
+
+class Http(Section):
+    """Address and ports on this host; only programs of this host can connect unless ``host`` is set."""
+
+    host: str = "127.0.0.1"  # address or name to listen on; 0.0.0.0: every address of this host
+    gateway_port: Port = 8400
+    api_port: Port = 8401
+    # the first of ten consecutive ports, one for each process, in the order of services.process.names.PROCESSES
+    metrics_port: int = Field(default=8420, ge=1, le=65_500)
+
+
+class Topics(Section):
+    """Names on the broker; partitions and retention stand in deploy/kafka/topics.yaml."""
+
+    traffic: str = "flywheel.traffic.v1"
+    corrections: str = "flywheel.corrections.v1"
+    drift: str = "flywheel.drift.v1"
+    alerts: str = "flywheel.alerts.v1"
+    releases: str = "flywheel.releases.v1"
+    knowledge_gaps: str = "flywheel.knowledge-gaps.v1"
+
+
+class Kafka(Section):
+    """``bootstrap`` set: that broker is used and nothing is started. Unset: the embedded development broker."""
+
+    bootstrap: str | None = None  # host:port, several with commas
+    embedded_port: Port = 8492
+    topics: Topics = Topics()
+    security_protocol: str = "PLAINTEXT"
+    ssl_cafile: Path | None = None
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password_file: Path | None = None
+    session_timeout_seconds: SecondsAboveZero = 6.0  # also how long the embedded broker takes to form a group (half of it)
+
+
+class Serving(Section):
+    """``url``: attach to a running vLLM. ``python`` and ``model``: start one."""
+
+    url: str | None = None  # http://host:port, without /v1
+    python: Path | None = None  # the interpreter of the environment that has vLLM
+    model: Path | None = None  # folder of the base model
+    port: Port = 8410
+    max_loras: int = Field(default=4, ge=3, le=1000)  # adapters held at once: champion, challenger, rollback target, and who is next
+    max_lora_rank: Count = 16  # the largest rank of an adapter that can be served
+    lora_modules: tuple[str, ...] = ()  # modules that adapters may touch; fewer are served faster; empty: all of the model's
+    max_model_len: Count = 1024  # tokens, prompt and answer together
+    cpu_cache_gib: CountOrZero = 1  # GiB for keys and values, without a GPU
+    cpu_threads_bind: str = "auto"  # VLLM_CPU_OMP_THREADS_BIND
+    start_timeout_seconds: SecondsAboveZero = 300.0
+    key_file: Path | None = None  # vLLM's API key; only gateway and release controller read it
+    concurrency: Count = 16  # requests in flight when a gate asks
+
+
+class Slices(Section):
+    """Which values of traffic make a slice."""
+
+    dimensions: tuple[str, ...] = SlicePolicy.dimensions  # names of dimensions in the traffic, e.g. "tenant"
+    protected: tuple[str, ...] = SlicePolicy.protected  # e.g. "tenant=globex"; never dropped
+    top: CountOrZero = SlicePolicy.top  # slices kept beside the protected ones
+
+
+class Watch(Section):
+    """Panes, windows, thresholds. ``minimum_rows`` to ``rate_minimum_effect`` hold until a reference has seen a day and is calibrated."""
+
+    pane_seconds: SecondsAboveZero = WindowPolicy.pane.total_seconds()  # counts are kept in panes of this length
+    window_panes: Count = WindowPolicy.window_panes  # window length in panes
+    slide_panes: Count = WindowPolicy.slide_panes  # panes between the starts of two windows
+    # lengths in panes of longer windows, judged beside each window; the default is 2, 4, 6, 12 and 24 hours
+    longer_panes: tuple[Count, ...] = WindowPolicy.longer_panes
+    alarms_a_day: float = Field(default=BudgetPolicy.pages_a_day, gt=0, le=1e6)  # false-alarm budget; thresholds are calibrated to it
+    lateness_seconds: Seconds = WindowPolicy.lateness.total_seconds()  # a window closes this long after its end
+    late_data_hours: Hours = RetestPolicy.reach / HOUR  # late rows have a window judged again for so long after its end; 0: never
+    learning_seconds: SecondsAboveZero = 86_400.0  # traffic that the first reference needs, unless a person pins one
+    after_promotion_seconds: Seconds = 86_400.0  # the new champion gets a reference of its own after so long
+    minimum_rows: Count = DriftPolicy.minimum_rows  # of a window; with fewer it is not judged
+    session_rows: float = Field(default=DriftPolicy.session_rows, ge=1, le=1e6)  # rows of a session, assumed until they are measured
+    p_below: Probability = DriftPolicy.p_below  # p-value under which a column drifts
+    ks_minimum_effect: Share = DriftPolicy.ks_floor  # largest distance of two distribution functions, 0 to 1
+    variation_minimum_effect: Share = DriftPolicy.variation_floor  # total variation of names, 0 to 1
+    rate_minimum_effect: Share = DriftPolicy.rate_floor  # difference of two shares: 0.03 is 3 points
+    sample_rows: CountOrZero = 500  # rows sampled from each slice for Evidently
+
+
+class Webhook(Section):
+    """A signed notification to a URL (Standard Webhooks)."""
+
+    url: str  # http:// or https://
+    secret_file: Path | None = None
+
+
+class Alerts(Section):
+    """How long drift must hold, how long an acknowledgement lasts, who is notified."""
+
+    hold_seconds: Seconds = AlertPolicy.hold.total_seconds()  # drift opens an alert after so long
+    resolve_after_seconds: Seconds = AlertPolicy.resolve_after.total_seconds()  # without drift for so long, the alert is resolved
+    acknowledgement_hours: Hours = AlertPolicy.acknowledgement / HOUR  # unless the person says how long
+    webhooks: tuple[Webhook, ...] = ()
+
+
+class Corrections(Section):
+    """Whose corrections are accepted without review, and how corrections are split."""
+
+    trusted_sources: tuple[str, ...] = ()  # names of sources, as corrections give them
+    entity_keys: tuple[str, ...] = ()  # e.g. "dim:function"; the first that is present; else the near-duplicate cluster
+    held_out_share: ShareBelowOne = AcceptancePolicy.held_out_share  # of the entities, for gates; never trained on
+    near_duplicate: float = Field(default=AcceptancePolicy.near_duplicate, gt=0, le=1)  # MinHash similarity on user turns
+
+
+class Training(Section):
+    """How an adapter is trained; its name is a hash of these values, the snapshot and the code's version."""
+
+    rank: Count = TrainingPolicy.rank  # of the adapter's matrices; at most serving.max_lora_rank
+    alpha: Count = TrainingPolicy.alpha  # the adapter's output is scaled by alpha / rank
+    dropout: ShareBelowOne = TrainingPolicy.dropout  # share of the adapter's inputs
+    target_modules: tuple[str, ...] = TrainingPolicy.target_modules  # names of the base model's modules
+    learning_rate: float = Field(default=TrainingPolicy.learning_rate, gt=0, le=1)  # the highest, after the warm-up
+    steps: Count = TrainingPolicy.steps  # of the optimiser
+    batch: Count = TrainingPolicy.batch  # examples in a step
+    warmup_steps: CountOrZero = TrainingPolicy.warmup_steps
+    max_length: Count = TrainingPolicy.max_length  # tokens of an example
+    seed: int = Field(default=TrainingPolicy.seed, ge=0, lt=2**32)
+    threads: Count = TrainingPolicy.threads  # of the processor
+    general_share: ShareBelowOne = TrainingPolicy.general_share  # of the examples: general instructions against forgetting
+    quantization: Literal["nf4", "none"] = TrainingPolicy.quantization  # of the base model during training
+    probe_items: CountOrZero = 8  # examples replayed at the end of training, three tokens each
+    general_file: Path | None = None  # NDJSON rows {"messages", "completion"}: general instructions against forgetting
+
+
+class Trigger(Section):
+    """When a training run is requested."""
+
+    enough_corrections: CountOrZero = TriggerPolicy.enough_corrections  # new corrections since the last run
+    enough_with_drift: CountOrZero = TriggerPolicy.enough_with_drift  # the same, while an alert is open
+    cool_down_hours: Hours = TriggerPolicy.cool_down / HOUR  # at least, between two runs
+    check_seconds: SecondsAboveZero = 60.0  # how often this is checked
+    calendar: str | None = None  # a crontab line in UTC for a run by the calendar: minute hour day month weekday
+
+
+class Margin(Section):
+    """A margin other than the standard 5 points, and why."""
+
+    margin: float = Field(ge=LEAST_MARGIN, lt=1)  # share of the axis' items: 0.05 is 5 points
+    reason: str
+
+
+class Gate(Section):
+    """Alphas, margins and sizes of a gate."""
+
+    margins: dict[str, Margin] = {}  # by axis: format, golden, golden[<protected slice>], recurrence, held_out, general, safety
+    superiority_alpha: Alpha = GatePolicy.superiority_alpha  # probability that a challenger which is no better passes "golden"
+    non_inferiority_alpha: Alpha = GatePolicy.non_inferiority_alpha  # of every other axis: that one which is worse by the margin passes
+    recurrence_at_most: CountOrZero = GatePolicy.recurrence_at_most  # cases asked
+    held_out_at_most: CountOrZero = GatePolicy.held_out_at_most  # cases asked
+    few_shot: CountOrZero = GatePolicy.few_shot  # examples in the prompted baseline
+    planned_challengers: Count = GatePolicy.planned_challengers  # against one champion; the superiority alpha is divided by it
+
+
+class GuardAlphaSettings(Section):
+    """The parts of the guards' budget: the probability that this guard ever aborts a canary that is no worse."""
+
+    format: GuardAlpha = GuardAlphas.format
+    errors: GuardAlpha = GuardAlphas.errors
+    refusal: GuardAlpha = GuardAlphas.refusal
+    latency: GuardAlpha = GuardAlphas.latency
+    protected: GuardAlpha = GuardAlphas.protected  # all protected slices together
+    informative: GuardAlpha = GuardAlphas.informative  # all signals together
+
+
+class ReleaseSettings(Section):
+    """Shadow, canary, and the watch period after a promotion."""
+
+    shadow_requests: Count = RolloutPolicy.shadow_requests  # answered by the challenger too before its canary
+    # of the sessions, step by step: each above the one before, all below 1
+    canary_shares: tuple[ShareOfSessions, ...] = RolloutPolicy.canary_shares
+    canary_sessions: Count = RolloutPolicy.canary_sessions  # of the challenger, in each step
+    minimum_sessions: Count = GuardPolicy.minimum_sessions  # in each arm, before a guard decides
+    step_minutes: Minutes = RolloutPolicy.step_time / MINUTE  # a step takes at least so long
+    guard_budget: Probability = GuardPolicy.budget  # the share of good canaries that may be aborted
+    guard_alphas: GuardAlphaSettings = GuardAlphaSettings()
+    slower_by_at_most: float = Field(default=GuardPolicy.slower_by_at_most, gt=0, le=1e9)  # factor over the champion's latency
+    informative: tuple[str, ...] = GuardPolicy.informative  # quality columns whose guards may abort but never delay a step
+    holdout_share: ShareBelowOne = RolloutPolicy.hold_back_share  # of the sessions, on the old champion after a promotion
+    holdout_hours: Hours = RolloutPolicy.hold_back_time / HOUR  # after a promotion
+    probe_items: CountOrZero = 24  # tokens asked of base and adapter to check that the adapter's weights are served
+
+
+class Sampling(Section):
+    """What every arm is asked with."""
+
+    max_tokens: Count = 512  # of an answer
+    temperature: float = Field(default=0.0, ge=0, le=2)  # 0: the likeliest token each time
+
+
+class Format(Section):
+    """What a valid answer is: JSON fitting a schema, or any text."""
+
+    json_schema: dict[str, object] | None = None
+
+
+class Workload(Section):
+    """One stable task under one public model name."""
+
+    alias: str  # the model name that clients ask for
+    mode: Literal["observe", "propose", "auto"] = "propose"
+    system_prompt: str = ""
+    sampling: Sampling = Sampling()
+    format: Format = Format()
+    slices: Slices = Slices()
+    watch: Watch = Watch()
+    alerts: Alerts = Alerts()
+    corrections: Corrections = Corrections()
+    training: Training = Training()
+    trigger: Trigger = Trigger()
+    gate: Gate = Gate()
+    release: ReleaseSettings = ReleaseSettings()
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    data_dir: Path = Path("var")  # databases, adapters, logs, keys; relative to the working directory
+    http: Http = Http()
+    kafka: Kafka = Kafka()
+    serving: Serving = Serving()
+    tokens: tuple[Token, ...] = ()
+    workloads: dict[str, Workload] = {}
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    redaction_key_file: Path | None = None  # keyed pseudonyms; made at first start when unset
+
+    @property
+    def ledger_url(self) -> str:
+        return f"sqlite:///{self.data_dir / 'ledger.db'}"
+
+    @property
+    def traffic_url(self) -> str:
+        return f"sqlite:///{self.data_dir / 'traffic.db'}"
+
+    @property
+    def bootstrap(self) -> str:
+        return self.kafka.bootstrap or f"127.0.0.1:{self.kafka.embedded_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{self.http.host}:{self.http.gateway_port}"
+
+    @property
+    def serving_url(self) -> str:
+        return self.serving.url or f"http://127.0.0.1:{self.serving.port}"

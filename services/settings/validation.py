@@ -1,0 +1,202 @@
+"""What no single value shows: ports that clash, tokens that cannot be told apart, policies that no process could start with."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from services.settings.faults import Fault, UnusableSettings, shortened
+from services.settings.messages import did_you_mean
+from services.settings.policies import build_policies
+from services.settings.sections import METRICS_PORTS, Settings, Slices, Token, Workload
+
+Place = TypeVar("Place")
+Value = TypeVar("Value")
+
+
+def faults_between(settings: Settings) -> Iterator[Fault]:
+    """Every fault of values that are right by themselves."""
+    yield from _ports(settings)
+    yield from _host(settings.http.host)
+    if "\0" in str(settings.data_dir):
+        yield Fault(where="data_dir", reason="contains a NUL character", value=str(settings.data_dir), remedy="Name a folder.")
+    if settings.serving.url is not None:
+        yield from _url(settings.serving.url, "serving.url")
+    yield from _tokens(settings.tokens)
+    yield from _workloads_of_tokens(settings)
+    for name, workload in settings.workloads.items():
+        yield from _name(name)
+        yield from _workload(workload, f"workloads.{name}")
+        yield from _rank(workload.training.rank, settings.serving.max_lora_rank, f"workloads.{name}.training.rank")
+    aliases = ((f"workloads.{name}.alias", workload.alias) for name, workload in settings.workloads.items())
+    for first, again, alias in repeated(aliases):
+        reason = "two workloads share an alias"
+        yield Fault(where=again, reason=reason, value=alias, remedy="Give each its own.", compared_with=(first,))
+
+
+def _ports(settings: Settings) -> Iterator[Fault]:
+    """Of what would listen on this host, which is what ``flywheel up`` asks to be free."""
+    http, serving = settings.http, settings.serving
+    wanted = [("http.gateway_port", http.gateway_port), ("http.api_port", http.api_port)]
+    if settings.kafka.bootstrap is None:
+        wanted.append(("kafka.embedded_port", settings.kafka.embedded_port))
+    if serving.url is None and serving.python is not None and serving.model is not None:
+        wanted.append(("serving.port", serving.port))
+    uses = ("serving.url", "serving.python", "serving.model", "kafka.bootstrap")
+    metrics = range(http.metrics_port, http.metrics_port + METRICS_PORTS)
+    for where, port in wanted:
+        if port in metrics:
+            yield Fault(
+                where=where,
+                reason=f"is one of the {METRICS_PORTS} ports that begin at http.metrics_port {http.metrics_port}",
+                value=port,
+                remedy=f"Take one outside {metrics[0]} to {metrics[-1]}, or move http.metrics_port.",
+                compared_with=("http.metrics_port", *uses),
+            )
+    for first, again, port in repeated(wanted):
+        reason = f"is the port of {first} too"
+        yield Fault(where=again, reason=reason, value=port, remedy="Give each its own port.", compared_with=(first, *uses))
+
+
+def _tokens(tokens: tuple[Token, ...]) -> Iterator[Fault]:
+    for place, token in enumerate(tokens):
+        where = f"tokens.{place}"
+        if (token.sha256 is None) == (token.token_file is None):
+            yield Fault(where=where, reason="give either sha256 or token_file", remedy="See deploy/docs/configuration.md.")
+        if not token.name.strip():
+            remedy = "Name the person or program: the journal shows it."
+            yield Fault(where=f"{where}.name", reason="a token has a name", value=token.name, remedy=remedy)
+        if token.sha256 is not None and not _is_hex(token.sha256.strip(), digits=64):
+            remedy = "Give the 64 hex digits that `printf %s TOKEN | sha256sum` prints."
+            yield Fault(where=f"{where}.sha256", reason="is not a SHA-256", remedy=remedy)
+    for first, again, name in repeated((f"tokens.{place}.name", token.name) for place, token in enumerate(tokens)):
+        remedy = "Give each token its own name: decisions are signed with it."
+        yield Fault(where=again, reason="two tokens have this name", value=name, remedy=remedy, compared_with=(first,))
+    digests = [(f"tokens.{place}.sha256", token.sha256.strip().lower()) for place, token in enumerate(tokens) if token.sha256]
+    files = [(f"tokens.{place}.token_file", str(token.token_file)) for place, token in enumerate(tokens) if token.token_file]
+    for first, again, _ in (*repeated(digests), *repeated(files)):
+        remedy = "Give each token its own: otherwise nobody can tell who acted."
+        yield Fault(where=again, reason="two tokens have the same secret", remedy=remedy, compared_with=(first,))
+
+
+def _workloads_of_tokens(settings: Settings) -> Iterator[Fault]:
+    """A token for a misspelt name would open nothing, which shows only when somebody is turned away."""
+    known = sorted(settings.workloads)
+    for place, token in enumerate(settings.tokens):
+        for number, name in enumerate(token.workloads):
+            if name != "*" and name not in settings.workloads:
+                meant = did_you_mean(name, known)
+                remedy = f"{meant} Name a workload ({', '.join(known) or 'none is declared'}), or write '*' for all.".strip()
+                yield Fault(
+                    where=f"tokens.{place}.workloads.{number}",
+                    reason="there is no such workload",
+                    value=shortened(name),
+                    remedy=remedy,
+                    compared_with=(f"workloads.{name}",),
+                )
+
+
+def _is_hex(text: str, *, digits: int) -> bool:
+    return len(text) == digits and set(text.lower()) <= set("0123456789abcdef")
+
+
+def _name(name: str) -> Iterator[Fault]:
+    """It is part of names of adapters, headers and folders."""
+    if not name.isascii() or not name.replace("-", "").isalnum() or name == "base" or len(name) > 40:
+        remedy = "Take letters from a to z, digits and dashes, at most 40, and not 'base'."
+        yield Fault(where="workloads", reason="cannot be a workload's name", value=shortened(name), remedy=remedy)
+
+
+def _host(host: str) -> Iterator[Fault]:
+    if not host.isascii() or not host.isprintable() or not host or any(character in host for character in " /@?#"):
+        remedy = "Write e.g. 127.0.0.1, or 0.0.0.0 for every address of this machine."
+        yield Fault(where="http.host", reason="is not an address or a host name", value=shortened(host), remedy=remedy)
+
+
+def _url(url: str, where: str) -> Iterator[Fault]:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError for an invalid port
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and " " not in url
+    except ValueError:
+        fits = False
+    if not fits:
+        reason, remedy = "is not an http or https URL", "Write e.g. https://example.org/path."
+        yield Fault(where=where, reason=reason, value=shortened(url), remedy=remedy)
+
+
+def _rank(rank: int, largest: int, where: str) -> Iterator[Fault]:
+    """The serving engine refuses a larger one, but only after the training."""
+    if rank > largest:
+        remedy = "Lower it, or raise serving.max_lora_rank: no adapter of this rank could be served."
+        reason = f"is above serving.max_lora_rank {largest}"
+        yield Fault(where=where, reason=reason, value=rank, remedy=remedy, compared_with=("serving.max_lora_rank",))
+
+
+def _workload(workload: Workload, where: str) -> Iterator[Fault]:
+    if not workload.alias.strip():
+        yield Fault(where=f"{where}.alias", reason="must not be empty", remedy="Name the model as clients will ask for it.")
+    yield from _slices(workload.slices, f"{where}.slices")
+    urls = [(f"{where}.alerts.webhooks.{place}.url", webhook.url) for place, webhook in enumerate(workload.alerts.webhooks)]
+    for path, url in urls:
+        yield from _url(url, path)
+    for first, again, url in repeated(urls):
+        yield Fault(where=again, reason="two webhooks have this URL", value=url, remedy="Name each once.", compared_with=(first,))
+    yield from _crontab(workload.trigger.calendar, f"{where}.trigger.calendar")
+    yield from _json_schema(workload.format.json_schema, f"{where}.format.json_schema")
+    try:
+        build_policies(workload, where=where)
+    except UnusableSettings as error:
+        yield from error.faults
+
+
+def _slices(slices: Slices, where: str) -> Iterator[Fault]:
+    for key, names in (("dimensions", slices.dimensions), ("protected", slices.protected)):
+        for _, again, name in repeated((f"{where}.{key}.{place}", name) for place, name in enumerate(names)):
+            yield Fault(where=again, reason="this name is there twice", value=name, remedy="Name each once.")
+    for place, name in enumerate(slices.dimensions):
+        if not name or "=" in name:
+            reason, remedy = "must not be empty or contain `=`", "Rename the dimension: `=` separates it from its value."
+            yield Fault(where=f"{where}.dimensions.{place}", reason=reason, value=name, remedy=remedy)
+    for place, protected in enumerate(slices.protected):
+        dimension, equals, value = protected.partition("=")
+        if not (equals and value) or dimension not in slices.dimensions:
+            yield Fault(
+                where=f"{where}.protected.{place}",
+                reason="is not <dimension>=<value> of a declared dimension",
+                value=protected,
+                remedy=f"Declare {dimension} under {where}.dimensions, or correct it.",
+                compared_with=(f"{where}.dimensions",),
+            )
+
+
+def _crontab(line: str | None, where: str) -> Iterator[Fault]:
+    if line is None:
+        return
+    from apscheduler.triggers.cron import CronTrigger  # here: its import takes long, and few workloads have a calendar
+
+    try:
+        CronTrigger.from_crontab(line, timezone="UTC")
+    except (ValueError, OverflowError) as error:
+        remedy = "Write minute, hour, day, month and weekday, e.g. 0 3 * * 1: Mondays at three."
+        yield Fault(where=where, reason=f"is not a crontab line: {error}", value=shortened(line), remedy=remedy)
+
+
+def _json_schema(schema: Mapping[str, Any] | None, where: str) -> Iterator[Fault]:
+    if schema is None:
+        return
+    from jsonschema import Draft202012Validator
+
+    for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
+        path = ".".join((where, *(str(part) for part in error.absolute_path)))
+        remedy = "See json-schema.org, draft 2020-12."
+        yield Fault(where=path, reason=f"is not a JSON Schema: {error.message[:200]}", remedy=remedy)
+
+
+def repeated(pairs: Iterable[tuple[Place, Value]]) -> Iterator[tuple[Place, Place, Value]]:
+    """(where a value is first, where it is again, the value)."""
+    seen: dict[Value, Place] = {}
+    for place, value in pairs:
+        if value in seen:
+            yield seen[value], place, value
+        else:
+            seen[value] = place
