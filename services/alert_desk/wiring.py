@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.ids import WorkloadId, derive
 from services.integrations.webhooks.notifier import WebhookNotifier
 from services.ports.watch import Notifier, WatchLedger
 from services.settings import Settings, Webhook, Workload
+from services.settings.policies import build_policies
 from services.settings.secrets import secret_from
 from services.stores.database import open_ledger
 from services.stores.ledger.watch import LedgerWatch
@@ -51,7 +51,7 @@ def desk_parts(settings: Settings) -> DeskParts:
 def _rules(name: str, workload: Workload) -> AlertRules:
     alerts = workload.alerts
     return AlertRules(
-        policy=AlertPolicy(hold=timedelta(seconds=alerts.hold_seconds), resolve_after=timedelta(seconds=alerts.resolve_after_seconds)),
+        policy=build_policies(workload).alerts,
         protected=workload.slices.protected,
         receivers=tuple(
             _receiver(webhook, where=f"workloads.{name}.alerts.webhooks.{place}.secret_file")

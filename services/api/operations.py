@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from flywheel.alerts.acknowledgement import acknowledge as decide_acknowledgement
 from flywheel.alerts.alert import Alert
+from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.drift.reference import Reference, pinning_moment
 from flywheel.drift.reference import pin as make_reference
 from flywheel.errors import Conflict, InvalidInput, NotFound, Refused
@@ -54,7 +55,7 @@ def acknowledge(parts: ApiParts, alert_id: AlertId, *, by: Person, note: str, ho
 def acknowledgement_length(parts: ApiParts, workload: WorkloadId) -> timedelta:
     """A workload that left the configuration can still have an open alert."""
     rules = parts.workloads.get(workload)
-    return rules.acknowledgement if rules is not None else timedelta(hours=8)
+    return rules.acknowledgement if rules is not None else AlertPolicy.acknowledgement
 
 
 def pin(

@@ -24,8 +24,9 @@ from services.ports.release import GateLedger, Gateways, ReleaseLedger
 from services.ports.traffic import TrafficReader
 from services.ports.train import TrainLedger
 from services.ports.watch import WatchLedger
-from services.settings import Settings
+from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
+from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.gates import LedgerGate
@@ -114,15 +115,17 @@ def api_parts(settings: Settings) -> ApiParts:
 
 
 def rules(settings: Settings) -> dict[WorkloadId, WorkloadRules]:
-    """Per workload."""
-    return {
-        WorkloadId(name): WorkloadRules(
-            id=WorkloadId(name),
-            alias=workload.alias,
-            mode=workload.mode,
-            acknowledgement=timedelta(hours=workload.alerts.acknowledgement_hours),
-            whole_day=timedelta(seconds=workload.watch.learning_seconds),
-            pane=timedelta(seconds=workload.watch.pane_seconds),
-        )
-        for name, workload in settings.workloads.items()
-    }
+    """By workload."""
+    return {WorkloadId(name): _rules_of(WorkloadId(name), workload) for name, workload in settings.workloads.items()}
+
+
+def _rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
+    policies = build_policies(workload)
+    return WorkloadRules(
+        id=name,
+        alias=workload.alias,
+        mode=workload.mode,
+        acknowledgement=policies.alerts.acknowledgement,
+        whole_day=policies.pinning.whole_day,
+        pane=policies.windows.pane,
+    )

@@ -20,6 +20,7 @@ from services.ports.redaction import Redactor
 from services.ports.traffic import TrafficReader
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
+from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.learn import LedgerLearn
@@ -104,11 +105,7 @@ def desk_stream(settings: Settings) -> DeskStream:
 
 def _rules(workload: Workload) -> DeskRules:
     return DeskRules(
-        policy=AcceptancePolicy(
-            trusted_sources=frozenset(workload.corrections.trusted_sources),
-            held_out_share=workload.corrections.held_out_share,
-            near_duplicate=workload.corrections.near_duplicate,
-        ),
+        policy=build_policies(workload).acceptance,
         entity_keys=workload.corrections.entity_keys,
         slice_dimensions=workload.slices.dimensions,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 from flywheel.drift.budget import BudgetPolicy
@@ -18,6 +17,7 @@ from services.ports.traffic import TrafficReader
 from services.ports.watch import DriftReports, WatchLedger
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
+from services.settings.policies import build_policies
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.watch import LedgerWatch
@@ -64,27 +64,13 @@ def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
 
 
 def watch_rules(workload: Workload) -> WatchRules:
-    """Seconds and counts of the configuration as policies."""
-    watch = workload.watch
+    """From its section in ``flywheel.yaml``."""
+    policies = build_policies(workload)
     return WatchRules(
-        windows=WindowPolicy(
-            pane=timedelta(seconds=watch.pane_seconds),
-            window_panes=watch.window_panes,
-            slide_panes=watch.slide_panes,
-            longer_panes=watch.longer_panes,
-            lateness=timedelta(seconds=watch.lateness_seconds),
-        ),
-        drift=DriftPolicy(
-            p_below=watch.p_below,
-            ks_floor=watch.ks_minimum_effect,
-            variation_floor=watch.variation_minimum_effect,
-            rate_floor=watch.rate_minimum_effect,
-            minimum_rows=watch.minimum_rows,
-            session_rows=watch.session_rows,
-            protected=workload.slices.protected,
-        ),
-        pinning=PinningPolicy(whole_day=timedelta(seconds=watch.learning_seconds), watch=timedelta(seconds=watch.after_promotion_seconds)),
-        sample_rows=watch.sample_rows,
-        budget=BudgetPolicy(pages_a_day=watch.alarms_a_day),
-        retest=RetestPolicy(reach=timedelta(hours=watch.late_data_hours), rest=timedelta(seconds=watch.pane_seconds)),
+        windows=policies.windows,
+        drift=policies.drift,
+        pinning=policies.pinning,
+        sample_rows=workload.watch.sample_rows,
+        budget=policies.budget,
+        retest=policies.late_data,
     )

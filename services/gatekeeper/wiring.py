@@ -13,6 +13,7 @@ from services.ports.record import WorkQueue
 from services.ports.release import Answers, GateLedger, ReleaseLedger
 from services.ports.train import TrainLedger
 from services.settings import Settings, Workload
+from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import digest_base
 from services.stores.database import open_ledger
@@ -85,18 +86,9 @@ def gatekeeper_parts(settings: Settings) -> GatekeeperParts:
 
 def gated_workload(workload_id: WorkloadId, workload: Workload) -> GatedWorkload:
     """From its section in ``flywheel.yaml``."""
-    gate = workload.gate
     return GatedWorkload(
         id=workload_id,
-        policy=GatePolicy(
-            superiority_alpha=gate.superiority_alpha,
-            non_inferiority_alpha=gate.non_inferiority_alpha,
-            margins={axis: (named.margin, named.reason) for axis, named in gate.margins.items()},
-            recurrence_at_most=gate.recurrence_at_most,
-            held_out_at_most=gate.held_out_at_most,
-            few_shot=gate.few_shot,
-            planned_challengers=gate.planned_challengers,
-        ),
+        policy=build_policies(workload).gate,
         protected=workload.slices.protected,
         max_tokens=workload.sampling.max_tokens,
     )

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from flywheel.ids import WorkloadId
 from flywheel.retraining.run import ProbeItem
-from flywheel.rollout.guards import GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import Mode, RolloutPolicy
 from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.vllm.adapter_server import VllmAdapters
@@ -17,6 +16,7 @@ from services.ports.traffic import TrafficReader
 from services.ports.train import TrainLedger
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
+from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import read_probe
 from services.stores.database import open_ledger, open_traffic
@@ -81,29 +81,11 @@ def controller_parts(settings: Settings) -> ControllerParts:
 
 
 def rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
-    """One section of flywheel.yaml, in the words of the policy."""
-    release = workload.release
-    guards = GuardPolicy(
-        budget=release.guard_budget,
-        alphas=GuardAlphas(**release.guard_alphas.model_dump()),
-        minimum_sessions=release.minimum_sessions,
-        judges_format=workload.format.json_schema is not None,
-        slower_by_at_most=release.slower_by_at_most,
-        protected=workload.slices.protected,
-        informative=release.informative,
-    )
+    """From its section in ``flywheel.yaml``."""
     return WorkloadRules(
         id=name,
         alias=workload.alias,
         mode=workload.mode,
-        policy=RolloutPolicy(
-            shadow_requests=release.shadow_requests,
-            canary_shares=release.canary_shares,
-            canary_sessions=release.canary_sessions,
-            step_time=timedelta(minutes=release.step_minutes),
-            hold_back_share=release.holdout_share,
-            hold_back_time=timedelta(hours=release.holdout_hours),
-            guards=guards,
-        ),
-        probe_items=release.probe_items,
+        policy=build_policies(workload).rollout,
+        probe_items=workload.release.probe_items,
     )

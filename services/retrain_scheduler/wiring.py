@@ -22,6 +22,7 @@ from services.ports.record import Journal, WorkQueue
 from services.ports.train import TrainLedger
 from services.ports.watch import WatchLedger
 from services.settings import Settings, Workload
+from services.settings.policies import build_policies
 from services.stores.adapter_files import digest_base
 from services.stores.database import open_ledger
 from services.stores.general_examples import read_general_rows
@@ -86,33 +87,15 @@ def scheduler_parts(settings: Settings) -> SchedulerParts:
 
 def trained_workload(workload_id: WorkloadId, workload: Workload) -> TrainedWorkload:
     """From its section in ``flywheel.yaml``."""
-    training, trigger = workload.training, workload.trigger
+    policies = build_policies(workload)
     return TrainedWorkload(
         id=workload_id,
         mode=workload.mode,
-        trigger=TriggerPolicy(
-            enough_corrections=trigger.enough_corrections,
-            enough_with_drift=trigger.enough_with_drift,
-            cool_down=timedelta(hours=trigger.cool_down_hours),
-        ),
-        readiness=ReadinessPolicy(),
-        training=TrainingPolicy(
-            rank=training.rank,
-            alpha=training.alpha,
-            dropout=training.dropout,
-            target_modules=training.target_modules,
-            learning_rate=training.learning_rate,
-            steps=training.steps,
-            batch=training.batch,
-            warmup_steps=training.warmup_steps,
-            max_length=training.max_length,
-            seed=training.seed,
-            threads=training.threads,
-            quantization=training.quantization,
-            general_share=training.general_share,
-        ),
-        curation=CurationPolicy(general_share=training.general_share, near_duplicate=workload.corrections.near_duplicate),
-        general_file=training.general_file,
+        trigger=policies.trigger,
+        readiness=policies.readiness,
+        training=policies.training,
+        curation=policies.curation,
+        general_file=workload.training.general_file,
     )
 
 

@@ -15,7 +15,7 @@ from services.integrations.trl.run_process import TrainingChild
 from services.ports.learn import LearnLedger
 from services.ports.record import WorkQueue
 from services.ports.train import Trainer, TrainLedger
-from services.settings import Settings
+from services.settings import Settings, Training
 from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_manifest, write_bundle
 from services.stores.database import open_ledger
 from services.stores.ledger.learn import LedgerLearn
@@ -102,7 +102,7 @@ def run_parts(settings: Settings) -> RunParts:
 
     def probe_items(run: Run) -> int:
         workload = settings.workloads.get(run.workload)
-        return workload.training.probe_items if workload else 8
+        return (workload.training if workload else Training()).probe_items  # a workload can leave the configuration while its run waits
 
     engine = open_ledger(settings.ledger_url)
     return RunParts(

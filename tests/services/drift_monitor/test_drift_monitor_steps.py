@@ -37,8 +37,8 @@ class World:
         self.traffic, self.reports = TrafficInMemory(), ScriptedReports()
         self.route: Route | None = None
         rules = WatchRules(
-            windows=WindowPolicy(pane=5 * MINUTE, window_panes=12, slide_panes=12, lateness=MINUTE),
-            drift=DriftPolicy(protected=("tenant=globex",)),
+            windows=WindowPolicy(pane=5 * MINUTE, window_panes=12, slide_panes=12, longer_panes=(), lateness=MINUTE),
+            drift=DriftPolicy(protected=("tenant=globex",), session_rows=1.0),
             pinning=PinningPolicy(whole_day=DAY, watch=2 * HOUR),
             sample_rows=100,
         )

@@ -20,7 +20,7 @@ WEIGHTS = 1 / np.arange(1, len(TENANTS) + 1)
 SHARES = WEIGHTS / WEIGHTS.sum()
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-FIXED = DriftPolicy()
+FIXED = DriftPolicy(session_rows=1.0)
 Rows = np.ndarray
 
 

@@ -35,14 +35,17 @@ def judged(window: WindowCounts, **changes: object) -> dict[tuple[str, str], Dri
         "window": window,
         "reference": REFERENCE,
         "columns": FEW,
-        "policy": DriftPolicy(),
+        "policy": DriftPolicy(session_rows=1.0),
         "now": NOON + timedelta(hours=1),
     }
     return by_place(judge(**(arguments | changes)))  # type: ignore[arg-type]
 
 
 def shares(window: WindowCounts, reference: Reference = REFERENCE) -> dict[str, DriftVerdict]:
-    return {found.slice: found for found in judge_shares(window=window, reference=reference, policy=DriftPolicy(), now=window.end)}
+    return {
+        found.slice: found
+        for found in judge_shares(window=window, reference=reference, policy=DriftPolicy(session_rows=1.0), now=window.end)
+    }
 
 
 def test_the_same_traffic_is_ok() -> None:
