@@ -87,8 +87,8 @@ class Past:
     rest: Counted
 
 
-def past(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget: BudgetPolicy | None = None) -> Past:
-    """The daemon looks for the first time when so many whole days are recorded."""
+def calibrated(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget: BudgetPolicy | None = None) -> Thresholds:
+    """Those of the reference that the daemon pins when it looks for the first time, on so many whole days."""
     life = Life(shape, seed=seed, sessions=sessions, budget=budget)
     life.watched.champion(CHAMPION, since=FIRST_HOUR - WEEK)
     for day in range(days):
@@ -97,13 +97,16 @@ def past(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget:
     (reference,) = life.watched.ledger.references(WORKLOAD)
     thresholds = thresholds_of(reference)
     assert thresholds is not None  # a whole day was seen
+    return thresholds
+
+
+def past(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget: BudgetPolicy | None = None) -> Past:
+    """Calibrated thresholds, and steady traffic around a slice."""
+    thresholds = calibrated(shape, days=days, sessions=sessions, seed=seed, budget=budget)
     steady = World(shape, seed=seed + 1, sessions=sessions, steady=True)
     parts = [steady.hours(FIRST_HOUR + 24 * day, shares=np.full((24, 1), 1 - shape.shares[shape.large])) for day in range(days + 14)]
-    return Past(
-        days=days,
-        thresholds=thresholds,
-        rest=Counted(rows=np.concatenate([part.rows for part in parts]), counts=np.concatenate([part.counts for part in parts])),
-    )
+    rest = Counted(rows=np.concatenate([part.rows for part in parts]), counts=np.concatenate([part.counts for part in parts]))
+    return Past(days=days, thresholds=thresholds, rest=rest)
 
 
 def hours_until_alarm(change: Change, before: Past, shape: WorldShape, *, sessions: Sessions, seed: int, runs: int) -> NDArray[np.int64]:

@@ -1,10 +1,11 @@
-"""The processes ask the measured verdicts and no others: what the benchmarks say of an error rate is then true of the wheel.
+"""Processes and benchmarks call the same decisions, and neither has one of its own: what is published of an error rate is what runs.
 
-Read from the source, so a second decision is found also on paths that no other test runs.
+Read from the source, so a second decision is found also on paths that no other test runs. That a benchmark's figures follow when production's
+decision is changed is shown in ``tests/services/test_published_alarms.py``.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "services"
+BENCHMARKS = ROOT / "tests" / "benchmarks"
 STATISTICS = ("scipy", "statsmodels", "sklearn")  # a process that tests for itself would need one of them
 WORKER = SERVICES / "integrations/evidently/worker.py"  # a second opinion, shown beside the verdict and never taken for it
 ASKED = {  # process -> where its decision must come from
@@ -28,6 +30,26 @@ VERDICTS = {  # verdict -> files that may make one, because they read it back fr
     "AppliedVerdict": set(),
     "GuardVerdict": set(),
     "Action": set(),
+}
+PUBLISHED = {  # files of a benchmark -> the functions and classes of production that make the decision it publishes
+    ("bench_alarms", "alarm_watch", "alarm_ladder"): {
+        "services.drift_monitor.judge_windows.tick",
+        "services.alert_desk.advance_alerts.AlertStates",
+    },
+    ("bench_canary", "canary_simulation"): {"flywheel.rollout.next_action.next_action"},
+    ("bench_gate_errors", "gate_simulation"): {"flywheel.gate.decide.decide"},
+}
+OF_DRIFT = {  # what the benchmark of alarms may know of drift and alerts: values, and what makes and reads a reference
+    "AlertPolicy",
+    "BudgetPolicy",
+    "Season",
+    "Thresholds",
+    "by_hour",
+    "is_weekend",
+    "moved_in",
+    "pin",
+    "season_of",
+    "thresholds_of",
 }
 MEASURED = {"p", "p_value", "score", "effect", "effect_floor", "threshold", "e_value", "log_e", "wins", "losses"}
 
@@ -60,6 +82,10 @@ def compared(tree: ast.AST) -> Iterator[str]:
             names |= {side.id for side in (node.left, *node.comparators) if isinstance(side, ast.Name)}
             if names & MEASURED:
                 yield ast.unparse(node)
+
+
+def benchmark(names: Iterable[str]) -> list[Path]:
+    return [BENCHMARKS / f"{name}.py" for name in names]
 
 
 @cache
@@ -113,6 +139,42 @@ def test_a_gate_that_asked_nothing_never_passes() -> None:
 
 def test_no_process_holds_a_measured_number_against_a_threshold() -> None:
     assert {f"{path.relative_to(SERVICES)}: {text}" for path in sources() for text in compared(parsed(path))} == set()
+
+
+@pytest.mark.parametrize(("files", "decisions"), PUBLISHED.items(), ids=lambda value: value[0] if isinstance(value, tuple) else "")
+def test_a_benchmark_calls_the_decisions_it_publishes(files: tuple[str, ...], decisions: set[str]) -> None:
+    asked = set()
+    for path in benchmark(files):
+        known = {name: module for module, name in imports(parsed(path))}
+        asked |= {known[call] for call in called(parsed(path)) if call in known}
+    assert decisions <= asked
+
+
+def test_every_benchmark_of_a_decision_is_listed() -> None:
+    decides = {"flywheel.drift", "flywheel.alerts", "flywheel.gate", "flywheel.rollout"}
+    listed = {name for files in PUBLISHED for name in files} | {
+        "bench_drift",
+        "bench_novelty",
+    }  # what judging costs; embeddings, judged nowhere yet
+    found = {
+        path.stem
+        for path in BENCHMARKS.glob("bench_*.py")
+        for module, _ in imports(parsed(path))
+        if ".".join(module.split(".")[:2]) in decides
+    }
+    assert found <= listed
+
+
+def test_the_benchmark_of_alarms_judges_nothing_itself() -> None:
+    files = benchmark(path.stem for path in BENCHMARKS.glob("alarm_*.py")) + benchmark(["bench_alarms"])
+    known = {
+        (path.name, name)
+        for path in files
+        for module, name in imports(parsed(path))
+        if module.startswith(("flywheel.drift.", "flywheel.alerts."))
+    }
+    assert {(path, name) for path, name in known if name not in OF_DRIFT} == set()
+    assert {f"{path.name}: {text}" for path in files for text in compared(parsed(path))} == set()
 
 
 @pytest.mark.parametrize("second", ["if verdict.score < 0.05: page()", "bad = wins > losses", "if not 0.1 <= found.effect: pass"])
