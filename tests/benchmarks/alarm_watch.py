@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from flywheel.alerts.facts import moved_in
-from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.drift.budget import BudgetPolicy
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.release import Route
@@ -24,6 +23,7 @@ from services.alert_desk.wiring import AlertRules, DeskParts
 from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, watch_rules
 from services.settings import Slices, Workload
+from services.settings.policies import build_policies
 from tests.benchmarks.alarm_world import Counted, Sessions, World, WorldShape
 from tests.fakes.watching import CountedTraffic, ScriptedReports, WatchLedgerInMemory
 
@@ -108,10 +108,7 @@ class Watched:
             workloads={WORKLOAD: self.rules},
             reports_folder=Path("unused"),
         )
-        policy = AlertPolicy(
-            hold=timedelta(seconds=workload.alerts.hold_seconds), resolve_after=timedelta(seconds=workload.alerts.resolve_after_seconds)
-        )
-        rules = AlertRules(policy=policy, protected=tuple(protected))
+        rules = AlertRules(policy=build_policies(workload).alerts, protected=tuple(protected))
         self._alerts = AlertStates(DeskParts(watch=self.ledger, workloads={WORKLOAD: rules}))
 
     def champion(self, name: str, *, since: int) -> None:

@@ -1,7 +1,7 @@
 """Processes and benchmarks call the same decisions, and neither has one of its own: what is published of an error rate is what runs.
 
-Read from the source, so a second decision is found also on paths that no other test runs. That a benchmark's figures follow when production's
-decision is changed is shown in ``tests/services/test_published_alarms.py``.
+Read from the source, so a second decision is found also on paths that no other test runs. That published figures follow when a decision of
+production is changed is shown in ``tests/services/test_published_alarms.py``.
 """
 
 import ast
@@ -40,7 +40,6 @@ PUBLISHED = {  # files of a benchmark -> the functions and classes of production
     ("bench_gate_errors", "gate_simulation"): {"flywheel.gate.decide.decide"},
 }
 OF_DRIFT = {  # what the benchmark of alarms may know of drift and alerts: values, and what makes and reads a reference
-    "AlertPolicy",
     "BudgetPolicy",
     "Season",
     "Thresholds",
