@@ -52,3 +52,14 @@ class Conflict(FlywheelError):
 
 class CannotRun(FlywheelError):
     """The machine lacks something: a model, a port, disk, a processor feature, a program."""
+
+
+def shortened(value: object) -> object:
+    """A value for an error message: the start of a long text, the size of a long number or a container."""
+    if isinstance(value, dict | list | tuple):
+        return f"{type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > 60:
+        return value[:60] + "…"
+    return value

@@ -10,7 +10,7 @@ import uvicorn
 
 from flywheel.errors import CannotRun, FlywheelError
 from services.api.app import build_app
-from services.api.relay import Relay
+from services.api.relay_outbox import Relay
 from services.api.wiring import api_parts
 from services.observability import configure_logging, serve_health, stop_event
 from services.process.names import metrics_port

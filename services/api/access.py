@@ -1,7 +1,6 @@
-"""Who may do what: the person behind a request's token.
+"""Checks access: the person behind a request's token, and what the token's scopes cover.
 
-In: the Authorization header, the scopes of which one is enough, the workload. Out: the person's name. Tokens themselves
-are read elsewhere.
+In: the Authorization header, the scopes of which one is enough, the workload. Out: the person's name, or NotAllowed.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ INTERNAL = ("internal",)
 
 
 def admitted(parts: ApiParts, authorization: str | None, scopes: Sequence[str], *, workload: WorkloadId | None = None) -> Person:
-    """The first of ``scopes`` that the token has is enough. Raises NotAllowed."""
+    """The person, if the token has one of ``scopes``. Raises NotAllowed."""
     refusal: NotAllowed | None = None
     for scope in scopes:
         try:
@@ -35,7 +34,7 @@ def admitted(parts: ApiParts, authorization: str | None, scopes: Sequence[str], 
 
 
 def status_of(error: NotAllowed) -> int:
-    """401: nobody known; 403: known, but not for this."""
+    """The HTTP status: 401 for an unknown token, 403 for one whose scopes do not cover this."""
     return int(getattr(error, "status", 403))
 
 
@@ -49,14 +48,14 @@ def known_workload(parts: ApiParts, name: str) -> WorkloadRules:
 
 
 def admitted_to(parts: ApiParts, authorization: str | None, scopes: Sequence[str], name: str) -> tuple[Person, WorkloadRules]:
-    """A person and the workload that the person's token covers."""
+    """The person, and the workload if the person's token covers it. Raises NotAllowed, NotFound."""
     admitted(parts, authorization, scopes)
     workload = known_workload(parts, name)
     return admitted(parts, authorization, scopes, workload=workload.id), workload
 
 
 def visible(parts: ApiParts, authorization: str | None, name: str | None, scopes: Sequence[str] = READ) -> list[WorkloadId]:
-    """The workload named, or every one that the token covers."""
+    """The workload named, or every one that the token covers. Raises NotAllowed, NotFound."""
     if name is not None:
         return [admitted_to(parts, authorization, scopes, name)[1].id]
     admitted(parts, authorization, scopes)

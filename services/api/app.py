@@ -8,20 +8,41 @@ from fastapi.responses import JSONResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from services.api.errors import answer_errors
-from services.api.routes_learn import learn_routes
-from services.api.routes_record import record_routes
-from services.api.routes_release import release_routes
-from services.api.routes_watch import watch_routes
+from services.api.error_responses import answer_errors
+from services.api.routes.alerts import alert_routes
+from services.api.routes.corrections import correction_routes
+from services.api.routes.drift import drift_routes
+from services.api.routes.gate import gate_routes
+from services.api.routes.lineage import lineage_routes
+from services.api.routes.regression_suite import regression_suite_routes
+from services.api.routes.retraining import retraining_routes
+from services.api.routes.rollout import rollout_routes
+from services.api.routes.status import status_routes
+from services.api.routes.traffic import traffic_routes
+from services.api.routes.training_set import training_set_routes
 from services.api.wiring import ApiParts
 from services.observability import Ready
+
+ROUTES = (
+    traffic_routes,
+    drift_routes,
+    alert_routes,
+    correction_routes,
+    training_set_routes,
+    regression_suite_routes,
+    retraining_routes,
+    gate_routes,
+    rollout_routes,
+    status_routes,
+    lineage_routes,
+)
 
 
 def build_app(parts: ApiParts, *, ready: Ready) -> FastAPI:
     """``ready`` answers None, or why not."""
     app = FastAPI(title="Flywheel", docs_url=None, redoc_url=None)
     answer_errors(app)
-    for routes in (record_routes, watch_routes, learn_routes, release_routes):
+    for routes in ROUTES:
         app.include_router(routes(parts))
 
     @app.get("/healthz")

@@ -1,7 +1,7 @@
-"""The outbox's relay: events leave the ledger for the broker, again and again until they have arrived.
+"""Relays the outbox: sends events from the ledger to the broker, and repeats until they have arrived.
 
-In: due messages. Out: messages sent and forgotten. Corrections are forgotten only when the desk has kept them, because a
-broker's acknowledgement is not yet a record. A broker that is down is no error: the messages wait.
+In: due messages. Out: messages sent and deleted. A correction is deleted only when the correction desk has saved it: a broker's
+acknowledgement is not yet a record. While the broker is down, messages wait.
 """
 
 import threading
@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import Counter
 
 from flywheel.ids import CorrectionId
-from services.api.submissions import MESSAGE_PREFIX
+from services.api.accept_submissions import MESSAGE_PREFIX
 from services.observability import LAST_STEP
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.learn import LearnLedger
@@ -44,12 +44,12 @@ class Relay:
         self._publisher: EventPublisher | None = None
         self._corrections_topic, self._resend_after = corrections_topic, resend_after
         self.trouble: str | None = None
-        """Why events do not leave at the moment; shown by /readyz."""
+        """Why no events are sent at the moment; /readyz shows it."""
         self.failure: BaseException | None = None
-        """What ended the thread, when it was not asked to end."""
+        """The error that ended the thread, if one did."""
 
     def run(self, stop: threading.Event) -> None:
-        """Until ``stop``. Anything unexpected sets ``stop`` too: the process ends and its restart reads again."""
+        """Runs until ``stop``. An unexpected error sets ``stop`` too: the process ends, and its restart reads again."""
         try:
             while not stop.is_set():
                 moved = self.step(datetime.now(UTC))
@@ -59,10 +59,10 @@ class Relay:
             self.failure = error
             stop.set()
         finally:
-            self._let_go()
+            self._close_publisher()
 
     def step(self, now: datetime) -> int:
-        """Sends what is due; returns how many messages moved on."""
+        """Sends what is due; returns how many messages were sent or deleted."""
         due = self._outbox.due(now=now, resend_after=self._resend_after)
         kept = [message for message in due if self._is_kept(message)]
         if kept:
@@ -79,7 +79,7 @@ class Relay:
                 self._publisher.send(message)
             arrived = self._publisher.flush()
         except NotPublished as error:
-            self._in_trouble(str(error))
+            self._report_trouble(str(error))
             return 0
         waiting = [message.id for message in messages if message.id in arrived and message.topic == self._corrections_topic]
         done = [message.id for message in messages if message.id in arrived and message.topic != self._corrections_topic]
@@ -89,14 +89,14 @@ class Relay:
             self._outbox.confirmed(done)
         RELAYED.labels("sent").inc(len(arrived))
         if len(waiting) + len(done) < len(messages):
-            self._in_trouble(f"the broker did not acknowledge {len(messages) - len(waiting) - len(done)} of {len(messages)} events")
+            self._report_trouble(f"the broker did not acknowledge {len(messages) - len(waiting) - len(done)} of {len(messages)} events")
         elif self.trouble:
-            log.info("Events leave again", action="outbox_recovered")
+            log.info("Events are sent again", action="outbox_recovered")
             self.trouble = None
         return len(waiting) + len(done)
 
     def _is_kept(self, message: OutboxMessage) -> bool:
-        """The desk has decided on it, or has journalled why it cannot be read."""
+        """Whether the correction desk has decided on it, or has journalled why it cannot be read."""
         if message.topic != self._corrections_topic or not message.id.startswith(MESSAGE_PREFIX):
             return False
         correction_id = message.id.removeprefix(MESSAGE_PREFIX)
@@ -104,15 +104,15 @@ class Relay:
             return True
         return any(entry.state != "submitted" for entry in self._journal.entries(kind="correction", subject=correction_id, limit=10))
 
-    def _in_trouble(self, reason: str) -> None:
+    def _report_trouble(self, reason: str) -> None:
         if self.trouble is None:
             log.warning("Events wait in the outbox", action="outbox_waits", reason=reason)
         self.trouble = reason
         RELAYED.labels("failed").inc()
-        self._let_go()
+        self._close_publisher()
 
-    def _let_go(self) -> None:
-        """A new connection next time: an old one may hold what it could not send."""
+    def _close_publisher(self) -> None:
+        """The next step opens a new connection: an old one may still buffer what it could not send."""
         if self._publisher is not None:
             self._publisher.close()
             self._publisher = None

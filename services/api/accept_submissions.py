@@ -1,7 +1,7 @@
-"""Taking corrections in: who sent it, does it fit, was it here before.
+"""Accepts submitted corrections: who sent it, is it valid, is it known already.
 
-In: the raw body and the token. Out: a receipt, once the submission's digest and its event lie in the ledger together. What
-becomes of the correction is decided by the correction desk.
+In: the raw body and the token. Out: a receipt, once the ledger has the submission's digest and its event, saved in one transaction.
+The correction desk decides what becomes of the correction.
 """
 
 import json
@@ -14,14 +14,14 @@ from prometheus_client import Counter
 from flywheel.errors import Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound
 from flywheel.ids import CorrectionId, Person, WorkloadId, digest_of
 from services.api.access import SUBMIT, admitted, known_workload, status_of
-from services.api.bodies import lines, parsed
+from services.api.requests import ndjson_lines, parsed_object
 from services.api.wiring import ApiParts
 from services.ports.learn import Submission
 from services.ports.record import OutboxMessage
 
 EVENT_TYPE = "flywheel.correction.v1"
 REMEDY = "Correct the submission; see schemas/corrections/correction.v1.json."
-MESSAGE_PREFIX = "correction:"  # a caller chooses the id: without a prefix it could be another message's
+MESSAGE_PREFIX = "correction:"  # callers choose the id: without a prefix it could equal another message's
 RECEIVED = Counter("flywheel_submissions_total", "Corrections handed in over HTTP", ["result"])
 
 
@@ -44,11 +44,11 @@ class LineReceipt:
 
 def submit(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
     """Safe to repeat. Raises NotAllowed, InvalidInput, Conflict; the first two are counted."""
-    _admit(parts, raw, authorization)
+    _require_submitter(parts, raw, authorization)
     try:
-        return _take(parts, raw, authorization=authorization)
+        return _accept(parts, raw, authorization=authorization)
     except (NotAllowed, InvalidInput) as error:
-        _count_out(parts, error, kind="rejected", source=_claimed_source(raw))
+        _count_refused(parts, error, kind="rejected", source=_claimed_source(raw))
         raise
     except Conflict:
         RECEIVED.labels("conflict").inc()
@@ -56,26 +56,26 @@ def submit(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt
 
 
 def submit_many(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Iterator[LineReceipt]:
-    """Each line stands for itself; a refused token ends it all."""
-    _admit(parts, raw, authorization)
-    for number, line in lines(raw):
+    """One receipt or error per line. Raises NotAllowed when the token may not submit at all."""
+    _require_submitter(parts, raw, authorization)
+    for number, line in ndjson_lines(raw):
         try:
             yield LineReceipt(line=number, receipt=submit(parts, line, authorization=authorization), error=None)
         except FlywheelError as error:
             yield LineReceipt(line=number, receipt=None, error=error)
 
 
-def _admit(parts: ApiParts, raw: bytes, authorization: str | None) -> None:
-    """Counts who was turned away: forged is a token that nobody was given."""
+def _require_submitter(parts: ApiParts, raw: bytes, authorization: str | None) -> None:
+    """Raises NotAllowed, and counts it: as forged when the token is unknown."""
     try:
         admitted(parts, authorization, SUBMIT)
     except NotAllowed as error:
         forged = status_of(error) == 401 and bool(authorization)
-        _count_out(parts, error, kind="forged" if forged else "rejected", source=_claimed_source(raw))
+        _count_refused(parts, error, kind="forged" if forged else "rejected", source=_claimed_source(raw))
         raise
 
 
-def _take(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
+def _accept(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
     body = _checked(parts, raw)
     try:
         workload = known_workload(parts, str(body["workload_id"])).id
@@ -85,25 +85,25 @@ def _take(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
     if body.get("submitted_by") not in (None, person):
         raise InvalidInput("is set by the api", where="$.submitted_by", remedy="Leave it out: it is the name of your token.")
     now = parts.clock()
-    submission, message = _kept(parts, body, workload=workload, person=person, now=now)
+    submission, message = _submission(parts, body, workload=workload, person=person, now=now)
     result = parts.learn.submit(submission, message)
     RECEIVED.labels(result).inc()
     return Receipt(id=submission.id, result=result)
 
 
 def _checked(parts: ApiParts, raw: bytes) -> dict[str, object]:
-    body = parsed(raw)
+    body = parsed_object(raw)
     try:
         parts.check_correction(body)
-    except InvalidInput as error:  # its remedy speaks to a producer on the topic
+    except InvalidInput as error:  # its remedy is for producers on the topic
         raise InvalidInput(error.reason, where=error.where, value=error.value, remedy=REMEDY) from None
     return body
 
 
-def _kept(
+def _submission(
     parts: ApiParts, body: dict[str, object], *, workload: WorkloadId, person: Person, now: datetime
 ) -> tuple[Submission, OutboxMessage]:
-    """Digest and event. The digest is of the canonical form, so that the order of keys makes no conflict."""
+    """Digest and event. The digest is of the canonical form, so that the order of keys makes no difference."""
     correction_id = CorrectionId(str(body["correction_id"]))
     key = str(body.get("request_id") or body.get("ticket") or correction_id)
     submission = Submission(
@@ -120,15 +120,15 @@ def _kept(
     return submission, OutboxMessage(id=MESSAGE_PREFIX + correction_id, topic=parts.corrections_topic, key=key, value=value, created_at=now)
 
 
-def _count_out(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:
+def _count_refused(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:
     RECEIVED.labels(kind).inc()
     parts.learn.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
 
 
 def _claimed_source(raw: bytes) -> str:
-    """Whoever it says it is: for the count only."""
+    """The unchecked source, for the count only."""
     try:
-        claimed = parsed(raw).get("source")
+        claimed = parsed_object(raw).get("source")
     except InvalidInput:
         return "unknown"
     return claimed[:100] if isinstance(claimed, str) and claimed else "unknown"

@@ -1,6 +1,6 @@
-"""How the domain's values look as JSON.
+"""Converts values of ``flywheel`` to JSON values.
 
-In: dataclasses, enums, moments, arrays. Out: JSON values. What may be shown to whom is decided by the routes.
+In: dataclasses, enums, times, arrays. Out: JSON values. The routes check who may read them.
 """
 
 from collections.abc import Mapping, Set
@@ -17,8 +17,8 @@ Json = object
 """A JSON value: str, number, bool, None, list or dict of them."""
 
 
-def shown(value: object) -> Json:
-    """The value as JSON: field names are keys, moments are UTC text, enums their word."""
+def json_of(value: object) -> Json:
+    """Field names are keys, times are UTC text, enums their word, durations seconds."""
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, Enum):
@@ -28,47 +28,55 @@ def shown(value: object) -> Json:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: shown(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: json_of(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): shown(item) for key, item in value.items()}
+        return {str(key): json_of(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Set):
         return sorted(str(item) for item in value)
     if isinstance(value, list | tuple):
-        return [shown(item) for item in value]
+        return [json_of(item) for item in value]
     return value
 
 
-def reference_shown(reference: Reference) -> dict[str, Json]:
-    """Without its counts, which are thousands of numbers: rows per slice instead."""
+def reference_json(reference: Reference) -> dict[str, Json]:
+    """With rows per slice in place of its counts, which are thousands of numbers."""
     return {
         "id": reference.id,
         "workload": reference.workload,
         "adapter": reference.adapter,
-        "start": shown(reference.start),
-        "end": shown(reference.end),
+        "start": json_of(reference.start),
+        "end": json_of(reference.end),
         "maturity": reference.maturity.value,
         "pinned_by": reference.pinned_by,
-        "pinned_at": shown(reference.pinned_at),
+        "pinned_at": json_of(reference.pinned_at),
         "rows": {name: int(count) for name, count in reference.counts.rows.items()},
-        "meta": shown(reference.meta),
+        "meta": json_of(reference.meta),
     }
 
 
-def snapshot_shown(snapshot: Snapshot, *, path: str | None = None, with_examples: bool = False) -> dict[str, Json]:
+def snapshot_json(snapshot: Snapshot, *, path: str | None = None, with_examples: bool = False) -> dict[str, Json]:
     """Without its examples unless asked for."""
     view: dict[str, Json] = {
         "id": snapshot.id,
         "workload": snapshot.workload,
-        "cut_off": shown(snapshot.cut_off),
+        "cut_off": json_of(snapshot.cut_off),
         "examples": len(snapshot.examples) or sum(count for name, count in snapshot.counts.items() if name in ("correction", "general")),
-        "counts": shown(snapshot.counts),
+        "counts": json_of(snapshot.counts),
         "warnings": list(snapshot.warnings),
         "audit": snapshot.audit,
     }
     if path is not None:
         view["path"] = path
     if with_examples:
-        view["rows"] = shown(snapshot.examples)
+        view["rows"] = json_of(snapshot.examples)
     return view
+
+
+def gate_summary(gate: object) -> dict[str, Json]:
+    """A gate's verdict and reason, without its axes."""
+    view = json_of(gate)
+    assert isinstance(view, dict)
+    decision = view.pop("decision")
+    return {**view, "verdict": decision["verdict"], "reason": decision["reason"]}

@@ -1,4 +1,4 @@
-"""How an error looks to a caller: {"error": {kind, where, value, reason, remedy, exit_code}} with the right status."""
+"""Error responses: ``{"error": {kind, where, value, reason, remedy, exit_code}}`` with the HTTP status that fits."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -6,10 +6,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from flywheel.errors import CannotRun, Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound, Refused
+from flywheel.errors import CannotRun, Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound, Refused, shortened
 from services.api.access import status_of
-from services.api.bodies import TooLarge, brief
-from services.api.shown import Json
+from services.api.json_values import Json
+from services.api.requests import TooLarge
 
 STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
     (TooLarge, 413),
@@ -22,9 +22,9 @@ STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
 log = structlog.get_logger()
 
 
-def error_shown(error: FlywheelError) -> dict[str, Json]:
-    """``exit_code`` is what the command line ends with."""
-    value = brief(error.value)
+def error_json(error: FlywheelError) -> dict[str, Json]:
+    """``exit_code`` is the command line's."""
+    value = shortened(error.value)
     return {
         "kind": next((kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "flywheel.errors"), "FlywheelError"),
         "where": error.where,
@@ -36,7 +36,7 @@ def error_shown(error: FlywheelError) -> dict[str, Json]:
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Every way of failing answers in the same form."""
+    """Registers handlers, so that every failure has the same form."""
 
     @app.exception_handler(FlywheelError)
     async def known(_request: Request, error: FlywheelError) -> JSONResponse:
@@ -44,29 +44,29 @@ def answer_errors(app: FastAPI) -> None:
             status_of(error) if isinstance(error, NotAllowed) else next((code for kind, code in STATUS if isinstance(error, kind)), 500)
         )
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-        return JSONResponse({"error": error_shown(error)}, status_code=status, headers=headers)
+        return JSONResponse({"error": error_json(error)}, status_code=status, headers=headers)
 
     @app.exception_handler(RequestValidationError)
-    async def misfit(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid_request(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         named = InvalidInput(
-            str(first["msg"]), where=where, value=brief(first.get("input")), remedy="Correct the request; see deploy/docs."
+            str(first["msg"]), where=where, value=shortened(first.get("input")), remedy="Correct the request; see deploy/docs."
         )
-        return JSONResponse({"error": error_shown(named)}, status_code=422)
+        return JSONResponse({"error": error_json(named)}, status_code=422)
 
     @app.exception_handler(HTTPException)
-    async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
+    async def no_such_route(request: Request, error: HTTPException) -> JSONResponse:
         named = NotFound(str(error.detail), where=f"{request.method} {request.url.path}", remedy="See the routes in /openapi.json.")
-        return JSONResponse({"error": error_shown(named)}, status_code=error.status_code)
+        return JSONResponse({"error": error_json(named)}, status_code=error.status_code)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        """Named in the log with its trace; the caller sees one sentence."""
+        """The log gets the stack trace, the caller one sentence."""
         log.error("A route failed", action="route_failed", route=request.url.path, exc_info=error)
         named = FlywheelError(
             f"the api failed on this request ({type(error).__name__})",
             where=f"{request.method} {request.url.path}",
-            remedy="Its log says where; please report it.",
+            remedy="The api's log has the stack trace; please report it.",
         )
-        return JSONResponse({"error": error_shown(named)}, status_code=500)
+        return JSONResponse({"error": error_json(named)}, status_code=500)

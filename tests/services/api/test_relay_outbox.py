@@ -7,7 +7,7 @@ from kafka import KafkaConsumer
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
-from services.api.relay import Relay
+from services.api.relay_outbox import Relay
 from services.ports.record import OutboxMessage
 
 

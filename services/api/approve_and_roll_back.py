@@ -1,7 +1,7 @@
-"""What a named person does to releases: approve, roll back, detach.
+"""Approves and rolls back releases, in a person's name.
 
-In: a person, a reason, the time. Out: the new states and the route, kept in one go and told to the gateways at once. Loading
-and unloading is not done here: only the release controller calls vLLM.
+In: a person, a reason, the time. Out: the new states and the route, saved in one transaction and pushed to the gateways at once.
+Loading and unloading is not done here: only the release controller calls vLLM.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from flywheel.ids import Person, ReleaseId
 from flywheel.rollout.approval import approve as decide_approval
 from flywheel.rollout.release import Release, Route, release_line, route_line
 from flywheel.rollout.rollback import RollbackDecision, detach, to_previous
-from services.api.operations import ATTEMPTS, moved_on
+from services.api.compare_and_set import until_saved
 from services.api.wiring import ApiParts, WorkloadRules
 from services.ports.release import GateRecord
 
@@ -28,7 +28,7 @@ class RolledBack:
 
 
 def find_release(parts: ApiParts, name: str) -> Release:
-    """By its id, or by the adapter's name (its newest release)."""
+    """By its id, or by the adapter's name (its newest release). Raises NotFound."""
     found = parts.releases.release(ReleaseId(name))
     if found is not None:
         return found
@@ -39,16 +39,15 @@ def find_release(parts: ApiParts, name: str) -> Release:
     raise NotFound("there is no such release", where="release", value=name, remedy="List them: flywheel release status.")
 
 
-def newest_gate(parts: ApiParts, release: Release) -> GateRecord | None:
-    """The gate that speaks for this adapter."""
-    return next(iter(parts.gates.gates(release.workload, adapter=release.adapter)), None)
-
-
 def approve(parts: ApiParts, release_id: ReleaseId, *, override: bool, by: Person, reason: str, now: datetime) -> Release:
-    """Lets a gated release on; with ``override`` also one that its gate refused. Raises Refused when there is nothing to approve."""
-    for _ in range(ATTEMPTS):
+    """Lets a gated release on to shadow; with ``override`` also one that its gate refused.
+
+    Raises Refused when there is nothing to approve; Conflict.
+    """
+
+    def attempt() -> Release | None:
         release = find_release(parts, release_id)
-        gate = newest_gate(parts, release)
+        gate = _newest_gate(parts, release)
         changed = decide_approval(
             release=release, gate=gate.decision if gate is not None else None, override=override, by=by, reason=reason, now=now
         )
@@ -61,28 +60,36 @@ def approve(parts: ApiParts, release_id: ReleaseId, *, override: bool, by: Perso
             caused_by=gate.id if gate is not None else "",
             evidence={"from": release.state.value, "override_gate": override, "gate_verdict": verdict},
         )
-        if parts.releases.save_release(changed, entry, expected=release):
-            return changed
-    raise moved_on("release", release_id)
+        return changed if parts.releases.save_release(changed, entry, expected=release) else None
+
+    return until_saved(attempt, kind="release", subject=release_id)
 
 
 def roll_back(parts: ApiParts, workload: WorkloadRules, *, to_base: bool, by: Person, reason: str, now: datetime) -> RolledBack:
-    """The previous adapter, or the base model, back in the route. The first changed release carries the route: one transaction."""
-    for _ in range(ATTEMPTS):
+    """Routes everybody to the previous adapter, or to the base model. Raises Refused when there is nothing to roll back; Conflict."""
+
+    def attempt() -> RolledBack | None:
         route = parts.releases.route(workload.id)
         if route is None:
             raise Refused("there is no route yet", where=workload.id, remedy="Wait until the release controller has published one.")
         releases = parts.releases.releases(workload.id)
         decide = detach if to_base else to_previous
         decision = decide(workload=workload.id, route=route, releases=releases, by=by, reason=reason, now=now)
-        if _kept(parts, decision, before={release.id: release for release in releases}, by=by, reason=reason, now=now):
-            return RolledBack(route=decision.route, releases=tuple(decision.releases), gateways=parts.gateways.push(decision.route))
-    raise moved_on("route", workload.id)
+        if not _save(parts, decision, before={release.id: release for release in releases}, by=by, reason=reason, now=now):
+            return None
+        return RolledBack(route=decision.route, releases=tuple(decision.releases), gateways=parts.gateways.push(decision.route))
+
+    return until_saved(attempt, kind="route", subject=workload.id)
 
 
-def _kept(
+def _newest_gate(parts: ApiParts, release: Release) -> GateRecord | None:
+    return next(iter(parts.gates.gates(release.workload, adapter=release.adapter)), None)
+
+
+def _save(
     parts: ApiParts, decision: RollbackDecision, *, before: Mapping[ReleaseId, Release], by: Person, reason: str, now: datetime
 ) -> bool:
+    """The first changed release carries the route: one transaction. False when nothing was written."""
     if not decision.releases:
         return parts.releases.save_route(decision.route, route_line(decision.route, actor=by, reason=reason, at=now))
     for index, release in enumerate(decision.releases):

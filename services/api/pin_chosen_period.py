@@ -1,0 +1,64 @@
+"""Pins the traffic of a period that a person chose as the reference of drift.
+
+In: a person, a workload, a period, the time. Out: the reference, saved with its journal line. The routes check who may ask.
+"""
+
+from datetime import datetime, timedelta
+
+from flywheel.drift.reference import Reference, pinning_moment
+from flywheel.drift.reference import pin as make_reference
+from flywheel.errors import InvalidInput, Refused
+from flywheel.ids import BASE, Person
+from flywheel.journal import JournalEntry
+from flywheel.traffic.features import COLUMNS
+from flywheel.windows.assign import pane_start
+from services.api.wiring import ApiParts, WorkloadRules
+
+LONGEST_PERIOD = timedelta(days=28)  # when nobody names a start
+
+
+def pin(
+    parts: ApiParts, workload: WorkloadRules, *, by: Person, start: datetime | None, end: datetime | None, reason: str, now: datetime
+) -> Reference:
+    """Without ``start`` the period is all recorded traffic, at most four weeks. Raises Refused when there is none."""
+    newest = parts.traffic.newest(workload.id)
+    if newest is None:
+        raise Refused("no traffic has been recorded yet", where=workload.id, remedy="Send requests through the gateway first.")
+    until = end or pane_start(newest, workload.pane) + workload.pane
+    since = start or _oldest(parts, workload, until)
+    if since >= until:
+        raise InvalidInput("the period is empty", where="start", value=since.isoformat(), remedy="Give a start before the end.")
+    counts = parts.traffic.window(workload=workload.id, start=since, end=until)
+    route = parts.releases.route(workload.id)
+    adapter = route.champion if route is not None else BASE
+    at = pinning_moment(parts.watch.references(workload.id), now=now)
+    reference = make_reference(counts=counts, adapter=adapter, by=by, now=at, whole_day=workload.whole_day, columns=COLUMNS)
+    rows = {name: int(number) for name, number in counts.rows.items()}
+    parts.watch.pin(
+        reference,
+        JournalEntry(
+            at=now,
+            workload=workload.id,
+            kind="reference",
+            subject=reference.id,
+            state="pinned",
+            reason=reason,
+            actor=by,
+            evidence={
+                "adapter": adapter,
+                "start": since.isoformat(),
+                "end": until.isoformat(),
+                "maturity": reference.maturity.value,
+                "rows": rows,
+            },
+        ),
+    )
+    return reference
+
+
+def _oldest(parts: ApiParts, workload: WorkloadRules, until: datetime) -> datetime:
+    """The first pane with traffic; rows are a bounded sample, so on much traffic it may begin a little late, never early."""
+    sample = parts.traffic.rows(workload=workload.id, start=until - LONGEST_PERIOD, end=until)
+    if not sample:
+        return until - LONGEST_PERIOD
+    return pane_start(min(row.inference.occurred_at for row in sample), workload.pane)

@@ -1,0 +1,49 @@
+"""Route: the lineage of an adapter, back to run, training set and corrections, on to its gates and releases."""
+
+from fastapi import APIRouter
+
+from flywheel.errors import NotFound
+from flywheel.ids import BASE, AdapterName
+from flywheel.retraining.run import AdapterBundle
+from services.api.access import READ, Bearer, admitted
+from services.api.json_values import Json, gate_summary, json_of, snapshot_json
+from services.api.wiring import ApiParts
+
+
+def lineage_routes(parts: ApiParts) -> APIRouter:
+    """``/v1/lineage``."""
+    routes = APIRouter()
+
+    @routes.get("/v1/lineage/{adapter}")
+    def show_lineage(adapter: str, authorization: Bearer = None) -> dict[str, Json]:
+        admitted(parts, authorization, READ)
+        bundle = parts.train.adapter(AdapterName(adapter))
+        if bundle is None:
+            remedy = "The base model has no lineage." if adapter == BASE else "List releases with: flywheel release status."
+            raise NotFound("there is no such adapter", where="adapter", value=adapter, remedy=remedy)
+        admitted(parts, authorization, READ, workload=bundle.workload)
+        return _lineage(parts, bundle)
+
+    return routes
+
+
+def _lineage(parts: ApiParts, bundle: AdapterBundle) -> dict[str, Json]:
+    run = parts.train.run(bundle.run)
+    kept = parts.learn.snapshot(run.plan.snapshot) if run is not None else None
+    releases = [release for release in parts.releases.releases(bundle.workload) if release.adapter == bundle.name]
+    history = [
+        entry
+        for subject in [bundle.name, bundle.run, *(release.id for release in releases)]
+        for entry in parts.journal.entries(workload=bundle.workload, subject=subject)
+    ]
+    corrections = sorted({str(row.correction) for row in kept[0].examples if row.correction}) if kept else []
+    return {
+        "adapter": json_of(bundle),
+        "run": json_of(run),
+        "parent": run.plan.parent if run is not None else None,
+        "snapshot": snapshot_json(kept[0], path=kept[1]) if kept else None,
+        "corrections": corrections,
+        "gates": [gate_summary(gate) for gate in parts.gates.gates(bundle.workload, adapter=bundle.name)],
+        "releases": [json_of(release) for release in releases],
+        "history": [json_of(entry) for entry in sorted(history, key=lambda entry: entry.at)],
+    }

@@ -1,0 +1,66 @@
+"""Route: the status of a workload, all that an operator looks at first. Read from the ledgers; nothing is decided here."""
+
+from fastapi import APIRouter
+
+from flywheel.ids import WorkloadId
+from services.api.access import Bearer, visible
+from services.api.json_values import Json, gate_summary, json_of, reference_json, snapshot_json
+from services.api.wiring import ApiParts
+
+NEWEST = 5  # of snapshots, runs, gates and releases
+
+
+def status_routes(parts: ApiParts) -> APIRouter:
+    """``/v1/status``."""
+    routes = APIRouter()
+
+    @routes.get("/v1/status")
+    def show_status(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
+        return {"workloads": [_status(parts, name) for name in visible(parts, authorization, workload)]}
+
+    return routes
+
+
+def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
+    rules = parts.workloads[workload]
+    golden = parts.learn.golden(workload)
+    windows = parts.watch.windows(workload, limit=1)
+    references = parts.watch.references(workload)
+    states: dict[str, int] = {}
+    for kept in parts.learn.corrections(workload):
+        states[kept.state.value] = states.get(kept.state.value, 0) + 1
+    return {
+        "workload": workload,
+        "alias": rules.alias,
+        "mode": rules.mode,
+        "route": json_of(parts.releases.route(workload)),
+        "gateways": json_of(parts.gateways.applied_versions(workload)),
+        "traffic": {**_as_dict(json_of(parts.traffic.counts(workload))), "newest": json_of(parts.traffic.newest(workload))},
+        "reference": reference_json(references[0]) if references else None,
+        "window": _window_summary(windows[0]) if windows else None,
+        "open_alerts": [json_of(alert) for alert in parts.watch.alerts(workload=workload, open_only=True)],
+        "corrections": {"handed_in": json_of(parts.learn.submission_counts(workload)), "states": states},
+        "golden": {"version": golden.version, "items": len(golden.cases)} if golden else None,
+        "snapshots": [snapshot_json(snapshot) for snapshot in parts.learn.snapshots(workload)[:NEWEST]],
+        "runs": [json_of(run) for run in parts.train.runs(workload)[:NEWEST]],
+        "gates": [gate_summary(gate) for gate in parts.gates.gates(workload)[:NEWEST]],
+        "releases": [json_of(release) for release in parts.releases.releases(workload)[:NEWEST]],
+    }
+
+
+def _window_summary(window: object) -> Json:
+    """A window's verdicts counted by status; the drifting ones in full."""
+    view = _as_dict(json_of(window))
+    verdicts, opinions = view.pop("verdicts"), view.pop("second_opinions")
+    assert isinstance(verdicts, list)
+    assert isinstance(opinions, list)
+    by_status: dict[str, int] = {}
+    for verdict in verdicts:
+        by_status[verdict["status"]] = by_status.get(verdict["status"], 0) + 1
+    drifting = [verdict for verdict in verdicts if verdict["status"] == "drifting"]
+    return {**view, "verdicts": by_status, "drifting": drifting, "second_opinions": len(opinions)}
+
+
+def _as_dict(value: Json) -> dict[str, Json]:
+    assert isinstance(value, dict)
+    return value

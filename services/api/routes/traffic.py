@@ -1,0 +1,63 @@
+"""Routes: which events are recorded, and dead letters."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from flywheel.errors import CannotRun, NotFound
+from flywheel.ids import EventId
+from services.api.access import INTERNAL, READ, Bearer, admitted
+from services.api.json_values import Json, json_of
+from services.api.requests import RequestBody
+from services.api.wiring import ApiParts
+from services.ports.traffic import DeadLetter
+
+CONTENT_BYTES = 4_000  # of a dead letter; the rest is not sent
+
+
+class EventIdsBody(RequestBody):
+    ids: list[str] = Field(max_length=10_000)
+
+
+def traffic_routes(parts: ApiParts) -> APIRouter:
+    """``/v1/recorded`` and ``/v1/dead-letters``."""
+    routes = APIRouter()
+
+    @routes.post("/v1/recorded")
+    def list_recorded(body: EventIdsBody, authorization: Bearer = None) -> dict[str, list[str]]:
+        """Which of these events are recorded; the gateway asks."""
+        admitted(parts, authorization, INTERNAL)
+        return {"recorded": sorted(parts.traffic.recorded([EventId(one) for one in body.ids]))}
+
+    @routes.get("/v1/dead-letters")
+    def list_dead_letters(authorization: Bearer = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100) -> dict[str, Json]:
+        admitted(parts, authorization, READ)
+        return {"dead_letters": [_summary(letter) for letter in parts.traffic.dead_letters(limit=limit)]}
+
+    @routes.get("/v1/dead-letters/{letter_id}")
+    def show_dead_letter(letter_id: str, authorization: Bearer = None) -> Json:
+        admitted(parts, authorization, READ)
+        for letter in parts.traffic.dead_letters(limit=10_000):
+            if letter.id == letter_id:
+                return {**_summary(letter), "content": _redacted_content(parts, letter.raw)}
+        raise NotFound("there is no such dead letter", where="dead letter", value=letter_id, remedy="List them: flywheel dlq list.")
+
+    return routes
+
+
+def _summary(letter: DeadLetter) -> dict[str, Json]:
+    """Without its content."""
+    view = json_of(letter)
+    assert isinstance(view, dict)
+    view.pop("raw")
+    return {**view, "bytes": len(letter.raw)}
+
+
+def _redacted_content(parts: ApiParts, raw: bytes) -> str:
+    """The first 4,000 bytes as text. Without a redactor no content leaves the api."""
+    try:
+        text, _ = parts.open_redactor().redact(raw[:CONTENT_BYTES].decode("utf-8", "replace"))
+    except CannotRun as error:
+        return f"not shown: {error.reason}"
+    return text + ("…" if len(raw) > CONTENT_BYTES else "")
