@@ -24,13 +24,13 @@ from services.alert_desk.advance_alerts import AlertStates
 from services.alert_desk.wiring import AlertRules, DeskParts
 from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, WatchRules
+from services.ports.drift import ClosedWindow
 from services.ports.traffic import RecordingBatch
-from services.ports.watch import ClosedWindow
 from services.stores.database import open_database
-from services.stores.ledger.record import LedgerJournal
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.traffic.record import TrafficStore
 from tests.fakes.watching import ScriptedReports
+from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, recorded
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -43,7 +43,7 @@ class LateWorld:
         migrations = deploy_dir() / "migrations"
         self.engine: Engine = open_database(f"sqlite:///{folder}/ledger.db", migrations=migrations / "ledger")
         self.traffic_engine: Engine = open_database(f"sqlite:///{folder}/traffic.db", migrations=migrations / "traffic")
-        self.watch = LedgerWatch(self.engine, drift_topic="drift", alerts_topic="alerts")
+        self.watch = WatchingLedger(self.engine)
         self.traffic = TrafficStore(
             self.traffic_engine, shapes={ROUTER: PaneShape(pane=5 * MINUTE, slices=SlicePolicy(dimensions=("tenant",)))}
         )
@@ -52,6 +52,7 @@ class LateWorld:
         self.monitor = MonitorParts(
             traffic=self.traffic,
             watch=self.watch,
+            alerts=self.watch,
             reports=ScriptedReports(),
             route=lambda _: self.route,
             workloads={
@@ -65,7 +66,8 @@ class LateWorld:
             },
             reports_folder=folder / "reports",
         )
-        self.desk = DeskParts(watch=self.watch, workloads={ROUTER: AlertRules(policy=AlertPolicy(resolve_after=3 * HOUR))})
+        rules = AlertRules(policy=AlertPolicy(resolve_after=3 * HOUR))
+        self.desk = DeskParts(drift=self.watch, alerts=self.watch, workloads={ROUTER: rules})
         self.states = AlertStates(self.desk)
 
     def send(self, at: float, *, hours: float = 1, every: timedelta = timedelta(seconds=30), **changed: float) -> None:

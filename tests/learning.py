@@ -8,7 +8,7 @@ from flywheel.ids import AdapterName, CaseId, CorrectionId, EventId, RequestId, 
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.traffic.inference import Arm, Inference, Message
 from flywheel.training_set.example import GENERAL, Example
-from services.ports.learn import KeptCorrection
+from services.ports.corrections import KeptCorrection
 
 ROUTER = WorkloadId("router")
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,13 +9,12 @@ from services.settings import Settings
 from services.settings.pane_shapes import pane_shapes
 from services.settings.secrets import broker_fields, known_tokens
 from services.stores import database
-from services.stores.ledger.gates import LedgerGate
-from services.stores.ledger.learn import LedgerLearn
+from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.runs import LedgerTrain
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.runs import LedgerRuns
 from services.stores.tokens import Tokens, internal_key
 from services.stores.traffic.record import TrafficStore
+from tests.ledgers import LearningLedger, WatchingLedger
 
 
 def open_ledger(settings: Settings) -> Engine:
@@ -26,20 +25,20 @@ def open_traffic(settings: Settings) -> Engine:
     return database.open_traffic(settings.traffic_url)
 
 
-def learn_ledger(settings: Settings) -> LedgerLearn:
-    return LedgerLearn(open_ledger(settings))
+def learn_ledger(settings: Settings) -> LearningLedger:
+    return LearningLedger(open_ledger(settings))
 
 
-def watch_ledger(settings: Settings) -> LedgerWatch:
-    return LedgerWatch(open_ledger(settings), drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts)
+def watch_ledger(settings: Settings) -> WatchingLedger:
+    return WatchingLedger(open_ledger(settings))
 
 
-def train_ledger(settings: Settings) -> LedgerTrain:
-    return LedgerTrain(open_ledger(settings))
+def train_ledger(settings: Settings) -> LedgerRuns:
+    return LedgerRuns(open_ledger(settings))
 
 
-def gate_ledger(settings: Settings) -> LedgerGate:
-    return LedgerGate(open_ledger(settings))
+def gate_ledger(settings: Settings) -> LedgerGates:
+    return LedgerGates(open_ledger(settings))
 
 
 def release_ledger(settings: Settings) -> LedgerReleases:

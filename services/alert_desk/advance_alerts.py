@@ -16,7 +16,7 @@ from flywheel.alerts.notices import NotDelivered, owed
 from flywheel.ids import AlertId, WorkloadId
 from flywheel.journal import JournalEntry
 from services.alert_desk.wiring import AlertRules, DeskParts, Receiver
-from services.ports.watch import ClosedWindow, LateFinding
+from services.ports.drift import ClosedWindow, LateFinding
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class AlertStates:
 
     def _read(self, workload: WorkloadId, rules: AlertRules, now: datetime) -> None:
         """In the order of their time, so that the first window an alert names is the one in which it began."""
-        late = self._parts.watch.late_findings(workload, after=self._late_until.get(workload, 0), limit=LOOK_BACK)
+        late = self._parts.drift.late_findings(workload, after=self._late_until.get(workload, 0), limit=LOOK_BACK)
         news: list[Sequence[ClosedWindow] | LateFinding] = [*self._unread(workload), *late]
         for one in sorted(news, key=lambda one: one.end if isinstance(one, LateFinding) else one[0].end):
             facts = _late_facts(workload, one, rules) if isinstance(one, LateFinding) else _facts(one, rules, self._alert(workload))
@@ -53,17 +53,17 @@ class AlertStates:
 
     def _unread(self, workload: WorkloadId) -> Sequence[Sequence[ClosedWindow]]:
         """Oldest first; windows of several lengths that ended at one moment are read as one, the shortest first."""
-        newest = self._parts.watch.windows(workload, limit=1)
+        newest = self._parts.drift.windows(workload, limit=1)
         read = self._last.get(workload)
         if not newest or (read is not None and newest[0].end <= read.at):
             return []
-        windows = [window for window in self._parts.watch.windows(workload, limit=LOOK_BACK) if read is None or window.end > read.at]
+        windows = [window for window in self._parts.drift.windows(workload, limit=LOOK_BACK) if read is None or window.end > read.at]
         ends = sorted({window.end for window in windows})
         return [sorted((w for w in windows if w.end == end), key=lambda window: window.end - window.start) for end in ends]
 
     def _alert(self, workload: WorkloadId) -> Alert | None:
         fingerprint = fingerprint_of(workload)
-        return next((held for held in self._parts.watch.alerts(workload=workload) if held.fingerprint == fingerprint), None)
+        return next((held for held in self._parts.alerts.alerts(workload=workload) if held.fingerprint == fingerprint), None)
 
     def _take_in(self, workload: WorkloadId, facts: WindowFacts | None, rules: AlertRules, now: datetime) -> bool:
         """Until there is no move. False when the alert changed under our hands."""
@@ -73,7 +73,7 @@ class AlertStates:
             if step.move is Move.NONE or step.alert is None:
                 return True
             expected = None if step.move is Move.OPENED else alert
-            if not self._parts.watch.save_alert(step.alert, _journal_line(step.alert, step, facts, now), expected=expected):
+            if not self._parts.alerts.save_alert(step.alert, _journal_line(step.alert, step, facts, now), expected=expected):
                 return False
             log.info("Alert moved", action=f"alert_{step.move}", workload=workload, alert=step.alert.id, reason=step.reason)
 
@@ -90,7 +90,7 @@ class Notices:
         for workload, rules in self._parts.workloads.items():
             if not rules.receivers:
                 continue
-            alerts = [alert for alert in reversed(self._parts.watch.alerts(workload=workload)) if owed(alert, now=now)]
+            alerts = [alert for alert in reversed(self._parts.alerts.alerts(workload=workload)) if owed(alert, now=now)]
             for receiver in rules.receivers:
                 self._tell(receiver, alerts, now)
 
@@ -102,14 +102,14 @@ class Notices:
                 remembered = f"{kind} to {receiver.name}"
                 if (alert.id, remembered) in self._told:
                     continue
-                if self._parts.watch.notice_due(alert.id, kind=remembered):
+                if self._parts.alerts.notice_due(alert.id, kind=remembered):
                     try:
                         answer = receiver.notifier.notify(alert, kind=kind)
                     except NotDelivered as error:
                         self._pause(receiver, now)
                         log.warning("Notice not taken", action="notice_failed", alert=alert.id, kind=kind, reason=str(error))
                         return
-                    self._parts.watch.notice_sent(alert.id, kind=remembered, at=now, detail=answer)
+                    self._parts.alerts.notice_sent(alert.id, kind=remembered, at=now, detail=answer)
                     log.info("Notice taken", action="notice_sent", alert=alert.id, kind=kind, answer=answer)
                 self._told.add((alert.id, remembered))
         self._pauses.pop(receiver.name, None)

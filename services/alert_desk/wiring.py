@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.ids import WorkloadId, derive
 from services.integrations.webhooks.notifier import WebhookNotifier
-from services.ports.watch import Notifier, WatchLedger
+from services.ports.alerts import AlertLedger, Notifier
+from services.ports.drift import DriftLedger
 from services.settings import Settings, Webhook, Workload
 from services.settings.policies import build_policies
 from services.settings.secrets import secret_from
 from services.stores.database import open_ledger
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.alerts import LedgerAlerts
+from services.stores.ledger.drift import LedgerDrift
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class AlertRules:
 class DeskParts:
     """What the steps need."""
 
-    watch: WatchLedger
+    drift: DriftLedger
+    alerts: AlertLedger
     workloads: Mapping[WorkloadId, AlertRules]
 
 
@@ -43,7 +46,8 @@ def desk_parts(settings: Settings) -> DeskParts:
     """Raises InvalidSettings for a webhook's secret that cannot be read."""
     engine = open_ledger(settings.ledger_url)
     return DeskParts(
-        watch=LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
+        drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
+        alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
         workloads={WorkloadId(name): _rules(name, workload) for name, workload in settings.workloads.items()},
     )
 

@@ -38,7 +38,7 @@ def run(settings: Settings, stop: threading.Event) -> int:
     parts = api_parts(settings)
     relay = Relay(
         outbox=parts.outbox,
-        learn=parts.learn,
+        corrections=parts.corrections,
         journal=parts.journal,
         open_publisher=parts.open_publisher,
         corrections_topic=parts.corrections_topic,

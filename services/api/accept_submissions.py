@@ -16,8 +16,8 @@ from flywheel.ids import CorrectionId, Person, WorkloadId, digest_of
 from services.api.access import SUBMIT, admitted, known_workload, status_of
 from services.api.requests import ndjson_lines, parsed_object
 from services.api.wiring import ApiParts
-from services.ports.learn import Submission
-from services.ports.record import OutboxMessage
+from services.ports.corrections import Submission
+from services.ports.outbox import OutboxMessage
 
 EVENT_TYPE = "flywheel.correction.v1"
 REMEDY = "Correct the submission; see schemas/corrections/correction.v1.json."
@@ -86,7 +86,7 @@ def _accept(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receip
         raise InvalidInput("is set by the api", where="$.submitted_by", remedy="Leave it out: it is the name of your token.")
     now = parts.clock()
     submission, message = _submission(parts, body, workload=workload, person=person, now=now)
-    result = parts.learn.submit(submission, message)
+    result = parts.corrections.submit(submission, message)
     RECEIVED.labels(result).inc()
     return Receipt(id=submission.id, result=result)
 
@@ -122,7 +122,7 @@ def _submission(
 
 def _count_refused(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:
     RECEIVED.labels(kind).inc()
-    parts.learn.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
+    parts.corrections.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
 
 
 def _claimed_source(raw: bytes) -> str:

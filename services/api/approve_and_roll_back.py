@@ -15,7 +15,7 @@ from flywheel.rollout.release import Release, Route, release_line, route_line
 from flywheel.rollout.rollback import RollbackDecision, detach, to_previous
 from services.api.compare_and_set import until_saved
 from services.api.wiring import ApiParts, WorkloadRules
-from services.ports.release import GateRecord
+from services.ports.gate import GateRecord
 
 
 @dataclass(frozen=True, kw_only=True)

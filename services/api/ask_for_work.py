@@ -10,7 +10,7 @@ from datetime import datetime
 from flywheel.errors import NotFound
 from flywheel.ids import AdapterName, Person, derive
 from services.api.wiring import ApiParts, WorkloadRules
-from services.ports.record import WorkItem
+from services.ports.work import WorkItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ def ask(
 
 def ask_for_gate(parts: ApiParts, workload: WorkloadRules, *, adapter: str, by: Person, key: str | None, now: datetime) -> RequestedWork:
     """Raises NotFound for an adapter that is not registered."""
-    bundle = parts.train.adapter(AdapterName(adapter))
+    bundle = parts.runs.adapter(AdapterName(adapter))
     if bundle is None or bundle.workload != workload.id:
-        names: Sequence[str] = [known.name for known in parts.train.adapters(workload.id)][:5]
+        names: Sequence[str] = [known.name for known in parts.runs.adapters(workload.id)][:5]
         raise NotFound(
             "there is no such adapter", where="adapter", value=adapter, remedy=f"Registered are: {', '.join(names) or 'none yet'}."
         )

@@ -31,10 +31,10 @@ def pin(
     counts = parts.traffic.window(workload=workload.id, start=since, end=until)
     route = parts.releases.route(workload.id)
     adapter = route.champion if route is not None else BASE
-    at = pinning_moment(parts.watch.references(workload.id), now=now)
+    at = pinning_moment(parts.drift.references(workload.id), now=now)
     reference = make_reference(counts=counts, adapter=adapter, by=by, now=at, whole_day=workload.whole_day, columns=COLUMNS)
     rows = {name: int(number) for name, number in counts.rows.items()}
-    parts.watch.pin(
+    parts.drift.pin(
         reference,
         JournalEntry(
             at=now,

@@ -15,9 +15,10 @@ from prometheus_client import Counter
 from flywheel.ids import CorrectionId
 from services.api.accept_submissions import MESSAGE_PREFIX
 from services.observability import LAST_STEP
+from services.ports.corrections import CorrectionLedger
 from services.ports.events import EventPublisher, NotPublished
-from services.ports.learn import LearnLedger
-from services.ports.record import Journal, Outbox, OutboxMessage
+from services.ports.journal import Journal
+from services.ports.outbox import Outbox, OutboxMessage
 
 RESEND_AFTER = timedelta(seconds=15)
 IDLE_SECONDS = 0.2
@@ -33,13 +34,13 @@ class Relay:
         self,
         *,
         outbox: Outbox,
-        learn: LearnLedger,
+        corrections: CorrectionLedger,
         journal: Journal,
         open_publisher: Callable[[], EventPublisher],
         corrections_topic: str,
         resend_after: timedelta = RESEND_AFTER,
     ) -> None:
-        self._outbox, self._learn, self._journal = outbox, learn, journal
+        self._outbox, self._corrections, self._journal = outbox, corrections, journal
         self._open_publisher = open_publisher
         self._publisher: EventPublisher | None = None
         self._corrections_topic, self._resend_after = corrections_topic, resend_after
@@ -100,7 +101,7 @@ class Relay:
         if message.topic != self._corrections_topic or not message.id.startswith(MESSAGE_PREFIX):
             return False
         correction_id = message.id.removeprefix(MESSAGE_PREFIX)
-        if self._learn.correction(CorrectionId(correction_id)) is not None:
+        if self._corrections.correction(CorrectionId(correction_id)) is not None:
             return True
         return any(entry.state != "submitted" for entry in self._journal.entries(kind="correction", subject=correction_id, limit=10))
 

@@ -15,26 +15,37 @@ from services.integrations.kafka.event_codec import check_correction
 from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess
 from services.integrations.presidio.redaction import PresidioRedactor
+from services.ports.alerts import AlertLedger
 from services.ports.cloud_events import encode
+from services.ports.corrections import CorrectionLedger
+from services.ports.drift import DriftLedger
 from services.ports.events import EventPublisher
-from services.ports.learn import LearnLedger
-from services.ports.record import Journal, Outbox, WorkQueue
+from services.ports.gate import GateLedger
+from services.ports.journal import Journal
+from services.ports.outbox import Outbox
 from services.ports.redaction import Redactor
-from services.ports.release import GateLedger, Gateways, ReleaseLedger
+from services.ports.regression_suite import SuiteLedger
+from services.ports.retraining import RunLedger
+from services.ports.rollout import Gateways, ReleaseLedger
 from services.ports.traffic import TrafficReader
-from services.ports.train import TrainLedger
-from services.ports.watch import WatchLedger
+from services.ports.training_set import TrainingSetLedger
+from services.ports.work import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens
 from services.stores.database import open_ledger, open_traffic
-from services.stores.ledger.gates import LedgerGate
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal, LedgerOutbox, LedgerWorkQueue
+from services.stores.ledger.alerts import LedgerAlerts
+from services.stores.ledger.corrections import LedgerCorrections
+from services.stores.ledger.drift import LedgerDrift
+from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.outbox import LedgerOutbox
+from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.runs import LedgerTrain
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.training_sets import LedgerTrainingSets
+from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.tokens import Tokens, internal_key, redaction_key
 from services.stores.traffic.record import TrafficStore
 
@@ -74,9 +85,12 @@ class ApiParts:
     journal: Journal
     outbox: Outbox
     work: WorkQueue
-    learn: LearnLedger
-    watch: WatchLedger
-    train: TrainLedger
+    corrections: CorrectionLedger
+    suite: SuiteLedger
+    training_sets: TrainingSetLedger
+    drift: DriftLedger
+    alerts: AlertLedger
+    runs: RunLedger
     gates: GateLedger
     releases: ReleaseLedger
     gateways: Gateways
@@ -99,10 +113,13 @@ def api_parts(settings: Settings) -> ApiParts:
         journal=LedgerJournal(engine),
         outbox=LedgerOutbox(engine),
         work=LedgerWorkQueue(engine),
-        learn=LedgerLearn(engine),
-        watch=LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
-        train=LedgerTrain(engine),
-        gates=LedgerGate(engine),
+        corrections=LedgerCorrections(engine),
+        suite=LedgerSuite(engine),
+        training_sets=LedgerTrainingSets(engine),
+        drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
+        alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
+        runs=LedgerRuns(engine),
+        gates=LedgerGates(engine),
         releases=LedgerReleases(engine, topic=settings.kafka.topics.releases),
         gateways=GatewayAdmin(urls=[settings.gateway_url], key=key),
         traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),

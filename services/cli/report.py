@@ -23,17 +23,22 @@ from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Tier
 from services.cli.report_page import render
-from services.ports.learn import LearnLedger
-from services.ports.release import GateLedger
-from services.ports.train import TrainLedger
-from services.ports.watch import ClosedWindow
+from services.ports.corrections import CorrectionLedger
+from services.ports.drift import ClosedWindow
+from services.ports.gate import GateLedger
+from services.ports.regression_suite import SuiteLedger
+from services.ports.retraining import RunLedger
+from services.ports.training_set import TrainingSetLedger
 from services.settings import Settings, load
 from services.stores.database import open_ledger
-from services.stores.ledger.gates import LedgerGate
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal
-from services.stores.ledger.runs import LedgerTrain
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.alerts import LedgerAlerts
+from services.stores.ledger.corrections import LedgerCorrections
+from services.stores.ledger.drift import LedgerDrift
+from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.regression_suite import LedgerSuite
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.training_sets import LedgerTrainingSets
 
 OF_A_LEDGER = {"alembic_version", "journal", "work"}  # since its first version
 
@@ -95,13 +100,10 @@ def build(*, ledger: Path, workload: WorkloadId | None) -> dict[str, Any]:
         raise NotFound("which workload?", where="--workload", value=workload, remedy=f"The ledger knows: {', '.join(known) or 'none'}.")
     entries = [entry for entry in entries if entry.workload in ("", chosen)]
     engine = open_ledger(settings.ledger_url)
-    watch, learn, train, gates = (
-        LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
-        LedgerLearn(engine),
-        LedgerTrain(engine),
-        LedgerGate(engine),
-    )
-    windows = watch.windows(chosen, limit=10_000)
+    corrections, suite, training_sets = LedgerCorrections(engine), LedgerSuite(engine), LedgerTrainingSets(engine)
+    runs, gates = LedgerRuns(engine), LedgerGates(engine)
+    windows = LedgerDrift(engine, topic=settings.kafka.topics.drift).windows(chosen, limit=10_000)
+    alerts = LedgerAlerts(engine, topic=settings.kafka.topics.alerts).alerts(workload=chosen)
     daemon = _newest(entries, "daemon")
     return {
         "workload": chosen,
@@ -116,16 +118,16 @@ def build(*, ledger: Path, workload: WorkloadId | None) -> dict[str, Any]:
                 "summary": alert.summary,
                 "acknowledged_by": alert.acknowledgement.by if alert.acknowledgement else None,
             }
-            for alert in watch.alerts(workload=chosen)
+            for alert in alerts
         ],
-        "corrections": _corrections(learn, chosen),
-        "training_set": _training_set(learn, chosen),
+        "corrections": _corrections(corrections, chosen),
+        "training_set": _training_set(training_sets, chosen),
         "regression_suite": {
-            "recurrence": len(learn.cases(chosen, tier=Tier.RECURRENCE)),
-            "held_out": len(learn.cases(chosen, tier=Tier.HELD_OUT)),
+            "recurrence": len(suite.cases(chosen, tier=Tier.RECURRENCE)),
+            "held_out": len(suite.cases(chosen, tier=Tier.HELD_OUT)),
         },
-        "golden": _golden(learn, chosen),
-        "training": _training(train, chosen),
+        "golden": _golden(suite, chosen),
+        "training": _training(runs, chosen),
         "gate": _gate(gates, chosen, entries),
         "release": _release(entries),
         "refused": _refused(entries),
@@ -211,9 +213,9 @@ def _rank(verdict: DriftVerdict) -> tuple[bool, float]:
     return (verdict.status is not DriftStatus.DRIFTING, verdict.score if verdict.score is not None else 1.0)
 
 
-def _corrections(learn: LearnLedger, workload: WorkloadId) -> dict[str, Any]:
-    handed_in = learn.submission_counts(workload)
-    kept = learn.corrections(workload)
+def _corrections(corrections: CorrectionLedger, workload: WorkloadId) -> dict[str, Any]:
+    handed_in = corrections.submission_counts(workload)
+    kept = corrections.corrections(workload)
     states = [one.state for one in kept]
     return {
         "submitted": handed_in.get("submitted", 0),
@@ -228,8 +230,8 @@ def _corrections(learn: LearnLedger, workload: WorkloadId) -> dict[str, Any]:
     }
 
 
-def _training_set(learn: LearnLedger, workload: WorkloadId) -> dict[str, Any] | None:
-    newest = next(iter(learn.snapshots(workload)), None)
+def _training_set(training_sets: TrainingSetLedger, workload: WorkloadId) -> dict[str, Any] | None:
+    newest = next(iter(training_sets.snapshots(workload)), None)
     if newest is None:
         return None
     examples = newest.counts.get("examples", newest.counts.get("correction", 0) + newest.counts.get("general", 0))
@@ -242,16 +244,16 @@ def _training_set(learn: LearnLedger, workload: WorkloadId) -> dict[str, Any] | 
     }
 
 
-def _golden(learn: LearnLedger, workload: WorkloadId) -> dict[str, Any] | None:
-    golden = learn.golden(workload)
+def _golden(suite: SuiteLedger, workload: WorkloadId) -> dict[str, Any] | None:
+    golden = suite.golden(workload)
     return (
         None if golden is None else {"items": len(golden.cases), "version": golden.version, "id": golden.id, "frozen_by": golden.frozen_by}
     )
 
 
-def _training(train: TrainLedger, workload: WorkloadId) -> dict[str, Any] | None:
+def _training(runs: RunLedger, workload: WorkloadId) -> dict[str, Any] | None:
     """The newest run that really trained; edited adapters are not runs of the trainer."""
-    run = next((one for one in train.runs(workload) if one.plan.method != "edited"), None)
+    run = next((one for one in runs.runs(workload) if one.plan.method != "edited"), None)
     if run is None:
         return None
     return {

@@ -24,7 +24,7 @@ from flywheel.traffic.inference import Message
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import with_surrogates
 from services.correction_desk.wiring import DeskParts, DeskRules
-from services.ports.learn import KeptCorrection
+from services.ports.corrections import KeptCorrection
 
 log = structlog.get_logger()
 
@@ -161,7 +161,7 @@ class CorrectionDesk:
         return self._accepted[workload]
 
     def _golden_ground(self, workload: WorkloadId, policy: AcceptancePolicy) -> ProtectedGround:
-        golden = self._ledger.golden(workload)
+        golden = self._parts.suite.golden(workload)
         if golden is None:
             return ProtectedGround()
         known = self._golden.get(workload)

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from flywheel.ids import derive
 from services.ports.cloud_events import encode, rfc3339
-from services.ports.learn import KeptCorrection
-from services.ports.record import OutboxMessage
+from services.ports.corrections import KeptCorrection
+from services.ports.outbox import OutboxMessage
 
 KNOWLEDGE_GAP_TYPE = "flywheel.knowledge-gap.v1"
 

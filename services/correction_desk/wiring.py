@@ -14,17 +14,20 @@ from services.integrations.kafka.event_codec import claimed_ids, decode_correcti
 from services.integrations.kafka.faust_access import broker_credentials, broker_url
 from services.integrations.kafka.topics import KafkaAccess, topic_spec
 from services.integrations.presidio.redaction import RedactorAtFirstText
-from services.ports.learn import KeptCorrection, LearnLedger
-from services.ports.record import Journal, OutboxMessage
+from services.ports.corrections import CorrectionLedger, KeptCorrection
+from services.ports.journal import Journal
+from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
+from services.ports.regression_suite import SuiteLedger
 from services.ports.traffic import TrafficReader
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key
 from services.stores.database import open_ledger, open_traffic
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.corrections import LedgerCorrections
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.tokens import redaction_key
 from services.stores.traffic.record import TrafficStore
 
@@ -44,7 +47,8 @@ class DeskRules:
 class DeskParts:
     """What the steps need."""
 
-    ledger: LearnLedger
+    ledger: CorrectionLedger
+    suite: SuiteLedger
     traffic: TrafficReader
     redactor: Redactor
     decode: Callable[[bytes], tuple[Correction, str]]  # the correction and who submitted it
@@ -73,8 +77,10 @@ def desk_parts(settings: Settings) -> DeskParts:
     """Ledger, traffic, redaction, rules. CannotRun when Presidio is missing: unredacted text is never stored."""
     key = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
     topic = settings.kafka.topics.knowledge_gaps
+    engine = open_ledger(settings.ledger_url)
     return DeskParts(
-        ledger=LedgerLearn(open_ledger(settings.ledger_url)),
+        ledger=LedgerCorrections(engine),
+        suite=LedgerSuite(engine),
         traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
         redactor=RedactorAtFirstText(key=key),
         decode=decode_correction,

@@ -26,8 +26,8 @@ from services.drift_monitor.pin_references import pin_when_due
 from services.drift_monitor.reevaluate_late_data import judge_what_came_late
 from services.drift_monitor.telling import named, statuses
 from services.drift_monitor.wiring import MonitorParts, WatchRules
+from services.ports.drift import ClosedWindow, Judgement, SecondOpinion
 from services.ports.traffic import RecordedInference
-from services.ports.watch import ClosedWindow, Judgement, SecondOpinion
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ def _second_opinions(
     current = {name: _sample(parts, window.workload, rules, name, start=window.start, end=window.end) for name in names}
     html = (
         str(parts.reports_folder / f"{window.id}.html")
-        if moved and not parts.watch.alerts(workload=window.workload, open_only=True)
+        if moved and not parts.alerts.alerts(workload=window.workload, open_only=True)
         else ""
     )
     scores: list[SecondOpinion] = []

@@ -77,7 +77,7 @@ def pin_when_due(
         first_seen=unbroken_since(seen, until=until, gap=policy.whole_day * PAUSE_DAYS),
         newest=until,
         policy=policy,
-        calm=alone and not parts.watch.alerts(workload=workload, open_only=True),
+        calm=alone and not parts.alerts.alerts(workload=workload, open_only=True),
     )
     if due.start is None or due.end is None:
         _calibrate_what_stands(parts, workload, rules, [held for held in (inputs, outputs) if held is not None], now=now)

@@ -18,7 +18,7 @@ from flywheel.journal import JournalEntry
 from services.drift_monitor.load_windows import JudgedWindows, Standing, judged_windows, standing_references
 from services.drift_monitor.telling import named, statuses
 from services.drift_monitor.wiring import MonitorParts, WatchRules
-from services.ports.watch import ClosedWindow, Judgement
+from services.ports.drift import ClosedWindow, Judgement
 
 log = structlog.get_logger()
 

@@ -13,14 +13,16 @@ from flywheel.rollout.release import Route
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.assign import WindowPolicy
 from services.integrations.evidently.reports import EvidentlyReports
+from services.ports.alerts import AlertLedger
+from services.ports.drift import DriftLedger, DriftReports
 from services.ports.traffic import TrafficReader
-from services.ports.watch import DriftReports, WatchLedger
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.stores.database import open_ledger, open_traffic
+from services.stores.ledger.alerts import LedgerAlerts
+from services.stores.ledger.drift import LedgerDrift
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.watch import LedgerWatch
 from services.stores.traffic.record import TrafficStore
 
 
@@ -41,7 +43,8 @@ class MonitorParts:
     """What the steps need."""
 
     traffic: TrafficReader
-    watch: WatchLedger
+    watch: DriftLedger
+    alerts: AlertLedger
     reports: DriftReports
     route: Callable[[WorkloadId], Route | None]
     workloads: Mapping[WorkloadId, WatchRules]
@@ -54,7 +57,8 @@ def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
     reports = EvidentlyReports(columns=COLUMNS)
     parts = MonitorParts(
         traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
-        watch=LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
+        watch=LedgerDrift(engine, topic=settings.kafka.topics.drift),
+        alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
         reports=reports,
         route=LedgerReleases(engine, topic=settings.kafka.topics.releases).route,
         workloads={WorkloadId(name): watch_rules(workload) for name, workload in settings.workloads.items()},

@@ -24,8 +24,8 @@ from flywheel.regression_suite.grade import Grade, grade
 from flywheel.rollout.release import ReleaseState
 from flywheel.training_set.example import Example
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts, champion_of
-from services.ports.record import WorkItem
-from services.ports.release import GateRecord
+from services.ports.gate import GateRecord
+from services.ports.work import WorkItem
 
 ANSWERED = range(200, 500)  # a 4xx is the arm's own failure on this item; 0, 404 and 5xx are nobody's answer
 log = structlog.get_logger("gatekeeper")
@@ -54,11 +54,11 @@ def gate(item: WorkItem, parts: GatekeeperParts, now: datetime) -> GateRecord:
         return kept
     adapter = AdapterName(str(item.payload["adapter"]))
     workload = parts.workloads.get(item.workload)
-    bundle = parts.train.adapter(adapter)
+    bundle = parts.runs.adapter(adapter)
     if workload is None or bundle is None:
         raise NotFound("there is no such adapter of this workload", where="gate", value=adapter, remedy="See `flywheel release status`.")
     champion = champion_of(parts.releases, item.workload, BASE)
-    golden = parts.learn.golden(item.workload)
+    golden = parts.suite.golden(item.workload)
     attempts = Attempts()
     foretold: power.GatePower | None = None
     base_now = parts.base_digest()
@@ -144,17 +144,17 @@ class _Asking:
         return axis_order.axes_in_order(policy=self.workload.policy, protected=self.workload.protected, attempts=self.attempts)
 
     def _cases(self, policy: AxisPolicy) -> Sequence[Case]:
-        learn, limits = self.parts.learn, self.workload.policy
+        suite, limits = self.parts.suite, self.workload.policy
         if policy.name in (axis_order.GOLDEN, axis_order.FORMAT):
             return self.golden.cases
         if policy.name == axis_order.RECURRENCE:
-            return _some(learn.cases(self.workload.id, tier=Tier.RECURRENCE), limits.recurrence_at_most)
+            return _some(suite.cases(self.workload.id, tier=Tier.RECURRENCE), limits.recurrence_at_most)
         if policy.name == axis_order.HELD_OUT:
-            return _some(learn.cases(self.workload.id, tier=Tier.HELD_OUT), limits.held_out_at_most)
+            return _some(suite.cases(self.workload.id, tier=Tier.HELD_OUT), limits.held_out_at_most)
         if policy.name == axis_order.GENERAL:
-            return learn.cases(self.workload.id, tier=Tier.GENERAL)
+            return suite.cases(self.workload.id, tier=Tier.GENERAL)
         if policy.name == axis_order.SAFETY:
-            return learn.cases(self.workload.id, tier=Tier.SAFETY)
+            return suite.cases(self.workload.id, tier=Tier.SAFETY)
         return [case for case in self.golden.cases if axis_order.slice_axis(case.slice) == policy.name]
 
     def _axis(self, policy: AxisPolicy, cases: Sequence[Case]) -> AxisVerdict:
@@ -206,9 +206,9 @@ class _Asking:
     @cached_property
     def _shots(self) -> tuple[Example, ...]:
         """From the challenger's own training set: the fairest prompt that the same corrections could buy."""
-        bundle = self.parts.train.adapter(self.challenger)
-        run = self.parts.train.run(bundle.run) if bundle else None
-        found = self.parts.learn.snapshot(run.plan.snapshot) if run else None
+        bundle = self.parts.runs.adapter(self.challenger)
+        run = self.parts.runs.run(bundle.run) if bundle else None
+        found = self.parts.training_sets.snapshot(run.plan.snapshot) if run else None
         return few_shot.choose(examples=found[0].examples, count=self.workload.policy.few_shot) if found else ()
 
     def _graded(self, arm: str, cases: Sequence[Case]) -> list[Grade]:

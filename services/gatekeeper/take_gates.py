@@ -9,8 +9,8 @@ import structlog
 from flywheel.errors import CannotRun, FlywheelError
 from services.gatekeeper.run_gate import ask_for_missing_gates, gate
 from services.gatekeeper.wiring import GatekeeperParts
-from services.ports.record import WorkItem
-from services.ports.release import GateRecord
+from services.ports.gate import GateRecord
+from services.ports.work import WorkItem
 
 HOLD = timedelta(seconds=30)
 EXTEND_EVERY = timedelta(seconds=5)

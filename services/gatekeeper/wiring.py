@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from flywheel.gate.axis_order import GatePolicy
 from flywheel.ids import AdapterName, WorkloadId
 from services.integrations.openai.answers import OpenAiAnswers
-from services.ports.learn import LearnLedger
-from services.ports.record import WorkQueue
-from services.ports.release import Answers, GateLedger, ReleaseLedger
-from services.ports.train import TrainLedger
+from services.ports.gate import Answers, GateLedger
+from services.ports.regression_suite import SuiteLedger
+from services.ports.retraining import RunLedger
+from services.ports.rollout import ReleaseLedger
+from services.ports.training_set import TrainingSetLedger
+from services.ports.work import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import digest_base
 from services.stores.database import open_ledger
-from services.stores.ledger.gates import LedgerGate
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerWorkQueue
+from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.training_sets import LedgerTrainingSets
+from services.stores.ledger.work import LedgerWorkQueue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,9 @@ class GatekeeperParts:
     workloads: Mapping[WorkloadId, GatedWorkload]
     gates: GateLedger
     releases: ReleaseLedger
-    learn: LearnLedger
-    train: TrainLedger
+    suite: SuiteLedger
+    training_sets: TrainingSetLedger
+    runs: RunLedger
     work: WorkQueue
     answers: Answers
     concurrency: int
@@ -53,7 +57,7 @@ class GatekeeperParts:
 def gatekeeper_parts(settings: Settings) -> GatekeeperParts:
     """For ``python -m services.gatekeeper``."""
     engine = open_ledger(settings.ledger_url)
-    gates = LedgerGate(engine)
+    gates = LedgerGates(engine)
     model = settings.serving.model
     digests: dict[str, str] = {}
 
@@ -70,8 +74,9 @@ def gatekeeper_parts(settings: Settings) -> GatekeeperParts:
         workloads={WorkloadId(name): gated_workload(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
         gates=gates,
         releases=LedgerReleases(engine, topic=settings.kafka.topics.releases),
-        learn=LedgerLearn(engine),
-        train=LedgerTrain(engine),
+        suite=LedgerSuite(engine),
+        training_sets=LedgerTrainingSets(engine),
+        runs=LedgerRuns(engine),
         work=LedgerWorkQueue(engine),
         answers=OpenAiAnswers(
             settings.serving_url,

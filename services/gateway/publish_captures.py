@@ -14,7 +14,7 @@ from flywheel.errors import FlywheelError
 from services.gateway.attempt import Attempt, event_data
 from services.gateway.wiring import CaptureSpool, SpooledEvent
 from services.ports.events import EventPublisher
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
 
 log = structlog.get_logger()

@@ -1,1 +1,1 @@
-"""What the processes need from the outside, in the words of ``flywheel``: one page per stretch of the loop."""
+"""What the processes need from the outside, in the words of ``flywheel``: one file for each of its folders."""

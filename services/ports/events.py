@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from flywheel.errors import FlywheelError
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 
 
 class NotPublished(FlywheelError):

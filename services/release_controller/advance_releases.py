@@ -20,7 +20,7 @@ from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route, re
 from flywheel.rollout.rollback import rollback_target
 from flywheel.rollout.routes import first_route, renamed
 from flywheel.traffic.inference import Arm
-from services.ports.record import WorkItem
+from services.ports.work import WorkItem
 from services.release_controller.reconcile_adapters import Replica, Wanted
 from services.release_controller.rollbacks import RollbackWatch
 from services.release_controller.wiring import ControllerParts, WorkloadRules
@@ -35,7 +35,7 @@ def reconcile_server(parts: ControllerParts, replica: Replica, *, now: datetime)
         Wanted(
             route=parts.releases.route(workload),
             releases=parts.releases.releases(workload),
-            bundles={bundle.name: bundle for bundle in parts.train.adapters(workload)},
+            bundles={bundle.name: bundle for bundle in parts.runs.adapters(workload)},
             probe_items=rules.probe_items,
         )
         for workload, rules in parts.workloads.items()
@@ -79,7 +79,7 @@ def _route_in_force(parts: ControllerParts, replica: Replica, rules: WorkloadRul
 def _register_adapters(parts: ControllerParts, workload: WorkloadId, *, now: datetime) -> None:
     """Every adapter in the ledger has a release."""
     known = {release.adapter for release in parts.releases.releases(workload)}
-    for bundle in parts.train.adapters(workload):
+    for bundle in parts.runs.adapters(workload):
         if bundle.name in known:
             continue
         release = Release(

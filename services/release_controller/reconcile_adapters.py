@@ -18,7 +18,7 @@ from flywheel.retraining.run import AdapterBundle, ProbeItem
 from flywheel.rollout.desired import slots
 from flywheel.rollout.next_action import Served
 from flywheel.rollout.release import NotLoaded, Release, Route
-from services.ports.release import AdapterServer
+from services.ports.rollout import AdapterServer
 
 log = structlog.get_logger()
 

@@ -9,21 +9,23 @@ from flywheel.retraining.run import ProbeItem
 from flywheel.rollout.next_action import Mode, RolloutPolicy
 from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.vllm.adapter_server import VllmAdapters
-from services.ports.record import Journal, WorkQueue
-from services.ports.release import AdapterServer, GateLedger, Gateways, ReleaseLedger
-from services.ports.shadow import ShadowReader
+from services.ports.gate import GateLedger
+from services.ports.journal import Journal
+from services.ports.retraining import RunLedger
+from services.ports.rollout import AdapterServer, Gateways, ReleaseLedger, ShadowReader
 from services.ports.traffic import TrafficReader
-from services.ports.train import TrainLedger
+from services.ports.work import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import read_probe
 from services.stores.database import open_ledger, open_traffic
-from services.stores.ledger.gates import LedgerGate
-from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
+from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.tokens import internal_key
 from services.stores.traffic.record import TrafficStore
 from services.stores.traffic.shadow_counts import RecordedShadows
@@ -49,7 +51,7 @@ class ControllerParts:
     workloads: Mapping[WorkloadId, WorkloadRules]
     releases: ReleaseLedger
     gates: GateLedger
-    train: TrainLedger
+    runs: RunLedger
     journal: Journal
     work: WorkQueue
     traffic: TrafficReader
@@ -67,8 +69,8 @@ def controller_parts(settings: Settings) -> ControllerParts:
     return ControllerParts(
         workloads={WorkloadId(name): rules_of(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
         releases=LedgerReleases(engine, topic=settings.kafka.topics.releases),
-        gates=LedgerGate(engine),
-        train=LedgerTrain(engine),
+        gates=LedgerGates(engine),
+        runs=LedgerRuns(engine),
         journal=LedgerJournal(engine),
         work=LedgerWorkQueue(engine),
         traffic=TrafficStore(traffic, shapes=pane_shapes(settings)),

@@ -23,8 +23,8 @@ from flywheel.retraining.trigger import TriggerFacts
 from flywheel.training_set.curate import curate
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
-from services.ports.learn import KeptCorrection
-from services.ports.record import WorkItem
+from services.ports.corrections import KeptCorrection
+from services.ports.work import WorkItem
 from services.retrain_scheduler.wiring import SchedulerParts, TrainedWorkload
 
 HOLD = timedelta(seconds=60)
@@ -43,8 +43,8 @@ def consider_retraining(
     why: str = "",
 ) -> str:
     """Returns what became of it, in one sentence."""
-    kept = parts.learn.corrections(workload.id)
-    runs = [run for run in parts.train.runs(workload.id) if run.plan.method != EDITED]
+    kept = parts.corrections.corrections(workload.id)
+    runs = [run for run in parts.runs.runs(workload.id) if run.plan.method != EDITED]
     _queue_again(runs, parts, now)
     facts = _facts(workload, parts, kept, runs, calendar=calendar, asked_by=asked_by)
     decision = trigger.decide(workload=workload.id, facts=facts, policy=workload.trigger, now=now)
@@ -78,12 +78,12 @@ def build_snapshot(
     *, workload: TrainedWorkload, parts: SchedulerParts, now: datetime, cause: str, actor: Person
 ) -> tuple[Snapshot | None, str]:
     """File first, then its row: a row never names a file that is not there."""
-    golden = parts.learn.golden(workload.id)
+    golden = parts.suite.golden(workload.id)
     result = curate(
         workload=workload.id,
-        corrections=parts.learn.corrections(workload.id, state=CorrectionState.ACCEPTED),
+        corrections=parts.corrections.corrections(workload.id, state=CorrectionState.ACCEPTED),
         general=_general(workload, parts, now),
-        protected_cases=[*(golden.cases if golden else ()), *parts.learn.cases(workload.id)],
+        protected_cases=[*(golden.cases if golden else ()), *parts.suite.cases(workload.id)],
         policy=workload.curation,
         cut_off=now,
     )
@@ -110,8 +110,8 @@ def build_snapshot(
         if _say(parts, entry):
             log.warning(f"No snapshot: {result.reason}", action="snapshot_refused", workload=workload.id)
         return None, f"no snapshot: {result.reason}"
-    if parts.learn.snapshot(snapshot.id) is None:
-        parts.learn.keep_snapshot(snapshot, path=str(parts.write_snapshot(snapshot)), entry=entry)
+    if parts.training_sets.snapshot(snapshot.id) is None:
+        parts.training_sets.keep_snapshot(snapshot, path=str(parts.write_snapshot(snapshot)), entry=entry)
         log.info(f"Snapshot {snapshot.id} built: {result.reason}", action="snapshot_built", workload=workload.id)
     return snapshot, result.reason
 
@@ -162,7 +162,7 @@ def _facts(
         for one in kept
         if one.state is CorrectionState.ACCEPTED and not one.held_out and (learnt_until is None or one.decided_at > learnt_until)
     ]
-    alerts = parts.watch.alerts(workload=workload.id, open_only=True)
+    alerts = parts.alerts.alerts(workload=workload.id, open_only=True)
     return TriggerFacts(
         mode=workload.mode,
         drift_alerts=tuple(alert.id for alert in alerts if _is_drift(alert)),
@@ -180,15 +180,15 @@ def _is_drift(alert: Alert) -> bool:
 
 def _readiness(workload: TrainedWorkload, parts: SchedulerParts, kept: Sequence[KeptCorrection]) -> Readiness:
     states = Counter(one.state for one in kept)
-    golden = parts.learn.golden(workload.id)
+    golden = parts.suite.golden(workload.id)
     facts = ReadinessFacts(
         training_corrections=sum(one.state is CorrectionState.ACCEPTED and not one.held_out for one in kept),
         contradictions=states[CorrectionState.CONTRADICTION],
         knowledge_gaps=states[CorrectionState.KNOWLEDGE_GAP],
         decided=sum(count for state, count in states.items() if state is not CorrectionState.DUPLICATE),
         golden=len(golden.cases) if golden else 0,
-        safety=len(parts.learn.cases(workload.id, tier=Tier.SAFETY)),
-        general=len(parts.learn.cases(workload.id, tier=Tier.GENERAL)),
+        safety=len(parts.suite.cases(workload.id, tier=Tier.SAFETY)),
+        general=len(parts.suite.cases(workload.id, tier=Tier.GENERAL)),
         base_found=parts.base_digest() is not None,
     )
     return readiness.judge(facts=facts, policy=workload.readiness)
@@ -209,7 +209,7 @@ def _readiness_entry(workload: TrainedWorkload, ready: Readiness, cause: str, no
 
 def _general(workload: TrainedWorkload, parts: SchedulerParts, now: datetime) -> Sequence[Example]:
     """The file's rows are kept in the ledger at their first use, so that a later edit of the file changes no old snapshot."""
-    rows = parts.learn.general_examples(workload.id)
+    rows = parts.training_sets.general_examples(workload.id)
     if rows or workload.general_file is None:
         return rows
     found = parts.read_general_rows(workload.general_file)
@@ -222,8 +222,8 @@ def _general(workload: TrainedWorkload, parts: SchedulerParts, now: datetime) ->
         reason=f"{len(found)} general rows from training.general_file",
         evidence={"rows": len(found)},
     )
-    parts.learn.add_general_examples(workload.id, found, entry)
-    return parts.learn.general_examples(workload.id)
+    parts.training_sets.add_general_examples(workload.id, found, entry)
+    return parts.training_sets.general_examples(workload.id)
 
 
 def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot, runs: Sequence[Run], cause: str, now: datetime) -> str:
@@ -233,12 +233,12 @@ def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot,
         snapshot=snapshot.id, workload=workload.id, base=BASE, base_digest=base_digest, policy=workload.training, versions=parts.versions
     )
     adapter = adapter_name(plan)
-    if parts.train.adapter(adapter) is not None:
+    if parts.runs.adapter(adapter) is not None:
         return f"this exact plan has been trained already: {adapter}"
     attempt = sum(run.adapter == adapter for run in runs)  # not the cause: a person and the schedule who ask at once ask for one run
     run_id = RunId(derive("run", adapter, attempt))
     run = Run(id=run_id, workload=workload.id, plan=plan, adapter=adapter, state=RunState.QUEUED, requested_at=now)
-    if parts.train.run(run.id) is None:
+    if parts.runs.run(run.id) is None:
         entry = JournalEntry(
             at=now,
             workload=workload.id,
@@ -249,7 +249,7 @@ def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot,
             caused_by=cause,
             evidence={"adapter": adapter, "snapshot": snapshot.id, "base_digest": base_digest, "method": plan.method},
         )
-        parts.train.save_run(run, entry)
+        parts.runs.save_run(run, entry)
     _put(run, parts, now)
     log.info(f"Run {run.id} of {adapter} queued.", action="run_queued", workload=workload.id)
     return f"run {run.id} queued for {adapter}"

@@ -17,19 +17,25 @@ from flywheel.training_set.curate import CurationPolicy
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
 from services.integrations.apscheduler.schedule import Appointment, Schedule
-from services.ports.learn import LearnLedger
-from services.ports.record import Journal, WorkQueue
-from services.ports.train import TrainLedger
-from services.ports.watch import WatchLedger
+from services.ports.alerts import AlertLedger
+from services.ports.corrections import CorrectionLedger
+from services.ports.journal import Journal
+from services.ports.regression_suite import SuiteLedger
+from services.ports.retraining import RunLedger
+from services.ports.training_set import TrainingSetLedger
+from services.ports.work import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.policies import build_policies
 from services.stores.adapter_files import digest_base
 from services.stores.database import open_ledger
 from services.stores.general_examples import read_general_rows
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
-from services.stores.ledger.runs import LedgerTrain
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.alerts import LedgerAlerts
+from services.stores.ledger.corrections import LedgerCorrections
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.regression_suite import LedgerSuite
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.training_sets import LedgerTrainingSets
+from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 
 PINNED_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "flywheel-daemon")
@@ -55,9 +61,11 @@ class SchedulerParts:
 
     worker: str
     workloads: Mapping[WorkloadId, TrainedWorkload]
-    watch: WatchLedger
-    learn: LearnLedger
-    train: TrainLedger
+    alerts: AlertLedger
+    corrections: CorrectionLedger
+    suite: SuiteLedger
+    training_sets: TrainingSetLedger
+    runs: RunLedger
     work: WorkQueue
     journal: Journal
     write_snapshot: Callable[[Snapshot], Path]
@@ -73,9 +81,11 @@ def scheduler_parts(settings: Settings) -> SchedulerParts:
     return SchedulerParts(
         worker=f"retrain-scheduler-{os.getpid()}-{secrets.token_hex(4)}",
         workloads={WorkloadId(name): trained_workload(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
-        watch=LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts),
-        learn=LedgerLearn(engine),
-        train=LedgerTrain(engine),
+        alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
+        corrections=LedgerCorrections(engine),
+        suite=LedgerSuite(engine),
+        training_sets=LedgerTrainingSets(engine),
+        runs=LedgerRuns(engine),
         work=LedgerWorkQueue(engine),
         journal=LedgerJournal(engine),
         write_snapshot=lambda snapshot: write_snapshot(snapshot, folder=folder),

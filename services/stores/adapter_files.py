@@ -20,7 +20,7 @@ from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
 from flywheel.ids import AdapterName, RunId, WorkloadId
 from flywheel.retraining.run import AdapterBundle, ProbeItem, Run
 from flywheel.retraining.servable import objections
-from services.ports.train import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from services.ports.retraining import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 MANIFEST, PROBE, CARD = "manifest.json", "probe.json", "README.md"
 _BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")

@@ -21,12 +21,12 @@ from services.trainer.wiring import RunParts, run_folder, run_parts
 
 def perform(run_id: RunId, parts: RunParts) -> None:
     """Safe to repeat: what is complete is not made again."""
-    run = parts.ledger.run(run_id)
+    run = parts.runs.run(run_id)
     if run is None:
         raise NotFound("there is no such run", where="--run", value=run_id, remedy="See the runs with `flywheel train --list`.")
     if (parts.adapters / run.adapter / "manifest.json").exists():
         return
-    found = parts.learn.snapshot(run.plan.snapshot)
+    found = parts.training_sets.snapshot(run.plan.snapshot)
     if found is None:
         raise NotFound("the run's snapshot is gone", where=run_id, value=run.plan.snapshot, remedy="Build a new one and train again.")
     snapshot, _ = found

@@ -13,7 +13,7 @@ from flywheel.errors import FlywheelError
 from flywheel.ids import RunId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.run import Run, RunState
-from services.ports.record import WorkItem
+from services.ports.work import WorkItem
 from services.trainer.wiring import Child, TrainerParts
 
 HOLD = timedelta(seconds=30)
@@ -54,14 +54,14 @@ class TrainingDesk:
         item = self.parts.work.lease("train", worker=self.parts.worker, now=now, hold=HOLD)
         if item is None:
             return
-        run = self.parts.ledger.run(RunId(str(item.payload["run_id"])))
+        run = self.parts.runs.run(RunId(str(item.payload["run_id"])))
         if run is None or run.state in (RunState.TRAINED, RunState.FAILED):
             state = "unknown" if run is None else run.state
             self.parts.work.finish(item.id, worker=self.parts.worker, now=now, result={"run": state})
             return
         started = replace(run, state=RunState.TRAINING)
         self._started = _entry(started, now, f"attempt {item.attempts}", item.id)
-        self.parts.ledger.save_run(started, self._started)
+        self.parts.runs.save_run(started, self._started)
         log.info(f"Training of {run.adapter} started.", action="run_started", run=run.id, attempt=item.attempts)
         self._item, self._run, self._child, self._extended_at = item, started, self.parts.start(started), now
 
@@ -73,7 +73,7 @@ class TrainingDesk:
             progress = {"loss": self._child.loss, "of": self._child.steps}
             self._run = replace(self._run, steps=self._child.step, metrics=progress)
             assert self._started is not None
-            self.parts.ledger.save_run(self._run, self._started)  # no new journal line: progress is state, not a decision
+            self.parts.runs.save_run(self._run, self._started)  # no new journal line: progress is state, not a decision
             log.info(f"Step {self._child.step} of {self._child.steps}.", action="run_progress", run=self._run.id, loss=self._child.loss)
         if self._extended_at is None or now - self._extended_at >= EXTEND_EVERY:
             if not self.parts.work.extend(self._item.id, worker=self.parts.worker, now=now, hold=HOLD):
@@ -111,7 +111,7 @@ class TrainingDesk:
             metrics=metrics,
             reason=f"{steps} steps in {seconds:.0f} s",
         )
-        self.parts.ledger.register_adapter(
+        self.parts.runs.register_adapter(
             bundle,
             JournalEntry(
                 at=bundle.made_at,
@@ -124,13 +124,13 @@ class TrainingDesk:
                 evidence={"digest": bundle.digest, "base_digest": bundle.base_digest, "snapshot": run.plan.snapshot},
             ),
         )
-        self.parts.ledger.save_run(trained, _entry(trained, now, trained.reason, item.id))
+        self.parts.runs.save_run(trained, _entry(trained, now, trained.reason, item.id))
         self.parts.work.finish(item.id, worker=self.parts.worker, now=now, result={"adapter": bundle.name})
         log.info(f"Adapter {bundle.name} is trained and registered.", action="run_trained", run=run.id, seconds=seconds)
 
     def _fail(self, item: WorkItem, run: Run, reason: str, now: datetime) -> None:
         failed = replace(run, state=RunState.FAILED, ended_at=now, reason=reason)
-        self.parts.ledger.save_run(failed, _entry(failed, now, reason, item.id))
+        self.parts.runs.save_run(failed, _entry(failed, now, reason, item.id))
         self.parts.work.fail(item.id, worker=self.parts.worker, now=now, reason=reason)
         log.error(f"Training of {run.adapter} failed: {reason}", action="run_failed", run=run.id)
 

@@ -12,15 +12,15 @@ from flywheel.errors import CannotRun
 from flywheel.ids import RunId
 from flywheel.retraining.run import AdapterBundle, Run
 from services.integrations.trl.run_process import TrainingChild
-from services.ports.learn import LearnLedger
-from services.ports.record import WorkQueue
-from services.ports.train import Trainer, TrainLedger
+from services.ports.retraining import RunLedger, Trainer
+from services.ports.training_set import TrainingSetLedger
+from services.ports.work import WorkQueue
 from services.settings import Settings, Training
 from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_manifest, write_bundle
 from services.stores.database import open_ledger
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerWorkQueue
-from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.training_sets import LedgerTrainingSets
+from services.stores.ledger.work import LedgerWorkQueue
 
 
 class Child(Protocol):
@@ -41,7 +41,7 @@ class TrainerParts:
     """What the trainer works with."""
 
     worker: str
-    ledger: TrainLedger
+    runs: RunLedger
     work: WorkQueue
     start: Callable[[Run], Child]
     finished: Callable[[Run], tuple[AdapterBundle, int, float, dict[str, object]]]
@@ -52,8 +52,8 @@ class TrainerParts:
 class RunParts:
     """What the process of a run works with."""
 
-    ledger: TrainLedger
-    learn: LearnLedger
+    runs: RunLedger
+    training_sets: TrainingSetLedger
     trainer: Callable[[], Trainer]
     base_path: Path
     probe_items: Callable[[Run], int]
@@ -79,7 +79,7 @@ def trainer_parts(settings: Settings, config: Path | None) -> TrainerParts:
 
     return TrainerParts(
         worker=f"trainer-{os.getpid()}-{secrets.token_hex(4)}",
-        ledger=LedgerTrain(engine),
+        runs=LedgerRuns(engine),
         work=LedgerWorkQueue(engine),
         start=start,
         finished=finished,
@@ -106,8 +106,8 @@ def run_parts(settings: Settings) -> RunParts:
 
     engine = open_ledger(settings.ledger_url)
     return RunParts(
-        ledger=LedgerTrain(engine),
-        learn=LedgerLearn(engine),
+        runs=LedgerRuns(engine),
+        training_sets=LedgerTrainingSets(engine),
         trainer=trainer,
         base_path=settings.serving.model,
         probe_items=probe_items,

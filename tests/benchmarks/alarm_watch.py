@@ -103,13 +103,14 @@ class Watched:
         self.parts = MonitorParts(
             traffic=self.traffic,
             watch=self.ledger,
+            alerts=self.ledger,
             reports=ScriptedReports(),
             route=lambda _: self.route,
             workloads={WORKLOAD: self.rules},
             reports_folder=Path("unused"),
         )
         rules = AlertRules(policy=build_policies(workload).alerts, protected=tuple(protected))
-        self._alerts = AlertStates(DeskParts(watch=self.ledger, workloads={WORKLOAD: rules}))
+        self._alerts = AlertStates(DeskParts(drift=self.ledger, alerts=self.ledger, workloads={WORKLOAD: rules}))
 
     def champion(self, name: str, *, since: int) -> None:
         """From this hour on all answers come from it."""

@@ -13,7 +13,7 @@ from flywheel.errors import CannotRun
 from flywheel.ids import BASE, AdapterName
 from flywheel.rollout.release import NotLoaded
 from services.integrations.vllm.adapter_server import VllmAdapters
-from services.ports.release import AdapterServer
+from services.ports.rollout import AdapterServer
 from tests.fakes.vllm_server import FakeVllm
 from tests.served_vllm import PLACES, random_adapter, running_vllm
 

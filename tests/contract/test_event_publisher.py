@@ -11,7 +11,7 @@ from services.integrations.kafka.embedded_broker import EmbeddedBroker
 from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_id
 from services.ports.events import EventPublisher, NotPublished
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 from tests.brokers import free_port, running_broker
 from tests.fakes.event_publisher import FakeEventPublisher
 from tests.traffic_events import NOON

@@ -8,7 +8,7 @@ from flywheel.ids import BASE, AdapterName
 from flywheel.traffic.inference import Message
 from services.integrations.openai import answers as openai_answers
 from services.integrations.openai.answers import OpenAiAnswers
-from services.ports.release import Answer
+from services.ports.gate import Answer
 from tests.fakes.vllm_server import FakeVllm
 
 PROMPTS = [(Message(role="user", content=f"question {n}"),) for n in range(20)]

@@ -25,13 +25,14 @@ from flywheel.ids import EventId, RequestId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.windows.slices import SlicePolicy
 from services.stores.database import open_database
-from services.stores.ledger.gates import LedgerGate
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal, LedgerOutbox, LedgerWorkQueue
+from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.runs import LedgerTrain
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.traffic.record import PaneShape, TrafficStore
+from tests.ledgers import LearningLedger, WatchingLedger
 
 WRITTEN = Path(__file__).parents[1] / "fixtures" / "written_by_966c45d"
 FOUND: Mapping[str, Any] = json.loads((WRITTEN / "found.json").read_text())
@@ -56,8 +57,8 @@ def ledger(tmp_path: Path) -> Engine:
 
 
 @pytest.fixture
-def watch(ledger: Engine) -> LedgerWatch:
-    return LedgerWatch(ledger, drift_topic="drift", alerts_topic="alerts")
+def watch(ledger: Engine) -> WatchingLedger:
+    return WatchingLedger(ledger)
 
 
 def plain(value: object) -> Any:
@@ -65,7 +66,7 @@ def plain(value: object) -> Any:
     return json.loads(json.dumps(value))
 
 
-def test_alerts_are_found_in_their_states(watch: LedgerWatch) -> None:
+def test_alerts_are_found_in_their_states(watch: WatchingLedger) -> None:
     told = {
         alert.id: {
             "workload": alert.workload,
@@ -92,7 +93,7 @@ def test_alerts_are_found_in_their_states(watch: LedgerWatch) -> None:
     assert {one["state"] for one in FOUND["alerts"].values()} == {"pending", "firing", "acknowledged", "resolved"}
 
 
-def test_an_alert_of_before_the_upgrade_moves_on(watch: LedgerWatch) -> None:
+def test_an_alert_of_before_the_upgrade_moves_on(watch: WatchingLedger) -> None:
     (alert,) = watch.alerts(workload=WorkloadId("billing"))
     expired = advance(alert=alert, facts=None, policy=AlertPolicy(), now=NOON + 10 * HOUR)
     assert (expired.move, expired.alert is not None) == (Move.FIRED_AGAIN, True)
@@ -104,20 +105,20 @@ def test_an_alert_of_before_the_upgrade_moves_on(watch: LedgerWatch) -> None:
     assert watch.alert(alert.id) == expired.alert
 
 
-def test_notices_that_went_out_are_not_due_again(watch: LedgerWatch) -> None:
+def test_notices_that_went_out_are_not_due_again(watch: WatchingLedger) -> None:
     resolved = next(alert for alert in watch.alerts(workload=SUPPORT) if alert.resolved_at)
     assert not watch.notice_due(resolved.id, kind="firing to webhook-1")
     assert watch.notice_due(resolved.id, kind="firing to webhook-2")
 
 
-def test_references_keep_counts_hours_and_thresholds(watch: LedgerWatch) -> None:
+def test_references_keep_counts_hours_and_thresholds(watch: WatchingLedger) -> None:
     held = {reference.id: told_reference(watch, reference) for name in (ROUTER, SUPPORT) for reference in watch.references(name)}
     assert plain(held) == FOUND["references"]
     assert sum(one["thresholds"] is not None for one in held.values()) == 1
     assert sum(one["profile_rows"] is not None for one in held.values()) == 1
 
 
-def told_reference(watch: LedgerWatch, held: Reference) -> dict[str, object]:
+def told_reference(watch: WatchingLedger, held: Reference) -> dict[str, object]:
     thresholds, profile = thresholds_of(held), watch.profile(held)
     return {
         "workload": held.workload,
@@ -142,7 +143,7 @@ def sums(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     }
 
 
-def test_closed_windows_and_judgements_are_found(watch: LedgerWatch) -> None:
+def test_closed_windows_and_judgements_are_found(watch: WatchingLedger) -> None:
     windows = {
         window.id: [
             window.reference,
@@ -169,7 +170,7 @@ def test_closed_windows_and_judgements_are_found(watch: LedgerWatch) -> None:
 
 
 def test_corrections_cases_and_golden_sets_are_found(ledger: Engine) -> None:
-    learn = LedgerLearn(ledger)
+    learn = LearningLedger(ledger)
     corrections = {
         one.joined.correction.id: [one.state, one.reason, one.entity, one.held_out, one.joined.correction.comment, one.joined.dimensions]
         for one in learn.corrections(ROUTER)
@@ -184,7 +185,7 @@ def test_corrections_cases_and_golden_sets_are_found(ledger: Engine) -> None:
 
 
 def test_snapshots_are_found_with_their_examples(ledger: Engine) -> None:
-    learn = LedgerLearn(ledger)
+    learn = LearningLedger(ledger)
     (snapshot,) = learn.snapshots(ROUTER)
     whole = learn.snapshot(snapshot.id)
     assert whole is not None
@@ -192,7 +193,7 @@ def test_snapshots_are_found_with_their_examples(ledger: Engine) -> None:
 
 
 def test_runs_adapters_gates_and_answers_are_found(ledger: Engine) -> None:
-    train, gates = LedgerTrain(ledger), LedgerGate(ledger)
+    train, gates = LedgerRuns(ledger), LedgerGates(ledger)
     runs = {one.id: [one.state, one.adapter, one.steps, one.reason, list(one.plan.policy.target_modules)] for one in train.runs(ROUTER)}
     assert plain(runs) == FOUND["runs"]
     assert plain({one.name: [one.run, one.digest, one.path] for one in train.adapters(ROUTER)}) == FOUND["adapters"]

@@ -14,22 +14,22 @@ from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
+from services.ports.drift import ClosedWindow, Judgement, LateFinding
 from services.ports.traffic import TrafficCounts
-from services.ports.watch import ClosedWindow, Judgement, LateFinding, WatchLedger
 from services.stores.database import open_database
-from services.stores.ledger.watch import LedgerWatch
 from tests.fakes.watching import WatchLedgerInMemory
+from tests.ledgers import WatchingLedger
 from tests.watching import NOON, ROUTER, reference_of, some_rows, verdict, window_counts
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(params=["sql", "memory"])
-def watch(request: pytest.FixtureRequest, tmp_path: Path) -> WatchLedger:
+def watch(request: pytest.FixtureRequest, tmp_path: Path) -> WatchingLedger | WatchLedgerInMemory:
     if request.param == "memory":
         return WatchLedgerInMemory()
     engine = open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
-    return LedgerWatch(engine, drift_topic="drift", alerts_topic="alerts")
+    return WatchingLedger(engine)
 
 
 def line(subject: str, state: str, *, minute: int = 0) -> JournalEntry:
@@ -57,11 +57,11 @@ def judgement(hour: int = 0, *, times: int = 0, position: int = 10) -> Judgement
     return Judgement(on=on, champion=BASE, released_at=None, line=f"line-{times}")
 
 
-def close(watch: WatchLedger, hour: int = 0) -> bool:
+def close(watch: WatchingLedger | WatchLedgerInMemory, hour: int = 0) -> bool:
     return watch.close(closed(hour), line(f"window-{hour}", "judged"), judgement=judgement(hour))
 
 
-def again(watch: WatchLedger, hour: int, *, times: int, found: tuple[DriftVerdict, ...] = ()) -> bool:
+def again(watch: WatchingLedger | WatchLedgerInMemory, hour: int, *, times: int, found: tuple[DriftVerdict, ...] = ()) -> bool:
     return watch.judge_again(
         replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
         line(f"window-{hour}", "judged_again", minute=times),
@@ -70,7 +70,7 @@ def again(watch: WatchLedger, hour: int, *, times: int, found: tuple[DriftVerdic
     )
 
 
-def test_references_come_newest_first_and_pinning_again_renews_one(watch: WatchLedger) -> None:
+def test_references_come_newest_first_and_pinning_again_renews_one(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     first = reference_of(window_counts(some_rows(20)), name="first")
     second = replace(first, id="second", adapter=AdapterName("tuned"), pinned_at=first.pinned_at + HOUR)
     for reference in (first, second):
@@ -82,7 +82,7 @@ def test_references_come_newest_first_and_pinning_again_renews_one(watch: WatchL
     assert watch.profile(first) is None
 
 
-def test_a_window_closes_once_and_newest_come_first(watch: WatchLedger) -> None:
+def test_a_window_closes_once_and_newest_come_first(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     assert [close(watch, hour) for hour in (1, 0, 2)] == [True, True, True]
     assert not close(watch, 1)
     assert [window.id for window in watch.windows(ROUTER, limit=2)] == ["window-2", "window-1"]
@@ -90,7 +90,7 @@ def test_a_window_closes_once_and_newest_come_first(watch: WatchLedger) -> None:
     assert watch.window("none") is None
 
 
-def test_newer_verdicts_replace_those_of_the_judgement_before_them_only(watch: WatchLedger) -> None:
+def test_newer_verdicts_replace_those_of_the_judgement_before_them_only(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     close(watch)
     assert again(watch, 0, times=1)
     assert not again(watch, 0, times=1)
@@ -100,7 +100,7 @@ def test_newer_verdicts_replace_those_of_the_judgement_before_them_only(watch: W
     assert (window.judged_again, [held.column for held in window.verdicts]) == (1, ["refusal"])
 
 
-def test_judgements_are_the_newest_of_each_window_by_its_end(watch: WatchLedger) -> None:
+def test_judgements_are_the_newest_of_each_window_by_its_end(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     for hour in (1, 0, 2):
         close(watch, hour)
     again(watch, 1, times=1)
@@ -108,14 +108,14 @@ def test_judgements_are_the_newest_of_each_window_by_its_end(watch: WatchLedger)
     assert list(watch.judgements(ROUTER, ended_after=NOON + 4 * HOUR)) == []
 
 
-def test_the_position_of_a_judgement_never_goes_back(watch: WatchLedger) -> None:
+def test_the_position_of_a_judgement_never_goes_back(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     close(watch)
     for position in (40, 30):
         watch.same_rows(judgement().on, position=position)
     assert [held.on.position for held in watch.judgements(ROUTER, ended_after=NOON)] == [40]
 
 
-def test_late_findings_come_in_the_order_in_which_they_were_found(watch: WatchLedger) -> None:
+def test_late_findings_come_in_the_order_in_which_they_were_found(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     for hour in (0, 1):
         close(watch, hour)
     again(watch, 1, times=1, found=(verdict(start=NOON + HOUR),))
@@ -128,7 +128,7 @@ def test_late_findings_come_in_the_order_in_which_they_were_found(watch: WatchLe
     assert list(watch.late_findings(ROUTER, limit=1)) == [second]
 
 
-def test_an_alert_is_kept_only_on_top_of_the_newest(watch: WatchLedger) -> None:
+def test_an_alert_is_kept_only_on_top_of_the_newest(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     pending = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
     assert pending is not None
@@ -143,7 +143,7 @@ def test_an_alert_is_kept_only_on_top_of_the_newest(watch: WatchLedger) -> None:
     assert list(watch.alerts(workload=WorkloadId("other"))) == []
 
 
-def test_a_notice_is_due_until_it_was_taken(watch: WatchLedger) -> None:
+def test_a_notice_is_due_until_it_was_taken(watch: WatchingLedger | WatchLedgerInMemory) -> None:
     facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     alert = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
     assert alert is not None

@@ -1,7 +1,7 @@
 """A publisher that keeps what it is given; while ``down`` it takes nothing, while ``losing`` it acknowledges nothing."""
 
 from services.ports.events import NotPublished
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 
 
 class FakeEventPublisher:

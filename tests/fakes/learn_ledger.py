@@ -12,8 +12,8 @@ from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.golden import GoldenSet
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
-from services.ports.learn import KeptCorrection, Submission
-from services.ports.record import OutboxMessage
+from services.ports.corrections import KeptCorrection, Submission
+from services.ports.outbox import OutboxMessage
 
 
 class FakeLearnLedger:

@@ -1,7 +1,7 @@
 """A broker that can be down, or take events without acknowledging them."""
 
 from services.ports.events import NotPublished
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 
 
 class FakePublisher:

@@ -19,8 +19,8 @@ from flywheel.journal import JournalEntry
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.pane import WindowCounts, count_rows
+from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
 from services.ports.traffic import ArmOutcomes, DeadLetter, RecordedInference, TrafficCounts
-from services.ports.watch import ClosedWindow, Judgement, LateFinding, SecondOpinion
 
 
 @dataclass(kw_only=True)
@@ -123,7 +123,7 @@ class ReceiverInMemory:
 
 @dataclass(kw_only=True)
 class WatchLedgerInMemory:
-    """A WatchLedger; ``journal`` holds its lines. ``keep``: older windows are forgotten, as by a ledger that is cleaned up."""
+    """A DriftLedger; ``journal`` holds its lines. ``keep``: older windows are forgotten, as by a ledger that is cleaned up."""
 
     keep: int | None = None
     journal: list[JournalEntry] = field(default_factory=list)
@@ -134,9 +134,6 @@ class WatchLedgerInMemory:
     _late: list[tuple[WorkloadId, LateFinding]] = field(default_factory=list)
     _alerts: dict[AlertId, Alert] = field(default_factory=dict)
     _notices: set[tuple[AlertId, str]] = field(default_factory=set)
-
-    def reference(self, workload: WorkloadId, *, adapter: AdapterName) -> Reference | None:
-        return next((held for held in self.references(workload) if held.adapter == adapter), None)
 
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
         held = sorted((one for one in self._references.values() if one.workload == workload), key=lambda one: one.id)

@@ -29,7 +29,7 @@ from services.ports.traffic import RecordedInference, RecordingBatch
 from services.retrain_scheduler.consider_retraining import consider_retraining
 from services.retrain_scheduler.wiring import scheduler_parts
 from services.settings import Corrections, Settings, Slices, Trigger, Watch, Workload
-from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.journal import LedgerJournal
 from tests.fakes.watching import ScriptedReports
 from tests.opened import learn_ledger, open_ledger, traffic_store, train_ledger, watch_ledger
 
@@ -55,6 +55,7 @@ def test_drift_and_corrections_together_queue_one_run_that_names_its_alert(tmp_p
     monitor = MonitorParts(
         traffic=traffic,
         watch=watch,
+        alerts=watch,
         reports=ScriptedReports(),
         route=lambda _: None,
         workloads={ROUTER: watch_rules(settings.workloads[ROUTER])},

@@ -29,8 +29,6 @@ LEAVING = (  # temporary: code that goes, or is called, with the change of its s
     "flywheel.windows.*",
     "flywheel.gate.judge_axis.judge_counts",
     "services.integrations.vllm.server_process.MEMORY_GIB",
-    "services.ports.watch.WatchLedger.reference",
-    "services.stores.ledger.watch.LedgerWatch.reference",
 )
 
 

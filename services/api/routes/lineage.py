@@ -17,7 +17,7 @@ def lineage_routes(parts: ApiParts) -> APIRouter:
     @routes.get("/v1/lineage/{adapter}")
     def show_lineage(adapter: str, authorization: Bearer = None) -> dict[str, Json]:
         admitted(parts, authorization, READ)
-        bundle = parts.train.adapter(AdapterName(adapter))
+        bundle = parts.runs.adapter(AdapterName(adapter))
         if bundle is None:
             remedy = "The base model has no lineage." if adapter == BASE else "List releases with: flywheel release status."
             raise NotFound("there is no such adapter", where="adapter", value=adapter, remedy=remedy)
@@ -28,8 +28,8 @@ def lineage_routes(parts: ApiParts) -> APIRouter:
 
 
 def _lineage(parts: ApiParts, bundle: AdapterBundle) -> dict[str, Json]:
-    run = parts.train.run(bundle.run)
-    kept = parts.learn.snapshot(run.plan.snapshot) if run is not None else None
+    run = parts.runs.run(bundle.run)
+    kept = parts.training_sets.snapshot(run.plan.snapshot) if run is not None else None
     releases = [release for release in parts.releases.releases(bundle.workload) if release.adapter == bundle.name]
     history = [
         entry

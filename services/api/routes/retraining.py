@@ -21,7 +21,7 @@ def retraining_routes(parts: ApiParts) -> APIRouter:
 
     @routes.get("/v1/runs")
     def list_runs(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
-        return {"runs": [json_of(run) for name in visible(parts, authorization, workload) for run in parts.train.runs(name)]}
+        return {"runs": [json_of(run) for name in visible(parts, authorization, workload) for run in parts.runs.runs(name)]}
 
     @routes.get("/v1/work/{work_id}")
     def show_work(work_id: str, authorization: Bearer = None) -> dict[str, Json]:

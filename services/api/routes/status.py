@@ -23,11 +23,11 @@ def status_routes(parts: ApiParts) -> APIRouter:
 
 def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
     rules = parts.workloads[workload]
-    golden = parts.learn.golden(workload)
-    windows = parts.watch.windows(workload, limit=1)
-    references = parts.watch.references(workload)
+    golden = parts.suite.golden(workload)
+    windows = parts.drift.windows(workload, limit=1)
+    references = parts.drift.references(workload)
     states: dict[str, int] = {}
-    for kept in parts.learn.corrections(workload):
+    for kept in parts.corrections.corrections(workload):
         states[kept.state.value] = states.get(kept.state.value, 0) + 1
     return {
         "workload": workload,
@@ -38,11 +38,11 @@ def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
         "traffic": {**_as_dict(json_of(parts.traffic.counts(workload))), "newest": json_of(parts.traffic.newest(workload))},
         "reference": reference_json(references[0]) if references else None,
         "window": _window_summary(windows[0]) if windows else None,
-        "open_alerts": [json_of(alert) for alert in parts.watch.alerts(workload=workload, open_only=True)],
-        "corrections": {"handed_in": json_of(parts.learn.submission_counts(workload)), "states": states},
+        "open_alerts": [json_of(alert) for alert in parts.alerts.alerts(workload=workload, open_only=True)],
+        "corrections": {"handed_in": json_of(parts.corrections.submission_counts(workload)), "states": states},
         "golden": {"version": golden.version, "items": len(golden.cases)} if golden else None,
-        "snapshots": [snapshot_json(snapshot) for snapshot in parts.learn.snapshots(workload)[:NEWEST]],
-        "runs": [json_of(run) for run in parts.train.runs(workload)[:NEWEST]],
+        "snapshots": [snapshot_json(snapshot) for snapshot in parts.training_sets.snapshots(workload)[:NEWEST]],
+        "runs": [json_of(run) for run in parts.runs.runs(workload)[:NEWEST]],
         "gates": [gate_summary(gate) for gate in parts.gates.gates(workload)[:NEWEST]],
         "releases": [json_of(release) for release in parts.releases.releases(workload)[:NEWEST]],
     }

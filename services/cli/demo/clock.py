@@ -13,7 +13,7 @@ from rich.table import Table
 from flywheel.errors import CannotRun
 from flywheel.ids import Person, WorkloadId
 from flywheel.journal import JournalEntry
-from services.ports.record import Journal
+from services.ports.journal import Journal
 
 DRIVER = Person("demo")
 Found = TypeVar("Found")

@@ -17,17 +17,17 @@ from flywheel.errors import CannotRun
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.retraining.run import Run
 from flywheel.rollout.release import Release
-from services.ports.record import Journal
-from services.ports.release import GateRecord
+from services.ports.gate import GateRecord
+from services.ports.journal import Journal
 from services.settings import Settings
 from services.settings.pane_shapes import pane_shapes
 from services.stores.database import open_ledger, open_traffic
-from services.stores.ledger.gates import LedgerGate
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.alerts import LedgerAlerts
+from services.stores.ledger.corrections import LedgerCorrections
+from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.runs import LedgerTrain
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.runs import LedgerRuns
 from services.stores.traffic.record import TrafficStore
 
 START_SECONDS = 300.0
@@ -105,16 +105,16 @@ class Daemon:
 
     def firing_alert(self) -> Alert | None:
         """The open alert, if there is one."""
-        firing = [alert for alert in self._watch.alerts(workload=self._workload, open_only=True) if alert.state is AlertState.FIRING]
+        firing = [alert for alert in self._alerts.alerts(workload=self._workload, open_only=True) if alert.state is AlertState.FIRING]
         return firing[0] if firing else None
 
     def decided(self) -> int:
         """Corrections with an outcome."""
-        return sum(kept.state is not CorrectionState.SUBMITTED for kept in self._learn.corrections(self._workload))
+        return sum(kept.state is not CorrectionState.SUBMITTED for kept in self._corrections.corrections(self._workload))
 
     def runs(self) -> Sequence[Run]:
         """Newest first."""
-        return self._train.runs(self._workload)
+        return self._runs.runs(self._workload)
 
     def release_of(self, adapter: AdapterName) -> Release | None:
         """The release of this adapter."""
@@ -135,7 +135,7 @@ class Daemon:
         settings, engine = self._settings, open_ledger(self._settings.ledger_url)
         self.journal: Journal = LedgerJournal(engine)
         self._traffic = TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings))
-        self._watch = LedgerWatch(engine, drift_topic=settings.kafka.topics.drift, alerts_topic=settings.kafka.topics.alerts)
-        self._learn = LedgerLearn(engine)
-        self._train, self._gates = LedgerTrain(engine), LedgerGate(engine)
+        self._alerts = LedgerAlerts(engine, topic=settings.kafka.topics.alerts)
+        self._corrections = LedgerCorrections(engine)
+        self._runs, self._gates = LedgerRuns(engine), LedgerGates(engine)
         self._release = LedgerReleases(engine, topic=settings.kafka.topics.releases)

@@ -20,8 +20,8 @@ from flywheel.training_set.snapshot import Snapshot
 from services.settings import Settings, load
 from services.stores.adapter_files import scaled_copy, write_bundle
 from services.stores.database import open_ledger
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.training_sets import LedgerTrainingSets
 
 WHO = Person("demo")
 FACTORS = (2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
@@ -83,10 +83,10 @@ def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float,
     """Factors, and by how many nats a token the adapter's own training answers become less likely."""
     settings = load(config)
     engine = open_ledger(settings.ledger_url)
-    trains, learns = LedgerTrain(engine), LedgerLearn(engine)
-    good = trains.adapter(parent)
-    run = trains.run(good.run) if good else None
-    kept = learns.snapshot(run.plan.snapshot) if run else None
+    runs, training_sets = LedgerRuns(engine), LedgerTrainingSets(engine)
+    good = runs.adapter(parent)
+    run = runs.run(good.run) if good else None
+    kept = training_sets.snapshot(run.plan.snapshot) if run else None
     if good is None or kept is None:
         raise NotFound("no such adapter, or its snapshot is gone", where="--adapter", value=parent, remedy="Train one first.")
     staged = settings.data_dir / "adapters" / f"{MEASURED}{parent}"
@@ -108,12 +108,12 @@ def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float,
 def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterName:
     settings = load(config)
     engine = open_ledger(settings.ledger_url)
-    trains, learns = LedgerTrain(engine), LedgerLearn(engine)
-    good = trains.adapter(parent)
-    run = trains.run(good.run) if good else None
+    runs, training_sets = LedgerRuns(engine), LedgerTrainingSets(engine)
+    good = runs.adapter(parent)
+    run = runs.run(good.run) if good else None
     if good is None or run is None:
         raise NotFound("no such adapter", where="--adapter", value=parent, remedy="Train one first.")
-    kept = learns.snapshot(run.plan.snapshot)
+    kept = training_sets.snapshot(run.plan.snapshot)
     if kept is None:
         raise NotFound("its snapshot is gone", where="--adapter", value=run.plan.snapshot, remedy="Train again.")
     plan = make_edited_plan(parent=parent, parent_plan=run.plan, edit=f"lora_B x {factor:g}")
@@ -142,8 +142,8 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
         now=now,
     )
     entry = JournalEntry(at=now, workload=run.workload, kind="run", subject=edited.id, state="trained", reason=edited.reason, actor=WHO)
-    trains.save_run(edited, entry)
-    trains.register_adapter(
+    runs.save_run(edited, entry)
+    runs.register_adapter(
         bundle,
         JournalEntry(
             at=now,

@@ -32,7 +32,7 @@ from services.process.machine import read_machine
 from services.settings import Settings, load
 from services.settings.loading import config_file
 from services.stores.database import open_ledger
-from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.journal import LedgerJournal
 
 PREDECESSOR_SECONDS = 15.0  # what a killed `flywheel up` leaves behind is ended within this
 

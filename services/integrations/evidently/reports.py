@@ -17,8 +17,8 @@ from typing import Any
 
 from flywheel.errors import CannotRun
 from flywheel.traffic.column import Column, Measure
+from services.ports.drift import SecondOpinion
 from services.ports.traffic import RecordedInference
-from services.ports.watch import SecondOpinion
 
 LOOK_EVERY_SECONDS = 0.25  # while waiting, for the order to end
 METHODS = {Measure.NUMBER: "ks", Measure.NAME: "chisquare", Measure.RATE: "chisquare"}

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 
 from services.integrations.kafka.topics import KafkaAccess
 from services.ports.events import NotPublished
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 
 FLUSH_SECONDS = 10.0
 

@@ -14,7 +14,7 @@ import httpx
 
 from flywheel.ids import BASE, AdapterName, digest_of
 from flywheel.traffic.inference import Message
-from services.ports.release import Answer, GateLedger
+from services.ports.gate import Answer, GateLedger
 
 ATTEMPTS = 4
 FIRST_WAIT_SECONDS = 0.5  # doubles with each attempt

@@ -28,7 +28,7 @@ from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import ProbeItem
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
-from services.ports.train import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TrainedFiles
+from services.ports.retraining import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TrainedFiles
 
 CHECKPOINTS_PER_RUN = 6
 PROBED_TOKENS = 3  # of each probe example

@@ -11,9 +11,9 @@ from sqlalchemy.dialects.sqlite import insert
 from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, PairedCounts, Role
 from flywheel.ids import AdapterName, GateId, WorkloadId
 from flywheel.journal import JournalEntry
-from services.ports.release import Answer, GateRecord
+from services.ports.gate import Answer, GateRecord
 from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
-from services.stores.ledger.record import append_entries
+from services.stores.ledger.journal import append_entries
 
 KEYS_AT_ONCE = 500  # SQLite takes a bounded number of bound values
 gates_table = Table(
@@ -36,7 +36,7 @@ answers_table = Table(
 )
 
 
-class LedgerGate:
+class LedgerGates:
     """GateLedger on SQL."""
 
     def __init__(self, engine: Engine) -> None:

@@ -17,7 +17,7 @@ from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.traffic.column import Family
-from services.ports.watch import Judgement, LateFinding
+from services.ports.drift import Judgement, LateFinding
 from services.stores.database import metadata, to_json, to_moment, to_text
 
 judgement_table = Table(

@@ -15,10 +15,11 @@ from flywheel.journal import JournalEntry
 from flywheel.rollout.release import CLOSED, Release, ReleaseState, Route, route_line
 from flywheel.traffic.inference import Arm
 from services.ports.cloud_events import encode
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 from services.ports.route_on_the_wire import to_wire
 from services.stores.database import metadata, reading, to_moment, to_text, writing
-from services.stores.ledger.record import append_entries, put_messages
+from services.stores.ledger.journal import append_entries
+from services.stores.ledger.outbox import put_messages
 
 ROUTE_TYPE = "flywheel.route.v1"
 

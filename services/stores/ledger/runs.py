@@ -13,7 +13,7 @@ from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import AdapterBundle, Run, RunState
 from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
-from services.stores.ledger.record import append_entries
+from services.stores.ledger.journal import append_entries
 
 runs_table = Table(
     "runs",
@@ -38,8 +38,8 @@ adapters_table = Table(
 )
 
 
-class LedgerTrain:
-    """TrainLedger on SQL."""
+class LedgerRuns:
+    """RunLedger on SQL."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -17,12 +17,13 @@ from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.journal import JournalEntry
 from services.alert_desk.advance_alerts import AlertStates, Notices
 from services.alert_desk.wiring import AlertRules, DeskParts, Receiver
+from services.ports.drift import ClosedWindow, Judgement
 from services.ports.traffic import TrafficCounts
-from services.ports.watch import ClosedWindow, Judgement
 from services.stores.database import open_database
-from services.stores.ledger.record import LedgerJournal, LedgerOutbox
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.outbox import LedgerOutbox
 from tests.fakes.watching import ReceiverInMemory
+from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, verdict
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -32,7 +33,7 @@ QUIET = (verdict(DriftStatus.OK, effect=0.01, score=0.5),)
 @dataclass(kw_only=True)
 class World:
     engine: Engine
-    watch: LedgerWatch
+    watch: WatchingLedger
     receiver: ReceiverInMemory
     parts: DeskParts
 
@@ -63,10 +64,10 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     engine = open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
-    watch = LedgerWatch(engine, drift_topic="drift", alerts_topic="alerts")
+    watch = WatchingLedger(engine)
     receiver = ReceiverInMemory()
     rules = AlertRules(policy=AlertPolicy(resolve_after=HOUR), receivers=(Receiver(name="phone", notifier=receiver),))
-    return World(engine=engine, watch=watch, receiver=receiver, parts=DeskParts(watch=watch, workloads={ROUTER: rules}))
+    return World(engine=engine, watch=watch, receiver=receiver, parts=DeskParts(drift=watch, alerts=watch, workloads={ROUTER: rules}))
 
 
 def test_drift_becomes_one_firing_alert_and_one_notice(world: World) -> None:

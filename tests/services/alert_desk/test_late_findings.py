@@ -8,7 +8,7 @@ import pytest
 from flywheel.alerts.alert import AlertState, Severity
 from flywheel.drift.verdict import DriftStatus
 from services.drift_monitor.judge_windows import tick
-from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.journal import LedgerJournal
 from tests.late_rows import HOUR, MINUTE, LateWorld
 from tests.watching import NOON
 

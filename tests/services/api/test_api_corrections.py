@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.integrations.kafka.event_codec import decode_correction
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 
 
 def correction(**changes: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def waiting(api: Any) -> list[OutboxMessage]:
 
 
 def counts(api: Any) -> dict[str, int]:
-    return dict(api.parts.learn.submission_counts("tool-router"))
+    return dict(api.parts.corrections.submission_counts("tool-router"))
 
 
 def test_a_submission_is_taken_once_and_its_event_names_who_sent_it(api: Any) -> None:

@@ -16,8 +16,8 @@ from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm
 from services.api.app import build_app
+from services.ports.gate import GateRecord
 from services.ports.redaction import Redactor
-from services.ports.release import GateRecord
 from services.ports.traffic import Advance, DeadLetter, RecordedInference, RecordingBatch
 from tests.traffic_events import inference
 
@@ -48,7 +48,7 @@ def fire(api: Any, name: str = "alert-1", state: AlertState = AlertState.FIRING)
         last_seen_at=api.now,
         resolved_at=api.now if state is AlertState.RESOLVED else None,
     )
-    assert api.parts.watch.save_alert(alert, line(api, "alert", name, state.value), expected=None)
+    assert api.parts.alerts.save_alert(alert, line(api, "alert", name, state.value), expected=None)
 
 
 def record(api: Any, number: int) -> None:
@@ -128,7 +128,7 @@ def test_a_resolved_alert_cannot_be_taken_any_more(api: Any) -> None:
 def test_an_alert_is_taken_with_operate_on_its_workload_only(api: Any, token: str, status: int) -> None:
     fire(api)
     assert api.ask("POST", "/v1/alerts/alert-1/ack", token=token, json={}).status_code == status
-    assert api.parts.watch.alert(AlertId("alert-1")).state is AlertState.FIRING
+    assert api.parts.alerts.alert(AlertId("alert-1")).state is AlertState.FIRING
 
 
 def test_a_list_shows_only_workloads_that_the_token_covers(api: Any) -> None:
@@ -193,7 +193,7 @@ def test_one_bad_line_imports_nothing_and_is_named(api: Any) -> None:
     answer = upload(api, [case(1), case(2, "treasure")])
     assert answer.status_code == 422
     assert answer.json()["error"]["where"].startswith("line 2")
-    assert api.parts.learn.cases(ROUTER) == []
+    assert api.parts.suite.cases(ROUTER) == []
 
 
 def test_work_is_asked_for_once_per_key(api: Any) -> None:
@@ -212,7 +212,7 @@ def test_a_gate_is_asked_for_a_registered_adapter_only(api: Any) -> None:
     body = {"workload": ROUTER, "adapter": GOOD}
     assert api.ask("POST", "/v1/gates", json=body).status_code == 404
     bundle = AdapterBundle(name=GOOD, workload=ROUTER, run=RunId("run-1"), path="/nowhere", digest="d", base_digest="b", made_at=api.now)
-    api.parts.train.register_adapter(bundle, line(api, "adapter", GOOD, "registered"))
+    api.parts.runs.register_adapter(bundle, line(api, "adapter", GOOD, "registered"))
     assert api.ask("POST", "/v1/gates", json=body).status_code == 202
     assert api.ask("GET", f"/v1/lineage/{GOOD}").json()["adapter"]["name"] == GOOD
 

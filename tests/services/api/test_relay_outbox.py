@@ -8,7 +8,7 @@ from kafka import KafkaConsumer
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from services.api.relay_outbox import Relay
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def relay(api: Any) -> Relay:
 def relay_of(api: Any, **changes: Any) -> Relay:
     wanted = {
         "outbox": api.parts.outbox,
-        "learn": api.parts.learn,
+        "corrections": api.parts.corrections,
         "journal": api.parts.journal,
         "open_publisher": api.parts.open_publisher,
         "corrections_topic": api.parts.corrections_topic,

@@ -16,7 +16,7 @@ from flywheel.rollout.release import Release, ReleaseState, Route
 from services.api.app import build_app
 from services.api.wiring import ApiParts, api_parts
 from services.cli.__main__ import run
-from services.ports.release import GateRecord
+from services.ports.gate import GateRecord
 from services.settings import load
 from services.stores.tokens import sha256_of
 from tests.brokers import free_port
@@ -92,7 +92,7 @@ def seed(parts: ApiParts) -> None:
         started_at=now,
         last_seen_at=now,
     )
-    assert parts.watch.save_alert(alert, line("alert", "alert-1", "firing"), expected=None)
+    assert parts.alerts.save_alert(alert, line("alert", "alert-1", "firing"), expected=None)
     axis = AxisVerdict(
         name="golden",
         role=Role.SUPERIORITY,

@@ -11,7 +11,7 @@ from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from services.cli.__main__ import run
 from services.settings import Settings
-from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.journal import LedgerJournal
 from tests.opened import open_ledger, open_traffic
 
 

@@ -20,9 +20,9 @@ from kafka import KafkaConsumer
 from flywheel.corrections.correction import CorrectionState
 from flywheel.ids import WorkloadId
 from services.ports.cloud_events import encode
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 from services.settings import load
-from services.stores.ledger.record import LedgerJournal
+from services.stores.ledger.journal import LedgerJournal
 from tests.brokers import free_port
 from tests.learning import NOON
 from tests.opened import create_topics, learn_ledger, open_ledger, publisher

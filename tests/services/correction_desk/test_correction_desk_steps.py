@@ -56,6 +56,7 @@ class Story:
         self.desk = CorrectionDesk(
             DeskParts(
                 ledger=self.ledger,
+                suite=self.ledger,
                 traffic=self.traffic,  # type: ignore[arg-type]
                 redactor=MailRedactor(),
                 decode=decode_correction,

@@ -19,9 +19,9 @@ from flywheel.windows.assign import WindowPolicy
 from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, WatchRules
 from services.stores.database import open_database
-from services.stores.ledger.record import LedgerJournal
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.journal import LedgerJournal
 from tests.fakes.watching import ScriptedReports, TrafficInMemory
+from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, recorded
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -33,7 +33,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.engine: Engine = open_database(f"sqlite:///{folder}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
-        self.watch = LedgerWatch(self.engine, drift_topic="drift", alerts_topic="alerts")
+        self.watch = WatchingLedger(self.engine)
         self.traffic, self.reports = TrafficInMemory(), ScriptedReports()
         self.route: Route | None = None
         rules = WatchRules(
@@ -45,6 +45,7 @@ class World:
         self.parts = MonitorParts(
             traffic=self.traffic,
             watch=self.watch,
+            alerts=self.watch,
             reports=self.reports,
             route=lambda workload: self.route,
             workloads={ROUTER: rules},

@@ -21,7 +21,7 @@ from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import watch_rules
 from services.settings import Watch, Workload
 from services.stores.ledger.judgements import judgement_table
-from services.stores.ledger.record import LedgerOutbox
+from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.traffic.tables import panes
 from tests.late_rows import DAY, HOUR, MINUTE, LateWorld
 from tests.watching import MARIA, NOON, ROUTER

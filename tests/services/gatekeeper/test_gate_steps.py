@@ -27,15 +27,16 @@ from services.gatekeeper import run_gate as steps
 from services.gatekeeper.take_gates import GateDesk
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts
 from services.integrations.openai.answers import OpenAiAnswers
-from services.ports.record import WorkItem
+from services.ports.work import WorkItem
 from services.stores.database import open_database
-from services.stores.ledger.gates import LedgerGate, gates_table
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
+from services.stores.ledger.gates import LedgerGates, gates_table
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 from tests.fakes.vllm_server import FakeVllm
+from tests.ledgers import LearningLedger
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROUTER = WorkloadId("router")
@@ -121,7 +122,7 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
-    learn, train, gates = LedgerLearn(engine), LedgerTrain(engine), LedgerGate(engine)
+    learn, train, gates = LearningLedger(engine), LedgerRuns(engine), LedgerGates(engine)
     golden = [case(Tier.GOLDEN, n, slice_name="tenant=globex" if n % 2 == 0 else "all") for n in range(ITEMS)]
     learn.freeze_golden(freeze(cases=golden, workload=ROUTER, version=1, by=Person("ada"), now=NOW), entry("golden", "g"))
     others = [case(tier, n) for tier in (Tier.RECURRENCE, Tier.HELD_OUT, Tier.GENERAL, Tier.SAFETY) for n in range(ITEMS)]
@@ -139,8 +140,9 @@ def house(tmp_path: Path) -> Iterator[House]:
             workloads={ROUTER: GatedWorkload(id=ROUTER, policy=GatePolicy(margins=WIDE, few_shot=2), protected=(), max_tokens=64)},
             gates=gates,
             releases=LedgerReleases(engine, topic="flywheel.releases.v1"),
-            learn=learn,
-            train=train,
+            suite=learn,
+            training_sets=learn,
+            runs=train,
             work=LedgerWorkQueue(engine),
             answers=OpenAiAnswers(vllm.url, cache=gates, base_identity=lambda: "d" * 64),
             concurrency=8,
@@ -150,7 +152,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     engine.dispose()
 
 
-def keep_adapter(train: LedgerTrain, name: AdapterName, snapshot: SnapshotId, *, base_digest: str = "d" * 64) -> None:
+def keep_adapter(train: LedgerRuns, name: AdapterName, snapshot: SnapshotId, *, base_digest: str = "d" * 64) -> None:
     plan = TrainingPlan(
         workload=ROUTER, base="base", base_digest=base_digest, snapshot=snapshot, method="qlora-sft", policy=TrainingPolicy()
     )
@@ -352,10 +354,10 @@ def test_what_was_foretold_and_how_often_it_was_tried_stand_in_the_journal(house
 def test_the_second_challenger_of_a_champion_is_judged_twice_as_strictly(house: House) -> None:
     house.gate()
     second = AdapterName("router-second")
-    run = house.parts.train.run(RunId(f"run-{GOOD}"))
+    run = house.parts.runs.run(RunId(f"run-{GOOD}"))
     assert run is not None
-    assert isinstance(house.parts.train, LedgerTrain)
-    keep_adapter(house.parts.train, second, run.plan.snapshot)
+    assert isinstance(house.parts.runs, LedgerRuns)
+    keep_adapter(house.parts.runs, second, run.plan.snapshot)
     house.vllm.adapters[second] = "/b"
     axes = house.gate(replace(ITEM, id="work-gate-2", payload={"adapter": second, "actor": "ada"}))
     assert (axes["golden"].divided_by, axes["golden"].alpha) == (2, pytest.approx(0.0125))
@@ -377,8 +379,8 @@ def test_a_gate_that_ended_before_its_golden_items_was_no_attempt(house: House) 
 
 
 def test_golden_items_of_one_entity_are_not_counted_as_several(house: House) -> None:
-    learn = house.parts.learn
-    assert isinstance(learn, LedgerLearn)
+    learn = house.parts.suite
+    assert isinstance(learn, LearningLedger)
     cases = [replace(case(Tier.GOLDEN, n), entity=f"customer-{n // 5}") for n in range(ITEMS)]
     learn.freeze_golden(freeze(cases=cases, workload=ROUTER, version=2, by=Person("ada"), now=NOW), entry("golden", "g2"))
     golden = house.gate()["golden"]

@@ -10,7 +10,7 @@ from flywheel.traffic.inference import Arm
 from flywheel.traffic.redaction import Finding, pseudonymise
 from services.gateway.attempt import Attempt
 from services.ports.events import NotPublished
-from services.ports.record import OutboxMessage
+from services.ports.outbox import OutboxMessage
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MAIL = re.compile(r"\b\w{1,40}@\w{1,40}\.[a-z]{2,10}")

@@ -16,7 +16,7 @@ from flywheel.rollout.release import Release, ReleaseState, Route, release_id
 from flywheel.traffic.inference import Arm, Inference, Message
 from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.vllm.adapter_server import VllmAdapters
-from services.ports.release import GateRecord
+from services.ports.gate import GateRecord
 from services.ports.traffic import RecordedInference, RecordingBatch
 from services.release_controller.advance_releases import advance_releases, reconcile_server
 from services.release_controller.reconcile_adapters import Replica
@@ -82,7 +82,7 @@ class World:
             made_at=self.now,
         )
         entry = JournalEntry(at=self.now, workload=ROUTER, kind="adapter", subject=adapter, state="registered", reason="trained")
-        self.parts.train.register_adapter(bundle, entry)
+        self.parts.runs.register_adapter(bundle, entry)
 
     def gate(self, adapter: AdapterName, verdict: GateVerdict, *, champion: AdapterName = BASE, name: str = "") -> None:
         record = GateRecord(

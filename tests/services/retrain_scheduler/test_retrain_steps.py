@@ -19,17 +19,18 @@ from flywheel.retraining.run import Run, RunState
 from flywheel.retraining.trigger import Reason, TriggerPolicy
 from flywheel.traffic.inference import Message
 from services.integrations.apscheduler.schedule import Appointment, Schedule
-from services.ports.learn import KeptCorrection
-from services.ports.record import WorkItem
+from services.ports.corrections import KeptCorrection
+from services.ports.work import WorkItem
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
 from services.settings import Workload
 from services.stores.database import open_database
 from services.stores.general_examples import read_general_rows
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue
-from services.stores.ledger.runs import LedgerTrain
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
+from tests.ledgers import LearningLedger
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROUTER = WorkloadId("router")
@@ -50,7 +51,7 @@ class OpenAlerts:
 class House:
     parts: SchedulerParts
     alerts: OpenAlerts
-    learn: LedgerLearn
+    learn: LearningLedger
     general: Path
 
     def consider(self, *, at: datetime = NOW, asked_by: Person | None = None, calendar: bool = False) -> str:
@@ -92,7 +93,7 @@ class House:
 
     @property
     def runs(self) -> Sequence[Run]:
-        return self.parts.train.runs(ROUTER)
+        return self.parts.runs.runs(ROUTER)
 
     def states(self, kind: str) -> list[str]:
         return [line.state for line in self.parts.journal.entries(kind=kind)]
@@ -105,7 +106,7 @@ def entry(kind: str, subject: str) -> JournalEntry:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
-    learn, alerts, general = LedgerLearn(engine), OpenAlerts(), tmp_path / "general.ndjson"
+    learn, alerts, general = LearningLedger(engine), OpenAlerts(), tmp_path / "general.ndjson"
     golden = [
         Case(
             id=CaseId(f"g{n}"), workload=ROUTER, tier=Tier.GOLDEN, entity=f"golden-{n}", created_at=NOW,
@@ -127,9 +128,11 @@ def house(tmp_path: Path) -> Iterator[House]:
     parts = SchedulerParts(
         worker="scheduler-1",
         workloads={ROUTER: workload},
-        watch=alerts,  # type: ignore[arg-type]
-        learn=learn,
-        train=LedgerTrain(engine),
+        alerts=alerts,  # type: ignore[arg-type]
+        corrections=learn,
+        suite=learn,
+        training_sets=learn,
+        runs=LedgerRuns(engine),
         work=LedgerWorkQueue(engine),
         journal=LedgerJournal(engine),
         write_snapshot=lambda snapshot: write_snapshot(snapshot, folder=tmp_path / "snapshots"),
@@ -172,7 +175,7 @@ def test_a_run_without_work_is_given_its_work_again(house: House) -> None:
     house.consider()
     engineless = house.runs[0]
     lost = replace(engineless, id=type(engineless.id)("run-lost"))
-    house.parts.train.save_run(lost, entry("run", lost.id))
+    house.parts.runs.save_run(lost, entry("run", lost.id))
     house.consider(at=NOW + timedelta(minutes=1))
     leased = [house.parts.work.lease("train", worker="t", now=NOW + timedelta(minutes=2), hold=timedelta(hours=1)) for _ in range(3)]
     assert {item.payload["run_id"] for item in leased if item} == {engineless.id, "run-lost"}
@@ -182,7 +185,7 @@ def test_corrections_count_from_the_last_run_that_trained(house: House) -> None:
     house.correct(25)
     house.consider()
     done = replace(house.runs[0], state=RunState.TRAINED, ended_at=NOW)
-    house.parts.train.save_run(done, entry("run", done.id))
+    house.parts.runs.save_run(done, entry("run", done.id))
     assert house.consider(at=NOW + timedelta(hours=1)) == Reason.COOLING_DOWN
     assert house.consider(at=NOW + timedelta(hours=7)) == Reason.NOTHING_NEW
     house.correct(20, first=100, at=NOW + timedelta(hours=7))

@@ -12,10 +12,11 @@ from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import AdapterBundle, Run, RunState
-from services.ports.record import WorkItem
+from services.ports.work import WorkItem
 from services.stores.database import metadata, open_database
-from services.stores.ledger.record import LedgerJournal, LedgerWorkQueue, journal_table, work_table
-from services.stores.ledger.runs import LedgerTrain, adapters_table, runs_table
+from services.stores.ledger.journal import LedgerJournal, journal_table
+from services.stores.ledger.runs import LedgerRuns, adapters_table, runs_table
+from services.stores.ledger.work import LedgerWorkQueue, work_table
 from services.trainer.run_training import ATTEMPTS, TrainingDesk
 from services.trainer.wiring import TrainerParts
 
@@ -53,7 +54,7 @@ class House:
 
     @property
     def run(self) -> Run:
-        found = self.parts.ledger.run(RUN.id)
+        found = self.parts.runs.run(RUN.id)
         assert found is not None
         return found
 
@@ -77,10 +78,10 @@ def house(tmp_path: Path) -> Iterator[House]:
         )
         return bundle, 60, 12.0, {"loss_last": 0.1}
 
-    ledger, work, journal = LedgerTrain(engine), LedgerWorkQueue(engine), LedgerJournal(engine)
+    ledger, work, journal = LedgerRuns(engine), LedgerWorkQueue(engine), LedgerJournal(engine)
     ledger.save_run(RUN, JournalEntry(at=NOW, workload=RUN.workload, kind="run", subject=RUN.id, state="queued", reason="asked"))
     work.put(WorkItem(id="work-1", kind="train", workload=RUN.workload, payload={"run_id": RUN.id}, caused_by=RUN.id), now=NOW)
-    parts = TrainerParts(worker="trainer-1", ledger=ledger, work=work, start=start, finished=finished)
+    parts = TrainerParts(worker="trainer-1", runs=ledger, work=work, start=start, finished=finished)
     yield House(parts=parts, journal=journal, work=work, children=children)
     engine.dispose()
 
@@ -94,7 +95,7 @@ def test_a_run_is_trained_registered_and_its_work_closed(house: House) -> None:
     house.children[0].returncode = 0
     desk.tick(NOW + 2 * SECOND)
     assert (house.run.state, house.run.steps, house.run.seconds) == (RunState.TRAINED, 60, 12.0)
-    assert house.parts.ledger.adapter(RUN.adapter) is not None
+    assert house.parts.runs.adapter(RUN.adapter) is not None
     assert house.work.state("work-1") == "done"
 
 
@@ -169,7 +170,7 @@ def test_a_bundle_that_is_not_what_its_manifest_says_fails_the_run(house: House)
 
 def test_a_run_that_is_over_already_closes_its_work(house: House) -> None:
     over = replace(RUN, state=RunState.TRAINED, ended_at=NOW)
-    house.parts.ledger.save_run(
+    house.parts.runs.save_run(
         over, JournalEntry(at=NOW, workload=RUN.workload, kind="run", subject=RUN.id, state="trained", reason="before a kill")
     )
     house.desk().tick(NOW + SECOND)

@@ -6,7 +6,7 @@ from flywheel.training_set.curate import CurationPolicy, CurationResult, curate
 from flywheel.training_set.example import Example
 from flywheel.training_set.leakage import Touch, find
 from flywheel.training_set.snapshot import example_of, id_of, line
-from services.ports.learn import KeptCorrection
+from services.ports.corrections import KeptCorrection
 from tests.learning import NOON, ROUTER, case, general, kept
 
 PLACES = ["Oslo", "Cairo", "Lima", "Quebec", "Perth", "Hanoi", "Nairobi", "Zagreb", "Tbilisi", "Seville"]

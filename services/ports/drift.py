@@ -1,17 +1,16 @@
-"""Drift and alerts: references, verdicts, reports, alert states, notices."""
+"""References and judged windows in the ledger; Evidently's scores beside the verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from flywheel.alerts.alert import Alert
 from flywheel.drift.incident import Retest
 from flywheel.drift.late import Judged
 from flywheel.drift.profile import Profile
 from flywheel.drift.reference import Reference
 from flywheel.drift.verdict import DriftVerdict
-from flywheel.ids import AdapterName, AlertId, WorkloadId
+from flywheel.ids import AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
 from services.ports.traffic import RecordedInference, TrafficCounts
 
@@ -78,11 +77,8 @@ class DriftReports(Protocol):
         """Per slice, per column. A column without data in either part is left out, never an error."""
 
 
-class WatchLedger(Protocol):
-    """References, windows and alerts in the ledger."""
-
-    def reference(self, workload: WorkloadId, *, adapter: AdapterName) -> Reference | None:
-        """The reference in force for what this adapter answers."""
+class DriftLedger(Protocol):
+    """References and judged windows in the ledger."""
 
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
         """All, newest first."""
@@ -113,25 +109,3 @@ class WatchLedger(Protocol):
 
     def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
         """Newest first."""
-
-    def alert(self, alert_id: AlertId) -> Alert | None:
-        """One alert, or None."""
-
-    def alerts(self, *, workload: WorkloadId | None = None, open_only: bool = False) -> Sequence[Alert]:
-        """Newest first."""
-
-    def save_alert(self, alert: Alert, entry: JournalEntry, *, expected: Alert | None) -> bool:
-        """Keeps the new state with its journal line and the outbox event; False when ``expected`` is no longer what stands there."""
-
-    def notice_due(self, alert_id: AlertId, *, kind: str) -> bool:
-        """True when no notice of this kind went out for this alert yet."""
-
-    def notice_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
-        """Remembers a notice."""
-
-
-class Notifier(Protocol):
-    """Carries a notice outward."""
-
-    def notify(self, alert: Alert, *, kind: str) -> str:
-        """Sends; returns what the receiver answered. Raises NotDelivered when it must be tried again."""

@@ -1,15 +1,12 @@
 """Runs, adapters, gates and cached answers as any ledger must keep them."""
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine
 
 from flywheel.errors import Conflict
 from flywheel.gate.axes import AxisPolicy, GateVerdict, Role
@@ -19,11 +16,11 @@ from flywheel.ids import BASE, AdapterName, GateId, RunId, SnapshotId, WorkloadI
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import AdapterBundle, Run, RunState
-from services.ports.release import Answer, GateRecord
+from services.ports.gate import Answer, GateRecord
 from services.stores.database import metadata, open_database
-from services.stores.ledger.gates import LedgerGate, answers_table, gates_table
-from services.stores.ledger.record import LedgerJournal, journal_table
-from services.stores.ledger.runs import LedgerTrain, adapters_table, runs_table
+from services.stores.ledger.gates import LedgerGates, answers_table, gates_table
+from services.stores.ledger.journal import LedgerJournal, journal_table
+from services.stores.ledger.runs import LedgerRuns, adapters_table, runs_table
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 WORKLOAD = WorkloadId("router")
@@ -66,7 +63,7 @@ def a_gate(gate_id: str, *, at: datetime = NOW) -> GateRecord:
 
 
 def test_a_run_comes_back_as_it_was_saved_in_its_newest_state(engine: Engine) -> None:
-    ledger = LedgerTrain(engine)
+    ledger = LedgerRuns(engine)
     ledger.save_run(RUN, entry(RUN.id, "queued"))
     trained = replace(RUN, state=RunState.TRAINED, ended_at=NOW, steps=60, seconds=12.5, reason="done", metrics={"loss_last": 0.1})
     ledger.save_run(trained, entry(RUN.id, "trained"))
@@ -75,7 +72,7 @@ def test_a_run_comes_back_as_it_was_saved_in_its_newest_state(engine: Engine) ->
 
 
 def test_runs_come_newest_first_and_of_their_workload_only(engine: Engine) -> None:
-    ledger = LedgerTrain(engine)
+    ledger = LedgerRuns(engine)
     later = replace(RUN, id=RunId("run-2"), requested_at=NOW + timedelta(hours=1))
     for run in (RUN, later, replace(RUN, id=RunId("run-3"), workload=WorkloadId("other"))):
         ledger.save_run(run, entry(run.id, "queued"))
@@ -84,7 +81,7 @@ def test_runs_come_newest_first_and_of_their_workload_only(engine: Engine) -> No
 
 
 def test_an_adapter_is_registered_once_and_its_name_never_stands_for_other_bytes(engine: Engine) -> None:
-    ledger = LedgerTrain(engine)
+    ledger = LedgerRuns(engine)
     ledger.register_adapter(BUNDLE, entry(BUNDLE.name, "registered"))
     ledger.register_adapter(replace(BUNDLE, made_at=NOW + timedelta(hours=1)), entry(BUNDLE.name, "registered again"))
     assert ledger.adapter(BUNDLE.name) == BUNDLE
@@ -95,7 +92,7 @@ def test_an_adapter_is_registered_once_and_its_name_never_stands_for_other_bytes
 
 
 def test_a_gate_comes_back_with_every_axis(engine: Engine) -> None:
-    ledger = LedgerGate(engine)
+    ledger = LedgerGates(engine)
     gate = a_gate("gate-1")
     ledger.save_gate(gate, entry("gate-1", "pass"))
     assert ledger.gate(gate.id) == gate
@@ -103,7 +100,7 @@ def test_a_gate_comes_back_with_every_axis(engine: Engine) -> None:
 
 
 def test_a_gate_is_kept_as_it_was_first_decided(engine: Engine) -> None:
-    ledger = LedgerGate(engine)
+    ledger = LedgerGates(engine)
     ledger.save_gate(a_gate("gate-1"), entry("gate-1", "pass"))
     ledger.save_gate(replace(a_gate("gate-1"), golden_version=9), entry("gate-1", "pass"))
     kept = ledger.gate(GateId("gate-1"))
@@ -112,7 +109,7 @@ def test_a_gate_is_kept_as_it_was_first_decided(engine: Engine) -> None:
 
 
 def test_gates_come_newest_first(engine: Engine) -> None:
-    ledger = LedgerGate(engine)
+    ledger = LedgerGates(engine)
     ledger.save_gate(a_gate("gate-1"), entry("gate-1", "pass"))
     ledger.save_gate(a_gate("gate-2", at=NOW + timedelta(hours=1)), entry("gate-2", "pass"))
     assert [gate.id for gate in ledger.gates(WORKLOAD, adapter=BUNDLE.name)] == ["gate-2", "gate-1"]
@@ -120,37 +117,8 @@ def test_gates_come_newest_first(engine: Engine) -> None:
 
 
 def test_answers_are_found_by_their_key_also_when_there_are_many(engine: Engine) -> None:
-    ledger = LedgerGate(engine)
+    ledger = LedgerGates(engine)
     answers = {f"key-{n}": Answer(text=f"answer {n}", finish_reason="stop", status=200) for n in range(1200)}
     ledger.cache_answers(answers)
     ledger.cache_answers({"key-0": Answer(text="another", finish_reason="stop", status=200)})
     assert ledger.cached_answers([*answers, "unknown"]) == answers
-
-
-def test_the_migration_makes_exactly_these_tables(tmp_path: Path) -> None:
-    path = Path("deploy/migrations/ledger/versions/l0004_train_and_gate.py")
-    spec = importlib.util.spec_from_file_location("l0004", path)
-    assert spec is not None
-    assert spec.loader is not None
-    migration = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(migration)
-    migrated = open_database(f"sqlite:///{tmp_path / 'migrated.db'}")
-    with migrated.begin() as connection, Operations.context(MigrationContext.configure(connection)):
-        migration.upgrade()
-    created = open_database(f"sqlite:///{tmp_path / 'created.db'}")
-    metadata.create_all(created, tables=[runs_table, adapters_table, gates_table, answers_table])
-
-    def shape(engine: Engine) -> dict[str, object]:
-        inspector = inspect(engine)
-        return {
-            table: (
-                [
-                    (column["name"], str(column["type"]), column["nullable"], column["primary_key"])
-                    for column in inspector.get_columns(table)
-                ],
-                sorted((index["name"] or "", tuple(index["column_names"])) for index in inspector.get_indexes(table)),
-            )
-            for table in inspector.get_table_names()
-        }
-
-    assert shape(migrated) == shape(created)

@@ -1,4 +1,4 @@
-"""Corrections, cases, golden set, snapshots."""
+"""Corrections from their submission to the decision on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,10 @@ from datetime import datetime
 from typing import Protocol
 
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
-from flywheel.ids import CorrectionId, SnapshotId, WorkloadId
+from flywheel.ids import CorrectionId, WorkloadId
 from flywheel.journal import JournalEntry
-from flywheel.regression_suite.case import Case, Tier
-from flywheel.regression_suite.golden import GoldenSet
-from flywheel.training_set.example import Example
-from flywheel.training_set.snapshot import Snapshot
-from services.ports.record import OutboxMessage
+from flywheel.regression_suite.case import Case
+from services.ports.outbox import OutboxMessage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +38,8 @@ class KeptCorrection:
     answer_key: str = ""  # digest of the normalised answer
 
 
-class LearnLedger(Protocol):
-    """Everything between a submission and a snapshot."""
+class CorrectionLedger(Protocol):
+    """Submissions, corrections and the cases made of them, in the ledger."""
 
     def submit(self, submission: Submission, message: OutboxMessage) -> str:
         """One transaction: body digest and outbox row. Returns "accepted" or "duplicate"; raises Conflict for another body."""
@@ -65,30 +62,3 @@ class LearnLedger(Protocol):
         ``submitted`` (it waits for its request) gives way to every other state; no other state gives way. Raises Conflict when
         the same prompt was accepted meanwhile under another id.
         """
-
-    def cases(self, workload: WorkloadId, *, tier: Tier | None = None) -> Sequence[Case]:
-        """Recurrence, held-out, general and safety cases."""
-
-    def add_cases(self, cases: Sequence[Case], entry: JournalEntry) -> None:
-        """Imports cases that are not corrections: general and safety."""
-
-    def general_examples(self, workload: WorkloadId) -> Sequence[Example]:
-        """The general instruction rows that are mixed in against forgetting."""
-
-    def add_general_examples(self, workload: WorkloadId, examples: Sequence[Example], entry: JournalEntry) -> None:
-        """Imports them."""
-
-    def freeze_golden(self, golden: GoldenSet, entry: JournalEntry) -> None:
-        """Keeps a version for ever."""
-
-    def golden(self, workload: WorkloadId, *, version: int | None = None) -> GoldenSet | None:
-        """The newest version, or the one named."""
-
-    def keep_snapshot(self, snapshot: Snapshot, *, path: str, entry: JournalEntry) -> None:
-        """The snapshot's row; its file was written before."""
-
-    def snapshot(self, snapshot_id: SnapshotId) -> tuple[Snapshot, str] | None:
-        """The snapshot with its examples, read from its file and held to its hash, and the file's path. CannotRun without the file."""
-
-    def snapshots(self, workload: WorkloadId) -> Sequence[Snapshot]:
-        """Newest first, without their examples."""

@@ -25,7 +25,7 @@ class TrainedFiles:
     metrics: Mapping[str, object]
 
 
-class TrainLedger(Protocol):
+class RunLedger(Protocol):
     """Runs and adapters in the ledger."""
 
     def save_run(self, run: Run, entry: JournalEntry) -> None:

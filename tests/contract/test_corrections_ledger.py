@@ -1,4 +1,4 @@
-"""What every LearnLedger must do: the one on SQL and the one that tests use."""
+"""What every CorrectionLedger must do: the one on SQL and the one that tests use."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,19 +16,20 @@ from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.training_set.curate import CurationPolicy, curate
 from flywheel.training_set.snapshot import Snapshot
-from services.ports.learn import LearnLedger, Submission
-from services.ports.record import OutboxMessage
+from services.ports.corrections import CorrectionLedger, Submission
+from services.ports.outbox import OutboxMessage
 from services.stores.database import metadata, open_database, reading
-from services.stores.ledger.learn import LedgerLearn
-from services.stores.ledger.record import LedgerJournal, outbox_table
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.outbox import outbox_table
 from services.stores.snapshot_files import write_snapshot
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, general, kept
+from tests.ledgers import LearningLedger
 
 
 @dataclass
 class Opened:
-    ledger: LearnLedger
+    ledger: CorrectionLedger
     journal: Callable[[], list[JournalEntry]]
     outbox: Callable[[], list[str]]
 
@@ -46,7 +47,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
         with reading(engine) as connection:
             return list(connection.execute(select(outbox_table.c.id)).scalars())
 
-    yield Opened(LedgerLearn(engine), lambda: list(LedgerJournal(engine).entries()), outbox)
+    yield Opened(LearningLedger(engine), lambda: list(LedgerJournal(engine).entries()), outbox)
 
 
 def entry(subject: str, state: str = "accepted") -> JournalEntry:
@@ -180,7 +181,7 @@ def test_a_snapshot_reads_back_with_its_examples_and_is_kept_once(opened: Opened
 def test_a_snapshots_file_that_was_changed_or_removed_is_never_trained_on(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/ledger.db")
     metadata.create_all(engine)
-    ledger, snapshot = LedgerLearn(engine), snapshot_of()
+    ledger, snapshot = LearningLedger(engine), snapshot_of()
     path = write_snapshot(snapshot, folder=tmp_path / "snapshots")
     assert write_snapshot(snapshot, folder=tmp_path / "snapshots") == path
     assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -1,4 +1,4 @@
-"""References, windows, alerts and notices in the ledger; and that the migration makes exactly the tables that are used."""
+"""References, windows, alerts and notices in the ledger."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from jsonschema import Draft202012Validator
-from sqlalchemy import Engine, MetaData, create_engine
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Engine
 
 from deploy import deploy_dir
 from flywheel.alerts.acknowledgement import acknowledge
@@ -21,16 +20,15 @@ from flywheel.alerts.lifecycle import AlertPolicy, advance
 from flywheel.drift.incident import Retest
 from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftVerdict
-from flywheel.ids import BASE, AdapterName
+from flywheel.ids import BASE
 from flywheel.journal import JournalEntry
 from schemas import schema
+from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
 from services.ports.traffic import TrafficCounts
-from services.ports.watch import ClosedWindow, Judgement, LateFinding, SecondOpinion
 from services.stores.database import open_database, to_text
-from services.stores.ledger import judgements
-from services.stores.ledger import watch as watch_tables
-from services.stores.ledger.record import LedgerJournal, LedgerOutbox
-from services.stores.ledger.watch import LedgerWatch
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.outbox import LedgerOutbox
+from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, reference_of, some_rows, verdict, window_counts
 
 HOUR = timedelta(hours=1)
@@ -42,8 +40,8 @@ def engine(tmp_path: Path) -> Engine:
 
 
 @pytest.fixture
-def watch(engine: Engine) -> LedgerWatch:
-    return LedgerWatch(engine, drift_topic="drift", alerts_topic="alerts")
+def watch(engine: Engine) -> WatchingLedger:
+    return WatchingLedger(engine)
 
 
 def line(kind: str, subject: str, state: str, *, minute: int = 0) -> JournalEntry:
@@ -79,12 +77,12 @@ def judgement(hour: int = 0, *, times: int = 0, rows: int = 10, position: int = 
     return Judgement(on=on, champion=BASE, released_at=start if times else None, line=f"line-{times}")
 
 
-def close(watch: LedgerWatch, hour: int = 0) -> bool:
+def close(watch: WatchingLedger, hour: int = 0) -> bool:
     return watch.close(closed(hour), line("window", f"window-{hour}", "judged"), judgement=judgement(hour))
 
 
 def again(
-    watch: LedgerWatch, hour: int = 0, *, times: int = 1, found: Sequence[DriftVerdict] = (), withdrawn: Sequence[DriftVerdict] = ()
+    watch: WatchingLedger, hour: int = 0, *, times: int = 1, found: Sequence[DriftVerdict] = (), withdrawn: Sequence[DriftVerdict] = ()
 ) -> bool:
     return watch.judge_again(
         replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
@@ -94,20 +92,18 @@ def again(
     )
 
 
-def test_a_reference_comes_back_with_every_count(watch: LedgerWatch) -> None:
+def test_a_reference_comes_back_with_every_count(watch: WatchingLedger) -> None:
     reference = reference_of(window_counts(some_rows(200)))
     watch.pin(reference, line("reference", reference.id, "pinned"))
-    found = watch.reference(ROUTER, adapter=BASE)
-    assert found is not None
+    (found,) = watch.references(ROUTER)
     assert replace(found, counts=reference.counts) == reference
     assert found.counts.rows == reference.counts.rows
     for name, columns in reference.counts.counts.items():
         for column, values in columns.items():
             assert np.array_equal(found.counts.counts[name][column], values)
-    assert watch.reference(ROUTER, adapter=AdapterName("other")) is None
 
 
-def test_the_reference_pinned_last_is_in_force_also_when_it_is_an_old_one(watch: LedgerWatch) -> None:
+def test_the_reference_pinned_last_is_in_force_also_when_it_is_an_old_one(watch: WatchingLedger) -> None:
     first = reference_of(window_counts(some_rows(20)), name="first")
     second = replace(first, id="second", pinned_at=first.pinned_at + HOUR)
     back = replace(first, pinned_at=first.pinned_at + 2 * HOUR)
@@ -116,7 +112,7 @@ def test_the_reference_pinned_last_is_in_force_also_when_it_is_an_old_one(watch:
     assert [reference.id for reference in watch.references(ROUTER)] == ["first", "second"]
 
 
-def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: LedgerWatch, engine: Engine) -> None:
+def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: WatchingLedger, engine: Engine) -> None:
     assert close(watch)
     assert not watch.close(closed(), line("window", "window-0", "judged", minute=5), judgement=judgement())
     assert list(watch.windows(ROUTER)) == [closed()]
@@ -128,13 +124,13 @@ def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: LedgerW
     Draft202012Validator(schema("drift/drift.v1")).validate(event["data"])
 
 
-def test_windows_come_newest_first(watch: LedgerWatch) -> None:
+def test_windows_come_newest_first(watch: WatchingLedger) -> None:
     for hour in (1, 0, 2):
         close(watch, hour)
     assert [window.id for window in watch.windows(ROUTER, limit=2)] == ["window-2", "window-1"]
 
 
-def test_newer_verdicts_take_the_place_of_the_old_ones_once_with_one_line_and_one_event(watch: LedgerWatch, engine: Engine) -> None:
+def test_newer_verdicts_take_the_place_of_the_old_ones_once_with_one_line_and_one_event(watch: WatchingLedger, engine: Engine) -> None:
     close(watch)
     assert again(watch)
     assert not again(watch), "the same step once more"
@@ -151,7 +147,7 @@ def test_newer_verdicts_take_the_place_of_the_old_ones_once_with_one_line_and_on
         Draft202012Validator(schema("drift/drift.v1")).validate(event["data"])
 
 
-def test_what_a_window_was_judged_on_comes_back_newest_only_and_by_its_end(watch: LedgerWatch) -> None:
+def test_what_a_window_was_judged_on_comes_back_newest_only_and_by_its_end(watch: WatchingLedger) -> None:
     for hour in (1, 0, 2):
         close(watch, hour)
     again(watch, 1)
@@ -163,7 +159,7 @@ def test_what_a_window_was_judged_on_comes_back_newest_only_and_by_its_end(watch
     assert watch.judgements(ROUTER, ended_after=NOON + 4 * HOUR) == []
 
 
-def test_rows_that_are_the_same_move_the_position_of_their_judgement_alone(watch: LedgerWatch) -> None:
+def test_rows_that_are_the_same_move_the_position_of_their_judgement_alone(watch: WatchingLedger) -> None:
     close(watch, 0)
     close(watch, 1)
     watch.same_rows(judgement(0).on, position=40)
@@ -171,7 +167,7 @@ def test_rows_that_are_the_same_move_the_position_of_their_judgement_alone(watch
     assert [held.on.position for held in watch.judgements(ROUTER, ended_after=NOON)] == [40, 10]
 
 
-def test_late_findings_come_in_the_order_in_which_they_were_found_with_their_own_hours(watch: LedgerWatch) -> None:
+def test_late_findings_come_in_the_order_in_which_they_were_found_with_their_own_hours(watch: WatchingLedger) -> None:
     for hour in (0, 1, 2):
         close(watch, hour)
     two_hours = replace(verdict(start=NOON + HOUR), window_start=NOON)
@@ -192,7 +188,7 @@ def test_a_ledger_of_before_keeps_its_windows_and_none_of_them_can_be_judged_aga
         counts = '{"recorded":7,"duplicates_ignored":0,"dead_lettered":0}'
         old = ("old", ROUTER, to_text(NOON), to_text(NOON + HOUR), "", counts, "[]", "[]")
         connection.exec_driver_sql("INSERT INTO drift_window VALUES (?, ?, ?, ?, ?, ?, ?, ?)", old)
-    watch = LedgerWatch(open_database(url, migrations=migrations), drift_topic="drift", alerts_topic="alerts")
+    watch = WatchingLedger(open_database(url, migrations=migrations))
     (window,) = watch.windows(ROUTER)
     assert (window.id, window.judged_again, window.traffic.recorded) == ("old", 0, 7)
     assert watch.judgements(ROUTER, ended_after=NOON - HOUR) == []
@@ -207,7 +203,7 @@ def _upgrade(url: str, migrations: Path, *, to: str) -> None:
         command.upgrade(config, to)
 
 
-def test_an_alert_is_kept_only_on_top_of_what_stands_there(watch: LedgerWatch, engine: Engine) -> None:
+def test_an_alert_is_kept_only_on_top_of_what_stands_there(watch: WatchingLedger, engine: Engine) -> None:
     facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     pending = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
     assert pending is not None
@@ -229,7 +225,7 @@ def test_an_alert_is_kept_only_on_top_of_what_stands_there(watch: LedgerWatch, e
         Draft202012Validator(schema("alerts/alert.v1")).validate(json.loads(message.value)["data"])
 
 
-def test_a_notice_is_due_until_it_was_taken(watch: LedgerWatch) -> None:
+def test_a_notice_is_due_until_it_was_taken(watch: WatchingLedger) -> None:
     facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     alert = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
     assert alert is not None
@@ -238,18 +234,3 @@ def test_a_notice_is_due_until_it_was_taken(watch: LedgerWatch) -> None:
     watch.notice_sent(alert.id, kind="firing to a", at=NOON, detail="HTTP 200")
     assert not watch.notice_due(alert.id, kind="firing to a")
     assert watch.notice_due(alert.id, kind="firing to b")
-
-
-def test_the_migrations_make_exactly_the_watching_tables(engine: Engine, tmp_path: Path) -> None:
-    mine = [watch_tables.reference_table, watch_tables.window_table, watch_tables.alert_table, watch_tables.notice_table]
-    mine.append(judgements.judgement_table)
-    defined = create_engine(f"sqlite:///{tmp_path}/defined.db")
-    for table in mine:
-        table.create(defined)
-
-    def described(held: Engine) -> set[str]:
-        found = MetaData()
-        found.reflect(held, only=[table.name for table in mine])
-        return {str(part) for table in found.tables.values() for part in (CreateTable(table), *map(CreateIndex, table.indexes))}
-
-    assert described(engine) == described(defined)

@@ -1,58 +1,13 @@
-"""Gates, releases, routes, and the servers behind them."""
+"""Releases and routes in the ledger, and the servers behind them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from flywheel.gate.axes import GateDecision
-from flywheel.ids import AdapterName, GateId, ReleaseId, WorkloadId
+from flywheel.ids import AdapterName, ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, Route
-from flywheel.traffic.inference import Message
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateRecord:
-    """A gate as the ledger keeps it."""
-
-    id: GateId
-    workload: WorkloadId
-    adapter: AdapterName
-    champion: AdapterName
-    golden_version: int
-    decision: GateDecision
-    at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What an arm said to one prompt."""
-
-    text: str | None
-    finish_reason: str | None
-    status: int
-    error: str | None = None
-    latency_ms: float = 0.0
-
-
-class GateLedger(Protocol):
-    """Gates, and the answers they were decided on, in the ledger."""
-
-    def save_gate(self, gate: GateRecord, entry: JournalEntry) -> None:
-        """Kept for ever."""
-
-    def gate(self, gate_id: GateId) -> GateRecord | None:
-        """One, or None."""
-
-    def gates(self, workload: WorkloadId, *, adapter: AdapterName | None = None) -> Sequence[GateRecord]:
-        """Newest first."""
-
-    def cached_answers(self, keys: Sequence[str]) -> Mapping[str, Answer]:
-        """Answers by digest of (adapter, messages, sampling)."""
-
-    def cache_answers(self, answers: Mapping[str, Answer]) -> None:
-        """Keeps them."""
+from flywheel.rollout.shadow import ShadowCounts
 
 
 class ReleaseLedger(Protocol):
@@ -75,13 +30,6 @@ class ReleaseLedger(Protocol):
 
     def save_route(self, route: Route, entry: JournalEntry) -> bool:
         """False when the stored version is not ``route.version - 1``."""
-
-
-class Answers(Protocol):
-    """Asks a model. All arms of a gate are asked in the same way, at the same concurrency."""
-
-    def ask(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], *, max_tokens: int, concurrency: int) -> Sequence[Answer]:
-        """One answer per prompt, in order, at temperature 0; a failed one carries its status and error."""
 
 
 class AdapterServer(Protocol):
@@ -111,3 +59,10 @@ class Gateways(Protocol):
 
     def push(self, route: Route) -> Mapping[str, bool]:
         """Tells each gateway directly; True where it is in force."""
+
+
+class ShadowReader(Protocol):
+    """What became of mirrored requests."""
+
+    def shadowed(self, *, workload: WorkloadId, adapter: AdapterName, since: datetime) -> ShadowCounts:
+        """Requests mirrored to this adapter that arrived since a time."""

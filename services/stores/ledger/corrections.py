@@ -1,0 +1,230 @@
+"""Submissions and corrections in the ledger. State, case, journal line and events are one transaction."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Engine, Index, Integer, String, Table, func, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import IntegrityError
+
+from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection
+from flywheel.errors import Conflict
+from flywheel.ids import CorrectionId, RequestId, WorkloadId
+from flywheel.journal import JournalEntry
+from flywheel.regression_suite.case import Case
+from services.ports.corrections import KeptCorrection, Submission
+from services.ports.outbox import OutboxMessage
+from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
+from services.stores.ledger.journal import append_entries
+from services.stores.ledger.outbox import put_messages
+from services.stores.ledger.regression_suite import case_table, case_values, messages_from, messages_values
+
+submission_table = Table(
+    "submissions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workload", String, nullable=False, index=True),
+    Column("source", String, nullable=False),
+    Column("submitted_by", String, nullable=False),
+    Column("body_digest", String, nullable=False),
+    Column("at", String, nullable=False),
+    Column("repeats", Integer, nullable=False),  # how often the same body came again
+)
+
+
+turned_away_table = Table(
+    "submissions_turned_away",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("kind", String, nullable=False),  # "rejected" or "forged"
+    Column("reason", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+
+correction_table = Table(
+    "corrections",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("decided_at", String, nullable=False),
+    Column("entity", String, nullable=False),
+    Column("held_out", Boolean, nullable=False),
+    Column("prompt_key", String, nullable=False),
+    Column("answer_key", String, nullable=False),
+    Column("body", String, nullable=False),
+    Index("corrections_by_state", "workload", "state"),
+    # Two accepted fixes of one prompt are a duplicate or a contradiction: the database itself lets only one in.
+    Index(
+        "corrections_one_per_prompt", "workload", "prompt_key", unique=True, sqlite_where=text("state = 'accepted' AND prompt_key <> ''")
+    ),
+)
+
+
+class LedgerCorrections:
+    """CorrectionLedger on SQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def submit(self, submission: Submission, message: OutboxMessage) -> str:
+        with writing(self._engine) as connection:
+            known = connection.execute(select(submission_table.c.body_digest).where(submission_table.c.id == submission.id)).scalar()
+            if known is None:
+                connection.execute(
+                    insert(submission_table).values(
+                        id=submission.id,
+                        workload=submission.workload,
+                        source=submission.source,
+                        submitted_by=submission.submitted_by,
+                        body_digest=submission.body_digest,
+                        at=to_text(submission.at),
+                        repeats=0,
+                    )
+                )
+                put_messages(connection, message)
+                return "accepted"
+            if known == submission.body_digest:
+                table = submission_table
+                connection.execute(update(table).where(table.c.id == submission.id).values(repeats=table.c.repeats + 1))
+                return "duplicate"
+        raise Conflict(
+            "the id was used for another correction", where="correction_id", value=submission.id, remedy="Give each correction its own id."
+        )
+
+    def rejected_submission(self, *, reason: str, source: str, at: datetime, kind: str) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(insert(turned_away_table).values(kind=kind, reason=reason, source=source, at=to_text(at)))
+
+    def submission_counts(self, workload: WorkloadId) -> Mapping[str, int]:
+        """What was turned away is counted for all workloads: its workload is a claim nobody checked."""
+        table = submission_table
+        with reading(self._engine) as connection:
+            taken, repeats = connection.execute(
+                select(func.count(), func.coalesce(func.sum(table.c.repeats), 0)).where(table.c.workload == workload)
+            ).one()
+            kinds = connection.execute(select(turned_away_table.c.kind, func.count()).group_by(turned_away_table.c.kind))
+            turned_away = {str(row[0]): int(row[1]) for row in kinds}
+        rejected, forged = turned_away.get("rejected", 0), turned_away.get("forged", 0)
+        return {"submitted": int(taken) + int(repeats), "duplicates": int(repeats), "rejected": rejected, "forged": forged}
+
+    def correction(self, correction_id: CorrectionId) -> KeptCorrection | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(select(correction_table).where(correction_table.c.id == correction_id)).first()
+        return kept_from(row) if row is not None else None
+
+    def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int = 100_000) -> Sequence[KeptCorrection]:
+        table = correction_table
+        query = select(table).where(table.c.workload == workload).order_by(table.c.decided_at, table.c.id).limit(limit)
+        if state is not None:
+            query = query.where(table.c.state == state.value)
+        with reading(self._engine) as connection:
+            return [kept_from(row) for row in connection.execute(query)]
+
+    def keep(self, kept: KeptCorrection, case: Case | None, entry: JournalEntry, messages: Sequence[OutboxMessage] = ()) -> bool:
+        values = kept_values(kept)
+        statement = insert(correction_table).values(**values)
+        if kept.state is CorrectionState.SUBMITTED:
+            statement = statement.on_conflict_do_nothing(index_elements=["id"])
+        else:
+            waiting = correction_table.c.state == CorrectionState.SUBMITTED.value
+            statement = statement.on_conflict_do_update(index_elements=["id"], set_=values, where=waiting)
+        try:
+            with writing(self._engine) as connection:
+                if connection.execute(statement).rowcount != 1:
+                    return False
+                if case is not None:
+                    connection.execute(insert(case_table).values(**case_values(case)).on_conflict_do_nothing(index_elements=["id"]))
+                append_entries(connection, entry)
+                put_messages(connection, *messages)
+        except IntegrityError as error:
+            raise Conflict(
+                "the same prompt was accepted meanwhile", where=kept.joined.correction.id, remedy="Decide again on what is accepted now."
+            ) from error
+        return True
+
+
+def kept_values(kept: KeptCorrection) -> dict[str, Any]:
+    """Columns of ``corrections``."""
+    joined, correction = kept.joined, kept.joined.correction
+    body = {
+        "source": correction.source,
+        "author": correction.author,
+        "kind": correction.kind.value,
+        "created_at": to_text(correction.created_at),
+        "request_id": correction.request_id,
+        "messages": messages_values(correction.messages),
+        "original": correction.original,
+        "corrected": correction.corrected,
+        "reason_code": correction.reason_code,
+        "comment": correction.comment,
+        "supersedes": correction.supersedes,
+        "ticket": correction.ticket,
+        "redactions": correction.redactions,
+        "joined": {
+            "messages": messages_values(joined.messages),
+            "original": joined.original,
+            "entity": joined.entity,
+            "dimensions": dict(joined.dimensions),
+            "adapter": joined.adapter,
+            "joined": joined.joined,
+        },
+    }
+    return {
+        "id": correction.id,
+        "workload": correction.workload,
+        "state": kept.state.value,
+        "reason": kept.reason,
+        "decided_at": to_text(kept.decided_at),
+        "entity": kept.entity,
+        "held_out": kept.held_out,
+        "prompt_key": kept.prompt_key,
+        "answer_key": kept.answer_key,
+        "body": to_json(body),
+    }
+
+
+def kept_from(row: Any) -> KeptCorrection:
+    """The inverse of ``kept_values``."""
+    body = json.loads(row.body)
+    request = body["joined"]
+    correction = Correction(
+        id=CorrectionId(row.id),
+        workload=WorkloadId(row.workload),
+        source=body["source"],
+        author=body["author"],
+        kind=CorrectionKind(body["kind"]),
+        created_at=to_moment(body["created_at"]),
+        request_id=RequestId(body["request_id"]) if body["request_id"] is not None else None,
+        messages=messages_from(body["messages"]),
+        original=body["original"],
+        corrected=body["corrected"],
+        reason_code=body["reason_code"],
+        comment=body["comment"],
+        supersedes=CorrectionId(body["supersedes"]) if body["supersedes"] is not None else None,
+        ticket=body["ticket"],
+        redactions=body["redactions"],
+    )
+    return KeptCorrection(
+        joined=JoinedCorrection(
+            correction=correction,
+            messages=messages_from(request["messages"]),
+            original=request["original"],
+            entity=request["entity"],
+            dimensions=request["dimensions"],
+            adapter=request["adapter"],
+            joined=request["joined"],
+        ),
+        state=CorrectionState(row.state),
+        reason=row.reason,
+        decided_at=to_moment(row.decided_at),
+        entity=row.entity,
+        held_out=bool(row.held_out),
+        prompt_key=row.prompt_key,
+        answer_key=row.answer_key,
+    )

@@ -1,0 +1,63 @@
+"""The outbox: events that leave exactly when the state they tell of is kept."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Column, Connection, Engine, LargeBinary, String, Table, delete, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from services.ports.outbox import OutboxMessage
+from services.stores.database import metadata, reading, to_moment, to_text, writing
+
+outbox_table = Table(
+    "outbox",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("topic", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("sent_at", String),
+)
+
+
+def put_messages(connection: Connection, *messages: OutboxMessage) -> None:
+    """For the other parts: an event leaves exactly when the state it speaks of is kept."""
+    for message in messages:
+        connection.execute(
+            insert(outbox_table)
+            .values(id=message.id, topic=message.topic, key=message.key, value=message.value, created_at=to_text(message.created_at))
+            .on_conflict_do_nothing(index_elements=["id"])
+        )
+
+
+class LedgerOutbox:
+    """The outbox on SQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def put(self, *messages: OutboxMessage) -> None:
+        with writing(self._engine) as connection:
+            put_messages(connection, *messages)
+
+    def due(self, *, now: datetime, resend_after: timedelta, limit: int = 500) -> Sequence[OutboxMessage]:
+        query = (
+            select(outbox_table)
+            .where(or_(outbox_table.c.sent_at.is_(None), outbox_table.c.sent_at < to_text(now - resend_after)))
+            .order_by(outbox_table.c.created_at, outbox_table.c.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [
+                OutboxMessage(id=row.id, topic=row.topic, key=row.key, value=row.value, created_at=to_moment(row.created_at))
+                for row in connection.execute(query)
+            ]
+
+    def sent(self, ids: Sequence[str], *, now: datetime) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(update(outbox_table).where(outbox_table.c.id.in_(ids)).values(sent_at=to_text(now)))
+
+    def confirmed(self, ids: Sequence[str]) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(delete(outbox_table).where(outbox_table.c.id.in_(ids)))
