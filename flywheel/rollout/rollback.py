@@ -15,10 +15,7 @@ from flywheel.ids import BASE, AdapterName, Person, WorkloadId
 from flywheel.plausible import check_text, check_whole
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
 from flywheel.rollout.routes import with_champion
-from flywheel.traffic.inference import Arm
-
-CLIENT_CLOSED = 499
-"""The status of an attempt whose user went away: nobody was there to be failed."""
+from flywheel.traffic.inference import CLIENT_CLOSED_REQUEST, Arm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +98,7 @@ def harm_of(attempts: Iterable[Attempt], *, adapter: AdapterName) -> Harm:
 
 
 def _serves(status: int) -> bool:
-    return 200 <= status < 300 or status == CLIENT_CLOSED
+    return 200 <= status < 300 or status == CLIENT_CLOSED_REQUEST
 
 
 def _leave(

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that closed the connection: nobody failed."""
+
 
 class Arm(StrEnum):
     """Which way through the gateway an attempt took."""
@@ -23,6 +26,13 @@ class Message:
 
     role: str
     content: str
+
+
+def text_of_content(content: object) -> str:
+    """The text of a message's ``content`` on the wire: text parts joined by line breaks; images and other parts are left out."""
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.kafka.event_codec import check_correction
 from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess
-from services.integrations.presidio.redaction import PresidioRedactor
+from services.integrations.presidio.redactor import PresidioRedactor
 from services.ports.alerts import AlertLedger
 from services.ports.cloud_events import encode
 from services.ports.corrections import CorrectionLedger

@@ -13,7 +13,7 @@ from services.correction_desk.knowledge_gap_events import knowledge_gap_message
 from services.integrations.kafka.event_codec import claimed_ids, decode_correction
 from services.integrations.kafka.faust_access import broker_credentials, broker_url
 from services.integrations.kafka.topics import KafkaAccess, topic_spec
-from services.integrations.presidio.redaction import RedactorAtFirstText
+from services.integrations.presidio.redactor import RedactorAtFirstText
 from services.ports.corrections import CorrectionLedger, KeptCorrection
 from services.ports.journal import Journal
 from services.ports.outbox import OutboxMessage

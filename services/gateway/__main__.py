@@ -12,10 +12,9 @@ import structlog
 from aiohttp import web
 
 from flywheel.errors import CannotRun, FlywheelError
-from services.gateway.capture_exchanges import Capture
+from services.gateway.capture_attempts import Capture, encoded_by
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.proxy import Gateway
-from services.gateway.publish_captures import encoded_by
 from services.gateway.upstream import Upstream
 from services.gateway.wiring import gateway_parts
 from services.observability import configure_logging, serve_health

@@ -1,7 +1,7 @@
-"""The same request to the challenger, after the user has the champion's answer: seen by nobody, recorded apart.
+"""Mirrors requests to the challenger after the user has the champion's answer. No user sees a shadow answer.
 
-In: exchanges that the champion answered. Out: attempts of the arm ``shadow``. A few at a time and at a bounded rate, from a
-bounded memory: when the server is busy, shadows are dropped and users are not slowed.
+In: exchanges that the champion answered. Out: attempts of the arm ``shadow``, recorded apart. A few at a time, at a bounded
+rate, from a bounded queue: when the server is busy, shadows are dropped and users are not slowed.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from prometheus_client import Counter
 
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.gateway.exchange import Exchange
 from services.gateway.follow_routes import RouteTable
+from services.gateway.read_request import Exchange
 
 MOST_WAITING = 64
 AT_ONCE = 4  # a server answers several together almost as fast as one

@@ -1,7 +1,7 @@
 """The gateway's HTTP side: alias -> arm -> vLLM and back, the list of models, the admin routes.
 
-In: requests in OpenAI's form. Out: vLLM's answers, untouched, with the adapter's name in a header. Recording happens
-behind ``Capture.offer``, after the user has the answer.
+In: requests in OpenAI's form. Out: vLLM's answers, unchanged, with the adapter's name in a header. ``Capture.offer`` takes each
+attempt after the user has the answer; recording is not done here.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from flywheel.ids import BASE, AdapterName, Person, WorkloadId
 from flywheel.rollout.canary import arm_for
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.gateway.attempt import Attempt, can_be_captured
-from services.gateway.exchange import Exchange, dimensions_of, new_request_id, read_body, session_of
 from services.gateway.follow_routes import RouteTable
 from services.gateway.mirror_shadow import Shadow
-from services.gateway.upstream import ClientGone, Outcome, Upstream
+from services.gateway.read_request import Exchange, UserRequest, dimensions_of, new_request_id, read_body, session_of
+from services.gateway.traffic_event import Reply, UpstreamAttempt, can_be_captured
+from services.gateway.upstream import ClientGone, Upstream, UpstreamAnswer
 
 LARGEST_BODY = 32 * 1024**2
 REQUESTS = Counter("flywheel_gateway_attempts_total", "Upstream attempts", ["workload", "arm", "status"])
 LATENCY = Histogram("flywheel_gateway_attempt_seconds", "Upstream attempts, to the last byte", ["workload", "arm"])
 
 
-class Access(Protocol):
-    """Who is behind a token."""
+class TokenCheck(Protocol):
+    """Says who is behind a token."""
 
     def person(self, authorization: str | None, *, scope: str, workload: str | None = None) -> Person: ...
 
@@ -38,7 +38,7 @@ class Access(Protocol):
 class Record(Protocol):
     """Takes attempts off the request path."""
 
-    def offer(self, attempt: Attempt, *, size: int) -> None: ...
+    def offer(self, attempt: UpstreamAttempt, *, size: int) -> None: ...
 
 
 class NoRoute(FlywheelError):
@@ -46,12 +46,12 @@ class NoRoute(FlywheelError):
 
 
 class Gateway:
-    """The handlers. ``routes_of_app`` names their paths."""
+    """The handlers; ``app`` names their paths."""
 
     def __init__(
         self,
         *,
-        access: Access,
+        access: TokenCheck,
         aliases: Mapping[str, WorkloadId],
         table: RouteTable,
         upstream: Upstream,
@@ -83,11 +83,11 @@ class Gateway:
         arrived_at = datetime.now(UTC)
         raw = await request.read()
         body = read_body(raw)
-        authorization = request.headers.get("Authorization")
         workload = self._aliases.get(body["model"])
+        client = self._client(request, body["model"], workload)
+        asked = UserRequest(id=new_request_id(), client=client, arrived_at=arrived_at, path=request.path, body=body, size=len(raw))
         if workload is None:
-            return await self._by_name(request, body, size=len(raw))
-        client = self._access.person(authorization, scope="infer", workload=workload)
+            return await self._by_name(asked, request)
         route = self._table.in_force(workload)
         if route is None:
             raise NoRoute(
@@ -96,88 +96,93 @@ class Gateway:
                 value=body["model"],
                 remedy="Try again in a few seconds: the release controller publishes it once vLLM is up.",
             )
-        request_id = new_request_id()
         exchange = Exchange(
-            request_id=request_id,
+            request=asked,
             workload=workload,
             route=route,
-            session=session_of(request.headers, body, otherwise=request_id),
-            client=client,
-            arrived_at=arrived_at,
+            session=session_of(request.headers, body, otherwise=asked.id),
             dimensions=dimensions_of(request.headers),
-            body=body,
-            size=len(raw),
-            path=request.path,
             captured=request.path == "/v1/chat/completions" and can_be_captured(body),
         )
         return await self._answer(exchange, request)
 
-    async def _answer(self, exchange: Exchange, request: web.Request) -> web.StreamResponse:
-        """A canary, or a hold-back, may fail without the user seeing it: the champion is asked, and both attempts are recorded."""
-        adapter, arm = arm_for(route=exchange.route, session=exchange.session)
-        outcome = await self._ask(exchange, adapter=adapter, arm=arm, number=1, user=request, may_retry=arm is not Arm.CHAMPION)
-        if outcome.answer is None:
-            champion = exchange.route.champion
-            outcome = await self._ask(exchange, adapter=champion, arm=Arm.CHAMPION, number=2, user=request, may_retry=False)
-        assert outcome.answer is not None
-        if exchange.captured and outcome.attempt.arm is Arm.CHAMPION and outcome.attempt.status == 200:
-            self.shadow.offer(exchange)
-        return outcome.answer
-
-    async def _ask(
-        self, exchange: Exchange, *, adapter: AdapterName, arm: Arm, number: int, user: web.Request | None, may_retry: bool
-    ) -> Outcome:
+    def _client(self, request: web.Request, model: str, workload: WorkloadId | None) -> Person:
+        """Who asks. A model that is no alias may be asked by an operator only; raises NotAllowed, or NotFound for an unknown name."""
+        authorization = request.headers.get("Authorization")
+        if workload is not None:
+            return self._access.person(authorization, scope="infer", workload=workload)
         try:
-            outcome = await self._upstream.ask(exchange, adapter=adapter, arm=arm, number=number, user=user, may_retry=may_retry)
-        except ClientGone as gone:
-            self._note(exchange, gone.attempt)
-            raise asyncio.CancelledError from gone  # aiohttp's way to end a request that nobody waits for
-        self._note(exchange, outcome.attempt)
-        return outcome
-
-    async def _ask_shadow(self, exchange: Exchange) -> None:
-        challenger = exchange.route.challenger
-        assert challenger is not None
-        await self._ask(exchange, adapter=challenger, arm=Arm.SHADOW, number=1, user=None, may_retry=False)
-
-    def _note(self, exchange: Exchange, attempt: Attempt) -> None:
-        REQUESTS.labels(attempt.workload, attempt.arm.value, str(attempt.status)).inc()
-        LATENCY.labels(attempt.workload, attempt.arm.value).observe(attempt.latency_ms / 1000)
-        if exchange.captured:
-            self._record.offer(attempt, size=2 * exchange.size + 2_000)  # the answer is about as long as the request
-
-    async def _by_name(self, request: web.Request, body: dict[str, object], *, size: int) -> web.StreamResponse:
-        """An operator may ask an adapter by its name. That is no traffic: it is not recorded."""
-        model = str(body["model"])
-        try:
-            client = self._access.person(request.headers.get("Authorization"), scope="operate")
+            return self._access.person(authorization, scope="operate")
         except NotAllowed as error:
             if _status(error) == 401 or model == BASE or model in self._table.adapters():
                 raise
             raise NotFound(
                 "there is no such model", where="body.model", value=model[:120], remedy="Name a model that GET /v1/models lists."
             ) from None
-        request_id = new_request_id()
-        adapter = AdapterName(model)
-        exchange = Exchange(
-            request_id=request_id,
-            workload=WorkloadId(""),
-            route=Route(workload=WorkloadId(""), alias=model, version=0, champion=adapter),
-            session=request_id,
-            client=client,
-            arrived_at=datetime.now(UTC),
-            dimensions={},
-            body=body,
-            size=size,
-            path=request.path,
-            captured=False,
+
+    async def _answer(self, exchange: Exchange, user: web.Request) -> web.StreamResponse:
+        """A canary, or a holdout, may fail without the user seeing it: the champion is asked, and both attempts are recorded."""
+        adapter, arm = arm_for(route=exchange.route, session=exchange.session)
+        answer = await self._ask(exchange, adapter=adapter, arm=arm, user=user, may_retry=arm is not Arm.CHAMPION)
+        if answer.answer is None:
+            adapter, arm = exchange.route.champion, Arm.CHAMPION
+            answer = await self._ask(exchange, adapter=adapter, arm=arm, user=user, number=2)
+        assert answer.answer is not None
+        if exchange.captured and arm is Arm.CHAMPION and answer.reply.status == 200:
+            self.shadow.offer(exchange)
+        return answer.answer
+
+    async def _ask(
+        self, exchange: Exchange, *, adapter: AdapterName, arm: Arm, user: web.Request | None, number: int = 1, may_retry: bool = False
+    ) -> UpstreamAnswer:
+        try:
+            answer = await self._upstream.ask(exchange.request, adapter=adapter, user=user, may_retry=may_retry)
+        except ClientGone as gone:
+            self._note(exchange, adapter, arm, number, gone.reply)
+            raise asyncio.CancelledError from gone  # aiohttp's way to end a request that nobody waits for
+        self._note(exchange, adapter, arm, number, answer.reply)
+        return answer
+
+    async def _ask_shadow(self, exchange: Exchange) -> None:
+        challenger = exchange.route.challenger
+        assert challenger is not None
+        await self._ask(exchange, adapter=challenger, arm=Arm.SHADOW, user=None)
+
+    def _note(self, exchange: Exchange, adapter: AdapterName, arm: Arm, number: int, reply: Reply) -> None:
+        """Counts the attempt, and hands it over to be recorded."""
+        _count(exchange.workload, arm, reply)
+        if not exchange.captured:
+            return
+        request = exchange.request
+        attempt = UpstreamAttempt(
+            request_id=request.id,
+            number=number,
+            workload=exchange.workload,
+            adapter=adapter,
+            arm=arm,
+            session=exchange.session,
+            client=request.client,
+            arrived_at=request.arrived_at,
+            route_version=exchange.route.version,
+            dimensions=exchange.dimensions,
+            body=request.body,
+            reply=reply,
         )
-        outcome = await self._ask(exchange, adapter=adapter, arm=Arm.CHAMPION, number=1, user=request, may_retry=False)
-        assert outcome.answer is not None
-        return outcome.answer
+        self._record.offer(attempt, size=2 * request.size + 2_000)  # the answer is about as long as the request
+
+    async def _by_name(self, asked: UserRequest, user: web.Request) -> web.StreamResponse:
+        """An operator asks an adapter by its name. Such a request is not recorded: it is no traffic of a workload."""
+        try:
+            answer = await self._upstream.ask(asked, adapter=AdapterName(str(asked.body["model"])), user=user, may_retry=False)
+        except ClientGone as gone:
+            _count("", Arm.CHAMPION, gone.reply)
+            raise asyncio.CancelledError from gone
+        _count("", Arm.CHAMPION, answer.reply)
+        assert answer.answer is not None
+        return answer.answer
 
     async def models(self, request: web.Request) -> web.Response:
-        """The aliases that this token may ask; what serves them is our affair."""
+        """The aliases that this token may ask, without the adapters behind them."""
         authorization = request.headers.get("Authorization")
         self._access.person(authorization, scope="infer")
         listed = [
@@ -188,7 +193,7 @@ class Gateway:
         return _json({"object": "list", "data": listed})
 
     async def put_route(self, request: web.Request) -> web.Response:
-        """The release controller's push: in force when the answer is out."""
+        """Takes a route that the release controller pushes; it is in force before the answer is sent."""
         self._access.person(request.headers.get("Authorization"), scope="internal")
         try:
             value = orjson.loads(await request.read())
@@ -218,9 +223,15 @@ class Gateway:
         return True
 
 
+def _count(workload: str, arm: Arm, reply: Reply) -> None:
+    """``workload`` is empty for an adapter that was asked by its name."""
+    REQUESTS.labels(workload, arm.value, str(reply.status)).inc()
+    LATENCY.labels(workload, arm.value).observe(reply.latency_ms / 1000)
+
+
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
-    """OpenAI's form of an error, with our four words beside it."""
+    """OpenAI's form of an error, with where, value, reason and remedy beside it."""
     try:
         return await handler(request)
     except FlywheelError as error:

@@ -1,7 +1,7 @@
-"""One attempt at vLLM, passed on to the user as it comes.
+"""One request to vLLM, passed on to the user as the answer comes.
 
-In: the exchange, the adapter to ask. Out: the answer to the user, and the Attempt for the record. Which adapter is asked,
-and whether a failed attempt is tried again elsewhere, is not decided here.
+In: the request and the adapter to ask. Out: the answer to the user, and the Reply for the record. Which adapter is asked,
+and whether another one is asked after a failure, is not decided here.
 
 aiohttp stands in this process and not behind a port: the bytes of a stream go from one socket to the other, and an
 abstraction between them would cost more than the whole gateway adds.
@@ -18,14 +18,14 @@ import orjson
 from aiohttp import web
 
 from flywheel.ids import AdapterName
-from flywheel.traffic.inference import Arm
-from services.gateway.attempt import CLIENT_CLOSED, Attempt
-from services.gateway.completion import Assembly
-from services.gateway.exchange import Exchange
+from flywheel.traffic.inference import CLIENT_CLOSED_REQUEST
+from services.gateway.assemble_stream import Assembly
+from services.gateway.read_request import UserRequest
+from services.gateway.traffic_event import Reply
 
 CONNECT_SECONDS, SILENCE_SECONDS = 5.0, 600.0
 KEEP_ALIVE_SECONDS = 3.0
-"""Below vLLM's own 5 s: a connection that it is just closing would cost a user's request."""
+"""Below vLLM's own 5 s: a connection that vLLM is just closing would cost a user's request."""
 PASSED_ON = ("accept", "user-agent", "traceparent", "tracestate", "x-request-id")
 NOT_PASSED_BACK = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -34,18 +34,18 @@ NOT_PASSED_BACK = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class UpstreamAnswer:
     """``answer`` is None when nothing has reached the user, so that another adapter may still be asked."""
 
     answer: web.StreamResponse | None
-    attempt: Attempt
+    reply: Reply
 
 
 class ClientGone(Exception):
-    """The user's connection is closed; ``attempt`` says what had come until then."""
+    """The user's connection is closed; ``reply`` holds what had come until then."""
 
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
         super().__init__("the client closed the connection")
 
 
@@ -58,7 +58,7 @@ class Upstream:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """Made inside the running loop."""
+        """Opened at first use, inside the running loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
@@ -71,34 +71,32 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(
-        self, exchange: Exchange, *, adapter: AdapterName, arm: Arm, number: int, user: web.Request | None, may_retry: bool
-    ) -> Outcome:
-        """With ``user`` None (a shadow) the answer goes nowhere. Raises ClientGone, also for a cancelled request."""
-        asked = _Asked(exchange=exchange, adapter=adapter, arm=arm, number=number)
-        body = {**exchange.body, "model": adapter}
+    async def ask(self, request: UserRequest, *, adapter: AdapterName, user: web.Request | None, may_retry: bool) -> UpstreamAnswer:
+        """With ``user`` None (a shadow) the answer is sent to nobody. Raises ClientGone, also for a cancelled request."""
+        asked = _Asked(adapter=adapter, request_id=request.id, began=time.perf_counter())
+        body = {**request.body, "model": adapter}
         if user is None:
             body.pop("stream", None)
             body.pop("stream_options", None)
         try:
             async with self.session.post(
-                self._url + exchange.path, data=orjson.dumps(body), headers=self._headers(user), allow_redirects=False
+                self._url + request.path, data=orjson.dumps(body), headers=self._headers(user), allow_redirects=False
             ) as answer:
                 if user is not None and answer.status == 200 and answer.content_type == "text/event-stream":
                     return await _stream(asked, answer, user)
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            attempt = asked.ended(status=0, error=f"vLLM did not answer: {type(error).__name__}: {error}"[:500])
-            return Outcome(answer=None if may_retry or user is None else _bad_gateway(attempt), attempt=attempt)
+            reply = asked.ended(status=0, error=f"vLLM did not answer: {type(error).__name__}: {error}"[:500])
+            return UpstreamAnswer(answer=None if may_retry or user is None else _bad_gateway(asked), reply=reply)
         except asyncio.CancelledError:
-            if user is None:  # the gateway ends: a shadow that nobody waits for is no attempt
+            if user is None:  # the gateway ends: nobody waits for a shadow, so it is no attempt
                 raise
-            raise ClientGone(asked.ended(status=CLIENT_CLOSED, error="client_closed")) from None
-        attempt = _whole(asked, answer.status, content)
+            raise ClientGone(asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed")) from None
+        reply = _whole(asked, answer.status, content)
         if user is None or (may_retry and is_failure(answer.status)):
-            return Outcome(answer=None, attempt=attempt)
-        headers = _passed_back(answer.headers, attempt)
-        return Outcome(answer=web.Response(body=content, status=answer.status, headers=headers), attempt=attempt)
+            return UpstreamAnswer(answer=None, reply=reply)
+        headers = _passed_back(answer.headers, asked)
+        return UpstreamAnswer(answer=web.Response(body=content, status=answer.status, headers=headers), reply=reply)
 
     def _headers(self, user: web.Request | None) -> dict[str, str]:
         headers = {name: user.headers[name] for name in PASSED_ON if name in user.headers} if user is not None else {}
@@ -113,38 +111,21 @@ def is_failure(status: int) -> bool:
     return status == 0 or status >= 500 or status == 404
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Asked:
-    exchange: Exchange
     adapter: AdapterName
-    arm: Arm
-    number: int
+    request_id: str
+    began: float  # time.perf_counter()
 
-    def __post_init__(self) -> None:
-        self._began = time.perf_counter()
+    def ended(self, *, status: int, error: str | None = None, response: Mapping[str, Any] | None = None) -> Reply:
+        return Reply(response=response, status=status, error=error, latency_ms=(time.perf_counter() - self.began) * 1000)
 
-    def ended(self, *, status: int, error: str | None = None, response: Mapping[str, Any] | None = None) -> Attempt:
-        exchange = self.exchange
-        return Attempt(
-            request_id=exchange.request_id,
-            number=self.number,
-            workload=exchange.workload,
-            adapter=self.adapter,
-            arm=self.arm,
-            session=exchange.session,
-            client=exchange.client,
-            arrived_at=exchange.arrived_at,
-            route_version=exchange.route.version,
-            dimensions=exchange.dimensions,
-            body=exchange.body,
-            response=response,
-            status=status,
-            error=error,
-            latency_ms=(time.perf_counter() - self._began) * 1000,
-        )
+    def headers(self) -> dict[str, str]:
+        """Who answered, and the id under which a correction finds this request."""
+        return {"X-Flywheel-Adapter": self.adapter, "X-Flywheel-Request": self.request_id}
 
 
-def _whole(asked: _Asked, status: int, content: bytes) -> Attempt:
+def _whole(asked: _Asked, status: int, content: bytes) -> Reply:
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -157,11 +138,10 @@ def _whole(asked: _Asked, status: int, content: bytes) -> Attempt:
     return asked.ended(status=status, error=str(told.get("message", told) if isinstance(told, dict) else told)[:2000])
 
 
-async def _stream(asked: _Asked, answer: aiohttp.ClientResponse, user: web.Request) -> Outcome:
-    """Each piece goes on at once, and stays for the record."""
+async def _stream(asked: _Asked, answer: aiohttp.ClientResponse, user: web.Request) -> UpstreamAnswer:
+    """Passes each piece on at once, and keeps it for the record."""
     assembly = Assembly()
-    headers = _passed_back(answer.headers, asked.ended(status=200))
-    response = web.StreamResponse(status=200, headers=headers)
+    response = web.StreamResponse(status=200, headers=_passed_back(answer.headers, asked))
     broken: str | None = None
     try:
         await response.prepare(user)
@@ -179,26 +159,22 @@ async def _stream(asked: _Asked, answer: aiohttp.ClientResponse, user: web.Reque
             await response.write(piece)
         await response.write_eof()
     except (ConnectionError, asyncio.CancelledError):
-        raise ClientGone(asked.ended(status=CLIENT_CLOSED, error="client_closed", response=assembly.completion())) from None
+        gone = asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed", response=assembly.completion())
+        raise ClientGone(gone) from None
     fault = broken or assembly.error
-    attempt = asked.ended(status=200 if fault is None else 502, error=fault, response=assembly.completion())
-    return Outcome(answer=response, attempt=attempt)
+    reply = asked.ended(status=200 if fault is None else 502, error=fault, response=assembly.completion())
+    return UpstreamAnswer(answer=response, reply=reply)
 
 
-def _passed_back(upstream: Mapping[str, str], attempt: Attempt) -> dict[str, str]:
+def _passed_back(upstream: Mapping[str, str], asked: _Asked) -> dict[str, str]:
     headers = {name: value for name, value in upstream.items() if name.lower() not in NOT_PASSED_BACK}
     headers["Content-Type"] = upstream.get("Content-Type", "application/json")
-    return headers | answer_headers(attempt)
+    return headers | asked.headers()
 
 
-def answer_headers(attempt: Attempt) -> dict[str, str]:
-    """Who answered, and the id under which a correction finds this request."""
-    return {"X-Flywheel-Adapter": attempt.adapter, "X-Flywheel-Request": attempt.request_id}
-
-
-def _bad_gateway(attempt: Attempt) -> web.Response:
+def _bad_gateway(asked: _Asked) -> web.Response:
     content = orjson.dumps({"error": _error_body("the model server does not answer", kind="server_error", code=502)})
-    return web.Response(body=content, status=502, content_type="application/json", headers=answer_headers(attempt))
+    return web.Response(body=content, status=502, content_type="application/json", headers=asked.headers())
 
 
 def _error_body(message: str, *, kind: str, code: int) -> dict[str, object]:

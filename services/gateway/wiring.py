@@ -11,13 +11,13 @@ from pathlib import Path
 
 from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
+from services.integrations.api.published_routes import ApiRoutes
 from services.integrations.api.recorded_ids import RecordedIds
-from services.integrations.api.routes import ApiRoutes
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE
 from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.route_topic import TopicRoutes
 from services.integrations.kafka.topics import KafkaAccess
-from services.integrations.presidio.redaction import RedactorAtFirstText
+from services.integrations.presidio.redactor import RedactorAtFirstText
 from services.ports.cloud_events import encode
 from services.ports.events import EventPublisher
 from services.ports.redaction import Redactor

@@ -1,12 +1,17 @@
-"""A Route as JSON: the form that the releases topic, the api, the gateways' admin ports and their files share."""
+"""A Route as JSON: the form of the releases topic, the api, the gateways' admin ports and the gateways' own files."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
+from services.ports.wire_schema import check_schema, shortened
+
+SCHEMA = "releases/route.v1"
+REMEDY = "Send a route as GET /v1/routes shows it."
 
 
 def to_wire(route: Route) -> dict[str, object]:
@@ -25,38 +30,26 @@ def to_wire(route: Route) -> dict[str, object]:
 
 
 def from_wire(value: object) -> Route:
-    """Raises InvalidInput with the key that does not fit."""
-    if not isinstance(value, Mapping):
-        raise wrong_route("", value, "must be a JSON object")
-    for key, kind in (("workload", str), ("alias", str), ("version", int), ("champion", str)):
-        if not isinstance(value.get(key), kind) or isinstance(value.get(key), bool) or value[key] in ("", 0):
-            raise wrong_route(key, value.get(key), "must be there")
-    challenger, arm, share, changed_at = (value.get(key) for key in ("challenger", "challenger_arm", "share", "changed_at"))
-    if challenger is not None and (not isinstance(challenger, str) or not challenger):
-        raise wrong_route("challenger", challenger, "must be a name or null")
-    if arm not in (None, Arm.SHADOW.value, Arm.CANARY.value, Arm.HOLD_BACK.value):
-        raise wrong_route("challenger_arm", arm, "must be shadow, canary, hold_back or null")
-    if share is None:
-        share = 0.0
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise wrong_route("share", share, "must be a number from 0 to 1")
-    try:
-        moment = datetime.fromisoformat(str(changed_at)) if changed_at is not None else None
-    except ValueError:
-        raise wrong_route("changed_at", changed_at, "must be a time in RFC 3339") from None
+    """The route of a JSON value; raises InvalidInput with the path that does not fit ``schemas/releases/route.v1.json``."""
+    check_schema(value, SCHEMA, at="route", remedy=REMEDY)
+    assert isinstance(value, Mapping)
+    data: Mapping[str, Any] = value
+    challenger, arm = data["challenger"], data["challenger_arm"]
     return Route(
-        workload=WorkloadId(value["workload"]),
-        alias=value["alias"],
-        version=value["version"],
-        champion=AdapterName(value["champion"]),
+        workload=WorkloadId(data["workload"]),
+        alias=data["alias"],
+        version=int(data["version"]),
+        champion=AdapterName(data["champion"]),
         challenger=AdapterName(challenger) if challenger is not None else None,
         challenger_arm=Arm(arm) if arm is not None else None,
-        share=float(share),
-        salt=str(value.get("salt") or ""),
-        changed_at=moment,
+        share=float(data["share"]),
+        salt=data["salt"],
+        changed_at=_moment(data["changed_at"]),
     )
 
 
-def wrong_route(key: str, value: object, reason: str) -> InvalidInput:
-    """The error of a route whose ``key`` does not fit."""
-    return InvalidInput(reason, where=f"route.{key}" if key else "route", value=value, remedy="Send a route as GET /v1/routes shows it.")
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text is not None else None
+    except ValueError:
+        raise InvalidInput("must be a time in RFC 3339", where="route.changed_at", value=shortened(text), remedy=REMEDY) from None

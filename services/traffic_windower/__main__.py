@@ -15,8 +15,8 @@ from flywheel.errors import CannotRun, FlywheelError
 from services.observability import configure_logging, serve_health
 from services.process.names import metrics_port
 from services.settings import Settings, load
-from services.traffic_windower.app import build_app
-from services.traffic_windower.record_batches import PROCESS, Recorder
+from services.traffic_windower.consume_partitions import PROCESS, Recorder
+from services.traffic_windower.faust_app import build_app
 from services.traffic_windower.wiring import windower_parts
 
 START_SECONDS = 30.0  # Faust's app hangs in silence when a service inside it fails to start

@@ -63,6 +63,6 @@ def windower_parts(settings: Settings) -> WindowerParts:
 
 def _redactor(settings: Settings) -> Redactor:
     """Imported here: most events come redacted by the gateway, and the import alone costs seconds."""
-    from services.integrations.presidio.redaction import PresidioRedactor
+    from services.integrations.presidio.redactor import PresidioRedactor
 
     return PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))

@@ -10,6 +10,7 @@ class FakeEventPublisher:
     def __init__(self) -> None:
         self.arrived: list[OutboxMessage] = []
         self.down = self.losing = False
+        self.closed = 0
         self._in_flight: list[OutboxMessage] = []
 
     def send(self, message: OutboxMessage) -> None:
@@ -25,4 +26,5 @@ class FakeEventPublisher:
         return frozenset(message.id for message in sent)
 
     def close(self) -> None:
+        self.closed += 1
         self._in_flight = []

@@ -1,35 +1,32 @@
-"""Events on the wire and as values: CloudEvents 1.0 in structured JSON, checked against ``schemas/``.
+"""Decodes events: CloudEvents 1.0 in structured JSON, checked against ``schemas/``.
 
-In: bytes from a topic, or an event's parts. Out: values, or bytes. Every way of being wrong is an InvalidInput whose
-``where`` is the JSON path. Versions of an event live here and in ``schemas/`` only.
+In: bytes from a topic. Out: values. Every fault is an InvalidInput whose ``where`` is the JSON path. Versions of an event are
+known here and in ``schemas/`` only.
 """
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from flywheel.corrections.correction import Correction, CorrectionKind
 from flywheel.errors import InvalidInput
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
-from flywheel.traffic.inference import Arm, Inference, Message
-from schemas import schema
+from flywheel.traffic.inference import Arm, Inference, Message, text_of_content
+from services.ports.wire_schema import check_schema, shortened
 
 TRAFFIC_TYPE = "flywheel.traffic.v1"
 CORRECTION_TYPE = "flywheel.correction.v1"
 MAX_EVENT_BYTES = 1_048_576
 LARGEST_INTEGER = 2**53  # beyond it JSON readers disagree about the value
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-MEND = "Mend the producer; the event is kept with the dead letters."
+FIX = "Fix the producer; the event is kept with the dead letters."
 
 
 def decode_traffic(raw: bytes) -> Inference:
-    """One upstream attempt. What stands in ``request`` and ``response`` beyond what we read is left alone."""
+    """One upstream attempt. Keys of ``request`` and ``response`` that we do not read are not checked."""
     event = _event(raw, type=TRAFFIC_TYPE, data_schema="traffic/traffic.v1")
     data = event["data"]
     answer, finish_reason, usage = _answer(data["response"])
@@ -42,7 +39,9 @@ def decode_traffic(raw: bytes) -> Inference:
         session=data["session_id"],
         client=data["client_id"],
         occurred_at=_moment(data["timestamp"], "$.data.timestamp"),
-        messages=tuple(Message(role=message["role"], content=_text(message)) for message in data["request"]["messages"]),
+        messages=tuple(
+            Message(role=message["role"], content=text_of_content(message.get("content"))) for message in data["request"]["messages"]
+        ),
         answer=answer,
         finish_reason=finish_reason,
         status=int(data["status"]),
@@ -59,17 +58,17 @@ def decode_traffic(raw: bytes) -> Inference:
 
 
 def decode_correction(raw: bytes) -> tuple[Correction, str]:
-    """The correction as handed in, before redaction, and who submitted it (the token's name; empty: nobody vouches).
+    """The correction as submitted, before redaction, and the name of the token that submitted it (empty: no token).
 
-    ``author`` is the name as given: a claim, and personal data until it is pseudonymised.
+    ``author`` is the name as given: unverified, and personal data until it is pseudonymised.
     """
     event = _event(raw, type=CORRECTION_TYPE, data_schema="corrections/correction.v1")
     return correction_of(event["data"]), event["data"].get("submitted_by", "")
 
 
 def check_correction(data: object) -> None:
-    """A submission's body against the schema of the event's ``data``; raises InvalidInput with the path."""
-    _check(data, "corrections/correction.v1", at="$")
+    """Checks a submission's body against the schema of the event's ``data``; raises InvalidInput with the path."""
+    check_schema(data, "corrections/correction.v1", at="$", remedy=FIX)
     assert isinstance(data, dict)
     _moment(data["created_at"], "$.created_at")
 
@@ -95,7 +94,7 @@ def correction_of(data: Mapping[str, Any]) -> Correction:
 
 
 def claimed_ids(raw: bytes) -> tuple[str, str]:
-    """(event id, workload) as far as an unreadable event lets us see them, else empty."""
+    """(event id, workload) of an unreadable event, as far as they can be read, else empty strings."""
     try:
         event = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -109,78 +108,37 @@ def claimed_ids(raw: bytes) -> tuple[str, str]:
 
 def _event(raw: bytes, *, type: str, data_schema: str) -> dict[str, Any]:
     if len(raw) > MAX_EVENT_BYTES:
-        raise InvalidInput("the event is over 1 MiB", where="$", value=f"{len(raw)} bytes", remedy=MEND)
+        raise InvalidInput("the event is over 1 MiB", where="$", value=f"{len(raw)} bytes", remedy=FIX)
     try:
         event = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"is not JSON in UTF-8: {error}", where="$", remedy=MEND) from None
-    _check(event, "envelope.v1", at="$")
+        raise InvalidInput(f"is not JSON in UTF-8: {error}", where="$", remedy=FIX) from None
+    check_schema(event, "envelope.v1", at="$", remedy=FIX)
     if event["type"] != type:
-        raise InvalidInput(f"is not of type {type}", where="$.type", value=_shown(event["type"]), remedy=MEND)
+        raise InvalidInput(f"is not of type {type}", where="$.type", value=shortened(event["type"]), remedy=FIX)
     _moment(event["time"], "$.time")
-    _check(event["data"], data_schema, at="$.data")
+    check_schema(event["data"], data_schema, at="$.data", remedy=FIX)
     if event["subject"] != event["data"]["workload_id"]:
-        raise InvalidInput("is not the workload that data names", where="$.subject", value=_shown(event["subject"]), remedy=MEND)
+        raise InvalidInput("is not the workload that data names", where="$.subject", value=shortened(event["subject"]), remedy=FIX)
     return dict(event)
-
-
-def _check(value: object, name: str, *, at: str) -> None:
-    try:
-        error = best_match(_validator(name).iter_errors(value))
-    except RecursionError:
-        raise InvalidInput("is nested too deeply", where=at, remedy=MEND) from None
-    if error is not None:
-        path = at + error.json_path.removeprefix("$")
-        raise InvalidInput(_reason(error), where=path, value=_shown(error.instance), remedy=MEND)
-
-
-def _reason(error: Any) -> str:
-    """jsonschema's message without the value, which may be what a user wrote."""
-    match error.validator:
-        case "required":
-            missing = [name for name in error.validator_value if name not in error.instance]
-            return f"lacks {', '.join(missing)}"
-        case "additionalProperties" if isinstance(error.schema.get("properties"), dict):
-            unknown = sorted(set(error.instance) - set(error.schema["properties"]))
-            return f"has unknown keys: {', '.join(name[:40] for name in unknown[:5])}"
-        case "type":
-            return f"must be of type {json.dumps(error.validator_value)}"
-        case "enum" | "const":
-            return f"must be {json.dumps(error.validator_value)}"
-        case "anyOf":
-            return "fits none of the allowed forms: " + " or ".join(json.dumps(form) for form in error.validator_value)
-        case rule:
-            return f"breaks {rule}: {json.dumps(error.validator_value)}"
-
-
-def _shown(value: object) -> object:
-    """Enough to find the place, never a whole text."""
-    if isinstance(value, str):
-        return value if len(value) <= 40 else f"{value[:40]}… ({len(value)} characters)"
-    return value if isinstance(value, int | float | None) else type(value).__name__
-
-
-@cache
-def _validator(name: str) -> Any:
-    return Draft202012Validator(schema(name))
 
 
 def _moment(text: str, where: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
-            raise InvalidInput("has no time zone", where=where, value=_shown(text), remedy=MEND)
+            raise InvalidInput("has no time zone", where=where, value=shortened(text), remedy=FIX)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidInput("is not a date and time of RFC 3339", where=where, value=_shown(text), remedy=MEND) from None
+        raise InvalidInput("is not a date and time of RFC 3339", where=where, value=shortened(text), remedy=FIX) from None
     if moment < EARLIEST:
-        raise InvalidInput("lies before the year 2000", where=where, value=_shown(text), remedy=MEND)
+        raise InvalidInput("lies before the year 2000", where=where, value=shortened(text), remedy=FIX)
     return moment
 
 
 def _small(value: float, where: str) -> int:
     if value > LARGEST_INTEGER:
-        raise InvalidInput("is too large", where=where, remedy=MEND)
+        raise InvalidInput("is too large", where=where, remedy=FIX)
     return int(value)
 
 
@@ -188,17 +146,8 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER else None
 
 
-def _text(message: Mapping[str, Any]) -> str:
-    """Content parts that are text, joined; images and the rest say nothing to a language column."""
-    content = message.get("content")
-    if isinstance(content, list):
-        parts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
-        return "\n".join(parts)
-    return content or ""
-
-
 def _answer(response: object) -> tuple[str | None, str | None, Mapping[str, Any]]:
-    """(text, finish reason, usage) of the first choice. A tool call without text is its JSON, as our graders read it."""
+    """(text, finish reason, usage) of the first choice. A tool call without text becomes its JSON, as the graders read it."""
     if not isinstance(response, dict):
         return None, None, {}
     usage = response.get("usage")
@@ -208,7 +157,7 @@ def _answer(response: object) -> tuple[str | None, str | None, Mapping[str, Any]
     reason = choice.get("finish_reason")
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
-    text = _text(message) if isinstance(message.get("content"), str | list) else None
+    text = text_of_content(message["content"]) if isinstance(message.get("content"), str | list) else None
     if not text and isinstance(message.get("tool_calls"), list):
         text = _tool_call(message["tool_calls"]) or text
     return text, reason if isinstance(reason, str) else None, usage

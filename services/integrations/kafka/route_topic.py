@@ -9,11 +9,11 @@ from aiokafka.errors import KafkaError
 from flywheel.errors import CannotRun, InvalidInput
 from flywheel.rollout.release import Route
 from services.integrations.kafka.topics import KafkaAccess
-from services.ports.route_on_the_wire import from_wire, wrong_route
+from services.ports.route_on_the_wire import from_wire
 
 
 class TopicRoutes:
-    """The releases topic, partition 0 taken by hand: a group would take seconds to form, and every gateway needs every route."""
+    """The releases topic. Partition 0 is assigned directly: a group takes seconds to form, and every gateway needs every route."""
 
     def __init__(self, *, access: KafkaAccess, topic: str) -> None:
         self._access, self._topic = access, topic
@@ -29,7 +29,7 @@ class TopicRoutes:
             consumer.assign([partition])
             consumer.seek(partition, 0)  # not seek_to_beginning: that asks for offsets, which the embedded broker answers wrongly
             async for record in consumer:
-                if record.value is not None:  # a tombstone says nothing
+                if record.value is not None:  # a tombstone holds no route
                     yield _read(record.value)
         except (KafkaError, OSError) as error:
             raise CannotRun(
@@ -47,6 +47,8 @@ def _read(raw: bytes) -> Route | InvalidInput:
         event = orjson.loads(raw)
         return from_wire(event["data"])
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        return wrong_route("data", None, f"is not a route event: {error!r}")
+        return InvalidInput(
+            f"is not a route event: {error!r}"[:300], where="releases topic", remedy="Only the api publishes to this topic."
+        )
     except InvalidInput as error:
         return error

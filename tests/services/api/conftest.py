@@ -17,7 +17,7 @@ from services.api.wiring import ApiParts, api_parts
 from services.settings import Http, Settings, Token, Workload
 from services.stores.tokens import internal_key, sha256_of
 from tests.brokers import free_port
-from tests.fakes.publisher import FakePublisher
+from tests.fakes.event_publisher import FakeEventPublisher
 from tests.opened import open_ledger, open_traffic
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -31,7 +31,7 @@ class Api:
     settings: Settings
     parts: ApiParts
     http: TestClient
-    publisher: FakePublisher
+    publisher: FakeEventPublisher
     now: datetime = NOW
 
     def ask(self, method: str, path: str, *, token: str = "ada", **more: Any) -> Any:
@@ -83,7 +83,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def api(tmp_path: Path, migrated: Path) -> Iterator[Api]:
     shutil.copytree(migrated, tmp_path / "var")
     settings = settings_in(tmp_path / "var")
-    publisher = FakePublisher()
+    publisher = FakeEventPublisher()
     held: list[Api] = []
     parts = replace(api_parts(settings), open_publisher=lambda: publisher, open_redactor=MailRedactor, clock=lambda: held[0].now)
     app = build_app(parts, ready=lambda: None)

@@ -96,10 +96,10 @@ def test_while_the_broker_is_down_everything_waits_and_it_is_said(api: Any, rela
 
 def test_what_the_broker_did_not_acknowledge_is_sent_again(api: Any, relay: Relay) -> None:
     api.parts.outbox.put(alert_event(api))
-    api.publisher.silent = True
+    api.publisher.losing = True
     assert relay.step(api.now) == 0
     assert relay.trouble is not None
-    api.publisher.silent = False
+    api.publisher.losing = False
     assert relay.step(api.now) == 1
     assert left(api) == []
 

@@ -8,9 +8,7 @@ from typing import Any
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.redaction import Finding, pseudonymise
-from services.gateway.attempt import Attempt
-from services.ports.events import NotPublished
-from services.ports.outbox import OutboxMessage
+from services.gateway.traffic_event import Reply, UpstreamAttempt
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MAIL = re.compile(r"\b\w{1,40}@\w{1,40}\.[a-z]{2,10}")
@@ -24,28 +22,6 @@ class MailRedactor:
         return pseudonymise(text, found, b"key")
 
 
-class Broker:
-    """Takes messages while it is up."""
-
-    def __init__(self) -> None:
-        self.up = True
-        self.messages: list[OutboxMessage] = []
-        self._sent: list[OutboxMessage] = []
-
-    def send(self, message: OutboxMessage) -> None:
-        if not self.up:
-            raise NotPublished("the broker is down", remedy="Start it.")
-        self._sent.append(message)
-
-    def flush(self) -> frozenset[str]:
-        arrived, self._sent = self._sent, []
-        self.messages += arrived
-        return frozenset(message.id for message in arrived)
-
-    def close(self) -> None:
-        pass
-
-
 class RecordedSet:
     """The api's answer: the ids put in here are recorded."""
 
@@ -56,7 +32,9 @@ class RecordedSet:
         return frozenset(self.ids.intersection(ids))
 
 
-def attempt(**changes: Any) -> Attempt:
+def attempt(**changes: Any) -> UpstreamAttempt:
+    """An answered request; ``changes`` name fields of UpstreamAttempt or of its Reply."""
+    reply: dict[str, Any] = {"response": completion("hi"), "status": 200, "error": None, "latency_ms": 12.5}
     fields: dict[str, Any] = {
         "request_id": RequestId("r1"),
         "number": 1,
@@ -69,12 +47,10 @@ def attempt(**changes: Any) -> Attempt:
         "route_version": 3,
         "dimensions": {"tenant": "acme"},
         "body": {"model": "router", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8},
-        "response": completion("hi"),
-        "status": 200,
-        "error": None,
-        "latency_ms": 12.5,
     }
-    return Attempt(**{**fields, **changes})
+    reply |= {name: value for name, value in changes.items() if name in reply}
+    fields |= {name: value for name, value in changes.items() if name not in reply}
+    return UpstreamAttempt(**fields, reply=Reply(**reply))
 
 
 def completion(text: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import faust
 from mode import Service
 
-from services.traffic_windower.record_batches import LOG_CHECK_SECONDS, Recorder
+from services.traffic_windower.consume_partitions import LOG_CHECK_SECONDS, Recorder
 
 
 def build_app(recorder: Recorder, *, broker: str, data_dir: str) -> tuple[Any, Any]:

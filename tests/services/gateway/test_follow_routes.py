@@ -16,7 +16,7 @@ from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 from services.gateway.follow_routes import RouteTable, follow_topic
-from services.integrations.api.routes import ApiRoutes, NoRoutes
+from services.integrations.api.published_routes import ApiRoutes, NoRoutes
 from services.integrations.kafka.route_topic import TopicRoutes
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
 from services.ports.route_on_the_wire import from_wire, to_wire

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import aiohttp
 import orjson
 
-from flywheel.errors import FlywheelError
+from flywheel.errors import FlywheelError, InvalidInput
 from flywheel.rollout.release import Route
-from services.ports.route_on_the_wire import from_wire, wrong_route
+from services.ports.route_on_the_wire import from_wire
 
 API_TIMEOUT_SECONDS = 3.0
 
 
 class NoRoutes(FlywheelError):
-    """The api is down, or answered something else. Nothing follows from that."""
+    """The api is down, or answered something else. Routes stay as they are."""
 
 
 class ApiRoutes:
@@ -23,7 +23,7 @@ class ApiRoutes:
         self._url, self._headers = f"{api_url}/v1/routes", {"Authorization": f"Bearer {key}"}
 
     async def read(self, session: aiohttp.ClientSession) -> Sequence[Route]:
-        """Raises NoRoutes when the api does not answer, InvalidInput when it answers nonsense."""
+        """Raises NoRoutes when the api does not answer, InvalidInput when its answer is no list of routes."""
         timeout = aiohttp.ClientTimeout(total=API_TIMEOUT_SECONDS)
         try:
             async with session.get(self._url, headers=self._headers, timeout=timeout) as answer:
@@ -33,5 +33,7 @@ class ApiRoutes:
             raise NoRoutes(f"the api gives no routes: {error!r}"[:300], where=self._url, remedy="The last routes stay in force.") from error
         listed = content.get("routes") if isinstance(content, Mapping) else content
         if not isinstance(listed, list):
-            raise wrong_route("routes", type(content).__name__, "must be a list")
-        return [from_wire(one) for one in listed]
+            raise InvalidInput(
+                "must hold a list of routes", where=self._url, value=type(content).__name__, remedy="See that the api runs there."
+            )
+        return [from_wire(route) for route in listed]

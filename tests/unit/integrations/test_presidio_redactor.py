@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from services.integrations.presidio.redaction import PresidioRedactor
+from services.integrations.presidio.redactor import PresidioRedactor
 
 
 @pytest.fixture(scope="module")

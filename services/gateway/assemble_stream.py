@@ -1,4 +1,4 @@
-"""A streamed answer, put together again as the ChatCompletion it would have been.
+"""Assembles a streamed answer into the ChatCompletion that an unstreamed request would have got.
 
 In: the bytes of a stream of server-sent events, in any pieces. Out: the completion's JSON. Passing the bytes on is not done here.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 KEEP_BYTES = 4 * 1024**2
-"""Of one stream. An event may be 1 MB at most, so what lies beyond would be cut later anyway."""
+"""Kept of one stream. An event is at most 1 MB, so more would be cut later anyway."""
 HEAD = ("id", "created", "model", "system_fingerprint")
 
 
@@ -34,7 +34,7 @@ class Assembly:
                 self._data(line[5:].strip())
 
     def completion(self) -> dict[str, Any] | None:
-        """None when not one choice came."""
+        """None when no choice came."""
         if not self._choices:
             return None
         choices = [_closed(index, choice) for index, choice in sorted(self._choices.items())]
@@ -48,7 +48,7 @@ class Assembly:
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
-            return  # the client got it as it came; there is nothing in it to keep
+            return  # the client got it as it came; we cannot read it
         if not isinstance(chunk, dict):
             return
         if "error" in chunk:

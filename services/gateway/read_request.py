@@ -1,6 +1,6 @@
-"""One request of a user, read and routed: who asks, for which workload, over which route.
+"""Reads a user's request: its body, session and dimensions, and the route in force for it.
 
-In: headers and body. Out: an Exchange. Asking a model is not done here.
+In: headers and body. Out: a UserRequest, and an Exchange once its workload and route are known. Asking a model is not done here.
 """
 
 import uuid
@@ -21,20 +21,27 @@ MOST_DIMENSIONS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exchange:
-    """``body`` as the client sent it, with the alias in ``model``."""
+class UserRequest:
+    """One HTTP request, as it arrived."""
 
-    request_id: RequestId
+    id: RequestId
+    client: Person  # the token's name
+    arrived_at: datetime
+    path: str
+    body: Mapping[str, Any]  # as the client sent it, with an alias or an adapter's name in ``model``
+    size: int  # bytes of the body
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A request for a workload, over the route that was in force when it arrived."""
+
+    request: UserRequest
     workload: WorkloadId
     route: Route
     session: str
-    client: Person
-    arrived_at: datetime
     dimensions: Mapping[str, str]
-    body: Mapping[str, Any]
-    size: int  # bytes of the body
-    path: str
-    captured: bool  # chat is recorded; the rest is passed through
+    captured: bool  # chat is recorded; everything else is only passed on
 
 
 def new_request_id() -> RequestId:
@@ -42,7 +49,7 @@ def new_request_id() -> RequestId:
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
-    """Raises InvalidInput; everything but ``model`` is vLLM's to judge."""
+    """The JSON object. Raises InvalidInput; vLLM checks everything but ``model``."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -59,7 +66,7 @@ def read_body(raw: bytes) -> dict[str, Any]:
 
 
 def session_of(headers: Mapping[str, str], body: Mapping[str, Any], *, otherwise: str) -> str:
-    """The header, else OpenAI's ``user``, else the request is a session of its own."""
+    """The session header, else OpenAI's ``user``, else ``otherwise``: the request is a session of its own."""
     user = body.get("user")
     return _text(headers.get(SESSION_HEADER, "")).strip() or (user.strip() if isinstance(user, str) else "") or otherwise
 
@@ -75,5 +82,5 @@ def dimensions_of(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _text(header: str) -> str:
-    """Bytes that are no UTF-8 reach us as halves of surrogate pairs, which can be neither hashed nor recorded."""
+    """Bytes that are not UTF-8 arrive as lone surrogates, which can be neither hashed nor recorded."""
     return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""One upstream attempt, and the traffic event that tells of it.
+"""One upstream attempt, and the traffic event that describes it.
 
-In: what was asked, what came back. Out: the event's ``data``, redacted, under 1 MB. Sending it is not done here.
+In: the request and the reply. Out: the event's ``data``, redacted and under 1 MB. Sending the event is not done here.
 """
 
 from collections.abc import Mapping
@@ -11,21 +11,30 @@ from typing import Any
 import orjson
 
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId, digest_of
-from flywheel.traffic.inference import Arm
+from flywheel.traffic.inference import Arm, text_of_content
 from services.ports.redaction import Redactor
 
 LARGEST_DATA_BYTES = 1_000_000
 """Kafka's usual limit of 1 MiB an event, less the envelope."""
 CUT_REQUEST_BYTES, CUT_ANSWER_BYTES = 110_000, 40_000
-"""What is left of an event that is too large. JSON may write one byte as six, so the sum stays under the limit whatever it holds."""
+"""What is kept of an event that is too large. JSON may write one byte as six, so the sum stays under the limit for any text."""
 NEVER_PERSONAL = frozenset({"id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id"})
-"""Made by machines; redacting ``chatcmpl-4155550134`` would only break it."""
-CLIENT_CLOSED = 499  # nginx's number for a client that went away
+"""Keys whose values are made by machines: redacting ``chatcmpl-4155550134`` would only break it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """``body`` is the request as the client sent it; ``response`` a ChatCompletion, or None when the attempt failed."""
+class Reply:
+    """How one upstream request ended."""
+
+    response: Mapping[str, Any] | None  # a ChatCompletion; None when the attempt failed
+    status: int  # HTTP status; 0: no answer came
+    error: str | None
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamAttempt:
+    """One request to one adapter, with its reply."""
 
     request_id: RequestId
     number: int  # 2: the champion, after a failed canary attempt
@@ -37,20 +46,17 @@ class Attempt:
     arrived_at: datetime
     route_version: int
     dimensions: Mapping[str, str]
-    body: Mapping[str, Any]
-    response: Mapping[str, Any] | None
-    status: int  # 0: no answer came
-    error: str | None
-    latency_ms: float
+    body: Mapping[str, Any]  # the request as the client sent it
+    reply: Reply
 
     @property
     def event_id(self) -> str:
-        """One per attempt; shadow attempts have their own."""
+        """One per attempt; a shadow attempt has its own."""
         return f"{self.request_id}-shadow" if self.arm is Arm.SHADOW else f"{self.request_id}-{self.number}"
 
 
 def can_be_captured(body: Mapping[str, Any]) -> bool:
-    """Would the recorder read it? A request without proper messages was refused by vLLM and teaches nothing."""
+    """Whether the recorder could read it. vLLM refuses a request without proper messages, and it teaches nothing."""
     messages = body.get("messages")
     return (
         isinstance(messages, list)
@@ -62,8 +68,9 @@ def can_be_captured(body: Mapping[str, Any]) -> bool:
     )
 
 
-def event_data(attempt: Attempt, *, redactor: Redactor) -> dict[str, Any]:
-    """Redacted first, then measured: pseudonyms change the length."""
+def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any]:
+    """The event's data. Redacted first, then measured: pseudonyms change the length."""
+    reply = attempt.reply
     data: dict[str, Any] = {
         "request_id": attempt.request_id,
         "workload_id": attempt.workload,
@@ -75,10 +82,10 @@ def event_data(attempt: Attempt, *, redactor: Redactor) -> dict[str, Any]:
         "route_version": attempt.route_version,
         "attempt": attempt.number,
         "request": _redacted(dict(attempt.body), redactor),
-        "response": _redacted(attempt.response, redactor),
-        "status": attempt.status,
-        "error": redactor.redact(attempt.error)[0][:2000] if attempt.error is not None else None,
-        "latency_ms": round(attempt.latency_ms, 3),
+        "response": _redacted(reply.response, redactor),
+        "status": reply.status,
+        "error": redactor.redact(reply.error)[0][:2000] if reply.error is not None else None,
+        "latency_ms": round(reply.latency_ms, 3),
         "dimensions": {name: redactor.redact(value)[0][:200] for name, value in attempt.dimensions.items()},
         "redacted": True,
         "truncated": False,
@@ -87,7 +94,7 @@ def event_data(attempt: Attempt, *, redactor: Redactor) -> dict[str, Any]:
 
 
 def _redacted(value: Any, redactor: Redactor) -> Any:
-    """Every string in it: personal data also stands in tool arguments, names and metadata."""
+    """Redacts every string: personal data also stands in tool arguments, names and metadata."""
     if isinstance(value, str):
         return redactor.redact(value)[0]
     if isinstance(value, Mapping):
@@ -101,10 +108,10 @@ def _redacted(value: Any, redactor: Redactor) -> Any:
 
 
 def _cut(data: dict[str, Any]) -> dict[str, Any]:
-    """The last messages, and the beginning of the answer. Flagged: such a row is counted and never trains."""
+    """The last messages and the beginning of the answer, with ``truncated`` set: such a row is counted and never trains."""
     left, messages = CUT_REQUEST_BYTES, []
     for message in reversed(data["request"]["messages"]):
-        text = _head_of(_text(message.get("content")), left)
+        text = _head_of(text_of_content(message.get("content")), left)
         messages.append({"role": message["role"][:40], "content": text})
         left -= len(text.encode()) + 100  # the role and the punctuation
         if left <= 0:
@@ -113,7 +120,7 @@ def _cut(data: dict[str, Any]) -> dict[str, Any]:
     choices = response.get("choices") if response is not None else None
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         answer = choices[0].get("message")
-        text = _head_of(_text(answer.get("content")) if isinstance(answer, dict) else "", CUT_ANSWER_BYTES)
+        text = _head_of(text_of_content(answer.get("content")) if isinstance(answer, dict) else "", CUT_ANSWER_BYTES)
         kept = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": choices[0].get("finish_reason")}
         response = {"object": "chat.completion", "choices": [kept]}
     elif response is not None:
@@ -121,16 +128,10 @@ def _cut(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "request": {"messages": messages[::-1]}, "response": response, "truncated": True}
 
 
-def _text(content: object) -> str:
-    if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
-    return content if isinstance(content, str) else ""
-
-
 def _head_of(text: str, most_bytes: int) -> str:
     return text[: max(most_bytes, 0)].encode("utf-8", "replace")[: max(most_bytes, 0)].decode("utf-8", "ignore")
 
 
 def _short(session: str) -> str:
-    """The schema's 200 characters; longer ones stay apart by their digest."""
+    """At most the schema's 200 characters; a longer session becomes its digest."""
     return session if len(session) <= 200 else digest_of(session)

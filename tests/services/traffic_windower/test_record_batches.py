@@ -14,7 +14,7 @@ from flywheel.windows.slices import SlicePolicy
 from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
 from services.stores.database import open_database
 from services.stores.traffic.record import TrafficStore
-from services.traffic_windower.decide_batch import Recorded, Recording, record_batch
+from services.traffic_windower.record_batches import Recorded, Recording, record_batch
 from tests.traffic_events import NOON, traffic_event
 
 SUPPORT = WorkloadId("support")

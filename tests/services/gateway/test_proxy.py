@@ -16,9 +16,9 @@ from aiohttp import web
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.gateway.attempt import Attempt
 from services.gateway.follow_routes import RouteTable
 from services.gateway.proxy import Gateway
+from services.gateway.traffic_event import UpstreamAttempt
 from services.gateway.upstream import Upstream
 from services.ports.route_on_the_wire import from_wire, to_wire
 from services.settings.secrets import KnownToken
@@ -37,12 +37,12 @@ class Noted:
     """What was handed over for the record."""
 
     def __init__(self) -> None:
-        self.attempts: list[Attempt] = []
+        self.attempts: list[UpstreamAttempt] = []
 
-    def offer(self, attempt: Attempt, *, size: int) -> None:
+    def offer(self, attempt: UpstreamAttempt, *, size: int) -> None:
         self.attempts.append(attempt)
 
-    async def until(self, count: int) -> Sequence[Attempt]:
+    async def until(self, count: int) -> Sequence[UpstreamAttempt]:
         async with asyncio.timeout(30):
             while len(self.attempts) < count:  # noqa: ASYNC110 (what it waits for happens outside this loop)
                 await asyncio.sleep(0.01)
@@ -110,7 +110,7 @@ async def test_the_alias_is_answered_by_the_champion_and_recorded(tmp_path: Path
     assert (status, body["choices"][0]["message"]["content"]) == (200, "base says yes")
     assert (headers["X-Flywheel-Adapter"], headers["X-Flywheel-Request"]) == ("base", noted.request_id)
     assert (noted.session, noted.dimensions, noted.client, noted.route_version) == ("s1", {"tenant": "acme"}, "app", 1)
-    assert (noted.status, noted.error, noted.body, noted.arm) == (200, None, QUESTION, Arm.CHAMPION)
+    assert (noted.reply.status, noted.reply.error, noted.body, noted.arm) == (200, None, QUESTION, Arm.CHAMPION)
     assert vllm.requests == [{**QUESTION, "model": "base"}]
 
 
@@ -122,8 +122,8 @@ async def test_a_stream_passes_through_and_is_recorded_as_one_answer(tmp_path: P
             assert (answer.content_type, answer.headers["X-Flywheel-Adapter"]) == ("text/event-stream", "base")
         (noted,) = await gateway.noted.until(1)
     assert text.rstrip().endswith("data: [DONE]")
-    assert noted.response is not None
-    assert noted.response["choices"][0]["message"]["content"] == "base says yes"
+    assert noted.reply.response is not None
+    assert noted.reply.response["choices"][0]["message"]["content"] == "base says yes"
 
 
 async def test_a_session_always_meets_the_same_arm(tmp_path: Path, vllm: FakeVllm) -> None:
@@ -172,7 +172,7 @@ async def test_a_failed_canary_is_answered_by_the_champion_and_leaves_two_attemp
                 assert (answer.status, answer.headers["X-Flywheel-Adapter"]) == (200, "base")
                 await answer.read()
         noted = await gateway.noted.until(4)
-    assert [(one.arm, one.number, one.status) for one in noted] == 2 * [(Arm.CANARY, 1, failure[0]), (Arm.CHAMPION, 2, 200)]
+    assert [(one.arm, one.number, one.reply.status) for one in noted] == 2 * [(Arm.CANARY, 1, failure[0]), (Arm.CHAMPION, 2, 200)]
     assert len({one.request_id for one in noted[:2]}) == 1
 
 
@@ -183,7 +183,7 @@ async def test_a_failed_hold_back_is_answered_by_the_champion(tmp_path: Path, vl
         async with gateway.client.post(gateway.url + "/v1/chat/completions", json=QUESTION, headers=head) as answer:
             assert (answer.status, answer.headers["X-Flywheel-Adapter"]) == (200, "base")
         noted = await gateway.noted.until(2)
-    assert [(one.arm, one.number, one.status) for one in noted] == [(Arm.HOLD_BACK, 1, 500), (Arm.CHAMPION, 2, 200)]
+    assert [(one.arm, one.number, one.reply.status) for one in noted] == [(Arm.HOLD_BACK, 1, 500), (Arm.CHAMPION, 2, 200)]
 
 
 async def test_a_request_that_vllm_refuses_is_not_the_canarys_fault(tmp_path: Path, vllm: FakeVllm) -> None:
@@ -197,7 +197,7 @@ async def test_with_vllm_gone_the_user_gets_502_in_openais_form(tmp_path: Path) 
     async with running(tmp_path, "http://127.0.0.1:9", CANARY) as gateway:
         status, body, _ = await gateway.ask()
     assert (status, body["error"]["type"]) == (502, "server_error")
-    assert [(one.arm, one.status) for one in gateway.noted.attempts] == [(Arm.CANARY, 0), (Arm.CHAMPION, 0)]
+    assert [(one.arm, one.reply.status) for one in gateway.noted.attempts] == [(Arm.CANARY, 0), (Arm.CHAMPION, 0)]
 
 
 async def test_a_shadow_is_asked_after_the_user_and_reaches_nobody(tmp_path: Path, vllm: FakeVllm) -> None:
@@ -207,7 +207,7 @@ async def test_a_shadow_is_asked_after_the_user_and_reaches_nobody(tmp_path: Pat
     assert headers["X-Flywheel-Adapter"] == "base"
     assert body["choices"][0]["message"]["content"] == "base says yes"
     assert (champion.arm, shadow.arm, shadow.adapter, shadow.request_id) == (Arm.CHAMPION, Arm.SHADOW, NEW, champion.request_id)
-    assert shadow.response is not None
+    assert shadow.reply.response is not None
 
 
 async def test_a_failing_shadow_harms_nobody(tmp_path: Path, vllm: FakeVllm) -> None:
@@ -216,7 +216,7 @@ async def test_a_failing_shadow_harms_nobody(tmp_path: Path, vllm: FakeVllm) -> 
         answers = [(await gateway.ask())[0] for _ in range(3)]
         noted = await gateway.noted.until(6)
     assert answers == [200, 200, 200]
-    assert [one.status for one in noted if one.arm is Arm.SHADOW] == [500, 500, 500]
+    assert [one.reply.status for one in noted if one.arm is Arm.SHADOW] == [500, 500, 500]
 
 
 async def test_a_user_who_goes_away_frees_vllm_and_is_recorded(tmp_path: Path, vllm: FakeVllm) -> None:
@@ -228,7 +228,7 @@ async def test_a_user_who_goes_away_frees_vllm_and_is_recorded(tmp_path: Path, v
                 await asyncio.sleep(0.01)
         waiting.cancel()
         (noted,) = await gateway.noted.until(1)
-    assert (noted.status, noted.error) == (499, "client_closed")
+    assert (noted.reply.status, noted.reply.error) == (499, "client_closed")
 
 
 @pytest.mark.parametrize(

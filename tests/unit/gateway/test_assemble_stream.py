@@ -5,7 +5,7 @@ import random
 import orjson
 import pytest
 
-from services.gateway.completion import Assembly
+from services.gateway.assemble_stream import Assembly
 
 
 def event(**chunk: object) -> bytes:

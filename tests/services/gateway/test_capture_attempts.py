@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_parts import NOW, Broker, MailRedactor, RecordedSet, attempt
+from gateway_parts import NOW, MailRedactor, RecordedSet, attempt
 
 from flywheel.errors import CannotRun
 from flywheel.ids import RequestId
-from services.gateway.capture_exchanges import Capture, Waiting
-from services.gateway.publish_captures import confirm, encoded_by, keep, publish
+from services.gateway.capture_attempts import Capture, Waiting, confirm, encoded_by, keep, publish
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE
 from services.ports.cloud_events import encode
 from services.ports.events import NotPublished
 from services.stores.capture_spool import CaptureSpool, SpooledEvent
+from tests.fakes.event_publisher import FakeEventPublisher
 
 
 def traffic_event(**fields: Any) -> bytes:
@@ -42,40 +42,40 @@ def spool(tmp_path: Path) -> CaptureSpool:
 
 
 def test_what_is_kept_is_published_once_and_forgotten_when_recorded(spool: CaptureSpool) -> None:
-    broker, api = Broker(), RecordedSet()
+    broker, api = FakeEventPublisher(), RecordedSet()
     keep(attempts(3), redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
     assert publish(spool=spool, publisher=broker, topic="t", now=NOW) == 3
     assert publish(spool=spool, publisher=broker, topic="t", now=NOW) == 0
-    assert [message.id for message in broker.messages] == ["r0-1", "r1-1", "r2-1"]
-    assert {message.key for message in broker.messages} == {"s1"}
+    assert [message.id for message in broker.arrived] == ["r0-1", "r1-1", "r2-1"]
+    assert {message.key for message in broker.arrived} == {"s1"}
     api.ids = {"r0-1", "r2-1"}
     confirm(spool=spool, question=api, now=NOW)
     assert spool.waiting() == 1
 
 
 def test_with_the_broker_down_everything_waits_on_disk(spool: CaptureSpool, tmp_path: Path) -> None:
-    broker = Broker()
-    broker.up = False
+    broker = FakeEventPublisher()
+    broker.down = True
     keep(attempts(2), redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
     with pytest.raises(NotPublished):
         publish(spool=spool, publisher=broker, topic="t", now=NOW)
     again = CaptureSpool(tmp_path / "spool" / "gateway.db")  # as after a restart
-    broker.up = True
+    broker.down = False
     assert publish(spool=again, publisher=broker, topic="t", now=NOW) == 2
 
 
 def test_an_event_that_the_broker_lost_is_sent_again(spool: CaptureSpool) -> None:
-    broker, api = Broker(), RecordedSet()
+    broker, api = FakeEventPublisher(), RecordedSet()
     spool.keep(spooled(1), now=NOW)
     publish(spool=spool, publisher=broker, topic="t", now=NOW)
     assert confirm(spool=spool, question=api, now=NOW + timedelta(seconds=9)) == 0
     assert confirm(spool=spool, question=api, now=NOW + timedelta(seconds=11)) == 1
     assert publish(spool=spool, publisher=broker, topic="t", now=NOW + timedelta(seconds=11)) == 1
-    assert [message.id for message in broker.messages] == ["e0", "e0"]
+    assert [message.id for message in broker.arrived] == ["e0", "e0"]
 
 
 def test_a_recorder_that_is_behind_is_sent_copies_ever_more_rarely(spool: CaptureSpool) -> None:
-    broker, api, now, sendings = Broker(), RecordedSet(), NOW, []
+    broker, api, now, sendings = FakeEventPublisher(), RecordedSet(), NOW, []
     spool.keep(spooled(1), now=NOW)
     for _ in range(40):
         if publish(spool=spool, publisher=broker, topic="t", now=now):
@@ -87,7 +87,7 @@ def test_a_recorder_that_is_behind_is_sent_copies_ever_more_rarely(spool: Captur
 
 
 def test_confirming_asks_page_by_page(spool: CaptureSpool) -> None:
-    broker, api = Broker(), RecordedSet()
+    broker, api = FakeEventPublisher(), RecordedSet()
     spool.keep(spooled(1_201), now=NOW)
     while publish(spool=spool, publisher=broker, topic="t", now=NOW):
         pass
@@ -128,7 +128,7 @@ def test_a_full_memory_drops_the_newest_and_never_waits() -> None:
     waiting = Waiting(most=3, most_bytes=100)
     for one in attempts(5):
         waiting.put(one, 10)
-    assert [one.request_id for one in waiting.take(10, wait=0)] == ["r0", "r1", "r2"]
+    assert [one.request_id for one in waiting.take(10)] == ["r0", "r1", "r2"]
     waiting.put(attempts(1)[0], 101)
     assert len(waiting) == 0
 
@@ -140,24 +140,24 @@ def until(true: Callable[[], bool], *, seconds: float = 10) -> None:
         threading.Event().wait(0.01)
 
 
-def capture(spool: CaptureSpool, broker: Broker, api: RecordedSet, redactor: Any = None) -> Capture:
+def capture(spool: CaptureSpool, broker: FakeEventPublisher, api: RecordedSet, redactor: Any = None) -> Capture:
     return Capture(redactor=redactor or MailRedactor(), encode=ENCODE, spool=spool, publisher=broker, question=api, topic="t")
 
 
 def test_the_threads_bring_an_attempt_from_memory_to_the_record(spool: CaptureSpool) -> None:
-    broker, api = Broker(), RecordedSet()
+    broker, api = FakeEventPublisher(), RecordedSet()
     api.ids = {f"r{place}-1" for place in range(250)}
     running = capture(spool, broker, api)
     running.start()
     for one in attempts(250):
         running.offer(one, size=100)
-    until(lambda: len(broker.messages) == 250 and spool.waiting() == 0)
+    until(lambda: len(broker.arrived) == 250 and spool.waiting() == 0)
     running.stop(within_seconds=5)
 
 
 def test_stopping_brings_the_memory_to_disk(spool: CaptureSpool) -> None:
-    broker = Broker()
-    broker.up = False
+    broker = FakeEventPublisher()
+    broker.down = True
     running = capture(spool, broker, RecordedSet())
     for one in attempts(250):
         running.offer(one, size=100)
@@ -177,13 +177,13 @@ class Missing(MailRedactor):
 
 
 def test_without_a_redactor_nothing_is_stored_and_the_gateway_says_so(spool: CaptureSpool) -> None:
-    broker, redactor = Broker(), Missing()
+    broker, redactor = FakeEventPublisher(), Missing()
     running = capture(spool, broker, RecordedSet(), redactor)
     running.start()
     running.offer(attempts(1)[0], size=100)
     until(lambda: running.trouble is not None)
-    assert (spool.waiting(), broker.messages) == (0, [])
+    assert (spool.waiting(), broker.arrived) == (0, [])
     redactor.installed = True
-    until(lambda: len(broker.messages) == 1)
+    until(lambda: len(broker.arrived) == 1)
     assert running.trouble is None
     running.stop(within_seconds=5)

@@ -9,7 +9,7 @@ import pytest
 
 from flywheel.ids import RequestId
 from flywheel.traffic.inference import Arm, Inference
-from services.gateway.attempt import Attempt, can_be_captured, event_data
+from services.gateway.traffic_event import UpstreamAttempt, can_be_captured, event_data
 from services.integrations.kafka.event_codec import MAX_EVENT_BYTES, TRAFFIC_TYPE, decode_traffic
 from services.ports.cloud_events import encode
 
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "services" / "gatew
 from gateway_parts import MailRedactor, attempt, completion
 
 
-def on_the_wire(one: Attempt) -> tuple[Inference, bytes]:
+def on_the_wire(one: UpstreamAttempt) -> tuple[Inference, bytes]:
     data = event_data(one, redactor=MailRedactor())
     raw = encode(type=TRAFFIC_TYPE, id=one.event_id, workload=one.workload, time=one.arrived_at, data=data, partitionkey="k")
     return decode_traffic(raw), raw

@@ -1,0 +1,58 @@
+"""Checks values from outside against the JSON Schemas in ``schemas/``.
+
+In: a parsed JSON value and a schema's name. Out: nothing, or InvalidInput with the path of the first fault. A reason never repeats
+a text that a user wrote.
+"""
+
+import json
+from functools import cache
+from typing import Any
+
+from flywheel.errors import InvalidInput
+from schemas import schema
+
+
+def check_schema(value: object, name: str, *, at: str, remedy: str) -> None:
+    """``name`` as in ``schemas.schema``; ``at`` is the path of ``value``, which begins the path in the error."""
+    from jsonschema.exceptions import best_match  # at first use: the import takes a tenth of a second
+
+    try:
+        error = best_match(_validator(name).iter_errors(value))
+    except RecursionError:
+        raise InvalidInput("is nested too deeply", where=at, remedy=remedy) from None
+    if error is not None:
+        path = at + error.json_path.removeprefix("$")
+        raise InvalidInput(_reason(error), where=path, value=shortened(error.instance), remedy=remedy)
+
+
+def shortened(value: object) -> object:
+    """Enough of a value to find it, never a whole text."""
+    if isinstance(value, str):
+        return value if len(value) <= 40 else f"{value[:40]}… ({len(value)} characters)"
+    return value if isinstance(value, int | float | None) else type(value).__name__
+
+
+def _reason(error: Any) -> str:
+    """jsonschema's message without the value."""
+    match error.validator:
+        case "required":
+            missing = [name for name in error.validator_value if name not in error.instance]
+            return f"lacks {', '.join(missing)}"
+        case "additionalProperties" if isinstance(error.schema.get("properties"), dict):
+            unknown = sorted(set(error.instance) - set(error.schema["properties"]))
+            return f"has unknown keys: {', '.join(name[:40] for name in unknown[:5])}"
+        case "type":
+            return f"must be of type {json.dumps(error.validator_value)}"
+        case "enum" | "const":
+            return f"must be {json.dumps(error.validator_value)}"
+        case "anyOf":
+            return "fits none of the allowed forms: " + " or ".join(json.dumps(form) for form in error.validator_value)
+        case rule:
+            return f"breaks {rule}: {json.dumps(error.validator_value)}"
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema(name))

@@ -1,0 +1,173 @@
+"""The loop that feeds the record: batches from the topic, one transaction each, positions from the record itself.
+
+One lock stands around a batch and around every change of partitions, so that nothing is written for a partition that is
+being handed over. A step backward or an offset that the log does not hold means: read the topic's id again.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import Counter
+
+from flywheel.errors import CannotRun
+from flywheel.traffic.recording import LostPartition, Partition, RawRecord
+from services.observability import LAST_STEP, STEPS
+from services.ports.traffic import PartitionPosition
+from services.traffic_windower.record_batches import Recording, record_batch
+from services.traffic_windower.wiring import OutOfRange, WindowerParts
+
+PROCESS = "traffic_windower"
+LOG_CHECK_SECONDS = 15.0  # a broker that came back empty without a rebalance is noticed after at most this long
+TOPIC_ID_ATTEMPTS = 20
+TOPIC_ID_PAUSE_SECONDS = 0.5
+
+RECORDS = Counter("flywheel_traffic_records_total", "Records read from the traffic topic", ["outcome"])
+log = structlog.get_logger(PROCESS)
+
+
+class Recorder:
+    """One consumer of the traffic topic and what it holds."""
+
+    def __init__(self, parts: WindowerParts, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._batches, self._topic_id, self._store, self._clock = parts.batches, parts.topic_id, parts.recorder, clock
+        self._recording = Recording(
+            recorder=parts.recorder,
+            decode=parts.decode,
+            claimed_ids=parts.claimed_ids,
+            redactor=parts.redactor,
+            formats=parts.formats,
+        )
+        self._lock = asyncio.Lock()
+        self._positions: dict[Partition, PartitionPosition] = {}
+        self._reading_at: dict[Partition, int] = {}
+        self._generation = 0  # grows with every assignment: a batch fetched under an older one is from who knows which log
+        self._failure: BaseException | None = None
+        self.joined = False
+
+    async def start(self) -> None:
+        """Joins the group. Raises CannotRun without a broker."""
+        await self._batches.start(on_assigned=self._assigned, on_revoked=self._revoked)
+
+    async def step(self) -> None:
+        """One batch, perhaps an empty one. Raises whatever makes going on unsafe."""
+        if self._failure is not None:
+            raise self._failure
+        fetched_under = self._generation
+        try:
+            records = await self._batches.next()
+        except OutOfRange as error:
+            async with self._lock:
+                await self._place_again(
+                    set(self._positions), why="offset out of range" if error.partitions else "no place yet", unreadable=error.partitions
+                )
+            return
+        if not records:
+            return
+        async with self._lock:
+            if fetched_under != self._generation:
+                self._batches.move(self._reading_at)
+                return
+            await self._record(records)
+
+    async def check_log(self) -> None:
+        """Is it still the same log? Costs one request to the broker."""
+        async with self._lock:
+            for topic in {topic for topic, _ in self._positions}:
+                held = {partition for partition in self._positions if partition[0] == topic}
+                current = await self._log_of(topic)
+                if any(self._positions[partition].log != current for partition in held):
+                    await self._place_again(held, why="the topic has another id")
+
+    async def stop(self) -> None:
+        await self._batches.stop()
+
+    async def _record(self, records: list[RawRecord]) -> None:
+        try:
+            done = await asyncio.to_thread(
+                record_batch,
+                records=records,
+                positions=dict(self._positions),
+                reading_at=dict(self._reading_at),
+                parts=self._recording,
+                now=self._clock(),
+            )
+        except LostPartition as error:
+            log.warning("A partition was lost to another worker; the batch is theirs", action="partition_lost", where=error.where)
+            RECORDS.labels("fenced").inc(len(records))
+            self._forget()  # the rebalance that is under way hands out afresh
+            return
+        for partition, offset in done.moved_to.items():
+            self._positions[partition] = replace(self._positions[partition], offset=offset)
+            self._reading_at[partition] = offset
+        RECORDS.labels("recorded").inc(len(records) - done.dead_letters)
+        RECORDS.labels("dead_lettered").inc(done.dead_letters)
+        STEPS.labels(PROCESS, "done").inc()
+        LAST_STEP.labels(PROCESS).set_to_current_time()
+        if done.another_log:
+            await self._place_again(set(done.another_log), why="offsets went backward")
+        if done.moved_to and (refused := await self._batches.commit(done.moved_to)):
+            log.info("The group did not take our offsets; ours stand in the record", action="commit_refused", reason=refused)
+
+    async def _assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """aiokafka swallows what a listener raises, so a failure is kept for the next step, which ends the process."""
+        async with self._lock:
+            self._forget()
+            try:
+                await self._take(partitions)
+            except BaseException as error:
+                self._failure = error
+                raise
+            self.joined = True
+            return dict(self._reading_at)
+
+    async def _revoked(self) -> None:
+        async with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._generation += 1
+        self._positions.clear()
+        self._reading_at.clear()
+
+    async def _take(self, partitions: Collection[Partition]) -> None:
+        """The topic's id is read at every assignment: a seek to an offset of a log that is gone loses data in silence."""
+        logs = {topic: await self._log_of(topic) for topic in {topic for topic, _ in partitions}}
+        for topic, partition in sorted(partitions):
+            place = await asyncio.to_thread(self._store.assign, log=logs[topic], topic=topic, partition=partition)
+            self._positions[topic, partition] = place
+            self._reading_at[topic, partition] = place.offset
+        log.info("Partitions taken", action="partitions_taken", places={f"{t}[{p}]": at for (t, p), at in self._reading_at.items()})
+
+    async def _place_again(self, partitions: Collection[Partition], *, why: str, unreadable: Collection[Partition] = ()) -> None:
+        """On a new log we start at 0. On the same log, where our offset cannot be read, at the oldest there is: ids make that safe."""
+        before = {partition: self._positions[partition] for partition in partitions}
+        self._generation += 1
+        await self._take(partitions)
+        stuck = [
+            partition for partition in partitions if partition in unreadable and self._positions[partition].log == before[partition].log
+        ]
+        for partition, first in (await self._batches.first_offsets(stuck)).items() if stuck else ():
+            log.error(
+                "The log does not hold our next offset; records may have expired unread",
+                action="records_expired",
+                partition=partition,
+                wanted=self._reading_at[partition],
+                oldest=first,
+            )
+            self._reading_at[partition] = first
+        log.warning("Reading was placed again", action="placed_again", reason=why, partitions=len(partitions))
+        self._batches.move({partition: self._reading_at[partition] for partition in partitions})
+
+    async def _log_of(self, topic: str) -> str:
+        """A broker that is just coming up may not know its topics yet."""
+        for attempt in range(1, TOPIC_ID_ATTEMPTS + 1):
+            try:
+                return await asyncio.to_thread(self._topic_id, topic)
+            except CannotRun:
+                if attempt == TOPIC_ID_ATTEMPTS:
+                    raise
+                await asyncio.sleep(TOPIC_ID_PAUSE_SECONDS)
+        raise AssertionError("unreachable")
