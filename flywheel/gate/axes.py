@@ -4,10 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from flywheel.errors import InvalidInput
-from flywheel.gate.stated import chance_of_error, share_lost
-from flywheel.plausible import check_text, check_whole, check_wholes
-
 
 class Role(StrEnum):
     """One axis must improve; every other one must not be worse."""
@@ -18,7 +14,7 @@ class Role(StrEnum):
 
 
 class GateVerdict(StrEnum):
-    """``cannot tell`` never passes."""
+    """``cannot_tell`` never passes."""
 
     PASS = "pass"  # noqa: S105 (a verdict, not a password)
     REFUSE = "refuse"
@@ -27,10 +23,9 @@ class GateVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AxisPolicy:
-    """``margin`` is a share (0.05 is 5 points); ``alpha`` one-sided, already divided by ``divided_by`` attempts.
+    """``margin`` is a share (0.05 is 5 points); ``alpha`` is one-sided and already divided by ``divided_by`` attempts.
 
-    ``binary``: its items are right or wrong. It is said here and not read off the scores, or a worse score could choose the test.
-    Raises InvalidInput for an alpha or a margin that is none, and for a margin that was widened without a reason.
+    ``binary``: its items are correct or incorrect. The policy says so, because a verdict must not depend on which scores were seen.
     """
 
     name: str
@@ -42,39 +37,15 @@ class AxisPolicy:
     divided_by: int = 1
     binary: bool = True
 
-    def __post_init__(self) -> None:
-        check_text(self.name, where="gate.axis.name", empty=True)
-        check_text(self.reason, where="gate.axis.reason", empty=True)
-        where = f"gate.{self.name}"
-        if not isinstance(self.role, Role):
-            raise InvalidInput("there is no such role", where=where, value=self.role, remedy=f"Take one of {', '.join(Role)}.")
-        if not isinstance(self.binary, bool):
-            raise InvalidInput("binary is True or False", where=where, value=self.binary, remedy="True: its items are right or wrong.")
-        chance_of_error(self.alpha, where=where, below=0.5)
-        share_lost(self.margin, where=where)
-        share_lost(self.standard_margin, where=f"{where}.standard_margin")
-        check_whole(self.divided_by, where=f"{where}.divided_by", least=1)
-        if self.margin > self.standard_margin and not self.reason.strip():
-            raise InvalidInput(
-                f"the margin is wider than the standard {self.standard_margin:g}, and no reason is given",
-                where=where,
-                value=self.margin,
-                remedy="Say why: the reason stands in every gate's evidence.",
-            )
-
 
 @dataclass(frozen=True, kw_only=True)
 class PairedCounts:
-    """The same n items asked of both: right in both, only the challenger (wins), only the baseline (losses), neither."""
+    """The same n items asked of two arms: correct in both, only in the challenger (wins), only in the baseline (losses), in neither."""
 
     both: int
     wins: int
     losses: int
     neither: int
-
-    def __post_init__(self) -> None:
-        check_wholes(where="gate", both=self.both, wins=self.wins, losses=self.losses, neither=self.neither)
-        check_whole(self.n, where="gate.n")
 
     @property
     def n(self) -> int:
@@ -83,53 +54,75 @@ class PairedCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AxisVerdict:
-    """``baseline`` and ``challenger`` are shares right; ``low`` and ``high`` bound challenger minus baseline.
+class AxisTest:
+    """The test of one axis: its settings, its p-value and its interval.
 
-    ``p``: on the axis that must improve, the chance of so many wins from an equal challenger; on the others, the chance of what was
-    seen or better from one that is worse by the whole margin. Where items share entities, ``effective_*`` are the counts of
-    independent items that would show as much: bounds and the p-value of "not worse" come from them. They are the counts divided by
-    ``design_effect`` = 1 + (``entity_size`` - 1) * ``likeness``.
+    ``p``: on the axis that must improve, the probability of so many wins from an equal challenger; on the others, the probability of a
+    result at least this good from a challenger that is worse by the whole margin. ``low`` and ``high`` bound challenger minus baseline.
     """
+
+    alpha: float
+    margin: float
+    standard_margin: float
+    divided_by: int = 1
+    margin_reason: str = ""  # why the margin is not the standard one
+    p: float | None = None
+    p_is: str = ""  # which test gave ``p``
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequiredItems:
+    """How many items the axis needs."""
+
+    at_these_shares: int | None = None  # only where it cannot tell: enough items if wins and losses keep their shares
+    smallest: int | None = None  # "not worse": the fewest items that pass when nothing is lost or won
+    least_wins: int | None = None  # "better": the fewest wins that pass when nothing is lost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """What repeated entities do to the sample: the effective counts are those that independent items would need to show as much.
+
+    They are the counts divided by ``design_effect`` = 1 + (``entity_size`` - 1) * ``icc``.
+    """
+
+    entities: int
+    icc: float | None = None  # intraclass correlation of one entity's items, as it was used (0 to 1)
+    icc_is: str = ""  # measured, and on what, or assumed
+    entity_size: float | None = None  # items of the entity of an average item
+    design_effect: float | None = None
+    effective_n: int | None = None
+    effective_wins: int | None = None
+    effective_losses: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisVerdict:
+    """``baseline`` and ``challenger`` are shares of correct items. ``clusters`` is None where every item is an entity of its own."""
 
     name: str
     role: Role
+    verdict: GateVerdict
+    reason: str
     n: int
     baseline_arm: str
     baseline: float
     challenger: float
     wins: int
     losses: int
-    p: float | None
-    low: float | None
-    high: float | None
-    margin: float
-    standard_margin: float
-    alpha: float
-    verdict: GateVerdict
-    reason: str
-    needs_n: int | None = None
-    divided_by: int = 1
-    entities: int | None = None  # None: every item stands for itself
-    likeness: float | None = None  # of one entity's items, as it was used (0 to 1)
-    likeness_is: str = ""  # measured, and on what, or assumed
-    effective_n: int | None = None
-    effective_wins: int | None = None
-    effective_losses: int | None = None
-    margin_reason: str = ""  # why the margin is not the standard one
-    p_is: str = ""  # which test gave ``p``
-    smallest_n: int | None = None  # "not worse": the fewest items that pass when nothing is lost or won, so fewer need wins
-    least_wins: int | None = None  # "better": the fewest wins that pass when nothing is lost
-    entity_size: float | None = None  # items of the entity of an average item
-    design_effect: float | None = None
+    test: AxisTest
+    required: RequiredItems = field(default_factory=RequiredItems)
+    clusters: Clustering | None = None
     others: Mapping[str, PairedCounts] = field(default_factory=dict)  # the arms that did worse than ``baseline_arm``
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateDecision:
-    """The whole gate: pass only when every deciding axis passes. Stops at its first refused axis."""
+    """The whole gate: it passes only when every deciding axis passes, and stops at its first refused axis."""
 
     verdict: GateVerdict
     reason: str
     axes: tuple[AxisVerdict, ...]
-    not_judged: tuple[str, ...] = ()  # axes with items that nobody was asked, since an earlier one had refused
+    not_judged: tuple[str, ...] = ()  # axes with items that no arm was asked, since an earlier axis had refused

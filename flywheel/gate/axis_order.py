@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from flywheel.errors import InvalidInput
 from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
-from flywheel.gate.stated import chance_of_error, share_lost
-from flywheel.plausible import check_text, check_whole, check_wholes
+from flywheel.gate.exact import LEAST_MARGIN, NUISANCE_CHANCE
 
 STANDARD_MARGIN = 0.05
 FORMAT, GOLDEN, RECURRENCE, HELD_OUT, GENERAL, SAFETY = "format", "golden", "recurrence", "held_out", "general", "safety"
@@ -19,7 +18,7 @@ FORMAT, GOLDEN, RECURRENCE, HELD_OUT, GENERAL, SAFETY = "format", "golden", "rec
 
 @dataclass(frozen=True, kw_only=True)
 class GatePolicy:
-    """``margins``: axis name -> (margin, why it is not the standard one)."""
+    """``margins``: axis name -> (margin, why it is not the standard one). Raises InvalidInput for a value outside its range."""
 
     superiority_alpha: float = 0.025
     non_inferiority_alpha: float = 0.01
@@ -30,17 +29,20 @@ class GatePolicy:
     planned_challengers: int = 1
 
     def __post_init__(self) -> None:
-        chance_of_error(self.superiority_alpha, where="gate.superiority_alpha", below=0.5)
-        chance_of_error(self.non_inferiority_alpha, where="gate.non_inferiority_alpha", below=0.5)
-        check_wholes(
-            where="gate", recurrence_at_most=self.recurrence_at_most, held_out_at_most=self.held_out_at_most, few_shot=self.few_shot
-        )
-        check_whole(self.planned_challengers, where="gate.planned_challengers", least=1)
-        for name, stated in self.margins.items():
-            if not isinstance(stated, tuple) or len(stated) != 2:
-                raise InvalidInput("a margin stands with its reason", where=f"gate.margins.{name}", value=stated, remedy="(0.1, 'why').")
-            share_lost(stated[0], where=f"gate.margins.{name}")
-            check_text(stated[1], where=f"gate.margins.{name}.reason", empty=True)
+        _check_range("superiority_alpha", self.superiority_alpha, above=0, below=0.5, remedy="The standard is 0.025.")
+        # No p-value of the exact test is smaller than NUISANCE_CHANCE.
+        _check_range("non_inferiority_alpha", self.non_inferiority_alpha, above=NUISANCE_CHANCE, below=0.5, remedy="The standard is 0.01.")
+        for name, (margin, _) in self.margins.items():  # below LEAST_MARGIN no number of items shows anything
+            _check_range(f"margins.{name}", margin, above=LEAST_MARGIN, below=1, remedy="A margin is a share: 5 points are 0.05.")
+        for name, least in (("recurrence_at_most", 0), ("held_out_at_most", 0), ("few_shot", 0), ("planned_challengers", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise InvalidInput(f"must be {least} or more", where=f"gate.{name}", value=value, remedy=f"Give {least} or more.")
+
+
+def _check_range(name: str, value: float, *, above: float, below: float, remedy: str) -> None:
+    if not above < value < below:
+        raise InvalidInput(f"must be above {above:g} and below {below:g}", where=f"gate.{name}", value=value, remedy=remedy)
 
 
 def slice_axis(slice_name: str) -> str:
@@ -57,7 +59,7 @@ def axes_in_order(*, policy: GatePolicy, protected: Sequence[str], attempts: Att
     """Held-out failures are reported unless a margin is named for them: they are selected for the champion's errors.
 
     Only the superiority alpha is divided over attempts: the others must all pass, where dividing would only destroy power.
-    Raises InvalidInput for a margin of no axis, and for one that is wider than the standard and says not why.
+    Raises InvalidInput for a margin of no axis, and for one that is wider than the standard and gives no reason.
     """
     not_worse = [FORMAT, GOLDEN, *(slice_axis(name) for name in protected), RECURRENCE, HELD_OUT, GENERAL, SAFETY]
     for name, (margin, reason) in policy.margins.items():
@@ -69,7 +71,7 @@ def axes_in_order(*, policy: GatePolicy, protected: Sequence[str], attempts: Att
                 f"wider than the standard {STANDARD_MARGIN:g}, and no reason is given",
                 where=f"gate.margins.{name}",
                 value=margin,
-                remedy="Say why: the reason stands in every gate's evidence.",
+                remedy="Give the reason; it is shown in every gate's evidence.",
             )
     divisor = (attempts or Attempts(planned_challengers=policy.planned_challengers)).divisor()
     return tuple(_axis(name, policy, divisor) for name in not_worse)

@@ -1,13 +1,12 @@
-"""Several answers to one entity are not several pieces of evidence. How many are they worth?
+"""Several items of one entity are correlated. What is their effective sample size?
 
-In: per item the outcome (challenger minus baseline: -1, 0, 1) and its entity. Out: how alike the items of an entity are, the counts
-that independent items would have had to give the same evidence, and an exact p-value of "better". The verdict is not made here.
+In: per item the difference (challenger minus baseline: -1, 0, 1) and its entity. Out: the intraclass correlation (ICC) of an entity's
+items, the effective counts, and an exact p-value of "better". The verdict is not made here.
 
-Which way, and why: one answer an entity is always right and throws away most of what was asked (200 entities of five answers each,
-three protected slices: 7 % of the challengers that are ten points better pass, instead of 47 %). So the counts are divided by the
-design effect, with the upper end of what the likeness of items may be and not its estimate: the estimate rests on few differing
-items, and an error on that side would be silent. "Better" needs no such estimate: turning the signs of whole entities is exact
-whatever happens within them.
+One item an entity would be valid too, but throws away most answers (200 entities of five answers each, three protected slices: 7 % of
+the challengers that are ten points better pass, instead of 47 %). So the counts are divided by the design effect, with the upper bound of
+the ICC and not its estimate: the estimate rests on few differing items, and an ICC that is too low would go unnoticed. "Better" needs no
+such estimate: flipping the signs of whole entities is exact whatever happens within them.
 """
 
 import math
@@ -18,32 +17,22 @@ from fractions import Fraction
 
 import numpy as np
 
-from flywheel.errors import InvalidInput
-from flywheel.gate.stated import entities_named, only, paired_counts
-from flywheel.plausible import MOST, check_number, check_whole, check_wholes
-
 _UPPER_Z = 1.6449
-"""One-sided 95 %: how far above its estimate the likeness is taken."""
+"""One-sided 95 %: how many standard errors above its estimate the ICC is taken."""
 _ROUND_UP = 1e-9  # so that 5 / 1.0 stays 5
 _MOST_ITEMS = 20_000
 """Beyond it the exact sum is slow, and a bound is enough."""
-_WORSE_SAME_BETTER = (-1, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How alike the outcomes of one entity's items are: 0 not at all, 1 all the same. ``high`` is the value that is used."""
+    """The intraclass correlation of one entity's items: 0 independent, 1 all the same. ``high`` is the value that is used."""
 
     items: int
     entities: int
     icc: float
     high: float
     measured: bool = True  # False: the items cannot show it, and the worst is assumed
-
-    def __post_init__(self) -> None:
-        check_wholes(where="gate.agreement", items=self.items, entities=self.entities)
-        _likeness(self.icc, where="gate.agreement.icc")
-        _likeness(self.high, where="gate.agreement.high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +52,6 @@ def measure(*, differences: Sequence[int], entities: Sequence[str]) -> Agreement
     Sources: Fisher (1925), Statistical Methods for Research Workers, section 40; unequal sizes as in Donner and Koval (1980),
     Biometrics 36:19-25; the jackknife: Tukey (1958), Annals of Mathematical Statistics 29:614.
     """
-    _check(differences, entities)
     number = {entity: at for at, entity in enumerate(sorted(set(entities)))}  # not numpy's text, which drops a NUL at the end
     index = np.array([number[entity] for entity in entities], dtype=np.int64)
     outcome = np.asarray(differences, dtype=float)
@@ -77,19 +65,18 @@ def measure(*, differences: Sequence[int], entities: Sequence[str]) -> Agreement
     estimate, without = float(_icc(whole)[0]), _icc(whole - each)
     if not np.isfinite(estimate) or not np.isfinite(without).all():
         return Agreement(items=len(outcome), entities=count, icc=1.0, high=1.0, measured=False)
-    spread = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
+    error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
     return Agreement(
-        items=len(outcome), entities=count, icc=min(max(estimate, 0.0), 1.0), high=min(max(estimate + _UPPER_Z * spread, 0.0), 1.0)
+        items=len(outcome), entities=count, icc=min(max(estimate, 0.0), 1.0), high=min(max(estimate + _UPPER_Z * error, 0.0), 1.0)
     )
 
 
-def design_effect(*, entities: Sequence[str], likeness: float) -> float:
-    """By how much the variance grows: 1 + (m - 1) * likeness, m being ``entity_size``.
+def design_effect(*, entities: Sequence[str], icc: float) -> float:
+    """By how much the variance grows: 1 + (m - 1) * icc, m being ``entity_size``.
 
     Source: Kish (1965), Survey Sampling, section 5.4.
     """
-    _likeness(likeness, where="gate.likeness")
-    return 1.0 + (entity_size(entities) - 1.0) * likeness
+    return 1.0 + (entity_size(entities) - 1.0) * icc
 
 
 def entity_size(entities: Sequence[str]) -> float:
@@ -101,9 +88,6 @@ def entity_size(entities: Sequence[str]) -> float:
 
 def effective(*, n: int, wins: int, losses: int, design_effect: float) -> EffectiveCounts:
     """Counts divided by the design effect (Rao and Scott (1992), Biometrics 48:577-585), rounded against the challenger."""
-    paired_counts(n=n, wins=wins, losses=losses)
-    said = "must be a number above 0"
-    check_number(design_effect, where="gate.design_effect", above=0, below=math.inf, said=said, remedy="1: items are independent.")
     fewer = max(design_effect, 1.0)
     at_most = math.floor(n / fewer + _ROUND_UP)
     lost = min(math.ceil(losses / fewer - _ROUND_UP), at_most)
@@ -120,7 +104,6 @@ def p_better_by_entity(*, differences: Sequence[int], entities: Sequence[str]) -
     Of very many items it is an upper bound and not the chance itself, from the entities' sizes alone and so no lower after a worse
     outcome: Hoeffding (1963), JASA 58:13-30.
     """
-    _check(differences, entities)
     if len(differences) > _MOST_ITEMS:
         ahead, sizes = max(sum(differences), 0), Counter(entities).values()
         return math.exp(-ahead * ahead / (2 * sum(size * size for size in sizes)))
@@ -131,19 +114,14 @@ def p_better_by_entity(*, differences: Sequence[int], entities: Sequence[str]) -
 
 
 def p_of_sums(sums: Sequence[int]) -> float:
-    """Of the sums of entities, those that are zero left out. Whole numbers throughout, so nothing is rounded before the end."""
-    for value in sums:
-        check_whole(value, where="gate.entities.sum", least=-MOST)
-    total = sum(abs(value) for value in sums)
-    if total > _MOST_ITEMS:
-        raise InvalidInput("too many items for the exact sum", where="gate.entities", value=total, remedy="Ask p_better_by_entity.")
+    """``sums``: each entity's sum of differences, without zeros. Whole numbers throughout, so nothing is rounded before the end."""
     ways = [1]  # ways[s]: in how many ways a set of entities has a sum of absolute values s
     for size in sorted(abs(value) for value in sums):
         grown = ways + [0] * size
         for at, number in enumerate(ways):
             grown[at + size] += number
         ways = grown
-    # Turned signs reach a total of 2 * s - everything, so "as large" is s at or above what the positive ones add up to.
+    # Flipped signs reach a total of 2 * s - everything, so "as large" is s at or above what the positive ones add up to.
     positive = sum(value for value in sums if value > 0)
     return float(Fraction(sum(ways[positive:]), 1 << len(sums)))
 
@@ -155,22 +133,6 @@ def _icc(sums: np.ndarray) -> np.ndarray:
         between = (between_raw - total * total / items) / (count - 1)
         within = (squares - between_raw) / (items - count)
         size = (items - squared_sizes / items) / (count - 1)
-        spread = between + (size - 1) * within
-        result: np.ndarray = np.where((items > count) & (spread > 1e-12), (between - within) / spread, np.nan)
+        variance = between + (size - 1) * within
+        result: np.ndarray = np.where((items > count) & (variance > 1e-12), (between - within) / variance, np.nan)
     return result
-
-
-def _likeness(value: float, *, where: str) -> None:
-    check_number(value, where=where, most=1, said="likeness is a share from 0 to 1", remedy="Measure it; 1 assumes the worst.")
-
-
-def _check(differences: Sequence[int], entities: Sequence[str]) -> None:
-    if len(differences) != len(entities):
-        raise InvalidInput(
-            "items and entities disagree",
-            where="gate.entities",
-            value=f"{len(differences)} and {len(entities)}",
-            remedy="Name the entity of every item.",
-        )
-    only(differences, _WORSE_SAME_BETTER, where="gate.differences", said="must be -1, 0 or 1", remedy="Challenger minus baseline.")
-    entities_named(entities)

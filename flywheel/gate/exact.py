@@ -1,10 +1,10 @@
-"""How likely is what was seen, or better, from a challenger that is worse by the whole margin? Exact, where Tango's interval is not.
+"""The exact p-value of "not worse": how likely is a result this good from a challenger that is worse by the whole margin?
 
 In: items, wins, losses, the margin. Out: a p-value that is at most alpha in at most alpha of all gates, at any number of items.
 The interval that a reader sees, and the verdict, are not made here.
 
-Why: the score interval is an approximation. At a nominal 1 % its true error, over all ways in which wins and losses can be mixed,
-lies between 0 and 1.4 %. So an axis passes only when this p-value agrees.
+Tango's score interval is an approximation: at a nominal 1 % its true error, over all ways in which wins and losses can be mixed, lies
+between 0 and 1.4 %. So an axis passes only when this p-value agrees.
 """
 
 import math
@@ -12,10 +12,10 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from flywheel.errors import InvalidInput
 from flywheel.gate.paired import limit_of, needed_without_loss, score, score_z
-from flywheel.gate.stated import chance_of_error, paired_counts, share_lost
 
+LEAST_MARGIN = 1e-6
+"""Below it no number of items that can be counted shows anything."""
 NUISANCE_CHANCE = 1e-4
 """Chance that the share of losses lies above the range searched; added to every p-value, so alphas must be well above it."""
 _STEPS = 96
@@ -36,9 +36,7 @@ def p_worse(*, n: int, wins: int, losses: int, margin: float) -> float:
 
     Of very many items it is an upper bound and not the chance itself: Hoeffding (1963), JASA 58:13-30, for means of values from -1 to 1.
     """
-    paired_counts(n=n, wins=wins, losses=losses)
-    share_lost(margin, where="gate.margin")
-    return _p_worse(n, wins, losses, margin)  # checked before it is remembered: 2.0 would find what 2 has left
+    return _p_worse(n, wins, losses, margin)
 
 
 @lru_cache(maxsize=65_536)
@@ -53,23 +51,15 @@ def _p_worse(n: int, wins: int, losses: int, margin: float) -> float:
 
 def shown_not_worse(*, n: int, wins: int, losses: int, margin: float, alpha: float) -> bool:
     """Tango's interval lies above ``-margin`` and the exact p-value agrees: the rule by which an axis passes."""
-    share_lost(margin, where="gate.margin")
     if score_z(n=n, wins=wins, losses=losses, difference=-margin) <= limit_of(alpha) or n == 0:
         return False
     return p_worse(n=n, wins=wins, losses=losses, margin=margin) <= alpha
 
 
 def least_items(*, margin: float, alpha: float) -> int:
-    """The fewest items on which an arm that loses and wins nothing passes. Below it an axis passes only by winning items."""
-    share_lost(margin, where="gate.margin")
-    chance_of_error(alpha, where="gate.alpha")
-    if alpha <= NUISANCE_CHANCE:
-        raise InvalidInput(
-            f"alpha must be above {NUISANCE_CHANCE:g}: no p-value of this test is smaller",
-            where="gate.alpha",
-            value=alpha,
-            remedy="The standard is 0.01.",
-        )
+    """The fewest items on which an arm that loses and wins nothing passes; on fewer, an axis passes only by winning items.
+
+    ``alpha`` is above ``NUISANCE_CHANCE``."""
     return _least_items(margin, alpha)
 
 
@@ -116,7 +106,7 @@ def _fewest_wins(n: int, at_least: float, margin: float, most_losses: int) -> np
 
 
 def _chance(n: int, fewest: np.ndarray, shares: np.ndarray, margin: float) -> np.ndarray:
-    """[shares]: the chance of an outcome on or above the line of ``fewest`` wins, per share of losses."""
+    """[shares]: the chance of an outcome with at least ``fewest`` wins, per share of losses."""
     from scipy.special import bdtrc, gammaln, xlog1py, xlogy
 
     losses = np.arange(len(fewest), dtype=float)

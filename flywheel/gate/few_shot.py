@@ -1,4 +1,4 @@
-"""The best cheap alternative to a fine-tune: the same base with a few right answers in the prompt.
+"""The best cheap alternative to a fine-tune: the same base with a few correct answers in the prompt.
 
 In: the training set, a case's prompt. Out: the prompt of the baseline arm. Retrieving the nearest examples is not done here.
 """
@@ -6,14 +6,12 @@ In: the training set, a case's prompt. Out: the prompt of the baseline arm. Retr
 from collections.abc import Sequence
 
 from flywheel.ids import derive
-from flywheel.plausible import check_whole
 from flywheel.traffic.inference import Message
 from flywheel.training_set.example import CORRECTION, Example
 
 
 def choose(*, examples: Sequence[Example], count: int) -> tuple[Example, ...]:
     """The same ones for every case and every gate on this training set: which follows from their ids. One an entity."""
-    check_whole(count, where="gate.few_shot.count")
     chosen: dict[str, Example] = {}
     for example in sorted(examples, key=lambda each: derive("few-shot", each.id)):
         if example.source == CORRECTION and len(chosen) < count:

@@ -1,6 +1,6 @@
 """What the same items asked of two arms can show: better (exact McNemar) or not worse (Tango's score interval).
 
-In: right or wrong per item and arm. Out: paired counts, a p-value, bounds of the difference challenger minus baseline,
+In: correct or incorrect per item and arm. Out: paired counts, a p-value, bounds of the difference challenger minus baseline,
 and how many items would be needed. Turning these into a verdict is not done here.
 """
 
@@ -9,29 +9,16 @@ from collections.abc import Sequence
 from fractions import Fraction
 from statistics import NormalDist
 
-from flywheel.errors import InvalidInput
 from flywheel.gate.axes import PairedCounts
-from flywheel.gate.stated import chance_of_error, only, paired_counts, share_lost
-from flywheel.plausible import check_number, check_wholes
 
 _SMALLEST_VARIANCE = 1e-12
 _MOST_DIFFERING = 4_000
 """Beyond it sums of whole numbers are slow, and the incomplete beta function gives the same chance."""
 _TINY = 1e-9
-_RIGHT_OR_WRONG = (False, True)
 
 
 def pair(*, baseline: Sequence[bool], challenger: Sequence[bool]) -> PairedCounts:
-    """Item i of both sequences is the same item; raises when the arms were asked different numbers of items."""
-    if len(baseline) != len(challenger):
-        raise InvalidInput(
-            "the arms were asked different items",
-            where="gate.pair",
-            value=f"{len(baseline)} and {len(challenger)}",
-            remedy="Ask every arm every item of the axis.",
-        )
-    for arm, answers in (("baseline", baseline), ("challenger", challenger)):
-        only(answers, _RIGHT_OR_WRONG, where=f"gate.pair.{arm}", said="an answer is right or wrong", remedy="Grade it True or False.")
+    """Item i of both sequences is the same item."""
     both = sum(b and c for b, c in zip(baseline, challenger, strict=True))
     wins = sum(c and not b for b, c in zip(baseline, challenger, strict=True))
     losses = sum(b and not c for b, c in zip(baseline, challenger, strict=True))
@@ -43,7 +30,6 @@ def p_better(*, wins: int, losses: int) -> float:
 
     Source: McNemar (1947), Psychometrika 12:153; exact form P(X >= wins), X ~ Binomial(wins + losses, 1/2).
     """
-    check_wholes(where="gate", wins=wins, losses=losses)
     n = wins + losses
     if n > _MOST_DIFFERING:
         from scipy.special import betainc
@@ -55,7 +41,6 @@ def p_better(*, wins: int, losses: int) -> float:
 
 def wins_needed(*, alpha: float) -> int:
     """The fewest wins that show "better" when there is no loss."""
-    chance_of_error(alpha, where="gate.alpha")
     return math.ceil(math.log(alpha) / math.log(0.5) - 1e-9)
 
 
@@ -66,16 +51,11 @@ def score_z(*, n: int, wins: int, losses: int, difference: float) -> float:
     under the hypothesis: 2n q^2 + B q + C = 0, B = -(wins + losses) + (2n - wins + losses) d, C = -losses d (1 - d);
     z = (wins - losses - n d) / sqrt(n (2 q + d (1 - d))).
     """
-    paired_counts(n=n, wins=wins, losses=losses)
-    said = "a difference of shares lies from -1 to 1"
-    check_number(difference, where="gate.difference", least=-1, most=1, said=said, remedy="5 points: 0.05.")
-    if n == 0:
-        return 0.0
-    return score(n, wins, losses, difference)
+    return score(n, wins, losses, difference) if n else 0.0
 
 
 def score(n: int, wins: int, losses: int, d: float) -> float:
-    """``score_z`` of numbers that were checked before: it is asked many thousand times in a search."""
+    """``score_z`` of one item or more, with arguments by place: a search calls it many thousand times."""
     b = -(wins + losses) + (2 * n - wins + losses) * d
     c = -losses * d * (1 - d)
     q = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
@@ -88,7 +68,6 @@ def score(n: int, wins: int, losses: int, d: float) -> float:
 
 def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[float, float]:
     """Lower and upper bound of challenger minus baseline, each one-sided at ``alpha``, by inverting the score."""
-    paired_counts(n=n, wins=wins, losses=losses)
     limit = limit_of(alpha)
     if n == 0:
         return -1.0, 1.0
@@ -100,7 +79,6 @@ def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[
 
 def needed_without_loss(*, margin: float, alpha: float) -> int:
     """The fewest items on which an arm that answers exactly like the baseline is shown to be within ``margin``."""
-    share_lost(margin, where="gate.margin")
     limit = limit_of(alpha)
     n = math.floor(limit * limit * (1 - margin) / margin)
     while score_z(n=max(n, 1), wins=0, losses=0, difference=-margin) <= limit:
@@ -110,10 +88,8 @@ def needed_without_loss(*, margin: float, alpha: float) -> int:
 
 def needed_at_this_rate(*, n: int, wins: int, losses: int, margin: float, alpha: float) -> int | None:
     """The fewest items that would show "within ``margin``" if wins and losses keep their shares; None when no number would."""
-    paired_counts(n=n, wins=wins, losses=losses)
     if n == 0:
         return needed_without_loss(margin=margin, alpha=alpha)
-    share_lost(margin, where="gate.margin")
     seen = (wins - losses) / n
     if seen <= -margin:
         return None
@@ -125,7 +101,6 @@ def needed_at_this_rate(*, n: int, wins: int, losses: int, margin: float, alpha:
 
 def limit_of(alpha: float) -> float:
     """The standard normal's quantile that is exceeded with chance ``alpha``."""
-    chance_of_error(alpha, where="gate.alpha")
     return -NormalDist().inv_cdf(alpha) if alpha < _TINY else NormalDist().inv_cdf(1 - alpha)  # 1 - 1e-17 is 1
 
 

@@ -1,8 +1,8 @@
-"""Does the challenger pass on an axis whose grades are scores and not right or wrong?
+"""Does the challenger pass on an axis whose grades are scores and not correct or incorrect?
 
 In: the axis' policy, a score in [0, 1] per item and arm, the items' entities, a seed. Out: one AxisVerdict with its reason.
-Which test is taken follows from the policy's ``binary`` and never from the scores: right or wrong goes to the exact tests, and there
-a score between 0 and 1 is an error; everything else goes to the bootstrap. No axis of the gatekeeper has scores yet.
+Which test is taken follows from the policy's ``binary`` and never from the scores: a binary axis goes to the exact tests, and there
+a score between 0 and 1 is an error; every other axis goes to the bootstrap. No axis of the gatekeeper has scores yet.
 
 A bootstrap knows only what was seen: of few or nearly equal values it says "no difference" with certainty (5 % pure losses pass as not
 worse in 22 to 61 % at 10 to 30 items). So it is used on 100 entities or more, and each bound is that of the entities seen and of a few
@@ -20,10 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
-from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, Role
+from flywheel.gate.axes import AxisPolicy, AxisTest, AxisVerdict, Clustering, GateVerdict, RequiredItems, Role
 from flywheel.gate.judge_axis import judge
-from flywheel.gate.stated import entities_named
-from flywheel.plausible import check_whole
 
 LEAST_ENTITIES = 100
 DRAWS = 4_000
@@ -42,7 +40,6 @@ def judge_scores(
 ) -> AxisVerdict:
     """Entities are drawn with replacement, all items of one together. Source: Efron and Tibshirani (1993), An Introduction to the
     Bootstrap, chapters 8 and 13 (percentile interval; the cluster as the unit of drawing)."""
-    check_whole(seed, where="gate.seed")
     if not baselines:
         raise InvalidInput("there is no baseline", where=f"gate.{policy.name}", remedy="Ask at least the base model.")
     new = _scores(policy, "challenger", challenger, len(challenger))
@@ -93,18 +90,20 @@ def judge_scores(
         challenger=float(new.mean()) if n else 0.0,
         wins=wins,
         losses=losses,
-        p=None,
-        low=low,
-        high=high,
-        margin=policy.margin,
-        standard_margin=policy.standard_margin,
-        alpha=policy.alpha,
         verdict=verdict,
         reason=reason,
-        needs_n=needs,
-        divided_by=policy.divided_by,
-        entities=sizes.size,
-        smallest_n=LEAST_ENTITIES,
+        test=AxisTest(
+            alpha=policy.alpha,
+            margin=policy.margin,
+            standard_margin=policy.standard_margin,
+            divided_by=policy.divided_by,
+            margin_reason=policy.reason,
+            p_is="bootstrap of whole entities",
+            low=low,
+            high=high,
+        ),
+        required=RequiredItems(at_these_shares=needs, smallest=LEAST_ENTITIES),
+        clusters=Clustering(entities=sizes.size),
     )
 
 
@@ -130,13 +129,12 @@ def _scores(policy: AxisPolicy, arm: str, values: Sequence[float], items: int) -
     if policy.binary and halves.size:
         at = int(halves[0])
         raise InvalidInput(
-            f"neither right nor wrong (item {at})", where=where, value=float(found[at]), remedy="Declare the axis with binary=False."
+            f"neither correct nor incorrect (item {at})", where=where, value=float(found[at]), remedy="Declare the axis with binary=False."
         )
     return found
 
 
 def _numbered(entities: Sequence[str]) -> NDArray[np.int64]:
-    entities_named(entities)
     number = {entity: at for at, entity in enumerate(sorted(set(entities)))}
     return np.array([number[entity] for entity in entities], dtype=np.int64)
 

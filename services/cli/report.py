@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flywheel.corrections.correction import CorrectionState
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import CannotRun, InvalidInput, NotFound
+from flywheel.gate.documents import axis_document
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Tier
@@ -280,10 +281,7 @@ def _gate(gates: GateLedger, workload: WorkloadId, entries: Sequence[JournalEntr
         "golden_version": record.golden_version,
         "verdict": record.decision.verdict.value,
         "reason": record.decision.reason,
-        "axes": [
-            {key: (value.value if hasattr(value, "value") else value) for key, value in asdict(axis).items()}
-            for axis in record.decision.axes
-        ],
+        "axes": [axis_document(axis) for axis in record.decision.axes],
     }
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from flywheel.errors import CannotRun, InvalidInput
-from flywheel.gate.applied import Applied, judge
+from flywheel.gate.weight_parity import WeightParity, check_weight_parity
 from flywheel.ids import BASE, AdapterName
 from flywheel.retraining.run import AdapterBundle, ProbeItem
 from flywheel.rollout.desired import slots
@@ -96,7 +96,7 @@ class Replica:
                 self._server.load(name, bundle.path)
                 log.info("An adapter was loaded.", action="adapter_loaded", adapter=name, path=bundle.path)
             asked = [(item.prompt_ids, item.answer_ids) for item in items]
-            verdict = judge(
+            verdict = check_weight_parity(
                 served=self._server.log_probabilities(name, asked),
                 base=self._server.log_probabilities(BASE, asked),
                 replay=[item.replay for item in items],
@@ -111,5 +111,5 @@ class Replica:
             "tokens": verdict.tokens,
         }
         log.info("An adapter was probed.", action="adapter_probed", adapter=name, reason=verdict.reason)
-        served = Served.APPLIED if verdict.verdict is Applied.APPLIED else Served.NOT_SERVABLE
+        served = Served.APPLIED if verdict.verdict is WeightParity.APPLIED else Served.NOT_SERVABLE
         return Proof(served=served, reason=verdict.reason, evidence=evidence)

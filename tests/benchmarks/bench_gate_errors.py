@@ -1,6 +1,6 @@
-"""How often is the gate wrong, and how often does it see what is there? ``python -m tests.benchmarks.bench_gate_errors``
+"""How often is the gate wrong, and how often does it pass a better challenger? ``python -m tests.benchmarks.bench_gate_errors``
 
-Golden sets of 50 to 1,000 items with one, three or five protected slices; a champion that is right on 80 %. Beside every rate of
+Golden sets of 50 to 1,000 items with one, three or five protected slices; a champion that is correct on 80 %. Beside every rate of
 wrong passes stands the rate at which a challenger ten points better passes the same gate.
 """
 
@@ -108,11 +108,11 @@ def _stratified_figures(cells: Cells) -> list[Figure]:
     for goal, general, a_slice in ((75, 300, 150), (85, 400, 250)):
         parts = _stratified(general, a_slice)
         entities = {part.axis or "golden": [str(at) for at in range(part.items)] for part in parts}
-        foretold = before(axes=list(policies(parts).values()), entities=entities).chance
+        predicted = before(axes=list(policies(parts).values()), entities=entities).chance
         figures.append(
             at_least(
                 goal, name=f"(d) +10, three slices of {a_slice}, golden, safety and format 300, general {general}: passes",
-                value=100 * cells.share(parts), unit="%", n=GATES, peer=f"foretold before the run: {foretold:.1%}",
+                value=100 * cells.share(parts), unit="%", n=GATES, peer=f"predicted before the run: {predicted:.1%}",
             )
         )  # fmt: skip
     return figures

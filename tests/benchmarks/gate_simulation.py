@@ -1,10 +1,10 @@
-"""Gates on made-up answers, by the tens of thousands, judged by the verdict functions that the gatekeeper calls.
+"""Simulated gates, decided by the function that the gatekeeper calls: ``decide_in_order``, axis by axis, up to the first refusal.
 
-What makes it fast: outcomes are drawn as counts, and the same counts are judged once. The first gates of every cell are judged a
-second time from single answers, through ``judge`` and ``decide``; both must agree.
+Answers are drawn as counts of wins and losses, and equal counts are judged once: ``judge_counts`` is what ``judge`` calls for items that
+are each an entity of their own. The first gates of every cell are decided a second time from single answers; both must agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -14,7 +14,7 @@ import numpy as np
 from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCounts
 from flywheel.gate.axis_order import GOLDEN, GatePolicy, axes_in_order, slice_axis
-from flywheel.gate.decide import decide
+from flywheel.gate.decide import decide_in_order
 from flywheel.gate.entities import measure
 from flywheel.gate.judge_axis import judge, judge_counts
 from flywheel.gate.paired import score_z
@@ -22,7 +22,7 @@ from flywheel.gate.paired import score_z
 Rates = tuple[float, float]
 """Share of items lost, share won."""
 SINGLE_GATES = 8
-"""Per cell, judged from single answers too."""
+"""Per cell, decided from single answers too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,11 @@ def golden(items: int, slices: int, *, rest: Rates, first: Rates | None = None) 
 
 
 def policies(parts: Sequence[Part], attempts: Attempts | None = None) -> dict[str, AxisPolicy]:
-    """The standard policy's axes for these parts."""
+    """The standard policy's axes that have items here, in the gate's order."""
     protected = [part.axis[len("golden[") : -1] for part in parts if part.axis.startswith("golden[")]
-    return {policy.name: policy for policy in axes_in_order(policy=GatePolicy(), protected=protected, attempts=attempts)}
+    asked = {GOLDEN, *(part.axis for part in parts)}
+    every = axes_in_order(policy=GatePolicy(), protected=protected, attempts=attempts)
+    return {policy.name: policy for policy in every if policy.name in asked}
 
 
 @lru_cache(maxsize=1_000_000)
@@ -55,49 +57,59 @@ def verdict_of(policy: AxisPolicy, n: int, wins: int, losses: int) -> AxisVerdic
     return judge_counts(policy=policy, arm="champion", counts=PairedCounts(both=n - wins - losses, wins=wins, losses=losses, neither=0))
 
 
+Counts = Mapping[str, tuple[int, int, int]]
+"""By axis: items, wins, losses."""
+
+
 def passed(parts: Sequence[Part], *, gates: int, rng: np.random.Generator, attempts: Attempts | None = None) -> np.ndarray:
-    """[gates] of bool. An axis is judged only for the gates that no axis before it has stopped: that changes no decision."""
+    """[gates] of bool."""
     axes = policies(parts, attempts)
     drawn = [rng.multinomial(part.items, [*part.rates, 1 - sum(part.rates)], size=gates) for part in parts]
-    alive = np.ones(gates, dtype=bool)
-    for part, counts in zip(parts, drawn, strict=True):
-        if part.axis:
-            alive[alive] = _passes(axes[part.axis], part.items, counts[alive])
-    together = sum(counts for part, counts in zip(parts, drawn, strict=True) if part.golden)
-    items = sum(part.items for part in parts if part.golden)
-    alive[alive] = _passes(axes[GOLDEN], items, np.asarray(together)[alive])
+    found = np.array([_passes(axes, counts) for counts in _counts(parts, drawn)], dtype=bool)
     for gate in range(min(SINGLE_GATES, gates)):
         single = _from_single_answers(parts, [counts[gate] for counts in drawn], axes)
-        assert single == alive[gate], "the counted and the single gate disagree"
-    return alive
+        assert single == found[gate], "the counted and the single gate disagree"
+    return found
 
 
-def _passes(policy: AxisPolicy, n: int, counts: np.ndarray) -> np.ndarray:
-    """[gates, (losses, wins, same)] -> [gates] of bool."""
-    if not len(counts):
-        return np.zeros(0, dtype=bool)
-    different, where = np.unique(counts[:, :2], axis=0, return_inverse=True)
-    found = [verdict_of(policy, n, int(wins), int(losses)).verdict is GateVerdict.PASS for losses, wins in different]
-    return np.array(found)[where.reshape(-1)]
+def _counts(parts: Sequence[Part], drawn: Sequence[np.ndarray], *, items_each: int = 1) -> list[Counts]:
+    """For each gate the counts of its axes. ``drawn``: per part [gates, (losses, wins, same)]; ``items_each`` of an entity make one."""
+    together = np.sum([counts for part, counts in zip(parts, drawn, strict=True) if part.golden], axis=0)
+    columns = {part.axis: (part.items, counts) for part, counts in zip(parts, drawn, strict=True) if part.axis}
+    columns[GOLDEN] = (sum(part.items for part in parts if part.golden), together)
+    lists = {axis: (items // items_each, counts[:, :2].tolist()) for axis, (items, counts) in columns.items()}
+    return [{axis: (items, rows[gate][1], rows[gate][0]) for axis, (items, rows) in lists.items()} for gate in range(len(together))]
 
 
-def _from_single_answers(parts: Sequence[Part], counts: Sequence[np.ndarray], axes: dict[str, AxisPolicy]) -> bool:
-    baseline, challenger, axis_of, of_golden = [], [], [], []
+def _passes(axes: Mapping[str, AxisPolicy], counts: Counts) -> bool:
+    def of_axis(policy: AxisPolicy) -> AxisVerdict:
+        return verdict_of(policy, *counts[policy.name])
+
+    return _decided(axes, of_axis)
+
+
+def _decided(axes: Mapping[str, AxisPolicy], judge_one: Callable[[AxisPolicy], AxisVerdict]) -> bool:
+    decision = decide_in_order(axes=list(axes.values()), judge=judge_one, has_items=lambda _: True)
+    return decision.verdict is GateVerdict.PASS
+
+
+def _from_single_answers(parts: Sequence[Part], counts: Sequence[np.ndarray], axes: Mapping[str, AxisPolicy]) -> bool:
+    baseline: list[bool] = []
+    challenger: list[bool] = []
+    axis_of: list[str] = []
+    of_golden: list[bool] = []
     for part, (losses, wins, same) in zip(parts, counts, strict=True):
         baseline += [True] * int(losses) + [False] * int(wins) + [True] * int(same)
         challenger += [False] * int(losses) + [True] * int(wins) + [True] * int(same)
         axis_of += [part.axis] * part.items
         of_golden += [part.golden] * part.items
-    verdicts = [_judged(axes[GOLDEN], baseline, challenger, of_golden)]
-    for part in parts:
-        if part.axis:
-            verdicts.append(_judged(axes[part.axis], baseline, challenger, [name == part.axis for name in axis_of]))
-    return decide(axes=verdicts).verdict is GateVerdict.PASS
 
+    def of_axis(policy: AxisPolicy) -> AxisVerdict:
+        chosen = of_golden if policy.name == GOLDEN else [name == policy.name for name in axis_of]
+        old = [value for value, kept in zip(baseline, chosen, strict=True) if kept]
+        return judge(policy=policy, baselines={"champion": old}, challenger=[v for v, kept in zip(challenger, chosen, strict=True) if kept])
 
-def _judged(policy: AxisPolicy, baseline: Sequence[bool], challenger: Sequence[bool], chosen: Sequence[bool]) -> AxisVerdict:
-    old = [value for value, kept in zip(baseline, chosen, strict=True) if kept]
-    return judge(policy=policy, baselines={"champion": old}, challenger=[v for v, kept in zip(challenger, chosen, strict=True) if kept])
+    return _decided(axes, of_axis)
 
 
 # -- several answers to one entity -------------------------------------------------------------------------------------------------
@@ -113,34 +125,29 @@ class ByEntity:
 
 
 def passed_by_entity(parts: Sequence[Part], *, answers: int, icc: float, gates: int, rng: np.random.Generator) -> ByEntity:
-    """Five answers to an entity that are alike: their shares of losses and wins are drawn per entity (Dirichlet), then the answers.
+    """Five correlated answers to an entity: their shares of losses and wins are drawn per entity (Dirichlet), then the answers.
 
-    Gates that could not pass even with independent items are not judged by entity: the same counts on fewer items show less.
+    Gates that could not pass even with independent items are taken as not passed, because the same counts on fewer items show less; the
+    first of them in every cell are decided all the same.
     """
     axes = policies(parts)
     drawn = [_alike(part, answers=answers, icc=icc, gates=gates, rng=rng) for part in parts]
-    independent = np.ones(gates, dtype=bool)
+    sums = [of_entity.sum(axis=1) for of_entity, _ in drawn]
+    independent = np.array([_passes(axes, counts) for counts in _counts(parts, sums)], dtype=bool)
+    first = [of_entity.sum(axis=1) for _, of_entity in drawn]
+    ones = np.array([_passes(axes, counts) for counts in _counts(parts, first, items_each=answers)], dtype=bool)
     possible = np.ones(gates, dtype=bool)
-    for part, (sums, _) in zip(parts, drawn, strict=True):
+    for part, total in zip(parts, sums, strict=True):
         if part.axis:
-            total = sums.sum(axis=1)
-            independent[independent] = _passes(axes[part.axis], part.items, total[independent])
             possible[possible] = _score_passes(axes[part.axis], part.items, total[possible])
-    everything = np.concatenate([sums for sums, _ in drawn], axis=1)
-    total = everything.sum(axis=1)
-    items = sum(part.items for part in parts)
-    independent[independent] = _passes(axes[GOLDEN], items, total[independent])
+    everything = np.concatenate([of_entity for of_entity, _ in drawn], axis=1)
     net = (everything[..., 1] - everything[..., 0]).astype(float)
-    # At one standard deviation or less a sum of turned signs is reached in at least 7 of 64 (Hendriks and van Zuijlen; Dvorak and
+    # At one standard deviation or less a sum of flipped signs is reached in at least 7 of 64 (Hendriks and van Zuijlen; Dvorak and
     # Tiep 2022): no such gate can be better at 2.5 %.
     possible &= (net.sum(axis=1) > 0) & (net.sum(axis=1) ** 2 > (net**2).sum(axis=1))
     adjusted = np.array([bool(possible[gate]) and _judged_by_entity(parts, drawn, gate, axes) for gate in range(gates)])
-    ones = np.ones(gates, dtype=bool)
-    for part, (_, first) in zip(parts, drawn, strict=True):
-        if part.axis:
-            ones[ones] = _passes(axes[part.axis], part.items // answers, first.sum(axis=1)[ones])
-    firsts = np.concatenate([first for _, first in drawn], axis=1).sum(axis=1)
-    ones[ones] = _passes(axes[GOLDEN], items // answers, firsts[ones])
+    for gate in np.flatnonzero(~possible)[:SINGLE_GATES].tolist():
+        assert not _judged_by_entity(parts, drawn, gate, axes), "a gate that was left out passes"
     return ByEntity(adjusted=adjusted, as_if_independent=independent, one_an_entity=ones)
 
 
@@ -163,9 +170,9 @@ def _score_passes(policy: AxisPolicy, n: int, counts: np.ndarray) -> np.ndarray:
 
 
 def _judged_by_entity(
-    parts: Sequence[Part], drawn: Sequence[tuple[np.ndarray, np.ndarray]], gate: int, axes: dict[str, AxisPolicy]
+    parts: Sequence[Part], drawn: Sequence[tuple[np.ndarray, np.ndarray]], gate: int, axes: Mapping[str, AxisPolicy]
 ) -> bool:
-    """From single answers, as the gatekeeper does: how alike they are is measured on the whole golden set."""
+    """From single answers, as the gatekeeper does: their correlation is measured on the whole golden set."""
     old: dict[str, list[bool]] = {GOLDEN: []}
     new: dict[str, list[bool]] = {GOLDEN: []}
     who: dict[str, list[str]] = {GOLDEN: []}
@@ -182,10 +189,10 @@ def _judged_by_entity(
             new[axis] = new.get(axis, []) + after
             who[axis] = who.get(axis, []) + names
     alike = measure(differences=[int(b) - int(a) for a, b in zip(old[GOLDEN], new[GOLDEN], strict=True)], entities=who[GOLDEN])
-    verdicts = []
-    for axis in sorted(old, key=lambda name: name == GOLDEN):  # the protected ones first: they stop most
-        verdict = judge(policy=axes[axis], baselines={"champion": old[axis]}, challenger=new[axis], entities=who[axis], agreement=alike)
-        if verdict.verdict is not GateVerdict.PASS:
-            return False
-        verdicts.append(verdict)
-    return decide(axes=verdicts).verdict is GateVerdict.PASS
+
+    def of_axis(policy: AxisPolicy) -> AxisVerdict:
+        axis = policy.name
+        agreement = None if axis == GOLDEN else alike
+        return judge(policy=policy, baselines={"champion": old[axis]}, challenger=new[axis], entities=who[axis], agreement=agreement)
+
+    return _decided(axes, of_axis)

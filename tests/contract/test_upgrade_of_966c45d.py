@@ -198,7 +198,7 @@ def test_runs_adapters_gates_and_answers_are_found(ledger: Engine) -> None:
     assert plain(runs) == FOUND["runs"]
     assert plain({one.name: [one.run, one.digest, one.path] for one in train.adapters(ROUTER)}) == FOUND["adapters"]
     decided = {
-        one.id: [one.decision.verdict, one.decision.reason, [[axis.name, axis.verdict, axis.n, axis.p] for axis in one.decision.axes]]
+        one.id: [one.decision.verdict, one.decision.reason, [[axis.name, axis.verdict, axis.n, axis.test.p] for axis in one.decision.axes]]
         for one in gates.gates(ROUTER)
     }
     assert plain(decided) == FOUND["gates"]

@@ -13,7 +13,7 @@ import flywheel
 import services
 
 ROOT = Path(__file__).resolve().parents[2]
-DECISIONS = ("record", "drift", "alert", "diagnose", "split", "trigger", "gate", "applied", "canary", "rollback")
+DECISIONS = ("record", "drift", "alert", "diagnose", "split", "trigger", "gate", "parity", "canary", "rollback")
 TRAINING_ONLY = {"services.integrations.trl.qlora", "services.integrations.evidently.worker", "services.trainer.run"}
 
 

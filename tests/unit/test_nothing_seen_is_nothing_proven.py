@@ -7,7 +7,6 @@ import pytest
 from flywheel.drift.stated import DriftPolicy
 from flywheel.drift.verdict import DriftStatus, judge_shares
 from flywheel.errors import FlywheelError
-from flywheel.gate.axes import PairedCounts
 from flywheel.ids import BASE, WorkloadId
 from flywheel.rollout.guards import GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import RolloutPolicy
@@ -32,13 +31,6 @@ def test_guards_want_sessions(wrong: int) -> None:
 def test_a_budget_that_is_no_number_allows_nothing() -> None:
     with pytest.raises(FlywheelError):
         GuardPolicy(budget=float("nan"), alphas=GuardAlphas(errors=0.99))
-
-
-@pytest.mark.parametrize("name", ["both", "wins", "losses", "neither"])
-@pytest.mark.parametrize("value", [-1, 0.5, float("nan"), float("inf")])
-def test_paired_counts_are_counts(name: str, value: float) -> None:
-    with pytest.raises(FlywheelError):
-        PairedCounts(**{**dict.fromkeys(["both", "wins", "losses", "neither"], 100), name: value})  # type: ignore[arg-type]
 
 
 def test_the_share_of_a_slice_is_judged_at_any_volume() -> None:

@@ -370,8 +370,8 @@ class Turn:
                 f"{axis.challenger:.0%}",
                 str(axis.wins),
                 str(axis.losses),
-                "" if axis.p is None else f"{axis.p:.2g}",
-                f"{axis.margin:.0%} ({axis.standard_margin:.0%})",
+                "" if axis.test.p is None else f"{axis.test.p:.2g}",
+                f"{axis.test.margin:.0%} ({axis.test.standard_margin:.0%})",
                 axis.verdict.value,
             )
         self._clock.show(table)

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, Row, String, Table, select
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, PairedCounts, Role
+from flywheel.gate.documents import decision_document, decision_of
 from flywheel.ids import AdapterName, GateId, WorkloadId
 from flywheel.journal import JournalEntry
 from services.ports.gate import Answer, GateRecord
@@ -54,7 +53,7 @@ class LedgerGates:
                     golden_version=gate.golden_version,
                     verdict=gate.decision.verdict,
                     at=to_text(gate.at),
-                    decision=to_json(asdict(gate.decision)),
+                    decision=to_json(decision_document(gate.decision)),
                 )
                 .on_conflict_do_nothing(index_elements=["id"])
             )
@@ -89,24 +88,12 @@ class LedgerGates:
 
 
 def _gate(row: Row[tuple[str, ...]]) -> GateRecord:
-    body = json.loads(row.decision)
     return GateRecord(
         id=GateId(row.id),
         workload=WorkloadId(row.workload),
         adapter=AdapterName(row.adapter),
         champion=AdapterName(row.champion),
         golden_version=row.golden_version,
-        decision=GateDecision(
-            verdict=GateVerdict(body["verdict"]),
-            reason=body["reason"],
-            axes=tuple(map(_axis, body["axes"])),
-            not_judged=tuple(body.get("not_judged", ())),
-        ),
+        decision=decision_of(json.loads(row.decision)),
         at=to_moment(row.at),
     )
-
-
-def _axis(kept: Mapping[str, Any]) -> AxisVerdict:
-    """An axis of an older gate holds fewer fields."""
-    others = {arm: PairedCounts(**counts) for arm, counts in kept.get("others", {}).items()}
-    return AxisVerdict(**{**kept, "role": Role(kept["role"]), "verdict": GateVerdict(kept["verdict"]), "others": others})

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from flywheel.alerts.alert import Alert, AlertState, Severity
-from flywheel.gate.axes import AxisVerdict, GateDecision, GateVerdict, Role
+from flywheel.gate.axes import AxisTest, AxisVerdict, GateDecision, GateVerdict, RequiredItems, Role
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, ReleaseState, Route
@@ -96,21 +96,16 @@ def seed(parts: ApiParts) -> None:
     axis = AxisVerdict(
         name="golden",
         role=Role.SUPERIORITY,
+        verdict=GateVerdict.CANNOT_TELL,
+        reason="too few items",
         n=10,
         baseline_arm="base",
         baseline=0.5,
         challenger=0.6,
         wins=1,
         losses=0,
-        p=0.5,
-        low=None,
-        high=None,
-        margin=0.0,
-        standard_margin=0.05,
-        alpha=0.025,
-        verdict=GateVerdict.CANNOT_TELL,
-        reason="too few items",
-        needs_n=120,
+        test=AxisTest(alpha=0.025, margin=0.05, standard_margin=0.05, p=0.5),
+        required=RequiredItems(at_these_shares=120),
     )
     decision = GateDecision(verdict=GateVerdict.CANNOT_TELL, reason="golden: too few items", axes=(axis,))
     gate = GateRecord(id=GateId("gate-1"), workload=ROUTER, adapter=ADAPTER, champion=BASE, golden_version=1, decision=decision, at=now)

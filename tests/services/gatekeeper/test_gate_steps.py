@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from flywheel.errors import CannotRun, NotFound
+from flywheel.gate.attempts import count_attempts
 from flywheel.gate.axes import AxisVerdict, GateVerdict
 from flywheel.gate.axis_order import GatePolicy
 from flywheel.ids import BASE, AdapterName, CaseId, Person, ReleaseId, RunId, SnapshotId, WorkloadId
@@ -205,7 +206,7 @@ def test_a_gate_of_an_older_ledger_is_still_read(house: House, tmp_path: Path) -
     read = house.parts.gates.gate(house.record.id)
     assert read is not None
     assert [axis.wins for axis in read.decision.axes] == [axis.wins for axis in house.record.decision.axes]
-    assert all((axis.others, axis.entity_size, axis.likeness_is) == ({}, None, "") for axis in read.decision.axes)
+    assert all((axis.others, axis.clusters, axis.required.least_wins) == ({}, None, None) for axis in read.decision.axes)
     assert read.decision.not_judged == ()
 
 
@@ -268,7 +269,7 @@ def test_without_wider_margins_small_axes_cannot_tell(house: House) -> None:
     house.parts = replace(house.parts, workloads={ROUTER: replace(workload, policy=GatePolicy())})
     axes = house.gate()
     assert house.record.decision.verdict is GateVerdict.CANNOT_TELL
-    assert axes["general"].needs_n == 103
+    assert axes["general"].required.at_these_shares == 103
 
 
 def test_a_protected_slice_has_its_own_axis_against_who_serves_now(house: House) -> None:
@@ -360,10 +361,10 @@ def test_the_second_challenger_of_a_champion_is_judged_twice_as_strictly(house: 
     keep_adapter(house.parts.runs, second, run.plan.snapshot)
     house.vllm.adapters[second] = "/b"
     axes = house.gate(replace(ITEM, id="work-gate-2", payload={"adapter": second, "actor": "ada"}))
-    assert (axes["golden"].divided_by, axes["golden"].alpha) == (2, pytest.approx(0.0125))
-    assert axes["general"].alpha == 0.01
+    assert (axes["golden"].test.divided_by, axes["golden"].test.alpha) == (2, pytest.approx(0.0125))
+    assert axes["general"].test.alpha == 0.01
     again = house.gate(replace(ITEM, id="work-gate-3", payload={"adapter": second, "actor": "ada"}))
-    assert again["golden"].divided_by == 4
+    assert again["golden"].test.divided_by == 4
 
 
 def test_a_gate_that_ended_before_its_golden_items_was_no_attempt(house: House) -> None:
@@ -372,9 +373,7 @@ def test_a_gate_that_ended_before_its_golden_items_was_no_attempt(house: House) 
     house.gate()
     house.vllm.answers = by_model(usual)
     tried = house.parts.gates.gates(ROUTER)
-    found = steps.attempts_before(
-        tried, adapter=AdapterName("router-second"), champion=CHAMPION, golden_version=1, policy=house.parts.workloads[ROUTER].policy
-    )
+    found = count_attempts(tried, adapter=AdapterName("router-second"), champion=CHAMPION, golden_version=1, planned_challengers=1)
     assert (found.challengers, found.gates) == (1, 1)
 
 
@@ -384,5 +383,6 @@ def test_golden_items_of_one_entity_are_not_counted_as_several(house: House) -> 
     cases = [replace(case(Tier.GOLDEN, n), entity=f"customer-{n // 5}") for n in range(ITEMS)]
     learn.freeze_golden(freeze(cases=cases, workload=ROUTER, version=2, by=Person("ada"), now=NOW), entry("golden", "g2"))
     golden = house.gate()["golden"]
-    assert (golden.n, golden.entities, golden.p) == (ITEMS, ITEMS // 5, pytest.approx(0.5 ** (ITEMS // 5)))
-    assert (golden.verdict, golden.needs_n) == (GateVerdict.CANNOT_TELL, 30)
+    assert golden.clusters is not None
+    assert (golden.n, golden.clusters.entities, golden.test.p) == (ITEMS, ITEMS // 5, pytest.approx(0.5 ** (ITEMS // 5)))
+    assert (golden.verdict, golden.required.at_these_shares) == (GateVerdict.CANNOT_TELL, 30)

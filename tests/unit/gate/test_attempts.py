@@ -31,12 +31,6 @@ def test_what_is_planned_counts_when_nothing_else_is_known() -> None:
     assert axes_in_order(policy=GatePolicy(planned_challengers=5), protected=())[1].alpha == pytest.approx(0.005)
 
 
-@pytest.mark.parametrize("bad", [{"challengers": 0}, {"gates": 0}, {"planned_challengers": -1}, {"gates": 1.5}])
-def test_a_count_that_leaves_out_the_present_attempt_is_refused_by_name(bad: dict[str, int]) -> None:
-    with pytest.raises(InvalidInput, match=next(iter(bad))):
-        Attempts(**bad).divisor()
-
-
 def test_a_margin_is_widened_only_for_an_axis_that_exists_and_with_a_reason() -> None:
     with pytest.raises(InvalidInput, match=r"golden\[tenant=acme\]"):
         axes_in_order(policy=GatePolicy(margins={"golden[tenant=acme]": (0.1, "small")}), protected=["tenant=globex"])

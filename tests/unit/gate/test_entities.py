@@ -1,4 +1,4 @@
-"""Items that share an entity: what they are worth, held to brute force."""
+"""Items that share an entity: their effective sample size, compared with brute force."""
 
 import itertools
 import math
@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.errors import InvalidInput
 from flywheel.gate.entities import design_effect, effective, measure, p_better_by_entity, p_of_sums
 from flywheel.gate.paired import p_better, score_z
 
@@ -26,7 +25,7 @@ def test_entities_of_one_item_give_mcnemars_test(differences: list[int]) -> None
 
 @settings(deadline=None)
 @given(st.lists(st.integers(-5, 5).filter(bool), max_size=9))
-def test_it_counts_the_turned_signs_that_are_as_good_or_better(sums: list[int]) -> None:
+def test_it_counts_the_flipped_signs_that_are_as_good_or_better(sums: list[int]) -> None:
     turned = [
         sum(sign * abs(value) for sign, value in zip(signs, sums, strict=True)) for signs in itertools.product((1, -1), repeat=len(sums))
     ]
@@ -51,7 +50,7 @@ def test_entities_whose_items_are_all_the_same_are_fully_alike() -> None:
     assert (found.high, found.measured) == (pytest.approx(1.0), True)
 
 
-def test_the_likeness_is_the_one_of_an_analysis_of_variance() -> None:
+def test_the_icc_is_that_of_an_analysis_of_variance() -> None:
     rng = np.random.default_rng(3)
     sizes = rng.integers(1, 7, size=40)
     entities = [str(at) for at, size in enumerate(sizes) for _ in range(size)]
@@ -67,7 +66,7 @@ def test_the_likeness_is_the_one_of_an_analysis_of_variance() -> None:
     assert found.icc < found.high <= 1
 
 
-def test_likeness_drawn_at_three_tenths_is_found_there_and_the_bound_lies_above() -> None:
+def test_an_icc_drawn_at_three_tenths_is_found_below_its_bound() -> None:
     rng = np.random.default_rng(4)
     shares = rng.dirichlet(np.array([0.1, 0.2, 0.7]) * 0.7 / 0.3, size=2_000)
     differences = [int(d) for row in shares for d in rng.choice([-1, 1, 0], p=row, size=5)]
@@ -78,7 +77,7 @@ def test_likeness_drawn_at_three_tenths_is_found_there_and_the_bound_lies_above(
 
 @settings(deadline=None)
 @given(asked)
-def test_whatever_comes_the_likeness_is_a_share_and_never_nan(items: list[tuple[int, str]]) -> None:
+def test_the_icc_is_a_share_and_never_nan(items: list[tuple[int, str]]) -> None:
     found = measure(differences=[one for one, _ in items], entities=[who for _, who in items])
     assert 0 <= found.icc <= found.high <= 1 or found.high == 1.0
 
@@ -89,11 +88,11 @@ def test_where_it_cannot_be_measured_the_worst_is_assumed(differences: list[int]
     assert (found.high, found.measured) == (1.0, False)
 
 
-def test_five_alike_answers_an_entity_are_worth_one_and_unlike_ones_five() -> None:
+def test_five_equal_answers_count_as_one_and_independent_ones_as_five() -> None:
     entities = [str(at // 5) for at in range(100)]
-    assert design_effect(entities=entities, likeness=1.0) == pytest.approx(5.0)
-    assert design_effect(entities=entities, likeness=0.0) == 1.0
-    assert design_effect(entities=[], likeness=1.0) == 1.0
+    assert design_effect(entities=entities, icc=1.0) == pytest.approx(5.0)
+    assert design_effect(entities=entities, icc=0.0) == 1.0
+    assert design_effect(entities=[], icc=1.0) == 1.0
 
 
 @settings(deadline=None)
@@ -109,16 +108,9 @@ def test_fewer_independent_items_never_show_more(n: int, data: st.DataObject, sp
         assert score_z(n=worth.n, wins=worth.wins, losses=worth.losses, difference=-0.05) <= max(seen, 0) + 1e-6
 
 
-def test_independent_items_are_worth_themselves() -> None:
+def test_independent_items_keep_their_counts() -> None:
     worth = effective(n=60, wins=8, losses=2, design_effect=1.0)
     assert (worth.n, worth.wins, worth.losses) == (60, 8, 2)
-
-
-def test_items_without_their_entities_are_refused_by_name() -> None:
-    with pytest.raises(InvalidInput, match="entity of every item"):
-        measure(differences=[1, 0], entities=["a"])
-    with pytest.raises(InvalidInput, match="entity of every item"):
-        p_better_by_entity(differences=[1, 0], entities=["a"])
 
 
 def test_no_difference_at_all_is_no_evidence() -> None:

@@ -46,16 +46,17 @@ def test_the_interval_is_the_one_of_scipys_bootstrap_with_five_losses_or_wins_mo
         values = np.concatenate([new - OLD, [unseen] * 5])  # ln(1 / 0.01) is 4.6
         return bootstrap((values,), np.mean, confidence_level=0.98, n_resamples=4_000, method="percentile", random_state=5)
 
-    assert found.low == pytest.approx(theirs(-1.0).confidence_interval.low, abs=0.002)
-    assert found.high == pytest.approx(theirs(1.0).confidence_interval.high, abs=0.002)
+    assert found.test.low == pytest.approx(theirs(-1.0).confidence_interval.low, abs=0.002)
+    assert found.test.high == pytest.approx(theirs(1.0).confidence_interval.high, abs=0.002)
 
 
 def test_below_a_hundred_entities_nothing_can_be_told() -> None:
     assert verdict(BETTER, 0.3, items=99).verdict is GateVerdict.CANNOT_TELL
-    assert verdict(BETTER, 0.3, items=99).needs_n == 100
+    assert verdict(BETTER, 0.3, items=99).required.at_these_shares == 100
     repeated = [str(at // 5) for at in range(400)]
     found = verdict(BETTER, 0.3, entities=repeated)
-    assert (found.verdict, found.entities, found.needs_n) == (GateVerdict.CANNOT_TELL, 80, 500)
+    assert found.clusters is not None
+    assert (found.verdict, found.clusters.entities, found.required.at_these_shares) == (GateVerdict.CANNOT_TELL, 80, 500)
 
 
 @pytest.mark.parametrize(("items", "expected"), [(100, GateVerdict.CANNOT_TELL), (400, GateVerdict.PASS)])
@@ -63,8 +64,8 @@ def test_equal_scores_do_not_pass_on_an_interval_of_no_length_but_on_many_items(
     same = OLD[:items].tolist()
     found = judge_scores(policy=NOT_WORSE, baselines={"champion": same}, challenger=same, seed=1)
     assert found.verdict is expected
-    assert found.low is not None
-    assert found.low < -0.02
+    assert found.test.low is not None
+    assert found.test.low < -0.02
 
 
 def test_nothing_is_refused_as_worse_for_five_scores_that_fell_by_a_hair() -> None:
@@ -78,9 +79,9 @@ def test_entities_that_move_together_widen_the_interval() -> None:
     arms = {"baselines": {"champion": OLD.tolist()}, "challenger": np.clip(OLD + together, 0, 1).tolist()}
     apart = judge_scores(policy=NOT_WORSE, **arms, seed=1)
     by_entity = judge_scores(policy=NOT_WORSE, **arms, entities=entities, seed=1)
-    assert apart.low is not None
-    assert by_entity.low is not None
-    assert by_entity.low < apart.low - 0.005
+    assert apart.test.low is not None
+    assert by_entity.test.low is not None
+    assert by_entity.test.low < apart.test.low - 0.005
 
 
 def test_the_same_seed_gives_the_same_verdict() -> None:
@@ -90,10 +91,10 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
 def test_whether_an_axis_is_right_or_wrong_is_declared_and_not_read_off_its_scores() -> None:
     all_right = [1.0] * 103
     exact = judge_scores(policy=replace(NOT_WORSE, binary=True), baselines={"champion": all_right}, challenger=all_right, seed=1)
-    assert (exact.verdict, exact.n, exact.p is not None) == (GateVerdict.PASS, 103, True)
+    assert (exact.verdict, exact.n, exact.test.p is not None) == (GateVerdict.PASS, 103, True)
     drawn = judge_scores(policy=NOT_WORSE, baselines={"champion": all_right}, challenger=all_right, seed=1)
-    assert (drawn.verdict, drawn.p) == (GateVerdict.CANNOT_TELL, None)
-    with pytest.raises(InvalidInput, match=r"neither right nor wrong \(item 1\)"):
+    assert (drawn.verdict, drawn.test.p) == (GateVerdict.CANNOT_TELL, None)
+    with pytest.raises(InvalidInput, match=r"neither correct nor incorrect \(item 1\)"):
         judge_scores(policy=replace(BETTER, binary=True), baselines={"champion": [1.0, 0.0]}, challenger=[1.0, 0.9], seed=1)
 
 
@@ -102,7 +103,7 @@ def test_no_items_never_pass(binary: bool) -> None:
     found = judge_scores(policy=replace(BETTER, binary=binary), baselines={"champion": []}, challenger=[], seed=1)
     assert found.verdict is GateVerdict.CANNOT_TELL
     assert math.isfinite(found.baseline)
-    assert found.needs_n
+    assert found.required.at_these_shares
 
 
 @pytest.mark.parametrize("bad", [math.nan, -0.1, 1.1, math.inf])
@@ -120,12 +121,6 @@ def test_arms_of_different_lengths_are_refused_by_name() -> None:
 def test_what_is_no_list_of_scores_is_refused_by_name(bad: list[Any]) -> None:
     with pytest.raises(InvalidInput, match=r"scores are numbers|between 0 and 1"):
         judge_scores(policy=BETTER, baselines={"champion": [0.5, 0.5]}, challenger=bad, seed=1)
-
-
-@pytest.mark.parametrize("seed", [-1, 1.5, None, True])
-def test_a_seed_is_a_whole_number(seed: Any) -> None:
-    with pytest.raises(InvalidInput, match="seed"):
-        judge_scores(policy=BETTER, baselines={"champion": [0.5]}, challenger=[0.5], seed=seed)
 
 
 # -- what must always hold ---------------------------------------------------------------------------------------------------------
@@ -150,11 +145,11 @@ def test_no_score_that_gets_worse_improves_a_verdict(
         for scores in (new, worse)
     )
     assert RANK[after.verdict] <= RANK[before.verdict]
-    assert before.low is not None
-    assert before.high is not None
-    assert after.low is not None
-    assert after.high is not None
-    assert (after.low <= before.low, after.high <= before.high) == (True, True)
+    assert before.test.low is not None
+    assert before.test.high is not None
+    assert after.test.low is not None
+    assert after.test.high is not None
+    assert (after.test.low <= before.test.low, after.test.high <= before.test.high) == (True, True)
 
 
 @settings(deadline=None)
@@ -176,4 +171,4 @@ def test_a_single_score_that_falls_from_right_cannot_change_the_test(worse: floa
     before = judge_scores(policy=BETTER, baselines={"c": old}, challenger=new, seed=1)
     after = judge_scores(policy=BETTER, baselines={"c": old}, challenger=[*new[:-1], worse], seed=1)
     assert RANK[after.verdict] <= RANK[before.verdict]
-    assert before.p is after.p is None
+    assert before.test.p is after.test.p is None

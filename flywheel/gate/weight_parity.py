@@ -1,4 +1,4 @@
-"""Is the adapter really applied? A server may answer 200, list the adapter, and serve the base.
+"""The weight parity check: does the server answer with the trained weights? It may list the adapter and still serve the base.
 
 In: log-probabilities of known answers, as served under the adapter's name, as served by the base, and as replayed in bf16
 at the end of training. Out: a verdict. Asking the server is not done here.
@@ -29,43 +29,46 @@ _REMEDY = "Look at the weights: they may hold NaN."
 LogProbabilities = Sequence[Sequence[float]]
 
 
-class Applied(StrEnum):
-    """What the server serves under the adapter's name."""
+class WeightParity(StrEnum):
+    """Which weights the server uses under the adapter's name."""
 
-    APPLIED = "applied"
-    NOT_APPLIED = "not_applied"
-    DIFFERS = "differs"
+    APPLIED = "applied"  # the trained ones
+    NOT_APPLIED = "not_applied"  # the base's
+    DIFFERS = "differs"  # others
 
 
 @dataclass(frozen=True, kw_only=True)
-class AppliedVerdict:
+class WeightParityVerdict:
     """Means are absolute differences of natural log-probabilities per answer token."""
 
-    verdict: Applied
+    verdict: WeightParity
     mean_to_base: float
     mean_to_replay: float
     tokens: int
     reason: str
 
 
-def judge(*, served: LogProbabilities, base: LogProbabilities, replay: LogProbabilities) -> AppliedVerdict:
-    """Means, not maxima; and never a comparison of two bases under different quantisation."""
+def check_weight_parity(*, served: LogProbabilities, base: LogProbabilities, replay: LogProbabilities) -> WeightParityVerdict:
+    """Compares means, not maxima, and never two bases under different quantisation.
+
+    Raises InvalidInput for probes of different lengths, and for log-probabilities that are not finite: the weights may hold NaN.
+    """
     to_base, tokens = _mean_difference(served, base, "base")
     to_replay, _ = _mean_difference(served, replay, "replay")
     if to_base < SAME_AS_BASE:
-        verdict, reason = Applied.NOT_APPLIED, "the server answers as the base does: the adapter's weights are ignored or empty"
+        verdict, reason = WeightParity.NOT_APPLIED, "the server answers as the base does: the adapter's weights are ignored or empty"
     elif to_replay < max(FAITHFUL, FAITHFUL_SHARE * to_base):
-        verdict, reason = Applied.APPLIED, "the server answers as the trained weights do"
+        verdict, reason = WeightParity.APPLIED, "the server answers as the trained weights do"
     elif to_replay <= ANOTHER:
-        verdict, reason = Applied.DIFFERS, "near to the trained weights, but not them: scaled, stale, or other arithmetic"
+        verdict, reason = WeightParity.DIFFERS, "near to the trained weights, but not them: scaled, stale, or other arithmetic"
     else:
-        verdict, reason = Applied.DIFFERS, "the server answers with other weights than the trained ones"
+        verdict, reason = WeightParity.DIFFERS, "the server answers with other weights than the trained ones"
     allowed = max(FAITHFUL, FAITHFUL_SHARE * to_base)
     measured = (
-        f"{reason} (mean difference to base {to_base:.4f}, at least {SAME_AS_BASE:g} is asked; to the replay {to_replay:.4f},"
-        f" less than {allowed:.3g} is asked; {tokens} tokens)"
+        f"{reason} (mean difference to base {to_base:.4f}, at least {SAME_AS_BASE:g} is needed; to the replay {to_replay:.4f},"
+        f" less than {allowed:.3g} is needed; {tokens} tokens)"
     )
-    return AppliedVerdict(verdict=verdict, mean_to_base=to_base, mean_to_replay=to_replay, tokens=tokens, reason=measured)
+    return WeightParityVerdict(verdict=verdict, mean_to_base=to_base, mean_to_replay=to_replay, tokens=tokens, reason=measured)
 
 
 def _mean_difference(served: LogProbabilities, other: LogProbabilities, name: str) -> tuple[float, int]:
