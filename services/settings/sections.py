@@ -17,7 +17,7 @@ from flywheel.drift.budget import BudgetPolicy
 from flywheel.drift.late import RetestPolicy
 from flywheel.drift.stated import DriftPolicy
 from flywheel.gate.axis_order import GatePolicy
-from flywheel.gate.stated import LEAST_MARGIN
+from flywheel.gate.exact import LEAST_MARGIN
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy

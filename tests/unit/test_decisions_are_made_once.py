@@ -37,7 +37,7 @@ PUBLISHED = {  # files of a benchmark -> the functions and classes of production
         "services.alert_desk.advance_alerts.AlertStates",
     },
     ("bench_canary", "canary_simulation"): {"flywheel.rollout.next_action.next_action"},
-    ("bench_gate_errors", "gate_simulation"): {"flywheel.gate.decide.decide"},
+    ("bench_gate_errors", "gate_simulation"): {"flywheel.gate.decide.decide_in_order"},
 }
 OF_DRIFT = {  # what the benchmark of alarms may know of drift and alerts: values, and what makes and reads a reference
     "BudgetPolicy",
