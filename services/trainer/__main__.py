@@ -9,7 +9,7 @@ from flywheel.errors import FlywheelError
 from services.observability import configure_logging, run_loop, serve_health, stop_event
 from services.process.names import metrics_port
 from services.settings import load
-from services.trainer.run_training import TrainingDesk
+from services.trainer.run_training import TrainingWorker
 from services.trainer.wiring import trainer_parts
 
 PROCESS = "trainer"
@@ -25,7 +25,7 @@ def main() -> int:
     try:
         settings = load(arguments.config)
         configure_logging(settings.log_level)
-        desk = TrainingDesk(trainer_parts(settings, arguments.config))
+        desk = TrainingWorker(trainer_parts(settings, arguments.config))
         serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
         try:
             run_loop(process=PROCESS, step=desk.tick, every_seconds=EVERY_SECONDS, stop=stop)

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Protocol
 from flywheel.errors import CannotRun
 from flywheel.ids import RunId
 from flywheel.retraining.run import AdapterBundle, Run
-from services.integrations.trl.run_process import TrainingChild
+from services.integrations.trl.training_process import TrainingProcess
 from services.ports.retraining import RunLedger, Trainer
 from services.ports.training_set import TrainingSetLedger
 from services.ports.work import WorkQueue
@@ -23,8 +23,8 @@ from services.stores.ledger.training_sets import LedgerTrainingSets
 from services.stores.ledger.work import LedgerWorkQueue
 
 
-class Child(Protocol):
-    """The process of a run, as the trainer sees it."""
+class RunProcess(Protocol):
+    """The process that trains one run."""
 
     step: int
     steps: int
@@ -37,20 +37,30 @@ class Child(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What a complete run left on disk."""
+
+    bundle: AdapterBundle
+    steps: int
+    seconds: float
+    metrics: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerParts:
-    """What the trainer works with."""
+    """The parts of the trainer's process."""
 
     worker: str
     runs: RunLedger
     work: WorkQueue
-    start: Callable[[Run], Child]
-    finished: Callable[[Run], tuple[AdapterBundle, int, float, dict[str, object]]]
-    """The run's bundle with its steps, seconds and metrics; raises InvalidInput when it is not complete."""
+    start: Callable[[Run], RunProcess]
+    finished: Callable[[Run], FinishedRun]
+    """Raises InvalidInput when the run's adapter is not complete on disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunParts:
-    """What the process of a run works with."""
+    """The parts of the process that trains one run."""
 
     runs: RunLedger
     training_sets: TrainingSetLedger
@@ -69,13 +79,18 @@ def trainer_parts(settings: Settings, config: Path | None) -> TrainerParts:
     engine = open_ledger(settings.ledger_url)
     adapters = settings.data_dir / "adapters"
 
-    def start(run: Run) -> Child:
-        return TrainingChild(run.id, config=config, threads=run.plan.policy.threads)
+    def start(run: Run) -> RunProcess:
+        return TrainingProcess(run.id, config=config, threads=run.plan.policy.threads)
 
-    def finished(run: Run) -> tuple[AdapterBundle, int, float, dict[str, object]]:
+    def finished(run: Run) -> FinishedRun:
         folder = adapters / run.adapter
         bundle, manifest = read_bundle(folder), read_manifest(folder)
-        return bundle, int(manifest.get("steps", 0)), float(manifest.get("seconds", 0.0)), dict(manifest.get("metrics", {}))
+        return FinishedRun(
+            bundle=bundle,
+            steps=int(manifest.get("steps", 0)),
+            seconds=float(manifest.get("seconds", 0.0)),
+            metrics=dict(manifest.get("metrics", {})),
+        )
 
     return TrainerParts(
         worker=f"trainer-{os.getpid()}-{secrets.token_hex(4)}",
@@ -87,7 +102,7 @@ def trainer_parts(settings: Settings, config: Path | None) -> TrainerParts:
 
 
 def run_parts(settings: Settings) -> RunParts:
-    """For ``python -m services.trainer.run``."""
+    """For ``python -m services.trainer.train_one_run``."""
     if settings.serving.model is None:
         raise CannotRun(
             "the base model's files are not known",

@@ -14,7 +14,7 @@ import services
 
 ROOT = Path(__file__).resolve().parents[2]
 DECISIONS = ("record", "drift", "alert", "diagnose", "split", "trigger", "gate", "parity", "canary", "rollback")
-TRAINING_ONLY = {"services.integrations.trl.qlora", "services.integrations.evidently.worker", "services.trainer.run"}
+TRAINING_ONLY = {"services.integrations.trl.qlora", "services.integrations.evidently.worker", "services.trainer.train_one_run"}
 
 
 def modules() -> list[str]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flywheel", "services", "schemas")
 ENTRIES = (  # what is run, not imported
     "services.*.__main__",
-    "services.trainer.run",  # a process per training run
+    "services.trainer.train_one_run",  # a process per training run
     "services.integrations.evidently.worker",
     "services.integrations.vllm.cpu.sitecustomize",
     "services.cli.demo.sabotage",

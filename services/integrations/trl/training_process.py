@@ -1,7 +1,8 @@
-"""The process of one run. Training libraries take gigabytes and end in native code: a child may die, the trainer may not.
+"""Starts and watches the process that trains one run (``services/trainer/train_one_run.py``).
 
-The child speaks JSON lines on its standard output: {"step", "of", "loss"} and, when a decision stands against it, {"refused"}.
-It ends by itself when its parent is gone (see services/trainer/run.py).
+A process of its own: training libraries take gigabytes and may crash in native code, which must not end the trainer.
+It writes JSON lines to standard output: {"step", "of", "loss"}, and {"refused"} when the run cannot be trained. It ends by itself
+when the trainer is gone.
 """
 
 import json
@@ -16,10 +17,10 @@ from flywheel.ids import RunId
 
 END_SECONDS = 3.0  # the trainer itself must end within five
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 35), "MALLOC_TOP_PAD_": str(1 << 28)}
-"""For glibc: large blocks stay with the process instead of going back to the kernel with every step (a seventh of the time on a CPU)."""
+"""For glibc: large blocks are kept instead of returned to the kernel at every step (saves a seventh of the time on a CPU)."""
 
 
-class TrainingChild:
+class TrainingProcess:
     """Starts at once; ``returncode`` is None while it runs."""
 
     def __init__(self, run_id: RunId, *, config: Path | None, threads: int) -> None:
@@ -33,7 +34,7 @@ class TrainingChild:
         }
         named = ["--config", str(config)] if config is not None else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.trainer.run", "--run", run_id, "--parent", str(os.getpid()), *named],
+            [sys.executable, "-m", "services.trainer.train_one_run", "--run", run_id, "--parent", str(os.getpid()), *named],
             stdout=subprocess.PIPE,
             env=environment,
             text=True,
@@ -41,19 +42,19 @@ class TrainingChild:
         _pin(self._process.pid, threads)
         self.step, self.steps, self.loss = 0, 0, 0.0
         self.refused = ""
-        self._reader = threading.Thread(target=self._read, name="training-child", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="training-process", daemon=True)
         self._reader.start()
 
     @property
     def returncode(self) -> int | None:
-        """After it ended everything it said has been read."""
+        """None while it runs. Once it has ended, all its output has been read."""
         code = self._process.poll()
         if code is not None:
             self._reader.join(END_SECONDS)
         return code
 
     def stop(self) -> None:
-        """Politely, then at once. A checkpoint that is being written stays unfinished and is dropped at the next start."""
+        """SIGTERM, then SIGKILL. A checkpoint that is being written stays incomplete and is dropped at the next start."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -77,7 +78,7 @@ class TrainingChild:
 
 
 def _pin(pid: int, threads: int) -> None:
-    """To the last ``threads`` processors, where there are more: waiting threads on shared cores cost far more than their share."""
+    """Pins it to the last ``threads`` processors: threads that wait on shared cores slow training far more than their share."""
     processors = sorted(os.sched_getaffinity(0))
     if threads < len(processors):
         os.sched_setaffinity(pid, processors[-threads:])

@@ -1,6 +1,6 @@
-"""``python -m services.trainer.run --run ID``: the process of one run. Started by the trainer; may be started by hand.
+"""``python -m services.trainer.train_one_run --run ID``: trains one run. Started by the trainer; may be started by hand.
 
-Reads run and snapshot from the ledger, trains, replays the probe, completes the bundle. Writes no ledger row.
+Reads run and snapshot from the ledger, trains, replays the probe, completes the adapter's folder. Writes nothing to the ledger.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from services.trainer.wiring import RunParts, run_folder, run_parts
 
 
 def perform(run_id: RunId, parts: RunParts) -> None:
-    """Safe to repeat: what is complete is not made again."""
+    """Leaves the run's complete adapter on disk. Safe to repeat: a complete adapter is not made again."""
     run = parts.runs.run(run_id)
     if run is None:
         raise NotFound("there is no such run", where="--run", value=run_id, remedy="See the runs with `flywheel train --list`.")
@@ -55,7 +55,7 @@ def perform(run_id: RunId, parts: RunParts) -> None:
 
 def main() -> int:
     """Exit code 0: the bundle is complete."""
-    parser = argparse.ArgumentParser(prog="python -m services.trainer.run")
+    parser = argparse.ArgumentParser(prog="python -m services.trainer.train_one_run")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--run", required=True)
     parser.add_argument("--parent", type=int)
@@ -78,7 +78,7 @@ def _say(step: int, of: int, loss: float) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A trainer that was killed leaves nothing running: its run is leased again, and must not be trained twice at once."""
+    """Ends this process when the trainer is gone: its run is leased again, and must not be trained twice at once."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
