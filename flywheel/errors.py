@@ -55,11 +55,9 @@ class CannotRun(FlywheelError):
 
 
 def shortened(value: object) -> object:
-    """A value for an error message: the start of a long text, the size of a long number or a container."""
+    """The value for a message: no whole list or mapping, no number or text that fills the screen."""
     if isinstance(value, dict | list | tuple):
-        return f"{type(value).__name__} of {len(value)}"
+        return "a mapping" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and value.bit_length() > 200:
         return f"a number of {value.bit_length()} bits"
-    if isinstance(value, str) and len(value) > 60:
-        return value[:60] + "…"
-    return value
+    return value if not isinstance(value, str) or len(value) < 80 else value[:80] + "…"

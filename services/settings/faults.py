@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from flywheel.errors import InvalidInput, InvalidSettings
+from flywheel.errors import InvalidInput, InvalidSettings, shortened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,3 @@ def is_inside(path: str, outer: str) -> bool:
 def overlap(one: str, other: str) -> bool:
     """True when one path is inside the other."""
     return is_inside(one, other) or is_inside(other, one)
-
-
-def shortened(value: object) -> object:
-    """The value for a message: no whole section, no number or text that fills the screen."""
-    if isinstance(value, dict | list):
-        return "a list" if isinstance(value, list) else "a mapping"
-    if isinstance(value, int) and value.bit_length() > 200:
-        return f"a number of {value.bit_length()} bits"
-    return value if not isinstance(value, str) or len(value) < 80 else value[:80] + "…"

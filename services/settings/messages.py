@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from services.settings.faults import Fault, shortened
+from flywheel.errors import shortened
+from services.settings.faults import Fault
 from services.settings.known_keys import inner_section, sections
 from services.settings.sections import Settings
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from services.settings.faults import Fault, UnusableSettings, shortened
+from flywheel.errors import shortened
+from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import did_you_mean
 from services.settings.policies import build_policies
 from services.settings.sections import METRICS_PORTS, Settings, Slices, Token, Workload
