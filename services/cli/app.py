@@ -11,8 +11,8 @@ from services.cli import alerts, check_config, corrections, dataset, dlq, gate, 
 FAR = {
     "up": ("services.cli.up.command", "Start, watch and stop everything."),
     "doctor": ("services.cli.doctor", "Say what this machine can do and what is wrong."),
-    "demo": ("services.cli.demo", "Show one full turn of the wheel."),
-    "report": ("services.cli.report", "Write the report of a ledger."),
+    "demo": ("services.cli.demo.command", "Show one full cycle on this machine, on real parts."),
+    "report": ("services.cli.report.command", "Write the report of a ledger."),
 }
 """Commands that do not speak to the api and bring their own options: the module that holds each, imported when called."""
 

@@ -1,4 +1,4 @@
-"""The built wheel carries what it needs: schemas, topics, migrations, runbooks, pages."""
+"""The built wheel contains what it needs: schemas, topics, migrations, runbooks, pages."""
 
 import os
 import subprocess
@@ -25,7 +25,9 @@ def test_an_installed_wheel_opens_its_ledgers_in_an_empty_directory(tmp_path: Pa
         f"assert Path(services.__file__).is_relative_to({str(installed)!r}), services.__file__;"
         "s = load(Path('flywheel.yaml')); open_ledger(s.ledger_url); open_traffic(s.traffic_url); schemas.schema('traffic/traffic.v1');"
         "assert (deploy_dir() / 'kafka' / 'topics.yaml').exists() and (deploy_dir() / 'runbooks' / 'drift.md').exists();"
-        "from services.cli.report_page import _ENVIRONMENT; _ENVIRONMENT.get_template('report.html')"
+        "from importlib.resources import files;"
+        "assert (files('services.cli.report') / 'pages' / 'report.html').is_file();"
+        "assert (files('services.cli.demo') / 'pages' / 'demo_report.html').is_file()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

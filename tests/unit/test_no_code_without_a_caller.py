@@ -15,7 +15,7 @@ ENTRIES = (  # what is run, not imported
     "services.trainer.train_one_run",  # a process per training run
     "services.integrations.evidently.worker",
     "services.integrations.vllm.cpu.sitecustomize",
-    "services.cli.demo.sabotage",
+    "services.cli.demo.make_bad_adapters",
     "services.cli.settings_page",  # writes deploy/docs/configuration.md
     "deploy.setup.*",
 )

@@ -16,6 +16,7 @@ from flywheel.ids import CaseId, WorkloadId
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.grade import grade
 
+WORKLOAD = WorkloadId("tool-router")
 SYSTEM = 'Reply with one JSON object {"tool": name, "arguments": {...}}.'
 TENANTS = ("acme", "globex", "initech", "umbrella")
 LIVE_TENANT = "globex"
@@ -98,14 +99,14 @@ def load(data: Path, *, count_tokens: Callable[[list[dict[str, str]]], int], cou
     )
 
 
-def exactly_right(item: ToolItem, answer: str) -> bool:
+def is_correct(item: ToolItem, answer: str) -> bool:
     """By the same grader as the gate's golden items."""
     return grade(case=_case(item), answer=answer).right
 
 
 def _case(item: ToolItem) -> Case:
     grader = Grader(kind="tool_call", expected={"tool": item.function, "arguments": item.allowed})
-    return Case(id=CaseId(item.id), workload=WorkloadId("tool-router"), tier=Tier.GOLDEN, messages=(), grader=grader, entity=item.function)
+    return Case(id=CaseId(item.id), workload=WORKLOAD, tier=Tier.GOLDEN, messages=(), grader=grader, entity=item.function)
 
 
 def _read(questions: Path, answers: Path, part: str) -> list[ToolItem]:

@@ -1,7 +1,7 @@
-"""Three bad adapters, made by editing the good one, each with its own plan, manifest and replay.
+"""Makes bad adapters by editing a good one, each with its own plan, manifest and replay.
 
-Run as a process of its own (it imports the training libraries): ``python -m services.cli.demo.sabotage --adapter NAME --factor 0 --harm 0.4
-0.12``. Prints the new adapters, a line each: factor and name. Whether anyone lets one through is not decided here.
+Run as a process of its own, because it imports the training libraries: ``python -m services.cli.demo.make_bad_adapters --adapter NAME
+--factor 0 --harm 0.4 0.12``. Prints a line per new adapter: factor and name.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from services.stores.database import open_ledger
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
 
-WHO = Person("demo")
+DRIVER = Person("demo")
 FACTORS = (2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
-"""How much an adapter bears differs from training to training: the same factor broke nearly every answer of one and none of another."""
+"""Candidates. Which factor breaks an adapter differs by training: the same one broke nearly every answer of one and none of another."""
 MEASURED_ITEMS = 16  # of the training examples, three tokens each
 MEASURED, EDITED = ".measured-", ".edited-"
-"""Folders beside the adapters that are none yet."""
+"""Prefixes of folders beside the adapters, for adapters in the making."""
 
 
 def main() -> int:
@@ -51,14 +51,14 @@ def main() -> int:
 
 
 def _remove_leftovers(adapters: Path) -> None:
-    """What a process left that was killed. The demo runs one of them at a time, so nobody is at work in these folders."""
+    """Deletes what a killed process left. The demo runs one such process at a time, so nobody uses these folders."""
     for prefix in (MEASURED, EDITED):
         for folder in adapters.glob(f"{prefix}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _harmful(config: Path | None, parent: AdapterName, harms: Sequence[float]) -> list[float]:
-    """For each harm the first factor that does it, each another one, the greater harm the greater."""
+    """The smallest factor that does each harm. Greater harms get greater factors, and no two the same. Raises CannotRun."""
     measured: list[tuple[float, float]] = []
     for one in _measured(config, parent):
         measured.append(one)
@@ -69,7 +69,7 @@ def _harmful(config: Path | None, parent: AdapterName, harms: Sequence[float]) -
 
 
 def _chosen(measured: Sequence[tuple[float, float]], harms: Sequence[float]) -> list[float]:
-    """As many as are found; ``harms`` ascending."""
+    """The factors found so far; ``harms`` ascending, ``measured`` are (factor, nats lost)."""
     found: list[float] = []
     for harm in harms:
         factor = next((factor for factor, lost in measured if lost >= harm and factor > max(found, default=0.0)), None)
@@ -80,7 +80,7 @@ def _chosen(measured: Sequence[tuple[float, float]], harms: Sequence[float]) -> 
 
 
 def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float, float]]:
-    """Factors, and by how many nats a token the adapter's own training answers become less likely."""
+    """(factor, nats lost): by how much the log likelihood per token of its own training answers falls, for one factor after the other."""
     settings = load(config)
     engine = open_ledger(settings.ledger_url)
     runs, training_sets = LedgerRuns(engine), LedgerTrainingSets(engine)
@@ -91,16 +91,16 @@ def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float,
         raise NotFound("no such adapter, or its snapshot is gone", where="--adapter", value=parent, remedy="Train one first.")
     staged = settings.data_dir / "adapters" / f"{MEASURED}{parent}"
 
-    def likely(adapter: str | Path) -> float:
+    def mean_log_likelihood(adapter: str | Path) -> float:
         values = [value for item in _replayed(settings, adapter, kept[0], items=MEASURED_ITEMS) for value in item.replay]
         return sum(values) / len(values)
 
-    unharmed = likely(good.path)
+    unharmed = mean_log_likelihood(good.path)
     try:
         for factor in FACTORS:
             shutil.rmtree(staged, ignore_errors=True)
             scaled_copy(source=good.path, out=staged, factor=factor)
-            yield factor, unharmed - likely(staged)
+            yield factor, unharmed - mean_log_likelihood(staged)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
@@ -141,7 +141,7 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
         facts={"edited": plan.edit},
         now=now,
     )
-    entry = JournalEntry(at=now, workload=run.workload, kind="run", subject=edited.id, state="trained", reason=edited.reason, actor=WHO)
+    entry = JournalEntry(at=now, workload=run.workload, kind="run", subject=edited.id, state="trained", reason=edited.reason, actor=DRIVER)
     runs.save_run(edited, entry)
     runs.register_adapter(
         bundle,
@@ -152,7 +152,7 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
             subject=bundle.name,
             state="registered",
             reason=edited.reason,
-            actor=WHO,
+            actor=DRIVER,
             caused_by=edited.id,
             evidence={"digest": bundle.digest, "parent": parent},
         ),
@@ -161,7 +161,7 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
 
 
 def _replayed(settings: Settings, adapter: str | Path, snapshot: Snapshot, *, items: int) -> Sequence[ProbeItem]:
-    from services.integrations.trl.qlora import TrlQlora  # here: it takes half a minute, and choosing a factor needs none of it
+    from services.integrations.trl.qlora import TrlQlora  # here: importing it takes half a minute
 
     return TrlQlora().replay(base_path=str(settings.serving.model), adapter_path=str(adapter), snapshot=snapshot, items=items)
 

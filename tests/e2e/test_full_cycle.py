@@ -1,7 +1,7 @@
-"""One turn of the wheel on real parts, small: broker, Faust, Evidently, NF4 QLoRA steps, vLLM with runtime LoRA, and every process.
+"""One full cycle on real parts, small: broker, Faust, Evidently, NF4 QLoRA steps, vLLM with runtime LoRA, and every process.
 
-Six training steps make no good adapter, so this turn does not hang on whether the gate passes: a named person lets it past where the
-gate says no, and shadow, canary and guards go on from there. That the demo's adapter is better is measured by ``make demo``.
+Six training steps make no good adapter, so the test does not depend on the gate's verdict: where the gate refuses, a named person overrides
+it, and shadow, canary and guards go on from there. ``make demo`` measures whether the demo's adapter is better.
 """
 
 import json
@@ -21,14 +21,14 @@ from flywheel.ids import AdapterName
 from flywheel.retraining.run import RunState
 from flywheel.rollout.release import Release, ReleaseState
 from services.cli.demo.app_traffic import AppTraffic, Asked
-from services.cli.demo.clock import wait_for
+from services.cli.demo.command import CONFIG
 from services.cli.demo.daemon import Daemon
+from services.cli.demo.items_and_files import demo_items, golden_file, protected_file
 from services.cli.demo.people import Colleague, make_tokens, token_of
-from services.cli.demo.prepare import demo_items, golden_file, protected_file
-from services.cli.demo.story import CONFIG, WORKLOAD
-from services.cli.demo.support_desk import hand_in
-from services.cli.demo.tool_router import ToolItem
-from services.cli.report import write_report
+from services.cli.demo.stage_clock import wait_for
+from services.cli.demo.support_tool import hand_in
+from services.cli.demo.tool_router import WORKLOAD, ToolItem
+from services.cli.demo.write_report import write_demo_report
 from services.settings import Settings, load
 from tests.brokers import free_port
 
@@ -39,22 +39,22 @@ pytestmark = [pytest.mark.e2e, pytest.mark.serving, pytest.mark.training, pytest
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("turn")
+    folder = tmp_path_factory.mktemp("cycle")
     config = _small(folder)
     settings = load(config)
     settings.data_dir.mkdir()
     make_tokens(settings)
     with Daemon(config=config, settings=settings) as daemon:
         daemon.start(show=lambda _: None)
-        turn = SmallTurn(daemon, settings, config)
-        turn.run()
-        written = write_report(ledger=settings.data_dir / "ledger.db", workload=WORKLOAD, out=folder)
+        cycle = SmallCycle(daemon, settings, config)
+        cycle.run()
+        written = write_demo_report(ledger=settings.data_dir / "ledger.db", workload=WORKLOAD, out=folder)
     content: dict[str, Any] = json.loads(written.json.read_text())
-    content["sent"], content["folder"], content["config"] = turn.app.sent, str(folder), str(config)
+    content["sent"], content["folder"], content["config"] = cycle.app.sent, str(folder), str(config)
     return content
 
 
-class SmallTurn:
+class SmallCycle:
     """The demo's people and users, with fewer requests."""
 
     def __init__(self, daemon: Daemon, settings: Settings, config: Path) -> None:
@@ -117,7 +117,7 @@ class SmallTurn:
         return release if release is not None and release.state in states else None
 
     def edited(self, adapter: AdapterName, factor: float) -> AdapterName:
-        command = [sys.executable, "-m", "services.cli.demo.sabotage", "--adapter", adapter, "--factor", str(factor)]
+        command = [sys.executable, "-m", "services.cli.demo.make_bad_adapters", "--adapter", adapter, "--factor", str(factor)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "FLYWHEEL_CONFIG": str(self.settings.data_dir.parent / "flywheel.yaml")}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stderr
@@ -147,12 +147,12 @@ def _small(folder: Path) -> Path:
     return path
 
 
-def test_nothing_is_dead_lettered_and_no_more_is_recorded_than_was_sent(report: dict[str, Any]) -> None:
+def test_no_dead_letters_and_no_more_rows_than_requests(report: dict[str, Any]) -> None:
     assert report["traffic"]["dead_lettered"] == 0
     assert 0 < report["traffic"]["recorded"] <= report["sent"]
 
 
-def test_drift_is_judged_by_us_and_by_evidently(report: dict[str, Any]) -> None:
+def test_drift_has_our_verdict_and_evidentlys_score(report: dict[str, Any]) -> None:
     assert {"input", "output", "quality", "slice"} <= {row["kind"] for row in report["drift"]}
     assert any(row["drifted"] for row in report["drift"])
     assert any(row["evidently_score"] is not None for row in report["drift"])
@@ -170,7 +170,7 @@ def test_every_submission_is_accounted_for(report: dict[str, Any]) -> None:
     assert counts["redacted"] >= 4
 
 
-def test_it_trained_on_nf4_and_was_proven_applied(report: dict[str, Any]) -> None:
+def test_the_adapter_trained_on_nf4_and_was_judged_by_the_gate(report: dict[str, Any]) -> None:
     assert (report["training"]["quantization"], report["training"]["steps"]) == ("nf4", 6)
     assert report["training_set"]["examples"] > 20
     assert report["golden"]["items"] == GOLDEN
@@ -196,4 +196,4 @@ def test_the_report_needs_the_ledger_alone(report: dict[str, Any], tmp_path: Pat
 def test_nothing_is_left_running(report: dict[str, Any]) -> None:
     left = subprocess.run(["pgrep", "-f", report["config"]], capture_output=True, text=True, check=False)
     assert left.stdout.strip() == ""
-    Console().print("the turn's folder:", report["folder"])
+    Console().print("the cycle's folder:", report["folder"])

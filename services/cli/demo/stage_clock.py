@@ -1,4 +1,4 @@
-"""The demo's stages: what runs now, how long each took, kept in the journal so that the report needs the ledger alone."""
+"""The demo's stages: shows what runs, measures how long it took, and writes that into the journal for the demo's report."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from flywheel.journal import JournalEntry
 from services.ports.journal import Journal
 
 DRIVER = Person("demo")
+FACT, STAGE = "demo", "demo_stage"  # kinds of the demo's own journal lines
 Found = TypeVar("Found")
 
 
@@ -59,14 +60,14 @@ class StageClock:
         self._console.print(table)
 
     def fact(self, subject: str, evidence: dict[str, object]) -> None:
-        """Something the driver alone knows, e.g. how many requests it sent."""
+        """Journals what only the driver knows, e.g. how many requests it sent."""
         if self.journal is not None:
             now = datetime.now(UTC)
             self.journal.append(
                 JournalEntry(
                     at=now,
                     workload=self._workload,
-                    kind="demo",
+                    kind=FACT,
                     subject=subject,
                     state="told",
                     reason="by the driver",
@@ -95,7 +96,7 @@ class StageClock:
                 JournalEntry(
                     at=ended,
                     workload=self._workload,
-                    kind="demo_stage",
+                    kind=STAGE,
                     subject=f"{at:02d} {name}",
                     state="ended",
                     reason="by the driver",
@@ -107,18 +108,18 @@ class StageClock:
 
 
 class TookTooLong(CannotRun, TimeoutError):
-    """What was waited for did not come."""
+    """What the demo waited for did not happen in time."""
 
 
 def wait_for(look: Callable[[], Found | None], *, what: str, seconds: float, alive: Callable[[], None], every: float = 0.5) -> Found:
-    """Looks until there is something. Raises CannotRun with the next step when it takes too long, or what ``alive`` raises."""
+    """Calls ``look`` until it returns something. Raises TookTooLong after ``seconds``, or what ``alive`` raises."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         alive()
         found = look()
         if found is not None:
             return found
-        time.sleep(every)  # a real process works meanwhile; there is nothing to be told by
+        time.sleep(every)  # another process works meanwhile
     raise TookTooLong(
         f"{what} did not happen within {seconds:.0f} s", where="demo", remedy="Read var/demo/logs; then run `make demo` again."
     )

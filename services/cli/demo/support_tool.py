@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import httpx
 
 from services.cli.demo.app_traffic import Asked
-from services.cli.demo.tool_router import ToolItem, exactly_right
+from services.cli.demo.tool_router import ToolItem, is_correct
 
 TICKETS_ARE_OLD = timedelta(days=7)
 
@@ -41,7 +41,7 @@ def hand_in(
     progress: Callable[[int, int], None],
 ) -> HandedIn:
     """One fix per wrong answer and old ticket; every 20th again, two that contradict, four with personal data, three broken, one forged."""
-    wrong = [one for one in asked if one.ok and not exactly_right(one.item, one.answer)]
+    wrong = [one for one in asked if one.ok and not is_correct(one.item, one.answer)]
     fixes = [_fix(one, workload, now) for one in wrong]
     for fix in fixes[3:7]:
         fix["comment"] = "Customer Jane Doe, jane.doe@example.org, +49 30 901820, asked for this twice."

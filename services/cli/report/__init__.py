@@ -1,0 +1,1 @@
+"""``flywheel report``: what a ledger tells, as JSON and as a page."""

@@ -1,0 +1,90 @@
+"""Opens a ledger for a report.
+
+In: the path of a ledger.db. Out: its parts behind their ports. Whether the file is a ledger is checked before anything opens it as one.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from flywheel.errors import CannotRun, InvalidInput, NotFound
+from services.ports.alerts import AlertLedger
+from services.ports.corrections import CorrectionLedger
+from services.ports.drift import DriftLedger
+from services.ports.gate import GateLedger
+from services.ports.journal import Journal
+from services.ports.regression_suite import SuiteLedger
+from services.ports.retraining import RunLedger
+from services.ports.training_set import TrainingSetLedger
+from services.settings import Settings
+from services.stores.database import open_ledger
+from services.stores.ledger.alerts import LedgerAlerts
+from services.stores.ledger.corrections import LedgerCorrections
+from services.stores.ledger.drift import LedgerDrift
+from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.regression_suite import LedgerSuite
+from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.training_sets import LedgerTrainingSets
+
+OF_A_LEDGER = {"alembic_version", "journal", "work"}  # since its first version
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportLedgers:
+    """What a report reads."""
+
+    journal: Journal
+    drift: DriftLedger
+    alerts: AlertLedger
+    corrections: CorrectionLedger
+    suite: SuiteLedger
+    training_sets: TrainingSetLedger
+    runs: RunLedger
+    gates: GateLedger
+
+
+def open_report_ledgers(ledger: Path) -> ReportLedgers:
+    """Raises NotFound, InvalidInput (not a ledger), CannotRun (a damaged ledger, or one of another version)."""
+    _require_ledger(ledger)
+    settings = Settings.model_construct(data_dir=ledger.parent)  # defaults only: this machine's environment says nothing about a copy
+    try:
+        engine = open_ledger(settings.ledger_url)
+        journal = LedgerJournal(engine)
+        journal.entries(limit=1)
+    except (SQLAlchemyError, CommandError) as error:
+        why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+        remedy = "Copy it whole into a folder that you may write to, and report with the version of flywheel that wrote it."
+        raise CannotRun(f"this ledger cannot be read: {why}", where=str(ledger), remedy=remedy) from error
+    return ReportLedgers(
+        journal=journal,
+        drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
+        alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
+        corrections=LedgerCorrections(engine),
+        suite=LedgerSuite(engine),
+        training_sets=LedgerTrainingSets(engine),
+        runs=LedgerRuns(engine),
+        gates=LedgerGates(engine),
+    )
+
+
+def _require_ledger(file: Path) -> None:
+    """Reads the file without changing it: opening it as a ledger would write our tables into somebody else's database."""
+    remedy = "Name a file ledger.db that the daemon wrote with --ledger."
+    try:
+        if not file.is_file():
+            raise NotFound("there is no ledger", where=str(file), remedy=remedy)
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput(f"is not a ledger: {why}", where=str(file), remedy=remedy) from error
+    if OF_A_LEDGER - tables:
+        what = "it is an SQLite file without the ledger's tables" if tables else "there is nothing in it"
+        raise InvalidInput(f"is not a ledger: {what}", where=str(file), remedy=remedy)
+    if file.name != "ledger.db":
+        raise InvalidInput("is a ledger under another name", where=str(file), remedy="Name its copy ledger.db.")
