@@ -1,1 +1,1 @@
-"""From a captured failure and its fix to an accepted case: join, diagnose, duplicates, contradictions, review, split."""
+"""Corrections of production failures: join, diagnosis, duplicates, contradictions, review, split."""

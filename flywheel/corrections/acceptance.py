@@ -1,8 +1,8 @@
 """What becomes of a joined correction?
 
-In: the correction with its request, what was accepted before, the golden set's ground, the policy. Out: an Outcome: state,
-reason, entity, side. The order is diagnose -> duplicates and contradictions -> review -> split. Joining, redacting and
-keeping are not done here.
+In: the correction with its request, what was accepted before, the golden set's exclusion set, the policy. Out: a CorrectionOutcome:
+state, reason, entity, held out or not. The order is: diagnosis, duplicates and contradictions, review, split. Joining, redacting
+and storing are not done here.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,22 +14,22 @@ from flywheel.corrections.contradictions import Relation
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
 from flywheel.corrections.diagnosis import Cause, diagnose
 from flywheel.corrections.duplicates import answer_key, prompt_key
-from flywheel.corrections.split import Relative
+from flywheel.corrections.split import RelatedCorrection
 from flywheel.ids import CorrectionId, digest_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptancePolicy:
-    """Whose fixes count unseen, and how they are split."""
+    """Whose corrections are accepted without review, and how corrections are split."""
 
     trusted_sources: frozenset[str] = frozenset()
     held_out_share: float = 0.2
-    near_duplicate: float = 0.7  # overlap of the wording from which two prompts are one
+    near_duplicate: float = 0.7  # similarity of the wording, 0 to 1, from which two prompts count as one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Where the correction stands from now on. Keys are empty when there is no right answer to compare."""
+class CorrectionOutcome:
+    """The correction's state from now on. The keys are empty when there is no corrected answer to compare."""
 
     state: CorrectionState
     reason: str
@@ -61,7 +61,7 @@ class AcceptedSoFar:
         return len(self._by_id)
 
     def add(self, *, joined: JoinedCorrection, entity: str, held_out: bool, prompt_key: str, answer_key: str) -> None:
-        """After it was kept as accepted."""
+        """Called after the correction was stored as accepted."""
         known = _Known(id=joined.correction.id, entity=entity, held_out=held_out, answer_key=answer_key)
         self._by_id[known.id] = known
         self._by_prompt.setdefault(prompt_key, known)
@@ -69,42 +69,42 @@ class AcceptedSoFar:
         self._texts.add(known.id, asked(joined.messages))
 
     def with_prompt(self, prompt_key: str) -> tuple[CorrectionId, str] | None:
-        """Id and answer key of the accepted fix of this prompt."""
+        """Id and answer key of the accepted correction of this prompt."""
         known = self._by_prompt.get(prompt_key)
         return (known.id, known.answer_key) if known else None
 
-    def near(self, text: str) -> tuple[Relative, ...]:
-        """Accepted fixes that ask nearly the same, the nearest first."""
+    def near(self, text: str) -> tuple[RelatedCorrection, ...]:
+        """Accepted corrections with nearly the same prompt, the most similar first."""
         found = (self._by_id[key] for key in self._texts.near(text))
-        return tuple(Relative(entity=known.entity, held_out=known.held_out) for known in found)
+        return tuple(RelatedCorrection(entity=known.entity, held_out=known.held_out) for known in found)
 
-    def of_entity(self, entity: str) -> tuple[Relative, ...]:
-        """Accepted fixes of this entity."""
-        return tuple(Relative(entity=known.entity, held_out=known.held_out) for known in self._by_entity.get(entity, {}).values())
+    def of_entity(self, entity: str) -> tuple[RelatedCorrection, ...]:
+        """Accepted corrections of this entity."""
+        return tuple(RelatedCorrection(entity=known.entity, held_out=known.held_out) for known in self._by_entity.get(entity, {}).values())
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProtectedGround:
-    """What must never be trained on: the golden set's entities and prompts."""
+class ExclusionSet:
+    """What is never trained on: the golden set's entities and prompts."""
 
     entities: Collection[str] = frozenset()
     texts: NearTexts | None = None
 
-    def holds(self, *, entity: str, text: str) -> bool:
-        """True when the entity, or nearly this prompt, is protected."""
+    def excludes(self, *, entity: str, text: str) -> bool:
+        """True when the set has the entity or nearly this prompt."""
         return entity in self.entities or (self.texts is not None and bool(self.texts.near(text)))
 
 
-def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: ProtectedGround, policy: AcceptancePolicy) -> Outcome:
-    """One state, always with its reason."""
+def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: ExclusionSet, policy: AcceptancePolicy) -> CorrectionOutcome:
+    """Returns one state with its reason."""
     correction = joined.correction
     diagnosis = diagnose(joined)
     if diagnosis.cause is Cause.KNOWLEDGE:
-        return Outcome(state=CorrectionState.KNOWLEDGE_GAP, reason=diagnosis.reason, entity=joined.entity)
+        return CorrectionOutcome(state=CorrectionState.KNOWLEDGE_GAP, reason=diagnosis.reason, entity=joined.entity)
     if diagnosis.cause is Cause.NONE:
-        return Outcome(state=CorrectionState.REJECTED, reason=diagnosis.reason, entity=joined.entity)
+        return CorrectionOutcome(state=CorrectionState.REJECTED, reason=diagnosis.reason, entity=joined.entity)
     if correction.corrected is None:
-        return Outcome(
+        return CorrectionOutcome(
             state=CorrectionState.REVIEW,
             reason=review.decide(correction=correction, trusted_sources=policy.trusted_sources).reason,
             entity=joined.entity,
@@ -114,7 +114,7 @@ def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: Protected
     comparison = contradictions.compare(answer_key=keys[1], accepted=so_far.with_prompt(keys[0]))
     if comparison.relation is not Relation.NEW:
         state = CorrectionState.DUPLICATE if comparison.relation is Relation.SAME else CorrectionState.CONTRADICTION
-        return Outcome(
+        return CorrectionOutcome(
             state=state,
             reason=comparison.reason,
             entity=joined.entity,
@@ -123,37 +123,39 @@ def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: Protected
             evidence={"other": str(comparison.other)},
         )
 
-    looked_at = review.decide(correction=correction, trusted_sources=policy.trusted_sources)
-    if looked_at.needed:
-        return Outcome(state=CorrectionState.REVIEW, reason=looked_at.reason, entity=joined.entity, prompt_key=keys[0], answer_key=keys[1])
-    return _accepted(joined, keys, looked_at.reason, so_far=so_far, golden=golden, policy=policy)
+    reviewed = review.decide(correction=correction, trusted_sources=policy.trusted_sources)
+    if reviewed.needed:
+        return CorrectionOutcome(
+            state=CorrectionState.REVIEW, reason=reviewed.reason, entity=joined.entity, prompt_key=keys[0], answer_key=keys[1]
+        )
+    return _accepted(joined, keys, reviewed.reason, so_far=so_far, golden=golden, policy=policy)
 
 
 def _accepted(
     joined: JoinedCorrection,
     keys: tuple[str, str],
-    why_unseen: str,
+    no_review_reason: str,
     *,
     so_far: AcceptedSoFar,
-    golden: ProtectedGround,
+    golden: ExclusionSet,
     policy: AcceptancePolicy,
-) -> Outcome:
+) -> CorrectionOutcome:
     text = asked(joined.messages)
     neighbours = so_far.near(text)
     entity = joined.entity or (neighbours[0].entity if neighbours else f"cluster-{digest_of(text)[:16]}")
-    side = split.decide(
+    placed = split.decide(
         workload=joined.correction.workload,
         entity=entity,
-        relatives=(*neighbours, *so_far.of_entity(entity)),
-        golden=golden.holds(entity=entity, text=text),
+        related=(*neighbours, *so_far.of_entity(entity)),
+        golden=golden.excludes(entity=entity, text=text),
         share=policy.held_out_share,
     )
-    return Outcome(
+    return CorrectionOutcome(
         state=CorrectionState.ACCEPTED,
-        reason=f"{why_unseen}; {'held out' if side.held_out else 'trains'}: {side.reason}",
+        reason=f"{no_review_reason}; {'held out' if placed.held_out else 'trains'}: {placed.reason}",
         entity=entity,
-        held_out=side.held_out,
+        held_out=placed.held_out,
         prompt_key=keys[0],
         answer_key=keys[1],
-        evidence={"held_out": side.held_out, "neighbours": len(neighbours), "conflicts": side.conflicts},
+        evidence={"held_out": placed.held_out, "neighbours": len(neighbours), "conflicts": placed.conflicts},
     )

@@ -1,8 +1,7 @@
-"""Which texts ask nearly the same thing?
+"""Which prompts are near-duplicates?
 
-In: prompts, one by one. Out: the keys of those whose wording overlaps by at least a threshold (Jaccard over 5-character
-shingles). MinHash only finds candidates; the exact overlap decides, so the answer does not hang on a lucky hash.
-Meaning (embeddings) is not looked at here.
+In: prompts, one by one. Out: the keys of those whose Jaccard similarity over 5-character shingles is at least a threshold. MinHash
+only finds candidates; the exact similarity decides. Embeddings are not used here.
 """
 
 import re
@@ -13,20 +12,20 @@ from typing import TYPE_CHECKING
 
 from flywheel.traffic.inference import Message
 
-if TYPE_CHECKING:  # loaded at first use: it brings scipy, seconds at the start of every process that knows a golden set
+if TYPE_CHECKING:  # imported at first use: it imports scipy, which takes seconds
     from datasketch import MinHash
 
 SHINGLE = 5
 PERMUTATIONS = 128
-BANDS = (32, 4)  # at an overlap of 0.7 a pair becomes a candidate with probability 0.9998, at 0.3 with 0.23
+BANDS = (32, 4)  # a pair becomes a candidate with probability 0.9998 at a similarity of 0.7, 0.23 at 0.3
 LOOSE_BANDS = (64, 2)  # for thresholds under 0.6
 TOOL_LINE = re.compile(r"^\s*(?:available\s+)?tools?\s*:", re.IGNORECASE)
 
 
 def asked(messages: Sequence[Message]) -> str:
-    """What the user said, without system text and without tool lists that an application wrote into the user's turn.
+    """The user's turns, without the tool lists that some applications write into them.
 
-    With tool signatures counted in, half of all tool requests look alike because their tools do.
+    With tool lists, requests for one set of tools would look like near-duplicates.
     """
     turns = "\n".join(message.content for message in messages if message.role == "user")
     kept = [line for line in turns.splitlines() if not TOOL_LINE.match(line)]
@@ -34,18 +33,18 @@ def asked(messages: Sequence[Message]) -> str:
 
 
 def normalise(text: str) -> str:
-    """Same letters, same case, single spaces: differences that nobody means."""
+    """NFKC, case-folded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def overlap(one: str, other: str) -> float:
-    """Jaccard similarity of the shingles, 0 to 1; two empty texts share nothing."""
+    """Jaccard similarity of the shingles, 0 to 1; 0 for an empty text."""
     left, right = _shingles(normalise(one)), _shingles(normalise(other))
     return len(left & right) / len(left | right) if left and right else 0.0
 
 
 class NearTexts:
-    """Texts seen so far, by key; grows one by one and holds no text twice."""
+    """An index of texts by key that finds near-duplicates of a new one."""
 
     def __init__(self, *, threshold: float) -> None:
         self._threshold = threshold
@@ -58,7 +57,7 @@ class NearTexts:
         return len(self._texts)
 
     def add(self, key: str, text: str) -> None:
-        """A key that is known already keeps its first text."""
+        """A key that is there already keeps its first text."""
         normal = normalise(text)
         if key in self._texts:
             return
@@ -67,7 +66,7 @@ class NearTexts:
             self._index.insert(key, _signature(normal))
 
     def near(self, text: str) -> tuple[str, ...]:
-        """Keys of the texts that overlap by at least the threshold, the nearest first."""
+        """Keys of the texts whose similarity is at least the threshold, the most similar first."""
         normal = normalise(text)
         if not normal:
             return ()
@@ -90,7 +89,7 @@ def _signature(normal: str) -> "MinHash":
 
 @lru_cache(maxsize=1)
 def _blank() -> "MinHash":
-    """Its permutations are drawn once: drawing them anew for each text costs more than the hashing."""
+    """Made once: drawing its permutations takes longer than hashing a text."""
     from datasketch import MinHash
 
     return MinHash(num_perm=PERMUTATIONS, seed=1)

@@ -1,7 +1,7 @@
-"""Does a new fix contradict, or repeat, one that was accepted before?
+"""Does a correction contradict or repeat one that was accepted before?
 
-In: the keys of the new fix and of the accepted one with the same prompt. Out: same, other, or new. Near-same prompts with
-other answers are concept drift and are not judged here.
+In: the answer's key and the accepted correction with the same prompt. Out: new, same, or contradicts. Near-duplicate prompts with
+different answers are not compared here.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from flywheel.ids import CorrectionId
 
 
 class Relation(StrEnum):
-    """What the new fix is to the accepted ones."""
+    """How the new correction relates to the accepted ones."""
 
     NEW = "new"
     SAME = "same"
@@ -20,7 +20,7 @@ class Relation(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """``other`` names the accepted correction that decided it."""
+    """``other`` is the accepted correction with the same prompt."""
 
     relation: Relation
     reason: str
@@ -28,9 +28,9 @@ class Comparison:
 
 
 def compare(*, answer_key: str, accepted: tuple[CorrectionId, str] | None) -> Comparison:
-    """``accepted`` is id and answer key of the accepted fix of the same prompt, if there is one."""
+    """``accepted``: id and answer key of the accepted correction of the same prompt; None when there is none."""
     if accepted is None:
-        return Comparison(relation=Relation.NEW, reason="no accepted fix has this prompt")
+        return Comparison(relation=Relation.NEW, reason="no accepted correction has this prompt")
     other, known_answer = accepted
     if answer_key == known_answer:
         return Comparison(relation=Relation.SAME, reason=f"{other} was accepted with the same prompt and answer", other=other)

@@ -1,4 +1,4 @@
-"""A captured production failure and its fix, and what becomes of it."""
+"""A captured production failure with its corrected answer, and its states."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from flywheel.traffic.inference import Message
 
 
 class CorrectionKind(StrEnum):
-    """What the submitter did. Only an edit can train."""
+    """What the submitter did. Only an edit can become a training example."""
 
     EDIT = "edit"
     REJECT = "reject"
@@ -19,14 +19,14 @@ class CorrectionKind(StrEnum):
 
 
 class CorrectionState(StrEnum):
-    """Where a correction stands. ``accepted`` is a case of the suite, and an example unless its entity is held out."""
+    """An accepted correction is a case of the regression suite, and a training example unless its entity is held out."""
 
     SUBMITTED = "submitted"
     DUPLICATE = "duplicate"
     CONTRADICTION = "contradiction"  # held until a person decides
     REVIEW = "review"
     ACCEPTED = "accepted"
-    KNOWLEDGE_GAP = "knowledge_gap"  # true, but it belongs into a source, not into weights
+    KNOWLEDGE_GAP = "knowledge_gap"  # a fact: it belongs in a source, not in weights
     REJECTED = "rejected"
 
 
@@ -37,18 +37,18 @@ class Correction:
     id: CorrectionId
     workload: WorkloadId
     source: str  # the tool that sent it, e.g. "support-desk"
-    author: str  # keyed pseudonym of the person who wrote the fix
+    author: str  # keyed pseudonym of the person who wrote the correction
     kind: CorrectionKind
     created_at: datetime
-    request_id: RequestId | None = None  # joins to the traffic; else messages must be there
+    request_id: RequestId | None = None  # of the recorded request; without it, messages are required
     messages: tuple[Message, ...] = ()
     original: str | None = None
-    corrected: str | None = None  # the right answer, for an edit
+    corrected: str | None = None  # the correct answer, for an edit
     reason_code: str = "other"
     comment: str = ""
     supersedes: CorrectionId | None = None
     ticket: str = ""
-    redactions: int = 0  # findings replaced by pseudonyms
+    redactions: int = 0  # pieces of personal data replaced by pseudonyms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class JoinedCorrection:
     correction: Correction
     messages: tuple[Message, ...]
     original: str | None
-    entity: str  # what the split holds together
+    entity: str  # all corrections of one entity are held out, or none
     dimensions: Mapping[str, str] = field(default_factory=dict)
     adapter: str = ""
     joined: bool = True  # False when the request came inline

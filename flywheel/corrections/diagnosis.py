@@ -1,7 +1,7 @@
-"""Is this a failure of behaviour, which weights can learn, or a gap of knowledge, which belongs into a source?
+"""Is this a failure of behaviour, which training can correct, or a knowledge gap, which belongs in a source?
 
-In: a joined correction. Out: a Diagnosis with its reason. Facts, prices, dates and versions never go into weights: they
-would be wrong again next month, and nobody could correct them. Telling the owner of the source is not done here.
+In: a joined correction. Out: a Diagnosis with its reason. Facts, prices, dates and versions are never trained on: they change, and
+nobody can correct them in weights. Notifying the owner of the source is not done here.
 """
 
 import json
@@ -19,37 +19,39 @@ FIGURE = re.compile(r"[€$£]?\d[\d.,:/%-]*\d|\d")
 
 
 class Cause(StrEnum):
-    """Where the failure lies."""
+    """The cause of a failure."""
 
     BEHAVIOUR = "behaviour"
     KNOWLEDGE = "knowledge"
-    NONE = "none"  # the fix says what the model said
+    NONE = "none"  # the corrected answer equals the model's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Only behaviour trains."""
+    """Only failures of behaviour are trained on."""
 
     cause: Cause
     reason: str
 
 
 def diagnose(joined: JoinedCorrection) -> Diagnosis:
-    """The submitter's reason code first; without one, the shape of the fix."""
+    """By the submitter's reason code; without one, by how the corrected answer differs."""
     correction = joined.correction
     if correction.reason_code in FACTUAL:
-        return Diagnosis(cause=Cause.KNOWLEDGE, reason=f"reported as {correction.reason_code}: it belongs into a source, not into weights")
+        return Diagnosis(cause=Cause.KNOWLEDGE, reason=f"reported as {correction.reason_code}: it belongs in a source, not in weights")
     if joined.original is not None and correction.corrected is not None:
         if normalise(joined.original) == normalise(correction.corrected):
-            return Diagnosis(cause=Cause.NONE, reason="the fix says what the model said")
+            return Diagnosis(cause=Cause.NONE, reason="the corrected answer equals the model's")
         if correction.reason_code == "other" and _restates_a_figure(joined.original, correction.corrected, joined):
-            return Diagnosis(cause=Cause.KNOWLEDGE, reason="only a figure changed, and the request does not hold it")
-    return Diagnosis(cause=Cause.BEHAVIOUR, reason="how the model answers, which weights can learn")
+            return Diagnosis(cause=Cause.KNOWLEDGE, reason="only a number changed, and the request does not contain it")
+    return Diagnosis(cause=Cause.BEHAVIOUR, reason="how the model answers, which training can correct")
 
 
 def _restates_a_figure(original: str, corrected: str, joined: JoinedCorrection) -> bool:
-    """Equal but for figures, and the right figure could not be read from the prompt. A structured answer is never meant:
-    its figures are arguments."""
+    """True when the answers differ in numbers only and the prompt does not contain the correct one.
+
+    Never for JSON: its numbers are arguments.
+    """
     before, after = normalise(original), normalise(corrected)
     if _is_structured(corrected) or FIGURE.sub("#", before) != FIGURE.sub("#", after):
         return False

@@ -1,7 +1,7 @@
 """When are two prompts, or two answers, the same?
 
-In: messages and answers. Out: keys that are equal exactly when the texts differ in nothing that anybody means. Judging what
-follows from equal keys is not done here.
+In: messages and answers. Out: keys that are equal when the texts differ only in case, spaces or the order of JSON keys. What follows
+from equal keys is not decided here.
 """
 
 import json
@@ -13,7 +13,7 @@ from flywheel.traffic.inference import Message
 
 
 def prompt_key(messages: Sequence[Message], *, declared_entity: str = "") -> str:
-    """Digest of the normalised user turns, within the declared entity: the same words asked of another tool are another task."""
+    """Digest of the normalised user turns and the declared entity: the same words for another tool are another task."""
     turns = "\n".join(message.content for message in messages if message.role == "user")
     return digest_of(f"{len(declared_entity)}:{declared_entity}{normalise(turns)}")
 

@@ -1,7 +1,7 @@
 """Which request is the correction about?
 
 In: the correction, the recorded request when there is one, the entity keys of the workload. Out: the correction joined with
-its prompt, or why it cannot be (yet). Looking the request up and trying again are not done here.
+its prompt, or the reason why it cannot be joined (yet). Loading the request and trying again are not done here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ class JoinOutcome(StrEnum):
 
     JOINED = "joined"
     INLINE = "inline"  # the request came with the correction
-    NOT_RECORDED = "not_recorded"  # the traffic may still be on its way
-    CUT = "cut"  # the recorded request was over 1 MB and is incomplete: it never trains
+    NOT_RECORDED = "not_recorded"  # the traffic may not have arrived yet
+    CUT = "cut"  # the recorded request was over 1 MB and is incomplete: it is never trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,11 @@ class JoinDecision:
 
 
 def join(*, correction: Correction, request: Inference | None, entity_keys: Sequence[str]) -> JoinDecision:
-    """The recorded request wins over an inline one: it is what the model really saw and said."""
+    """The recorded request wins over an inline one: it is what the model was asked and answered."""
     if request is not None:
         if request.truncated:
             return JoinDecision(
-                outcome=JoinOutcome.CUT, reason="the recorded request was cut at 1 MB, and a cut prompt teaches nothing right"
+                outcome=JoinOutcome.CUT, reason="the recorded request was cut at 1 MB: an incomplete prompt cannot be trained on"
             )
         return JoinDecision(
             outcome=JoinOutcome.JOINED,

@@ -80,8 +80,8 @@ def judge_cases(
         return judge(policy=policy, baselines={GateArm.BASE.value: ()}, challenger=()) if policy.name == GOLDEN else None
     arms = baselines.of(policy.name)
     agreement = _agreement(golden, arms[0], grades_of) if is_slice(policy.name) else None
-    correct = {arm.value: [one.right for one in grades_of(arm, cases)] for arm in arms}
-    challenger = [one.right for one in grades_of(GateArm.CHALLENGER, cases)]
+    correct = {arm.value: [one.correct for one in grades_of(arm, cases)] for arm in arms}
+    challenger = [one.correct for one in grades_of(GateArm.CHALLENGER, cases)]
     entities = [case.entity for case in cases]
     return judge(policy=policy, baselines=correct, challenger=challenger, entities=entities, agreement=agreement)
 
@@ -107,7 +107,7 @@ def _format(policy: AxisPolicy, cases: Sequence[Case], baselines: Baselines, gra
 def _agreement(golden: Sequence[Case], arm: GateArm, grades_of: GradesOf) -> Agreement:
     """A slice alone has too few differing items to show how correlated one entity's items are: all golden items show it."""
     pairs = zip(grades_of(GateArm.CHALLENGER, golden), grades_of(arm, golden), strict=True)
-    return measure(differences=[int(new.right) - int(old.right) for new, old in pairs], entities=[case.entity for case in golden])
+    return measure(differences=[int(new.correct) - int(old.correct) for new, old in pairs], entities=[case.entity for case in golden])
 
 
 def _some(cases: Sequence[Case], at_most: int) -> Sequence[Case]:

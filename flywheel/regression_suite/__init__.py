@@ -1,1 +1,1 @@
-"""What a release must keep right: cases, the golden set, graders, scorecards."""
+"""The cases that a gate asks: captured ones, the golden set, and their graders."""

@@ -1,7 +1,7 @@
-"""The case that an accepted correction becomes.
+"""Makes the case of an accepted correction.
 
-In: the correction with its request (pseudonyms already replaced by surrogates), its entity and side. Out: a Case of tier
-recurrence or held-out. Deciding whether it is accepted is not done here.
+In: the correction with its request (pseudonyms already replaced by surrogates), its entity, held out or not. Out: a Case of tier
+recurrence or held-out. Whether it is accepted is not decided here.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def case_of(
     now: datetime,
     slice_name: str = "all",
 ) -> Case:
-    """Its id derives from the correction, so accepting twice makes one case."""
+    """The case's id derives from the correction's: accepted twice, it is one case."""
     return Case(
         id=CaseId(derive("case", correction.workload, correction.id)),
         workload=correction.workload,

@@ -1,4 +1,4 @@
-"""A case: a prompt and what a right answer to it must be."""
+"""A case: a prompt and a grader for its answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from flywheel.traffic.inference import Message
 
 
 class Tier(StrEnum):
-    """Why the case is asked. Only ``golden`` cases represent traffic and may prove improvement."""
+    """What the case is for. Only ``golden`` cases represent traffic, so only they can show an improvement."""
 
-    RECURRENCE = "recurrence"  # trained on; must never come back
+    RECURRENCE = "recurrence"  # trained on; the failure must not come back
     HELD_OUT = "held_out"  # captured, never trained
     GOLDEN = "golden"  # representative, frozen before training
-    GENERAL = "general"  # what the base could do and must not forget
-    SAFETY = "safety"  # refusals that must stay, and harmless requests that must not be refused
+    GENERAL = "general"  # what the base model can do and must not forget
+    SAFETY = "safety"  # requests to refuse, and harmless ones that must not be refused
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grader:
-    """How an answer is judged. ``kind`` names a function of ``grade``; ``expected`` is its argument (JSON values)."""
+    """How an answer is graded: ``kind`` names a function of ``grade``, ``expected`` is its argument (JSON values)."""
 
     kind: str  # "tool_call", "contains", "equals", "refuses", "complies"
     expected: Mapping[str, object] = field(default_factory=dict)
@@ -39,6 +39,6 @@ class Case:
     entity: str
     slice: str = "all"
     correction: CorrectionId | None = None
-    reference_answer: str = ""  # a right answer, for the reader
+    reference_answer: str = ""  # a correct answer, shown to people
     verified_by: str = ""
     created_at: datetime | None = None

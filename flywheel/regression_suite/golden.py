@@ -1,7 +1,7 @@
-"""The golden set: frozen, versioned cases that compare versions on one fixed ruler.
+"""The golden set: frozen, versioned cases on which adapters are compared.
 
 In: rows that an expert verified, then the cases to freeze. Out: cases, and a GoldenSet whose id is the hash of its cases.
-Keeping it is not done here.
+Storing it is not done here.
 """
 
 import json
@@ -22,7 +22,7 @@ ROW_KEYS = frozenset({"tier", "messages", "grader", "entity", "slice", "referenc
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenSet:
-    """Frozen before the first request it is compared with; a new version never replaces an old one."""
+    """Frozen before any adapter is compared on it; a new version is kept beside the old ones."""
 
     id: str  # hash of its cases
     workload: WorkloadId
@@ -33,7 +33,7 @@ class GoldenSet:
 
 
 def freeze(*, cases: Sequence[Case], workload: WorkloadId, version: int, by: Person, now: datetime) -> GoldenSet:
-    """Sorted by id, so the same cases are the same set whatever order they came in."""
+    """Sorts the cases by id: the same cases in any order are the same set. Raises Refused when there is none."""
     golden = sorted((case for case in cases if case.tier is Tier.GOLDEN), key=lambda case: case.id)
     if not golden:
         raise Refused("there are no golden cases to freeze", where=workload, remedy="Import them first: flywheel golden import.")
@@ -45,7 +45,7 @@ def freeze(*, cases: Sequence[Case], workload: WorkloadId, version: int, by: Per
 
 
 def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime, by: Person) -> Case:
-    """One imported row as a case; InvalidInput names the key that does not fit. The same row again is the same case."""
+    """The case of one imported row; the same row again gives the same case. Raises InvalidInput with the key that cannot be used."""
     if not isinstance(row, Mapping):
         raise InvalidInput("must be a JSON object", where=where, value=type(row).__name__, remedy="Write one object a line.")
     unknown = sorted(set(row) - ROW_KEYS)
@@ -55,7 +55,7 @@ def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime,
     if tier not in tuple(IMPORTED):
         raise InvalidInput("must be golden, general or safety", where=f"{where}: tier", value=tier, remedy="Correct the tier.")
     if not isinstance(grader, Mapping) or not isinstance(grader.get("kind"), str) or not isinstance(grader.get("expected", {}), Mapping):
-        raise InvalidInput("must hold kind and expected", where=f"{where}: grader", remedy='Write {"kind": ..., "expected": {...}}.')
+        raise InvalidInput("must have kind and expected", where=f"{where}: grader", remedy='Write {"kind": ..., "expected": {...}}.')
     messages = messages_of(row.get("messages"), where=where)
     checked = check(Grader(kind=grader["kind"], expected=dict(grader.get("expected", {}))), where=where)
     entity = _text(row, "entity", where) or f"cluster-{digest_of(normalise(asked(messages)))[:16]}"
@@ -79,24 +79,24 @@ def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime,
 
 
 def messages_of(value: object, *, where: str) -> tuple[Message, ...]:
-    """Chat messages of a row: at least one, each with role and content, one of them the user's."""
+    """The chat messages of a row: each has role and content, at least one is the user's."""
     remedy = 'Write [{"role": "user", "content": ...}].'
     if not isinstance(value, list) or not value:
         raise InvalidInput("must be a list of messages", where=f"{where}: messages", value=type(value).__name__, remedy=remedy)
     found = []
     for index, message in enumerate(value):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-            raise InvalidInput("must hold role and content", where=f"{where}: messages[{index}]", remedy=remedy)
+            raise InvalidInput("must have role and content", where=f"{where}: messages[{index}]", remedy=remedy)
         found.append(Message(role=message["role"], content=message["content"]))
     if not any(message.role == "user" and message.content.strip() for message in found):
-        raise InvalidInput("the user says nothing", where=f"{where}: messages", remedy=remedy)
+        raise InvalidInput("no message of the user has text", where=f"{where}: messages", remedy=remedy)
     return tuple(found)
 
 
 def _text(row: Mapping[str, object], name: str, where: str) -> str:
     value = row.get(name, "")
     if not isinstance(value, str):
-        raise InvalidInput("must be text", where=f"{where}: {name}", value=type(value).__name__, remedy="Put it into quotes.")
+        raise InvalidInput("must be text", where=f"{where}: {name}", value=type(value).__name__, remedy="Put it in quotes.")
     return value
 
 

@@ -1,1 +1,1 @@
-"""When to train, whether it is worth it, and the exact plan."""
+"""When to retrain, whether the data is ready, and the training plan."""

@@ -1,4 +1,4 @@
-"""What exactly a run will do. The adapter's name is a hash of this, so equal plans are the same adapter.
+"""The plan of a training run. The adapter's name is a hash of it, so equal plans are the same adapter.
 
 In: snapshot, base, policy. Out: a TrainingPlan. Training is not done here.
 """
@@ -14,7 +14,7 @@ from flywheel.training_set.curate import CurationPolicy
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPolicy:
-    """The knobs a person may turn, with the starting points of ``deploy/docs/training.md``."""
+    """The hyper-parameters that the settings can change; ``deploy/docs/training.md`` explains the defaults."""
 
     rank: int = 16
     alpha: int = 32
@@ -26,7 +26,7 @@ class TrainingPolicy:
     warmup_steps: int = 5
     max_length: int = 512  # tokens of prompt and answer
     seed: int = 7
-    threads: int = 2  # part of the plan: another thread count gives other bits
+    threads: int = 2  # part of the plan: another number of threads gives slightly different weights
     quantization: Literal["nf4", "none"] = "nf4"
     general_share: float = CurationPolicy.general_share
 
@@ -49,7 +49,7 @@ class TrainingPlan:
 def make_plan(
     *, snapshot: SnapshotId, workload: WorkloadId, base: str, base_digest: str, policy: TrainingPolicy, versions: Mapping[str, str]
 ) -> TrainingPlan:
-    """A fine-tune of the base on one snapshot."""
+    """The plan of fine-tuning the base model on one snapshot."""
     return TrainingPlan(
         workload=workload,
         base=base,
@@ -62,10 +62,10 @@ def make_plan(
 
 
 def make_edited_plan(*, parent: AdapterName, parent_plan: TrainingPlan, edit: str) -> TrainingPlan:
-    """An adapter made from another one's weights, without training: for rehearsals of what must be caught."""
+    """The plan of an adapter made from another one's weights without training, to rehearse a bad release."""
     return replace(parent_plan, method="edited", parent=parent, edit=edit)
 
 
 def adapter_name(plan: TrainingPlan) -> AdapterName:
-    """``<workload>-<hash of the plan>``: equal plans are the same adapter, and no name ever stands for two."""
+    """``<workload>-<hash of the plan>``: equal plans have one name, different plans two."""
     return AdapterName(f"{plan.workload}-{derive('plan', json.dumps(asdict(plan), sort_keys=True)).rpartition('-')[2]}")

@@ -1,7 +1,7 @@
-"""Is there what a fine-tune needs: a stable task, knowledge that belongs into weights, examples, and a ruler to judge it by?
+"""Is the workload ready for a training run: a stable task, enough examples, enough cases to evaluate it?
 
-In: counts of corrections, examples and cases. Out: a Readiness with one finding per question. Red refuses the run;
-a warning is written down and goes on. Counting is not done here.
+In: counts of corrections, examples and cases. Out: a Readiness with one finding for each question. Red refuses the run;
+a warning is recorded and the run goes on. Counting is not done here.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from flywheel.training_set.curate import ENOUGH_EXAMPLES
 
 
 class Light(StrEnum):
-    """Green goes, warn goes with a note, red stops."""
+    """Green: run. Warn: run with a warning. Red: no run."""
 
     GREEN = "green"
     WARN = "warn"
@@ -20,13 +20,13 @@ class Light(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadinessPolicy:
-    """Starting points; below a red line a run would be a waste, below a warning line its effect is uncertain."""
+    """Past a ``_red`` value a run would be a waste; past a ``_warn`` value its effect is uncertain."""
 
-    examples_red: int = 8  # fewer make no batch of their own
+    examples_red: int = 8  # fewer do not fill two batches
     examples_warn: int = ENOUGH_EXAMPLES
     contradictions_warn: float = 0.1  # of decided corrections
     contradictions_red: float = 0.5
-    knowledge_warn: float = 0.3  # of decided corrections: these belong into sources
+    knowledge_warn: float = 0.3  # of decided corrections: knowledge gaps belong in sources
     golden_red: int = 20
     golden_warn: int = 200
     safety_warn: int = 20
@@ -34,7 +34,7 @@ class ReadinessPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadinessFacts:
-    """As counted in the ledger."""
+    """Counts from the ledger."""
 
     training_corrections: int  # accepted, not held out
     contradictions: int
@@ -47,8 +47,8 @@ class ReadinessFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One question's answer."""
+class ReadinessFinding:
+    """The answer to one question."""
 
     question: str
     light: Light
@@ -57,20 +57,20 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """The worst light of its findings."""
+    """``light`` is the worst of the findings."""
 
     light: Light
-    findings: tuple[Finding, ...]
+    findings: tuple[ReadinessFinding, ...]
 
     @property
     def reason(self) -> str:
-        """What is not green, in one sentence."""
+        """The reasons of all findings that are not green."""
         return "; ".join(finding.reason for finding in self.findings if finding.light is not Light.GREEN) or "all green"
 
 
 def judge(*, facts: ReadinessFacts, policy: ReadinessPolicy) -> Readiness:
     """Red when any finding is red."""
-    findings: tuple[Finding, ...] = (
+    findings: tuple[ReadinessFinding, ...] = (
         _stability(facts, policy),
         _knowledge(facts, policy),
         _examples(facts, policy),
@@ -83,43 +83,43 @@ def judge(*, facts: ReadinessFacts, policy: ReadinessPolicy) -> Readiness:
     return Readiness(light=worst, findings=findings)
 
 
-def _stability(facts: ReadinessFacts, policy: ReadinessPolicy) -> Finding:
+def _stability(facts: ReadinessFacts, policy: ReadinessPolicy) -> ReadinessFinding:
     share = facts.contradictions / max(facts.decided, 1)
     light = Light.RED if share > policy.contradictions_red else Light.WARN if share > policy.contradictions_warn else Light.GREEN
-    return Finding(question="task stability", light=light, reason=f"{share:.0%} of the corrections contradict others")
+    return ReadinessFinding(question="task stability", light=light, reason=f"{share:.0%} of the corrections contradict others")
 
 
-def _knowledge(facts: ReadinessFacts, policy: ReadinessPolicy) -> Finding:
+def _knowledge(facts: ReadinessFacts, policy: ReadinessPolicy) -> ReadinessFinding:
     share = facts.knowledge_gaps / max(facts.decided, 1)
     light = Light.WARN if share > policy.knowledge_warn else Light.GREEN
-    return Finding(question="required knowledge", light=light, reason=f"{share:.0%} of the corrections are gaps of a source")
+    return ReadinessFinding(question="required knowledge", light=light, reason=f"{share:.0%} of the corrections are knowledge gaps")
 
 
-def _examples(facts: ReadinessFacts, policy: ReadinessPolicy) -> Finding:
+def _examples(facts: ReadinessFacts, policy: ReadinessPolicy) -> ReadinessFinding:
     n = facts.training_corrections
     light = Light.RED if n < policy.examples_red else Light.WARN if n < policy.examples_warn else Light.GREEN
-    return Finding(
-        question="available examples", light=light, reason=f"{n} corrections to learn from (at least {policy.examples_warn} advised)"
+    return ReadinessFinding(
+        question="available examples", light=light, reason=f"{n} corrections to train on (at least {policy.examples_warn} advised)"
     )
 
 
-def _impact(facts: ReadinessFacts, policy: ReadinessPolicy) -> Finding:
+def _impact(facts: ReadinessFacts, policy: ReadinessPolicy) -> ReadinessFinding:
     light = Light.WARN if facts.safety < policy.safety_warn else Light.GREEN
-    return Finding(question="impact of mistakes", light=light, reason=f"{facts.safety} safety cases guard against harm")
+    return ReadinessFinding(question="impact of mistakes", light=light, reason=f"{facts.safety} safety cases guard against harm")
 
 
-def _evaluation(facts: ReadinessFacts, policy: ReadinessPolicy) -> Finding:
+def _evaluation(facts: ReadinessFacts, policy: ReadinessPolicy) -> ReadinessFinding:
     light = Light.RED if facts.golden < policy.golden_red else Light.WARN if facts.golden < policy.golden_warn else Light.GREEN
     reason = (
         f"{facts.golden} frozen golden cases (at least {policy.golden_red}, {policy.golden_warn} advised) and {facts.general} general ones"
     )
-    return Finding(question="evaluation", light=light, reason=reason)
+    return ReadinessFinding(question="evaluation", light=light, reason=reason)
 
 
-def _base(facts: ReadinessFacts) -> Finding:
+def _base(facts: ReadinessFacts) -> ReadinessFinding:
     light = Light.GREEN if facts.base_found else Light.RED
-    return Finding(
+    return ReadinessFinding(
         question="base model",
         light=light,
-        reason="base files are there" if facts.base_found else "the base model's files are not here: set serving.model",
+        reason="the base model's files are there" if facts.base_found else "the base model's files are not there: set serving.model",
     )

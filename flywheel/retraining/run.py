@@ -10,7 +10,7 @@ from flywheel.retraining.plan import TrainingPlan
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """The states of a run."""
 
     QUEUED = "queued"
     TRAINING = "training"
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterBundle:
-    """A trained adapter on disk. ``path`` holds adapter_config.json, adapter_model.safetensors, manifest.json, probe.json."""
+    """A trained adapter on disk. ``path`` contains adapter_config.json, adapter_model.safetensors, manifest.json, probe.json."""
 
     name: AdapterName
     workload: WorkloadId
@@ -50,8 +50,8 @@ class AdapterBundle:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeItem:
-    """A prompt with an answer whose log-probabilities tell which weights serve. ``replay[i]`` belongs to ``answer_ids[i]``."""
+    """A prompt and an answer whose log-probabilities show which weights are served. ``replay[i]`` is that of ``answer_ids[i]``."""
 
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
-    replay: tuple[float, ...]  # natural log, base + adapter in bf16, made once at the end of training
+    replay: tuple[float, ...]  # natural logarithm, base and adapter in bf16, computed once at the end of training

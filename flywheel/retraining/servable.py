@@ -1,6 +1,6 @@
-"""Would the serving engine refuse this adapter? What vLLM refuses is refused here first, before hours of training or a load.
+"""Would vLLM refuse this adapter? Checked before hours of training, and before loading it.
 
-In: the content of adapter_config.json, the names of the tensors, the engine's highest rank. Out: the reasons against it.
+In: the content of adapter_config.json, the names of the tensors, the engine's highest rank. Out: the reasons why it would be refused.
 Rules as in vLLM 0.32, vllm/lora/peft_helper.py and lora_model.py.
 """
 
@@ -11,7 +11,7 @@ UNSUPPORTED_SWITCHES = ("use_dora", "lora_bias", "use_bdlora", "use_qalora", "la
 
 
 def objections(*, config: Mapping[str, object], tensors: Sequence[str], max_rank: int) -> tuple[str, ...]:
-    """Empty when nothing stands against it."""
+    """Empty when the adapter can be served."""
     found = [f"{key} is set, which the engine does not support" for key in UNSUPPORTED_SWITCHES if config.get(key)]
     if config.get("peft_type") != "LORA":
         found.append(f"peft_type is {config.get('peft_type')!r}, not 'LORA'")
@@ -28,7 +28,7 @@ def objections(*, config: Mapping[str, object], tensors: Sequence[str], max_rank
     if strange:
         found.append(f"{len(strange)} tensors are not LoRA weights, the first is {strange[0]}")
     if not tensors:
-        found.append("it holds no tensors")
+        found.append("it has no tensors")
     return tuple(found)
 
 

@@ -12,32 +12,32 @@ from enum import StrEnum
 from flywheel.ids import AlertId, Person, WorkloadId
 
 
-class Reason(StrEnum):
-    """In the order they are looked at."""
+class TriggerReason(StrEnum):
+    """In the order in which they are checked."""
 
-    OBSERVE_ONLY = "the workload's mode is observe: it only measures"
+    OBSERVE_ONLY = "the workload's mode is observe: it is never retrained"
     IN_PROGRESS = "a run of this workload is in progress"
-    ASKED = "a person asked for it"
+    ASKED = "a person requested it"
     COOLING_DOWN = "the last run ended too recently"
-    NOTHING_NEW = "nothing new to learn from"
-    CALENDAR = "the calendar asked for it"
-    DRIFT = "drift, with new corrections to learn from"
+    NOTHING_NEW = "no new corrections to train on"
+    CALENDAR = "the calendar requested it"
+    DRIFT = "drift, with new corrections to train on"
     ENOUGH_CORRECTIONS = "enough new corrections"
     TOO_FEW = "too few new corrections"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerPolicy:
-    """When a run is worth its cost."""
+    """When a run is requested."""
 
     enough_corrections: int = 200
     enough_with_drift: int = 50
-    cool_down: timedelta = timedelta(hours=6)  # runs closer than this train on nearly the same snapshot
+    cool_down: timedelta = timedelta(hours=6)  # runs closer together would train on nearly the same snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerFacts:
-    """What is known at the time of asking."""
+    """The facts that the decision reads."""
 
     mode: str  # "observe", "propose" or "auto"
     drift_alerts: Sequence[AlertId]  # open ones
@@ -50,17 +50,17 @@ class TriggerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerDecision:
-    """``caused_by`` is the alert that stands behind a drift trigger."""
+    """``caused_by`` is the open drift alert, if any."""
 
     workload: WorkloadId
     retrain: bool
-    reason: Reason
+    reason: TriggerReason
     caused_by: str = ""
     evidence: Mapping[str, object] = field(default_factory=dict)
 
 
 def decide(*, workload: WorkloadId, facts: TriggerFacts, policy: TriggerPolicy, now: datetime) -> TriggerDecision:
-    """Drift alone is no reason: without corrections a new adapter cannot do better."""
+    """Drift alone does not trigger a run: without new corrections a new adapter cannot be better."""
     retrain, reason = _answer(facts, policy, now)
     return TriggerDecision(
         workload=workload,
@@ -76,21 +76,21 @@ def decide(*, workload: WorkloadId, facts: TriggerFacts, policy: TriggerPolicy, 
     )
 
 
-def _answer(facts: TriggerFacts, policy: TriggerPolicy, now: datetime) -> tuple[bool, Reason]:
+def _answer(facts: TriggerFacts, policy: TriggerPolicy, now: datetime) -> tuple[bool, TriggerReason]:
     if facts.mode == "observe":
-        return False, Reason.OBSERVE_ONLY
+        return False, TriggerReason.OBSERVE_ONLY
     if facts.in_progress:
-        return False, Reason.IN_PROGRESS
+        return False, TriggerReason.IN_PROGRESS
     if facts.asked_by is not None:
-        return True, Reason.ASKED
+        return True, TriggerReason.ASKED
     if facts.last_ended is not None and now - facts.last_ended < policy.cool_down:
-        return False, Reason.COOLING_DOWN
+        return False, TriggerReason.COOLING_DOWN
     if facts.new_corrections == 0:
-        return False, Reason.NOTHING_NEW
+        return False, TriggerReason.NOTHING_NEW
     if facts.calendar:
-        return True, Reason.CALENDAR
+        return True, TriggerReason.CALENDAR
     if facts.drift_alerts and facts.new_corrections >= policy.enough_with_drift:
-        return True, Reason.DRIFT
+        return True, TriggerReason.DRIFT
     if facts.new_corrections >= policy.enough_corrections:
-        return True, Reason.ENOUGH_CORRECTIONS
-    return False, Reason.TOO_FEW
+        return True, TriggerReason.ENOUGH_CORRECTIONS
+    return False, TriggerReason.TOO_FEW

@@ -1,1 +1,1 @@
-"""Production traffic: what was asked, what was answered, and what may be said about it."""
+"""Production traffic: requests, answers, their features, redaction and recording."""

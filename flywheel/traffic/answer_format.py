@@ -1,7 +1,7 @@
-"""Is an answer in the form its workload asks for?
+"""Is an answer in the format of its workload?
 
-In: the answer's text and the workload's JSON Schema (none: any text will do). Out: yes, no, or None where the question
-does not arise. Whether the answer is right is not judged here.
+In: the answer's text and the workload's JSON Schema (None: any text). Out: True, False, or None where there is nothing to check. Whether
+the answer is correct is not judged here.
 """
 
 import json
@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 
 def fits(answer: str | None, json_schema: dict[str, object] | None) -> bool | None:
-    """None without a schema or without an answer. A code fence around JSON is not JSON: a caller would fail on it."""
+    """None without a schema or without an answer. JSON in a code fence is not JSON: the client could not parse it."""
     if json_schema is None or answer is None:
         return None
     try:
@@ -21,7 +21,7 @@ def fits(answer: str | None, json_schema: dict[str, object] | None) -> bool | No
         return False
     try:
         return bool(_validator(json.dumps(json_schema, sort_keys=True)).is_valid(value))
-    except RecursionError:  # nested deeper than anybody can use
+    except RecursionError:  # nested too deeply
         return False
 
 

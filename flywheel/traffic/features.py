@@ -1,7 +1,7 @@
-"""What is counted of every request: cheap column values, computed once, when the row is recorded.
+"""The features of a request: one value for each column, computed once, when the row is recorded.
 
-In: one inference and whether its answer has the asked-for form. Out: a value per column. No model is asked, no text kept.
-A heuristic here need not be right about one row; it must move when the traffic moves, and cost microseconds.
+In: one inference and whether its answer has the required format. Out: a value for each column; no text is stored. A heuristic may be
+incorrect for single rows; it must change when the traffic changes, and take microseconds.
 """
 
 import json
@@ -22,7 +22,7 @@ _CODE = re.compile(r"```|^\s*(?:def |class |import |#include|function\b.*\{|SELE
 
 
 def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:
-    """Grid lines that grow by ``ratio``, whole numbers, each once."""
+    """Bin edges: whole numbers that grow by ``ratio``, each once."""
     lines: list[float] = []
     line = first
     while line <= last:
@@ -33,9 +33,9 @@ def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:
     return tuple(lines)
 
 
-_LENGTHS = _geometric(1, 200_000, 1.12)  # about 12 % wide: a shift of the median by less is not worth an alert
+_LENGTHS = _geometric(1, 200_000, 1.12)  # bins 12 % wide: a smaller shift of the median is not worth an alert
 _SHARES = tuple(round(step / 50, 2) for step in range(1, 51))
-_WORD_LENGTHS = tuple(round(1 + step / 4, 2) for step in range(1, 60))  # mean characters a word: code and other scripts are long
+_WORD_LENGTHS = tuple(round(1 + step / 4, 2) for step in range(1, 60))  # mean characters of a word; code is high
 _YES_NO = ("no", "yes")
 _ENDINGS = ("full_stop", "question_mark", "letter", "digit", "other")
 
@@ -59,13 +59,13 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="first_invalid", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="valid_format"),
     Column(name="first_error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="error"),
 )
-"""Every column there is. Adding one is safe; changing a grid makes older panes of that column unusable."""
+"""All columns. Adding one is safe; changing bin edges makes older panes of that column unusable."""
 
 
 def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow:
-    """The row's own values. Of a failed attempt the answer's columns are missing, not zero.
+    """Values of one row; the answer's columns of a failed attempt are missing, not zero.
 
-    What is its session's first, one row cannot know; ``firsts`` adds it when the row is recorded.
+    The first failure of a session depends on earlier rows: ``firsts`` adds it when the row is recorded.
     """
     asked, answer = inference.user_turns, inference.answer
     words = asked.split()
@@ -90,12 +90,12 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
 
 
 def is_refusal(answer: str) -> bool:
-    """Does it open like a refusal? English openings only."""
+    """True when the answer begins like a refusal, in English."""
     return _REFUSAL.match(answer.replace("’", "'")) is not None
 
 
 def prompt_shape(asked: str) -> str:
-    """question, imperative, code, list or other: from the last line and a few marks."""
+    """question, imperative, code, list or other."""
     if _CODE.search(asked):
         return "code"
     if len(_LIST.findall(asked)) >= 2:
@@ -106,7 +106,7 @@ def prompt_shape(asked: str) -> str:
 
 
 def prompt_ending(asked: str) -> str:
-    """full_stop, question_mark, letter, digit or other: people leave out what a form or a test set always has."""
+    """full_stop, question_mark, letter, digit or other: people often omit what forms and test sets always have."""
     last = asked.rstrip()[-1:]
     if last in (".", "?"):
         return "full_stop" if last == "." else "question_mark"

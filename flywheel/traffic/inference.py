@@ -12,11 +12,11 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class Arm(StrEnum):
-    """Which way through the gateway an attempt took."""
+    """Which arm of a release answered."""
 
     CHAMPION = "champion"
     CANARY = "canary"
-    SHADOW = "shadow"  # reaches no user and no statistic
+    SHADOW = "shadow"  # not shown to users, not counted
     HOLD_BACK = "hold_back"
 
 
@@ -37,10 +37,10 @@ def text_of_content(content: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """Every upstream attempt is one: a failed canary attempt that was retried on the champion leaves two."""
+    """One attempt upstream: a failed canary attempt that was retried on the champion is two."""
 
     event_id: EventId
-    request_id: RequestId  # what the client saw; corrections join on it
+    request_id: RequestId  # as the client got it; corrections refer to it
     workload: WorkloadId
     adapter: AdapterName
     arm: Arm
@@ -56,12 +56,12 @@ class Inference:
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     dimensions: Mapping[str, str] = field(default_factory=dict)  # declared slice dimensions, e.g. {"tenant": "acme"}
-    truncated: bool = False  # the event was over 1 MB: such rows never train
+    truncated: bool = False  # the event was over 1 MB: never trained on
     route_version: int = 0
     attempt: int = 1  # 2: the retry of a failed canary attempt on the champion
     redacted: bool = False  # the producer has replaced personal data already
 
     @property
     def user_turns(self) -> str:
-        """What the user said, without system text, tool lists and templates: the ground of every similarity."""
+        """The user's messages, joined by line breaks."""
         return "\n".join(message.content for message in self.messages if message.role == "user")

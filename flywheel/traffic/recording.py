@@ -1,8 +1,8 @@
-"""What becomes of a batch of records from the topic?
+"""Which records of a batch are recorded, and which are dead-lettered?
 
 In: records in the order they were read, each decoded or with the reason why it could not be; the offset expected next in
-each partition this worker holds; the workloads that are configured; the time. Out: what to keep, what to put aside, how far
-to move, and which partitions look like another log. Whether an id was recorded earlier is the store's to say.
+each partition this worker has; the workloads that are configured; the time. Out: what to record, what to dead-letter, the next offset
+of each partition, and the partitions whose offsets went backward. Whether an id was recorded earlier is the store's to decide.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,12 +20,12 @@ Partition = tuple[str, int]
 
 
 class LostPartition(FlywheelError):
-    """Another worker has taken the partition: nothing was written, and the new owner reads from where we stood."""
+    """Another worker has taken the partition: nothing was written, and that worker reads from the same offset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawRecord:
-    """As it came from the broker. A tombstone has no value."""
+    """A record as the broker gave it; the value of a tombstone is empty."""
 
     topic: str
     partition: int
@@ -35,7 +35,7 @@ class RawRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """Why a record cannot be kept; ids as far as they could be read."""
+    """Why a record cannot be recorded; ids as far as they could be read."""
 
     reason: str
     path: str  # where in the event, e.g. "$.data.status"
@@ -45,7 +45,7 @@ class Unreadable:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadRecord:
-    """A record and what reading it gave."""
+    """A record, and the inference in it or why there is none."""
 
     record: RawRecord
     outcome: Inference | Unreadable
@@ -53,15 +53,15 @@ class ReadRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptInference:
-    """To be recorded, and the partition whose panes it counts in."""
+    """An inference to record, and the partition in whose panes it is counted."""
 
     inference: Inference
     partition: Partition
 
 
 @dataclass(frozen=True, kw_only=True)
-class PutAside:
-    """To be dead-lettered."""
+class UnusableRecord:
+    """A record to dead-letter."""
 
     record: RawRecord
     why: Unreadable
@@ -69,32 +69,33 @@ class PutAside:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingDecision:
-    """What one transaction shall write. ``another_log``: check the topic's id before reading on."""
+    """What one transaction writes. ``went_backward``: check the topic id of these partitions before reading on."""
 
     keep: tuple[KeptInference, ...]
-    dead: tuple[PutAside, ...]
+    dead: tuple[UnusableRecord, ...]
     advances: Mapping[Partition, int]  # the next offset to read
     duplicates: Mapping[WorkloadId, int]  # the same event id twice in this batch
-    another_log: tuple[Partition, ...]
+    went_backward: tuple[Partition, ...]
 
 
 def decide(
     *, records: Sequence[ReadRecord], expected: Mapping[Partition, int], workloads: Collection[WorkloadId], now: datetime
 ) -> RecordingDecision:
-    """Records of partitions that are not held are left to their owner; a step backward is never skipped in silence."""
-    another_log = {_of(read.record) for read in records if _of(read.record) in expected and read.record.offset < expected[_of(read.record)]}
+    """Records of partitions that another worker has are ignored; offsets that go backward are reported, never skipped."""
+    backward = (read.record for read in records if read.record.offset < expected.get(_of(read.record), 0))
+    went_backward = {_of(record) for record in backward}
     keep: dict[EventId, KeptInference] = {}
-    dead: list[PutAside] = []
+    dead: list[UnusableRecord] = []
     advances: dict[Partition, int] = {}
     duplicates: dict[WorkloadId, int] = {}
     for read in records:
         partition = _of(read.record)
-        if partition not in expected or partition in another_log:
+        if partition not in expected or partition in went_backward:
             continue
         advances[partition] = max(advances.get(partition, 0), read.record.offset + 1)
         why = read.outcome if isinstance(read.outcome, Unreadable) else _unacceptable(read.outcome, workloads, now)
         if why is not None:
-            dead.append(PutAside(record=read.record, why=why))
+            dead.append(UnusableRecord(record=read.record, why=why))
             continue
         assert isinstance(read.outcome, Inference)
         inference = read.outcome
@@ -108,17 +109,17 @@ def decide(
         dead=tuple(dead),
         advances=advances,
         duplicates=duplicates,
-        another_log=tuple(sorted(another_log)),
+        went_backward=tuple(sorted(went_backward)),
     )
 
 
 def _unacceptable(inference: Inference, workloads: Collection[WorkloadId], now: datetime) -> Unreadable | None:
-    """Well-formed, but not to be believed."""
+    """Well-formed, but of an unknown workload or from the future."""
     if inference.workload not in workloads:
         return Unreadable(reason="no such workload is configured", path="$.data.workload_id", event_id=inference.event_id)
     if inference.occurred_at > now + CLOCK_TOLERANCE:
         return Unreadable(
-            reason="the event's time lies in the future",
+            reason="the event's time is in the future",
             path="$.data.timestamp",
             event_id=inference.event_id,
             workload=inference.workload,

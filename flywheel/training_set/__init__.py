@@ -1,1 +1,1 @@
-"""What the next adapter learns from: examples, their leakage report, the snapshot."""
+"""The training set of the next adapter: examples, their leakage report, the snapshot."""

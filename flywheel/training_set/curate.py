@@ -1,8 +1,7 @@
-"""What exactly will the next adapter learn from?
+"""Makes the training set of the next adapter.
 
-In: accepted corrections, general instruction rows, the cases that must never be trained on, the policy, the cut-off in time.
-Out: a snapshot with its leakage report, or the reason why there is none. Held-out and golden always win over training.
-Writing files and rows is not done here.
+In: accepted corrections, general instruction rows, the protected cases, the policy, the cut-off time. Out: a snapshot with its leakage
+report, or the reason why there is none. A row that touches a held-out or golden case is dropped. Writing the file is not done here.
 """
 
 from collections import Counter
@@ -25,11 +24,11 @@ from flywheel.training_set.snapshot import Snapshot, id_of
 from flywheel.training_set.surrogates import with_surrogates
 
 ENOUGH_EXAMPLES = 500
-DUPLICATES_RED_FLAG = 0.30
+MANY_DUPLICATES = 0.30
 
 
 class DecidedCorrection(Protocol):
-    """What is read of a kept correction."""
+    """The fields of a stored correction that are read here."""
 
     @property
     def joined(self) -> JoinedCorrection: ...
@@ -45,7 +44,7 @@ class DecidedCorrection(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CurationPolicy:
-    """``general_share`` of all rows are general instruction rows, against forgetting."""
+    """``general_share`` of all rows are general instruction rows, so that the adapter does not forget them."""
 
     general_share: float = 0.15
     near_duplicate: float = AcceptancePolicy.near_duplicate
@@ -71,7 +70,7 @@ def curate(
     policy: CurationPolicy,
     cut_off: datetime,
 ) -> CurationResult:
-    """The same inputs give the same snapshot id. The report is made on the final rows, after every other step."""
+    """The same inputs give the same snapshot id. The leakage report is made last, on the final rows."""
     dropped: Counter[str] = Counter()
     candidates = _trainable(workload, corrections, cut_off, dropped)
     unprotected = _without_leaks(candidates, corrections, protected_cases, policy, dropped)
@@ -82,7 +81,7 @@ def curate(
     report = leakage.find(examples=rows, cases=protected_cases, near_duplicate=policy.near_duplicate)
     if not report.clean:
         first = report.leaks[0]
-        reason = f"{len(report.leaks)} rows touch protected cases (first: {first.example}, {first.touch}, {first.case})"
+        reason = f"{len(report.leaks)} rows leak from protected cases (first: {first.example}, {first.touch}, {first.case})"
         return CurationResult(snapshot=None, leakage=report, reason=reason, dropped=dict(dropped))
     if len(taught) < policy.minimum:
         reason = f"{len(taught)} rows from corrections remain, at least {policy.minimum} are needed"
@@ -101,7 +100,7 @@ def curate(
 
 
 def _trainable(workload: WorkloadId, corrections: Sequence[DecidedCorrection], cut_off: datetime, dropped: Counter[str]) -> list[Example]:
-    """Accepted edits of this workload, not held out, decided in time; the oldest first."""
+    """Accepted edits of this workload that are not held out and were decided before the cut-off; the oldest first."""
     rows = []
     for kept in sorted(corrections, key=lambda one: (one.decided_at, one.joined.correction.id)):
         correction = kept.joined.correction
@@ -140,7 +139,7 @@ def _without_leaks(
     policy: CurationPolicy,
     dropped: Counter[str],
 ) -> list[Example]:
-    """Held-out entities count even where a held-out correction has no case (yet)."""
+    """Held-out entities are protected even when their corrections have no case yet."""
     held_out = {kept.entity for kept in corrections if kept.held_out and kept.state is CorrectionState.ACCEPTED}
     report = leakage.find(examples=rows, cases=cases, near_duplicate=policy.near_duplicate)
     leaking = {leak.example: leak.touch for leak in report.leaks}
@@ -155,7 +154,7 @@ def _without_leaks(
 
 
 def _without_contradictions(rows: list[Example], dropped: Counter[str]) -> list[Example]:
-    """Rows of one prompt with several answers teach nothing: all of them go."""
+    """Drops all rows of a prompt that has several answers."""
     answers: dict[str, set[str]] = {}
     for row in rows:
         answers.setdefault(_prompt(row), set()).add(answer_key(row.completion))
@@ -166,8 +165,10 @@ def _without_contradictions(rows: list[Example], dropped: Counter[str]) -> list[
 
 
 def _without_repeats(rows: list[Example], policy: CurationPolicy, dropped: Counter[str]) -> list[Example]:
-    """The first of each prompt, and of each cluster of near-same prompts within an entity: the same words asked of another tool
-    are another lesson."""
+    """Keeps the first row of each prompt, and of each cluster of near-duplicates within an entity.
+
+    The same words for another entity are another task.
+    """
     seen: set[str] = set()
     by_entity: dict[str, NearTexts] = {}
     kept_rows = []
@@ -188,7 +189,7 @@ def _without_repeats(rows: list[Example], policy: CurationPolicy, dropped: Count
 def _general(
     general: Sequence[Example], taught: list[Example], cases: Sequence[Case], policy: CurationPolicy, dropped: Counter[str]
 ) -> list[Example]:
-    """As many as the share asks for, drawn by the hash of their ids, none that touches a protected case."""
+    """As many as the share requires, chosen by the hash of their ids, none that touches a protected case."""
     wanted = round(len(taught) * policy.general_share / (1 - policy.general_share)) if policy.general_share < 1 else 0
     unique = list({row.id: row for row in general}.values())
     leaking = {leak.example for leak in leakage.find(examples=unique, cases=cases, near_duplicate=policy.near_duplicate).leaks}
@@ -203,8 +204,8 @@ def _warnings(rows: int, candidates: int, mixed: int, dropped: Mapping[str, int]
     if rows < ENOUGH_EXAMPLES:
         warnings.append(f"{rows} examples: under {ENOUGH_EXAMPLES} a fine-tune often does not beat a good prompt")
     repeats = dropped.get("duplicates_dropped", 0) + dropped.get("near_duplicates_dropped", 0)
-    if candidates and repeats / candidates > DUPLICATES_RED_FLAG:
-        warnings.append(f"{repeats} of {candidates} rows repeat another one: over {DUPLICATES_RED_FLAG:.0%} is a red flag")
+    if candidates and repeats / candidates > MANY_DUPLICATES:
+        warnings.append(f"{repeats} of {candidates} rows repeat another one: over {MANY_DUPLICATES:.0%} points at a faulty source")
     if mixed < 0.10 * rows and policy.general_share > 0:
         warnings.append(f"{mixed} of {rows} rows are general: under 10 % forgetting is likely")
     return tuple(warnings)

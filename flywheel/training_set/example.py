@@ -1,4 +1,4 @@
-"""One row the adapter learns from, exactly as it is served."""
+"""One row of the training set."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ GENERAL = "general"
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Prompt and right answer; ``rejected`` is what the model said, for a later preference step."""
+    """A prompt and its correct answer; ``rejected`` is the model's answer, for preference training."""
 
     id: str
     messages: tuple[Message, ...]
@@ -23,5 +23,5 @@ class Example:
 
 
 def example_id(workload: WorkloadId, correction: CorrectionId) -> str:
-    """Of the example that a correction becomes; also the seed of its surrogates, in the example and in its case."""
+    """The id of a correction's example; also the seed of the surrogates in the example and in its case."""
     return derive("example", workload, correction)

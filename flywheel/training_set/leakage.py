@@ -1,6 +1,6 @@
-"""Does a training row touch a case that must never be trained on?
+"""Does a training row leak from a protected case?
 
-In: examples and protected cases (golden, held-out, general, safety). Out: a report of every touch: same prompt, near prompt,
+In: examples and protected cases (golden, held-out, general, safety). Out: a report of every leak: same prompt, near-duplicate prompt,
 same entity. Dropping rows is not done here.
 """
 
@@ -14,7 +14,7 @@ from flywheel.training_set.example import Example
 
 
 class Touch(StrEnum):
-    """How a row touches a protected case."""
+    """What a row shares with a protected case."""
 
     EXACT = "exact"
     NEAR = "near"
@@ -23,7 +23,7 @@ class Touch(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """One row and the strongest way in which it touches."""
+    """One row and the closest match among the protected cases."""
 
     example: str
     touch: Touch
@@ -32,7 +32,7 @@ class Leak:
 
 @dataclass(frozen=True, kw_only=True)
 class LeakageReport:
-    """``checked`` rows against ``cases`` protected cases."""
+    """The leaks among ``checked`` rows and ``cases`` protected cases."""
 
     checked: int
     cases: int
@@ -40,16 +40,16 @@ class LeakageReport:
 
     @property
     def clean(self) -> bool:
-        """No row touches a protected case."""
+        """True when no row leaks."""
         return not self.leaks
 
     def count(self, touch: Touch) -> int:
-        """Rows that touch in this way."""
+        """The number of rows with this kind of leak."""
         return sum(leak.touch is touch for leak in self.leaks)
 
 
 def find(*, examples: Sequence[Example], cases: Iterable[Case], near_duplicate: float) -> LeakageReport:
-    """Recurrence cases are trained on, on purpose: they protect nothing and are left out."""
+    """Recurrence cases are trained on by design, so they are ignored."""
     protected = [case for case in cases if case.tier is not Tier.RECURRENCE]
     entities = {case.entity: str(case.id) for case in reversed(protected) if case.entity}
     prompts: dict[str, str] = {}

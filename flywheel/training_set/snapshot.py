@@ -1,4 +1,4 @@
-"""A snapshot: the exact training set of a run, immutable and content-addressed.
+"""A snapshot: the training set of a run, immutable and content-addressed.
 
 In: the curated examples, the cut-off. Out: the snapshot's value and its id. Writing the file is not done here.
 """
@@ -32,7 +32,7 @@ def id_of(*, workload: WorkloadId, examples: Sequence[Example]) -> SnapshotId:
 
 
 def line(example: Example) -> str:
-    """The row as it stands in the file: one JSON object, sorted keys, no line break."""
+    """The row in the file: one JSON object with sorted keys, without a line break."""
     row = {
         "id": example.id,
         "messages": [{"role": message.role, "content": message.content} for message in example.messages],

@@ -1,7 +1,7 @@
-"""Pseudonyms become random surrogates of the same form, so that training looks like what the model will see.
+"""Replaces pseudonyms by random surrogates of the same form, so that training texts look like production texts.
 
-In: the texts of one example and a seed. Out: the texts, each pseudonym replaced; the same pseudonym by the same surrogate
-everywhere in the example, two pseudonyms by two surrogates. The real value is not known here and cannot be won back.
+In: the texts of one example and a seed. Out: the texts; one pseudonym has one surrogate in the whole example, two pseudonyms have two.
+The real values are not known here and cannot be recovered.
 """
 
 import re
@@ -15,7 +15,7 @@ from flywheel.ids import unit_interval
 PSEUDONYM = re.compile(r"<([A-Z][A-Z0-9_]*):[0-9a-f]{8}>")
 MAKERS: Mapping[str, Callable[[Faker], str]] = {
     "EMAIL_ADDRESS": lambda fake: str(fake.email()),
-    "PHONE_NUMBER": lambda fake: str(fake.numerify("+1-202-555-01##")),  # a range that belongs to nobody
+    "PHONE_NUMBER": lambda fake: str(fake.numerify("+1-202-555-01##")),  # reserved for fiction
     "PERSON": lambda fake: str(fake.name()),
     "LOCATION": lambda fake: str(fake.city()),
     "CREDIT_CARD": lambda fake: str(fake.credit_card_number()),
@@ -55,5 +55,5 @@ def _other_than(taken: frozenset[str], kind: str, fake: Faker) -> str:
 
 @lru_cache(maxsize=1)
 def _faker() -> Faker:
-    """Loading its word lists takes longer than all else here; every use seeds it anew."""
+    """Made once, since loading its word lists is slow; each use seeds it again."""
     return Faker("en_US")

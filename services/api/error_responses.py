@@ -25,6 +25,8 @@ log = structlog.get_logger()
 def error_json(error: FlywheelError) -> dict[str, Json]:
     """``exit_code`` is the command line's."""
     value = shortened(error.value)
+    if isinstance(value, str):
+        value = value.encode(errors="backslashreplace").decode()  # half of a character cannot be encoded as UTF-8
     return {
         "kind": next((kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "flywheel.errors"), "FlywheelError"),
         "where": error.where,

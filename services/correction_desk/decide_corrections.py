@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from flywheel.corrections import acceptance
-from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, Outcome, ProtectedGround
+from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.clusters import NearTexts, asked
 from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection
 from flywheel.corrections.join import JoinOutcome, join
@@ -44,7 +44,7 @@ class CorrectionDesk:
     def __init__(self, parts: DeskParts) -> None:
         self._ledger, self._parts = parts.ledger, parts
         self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
-        self._golden: dict[WorkloadId, tuple[str, ProtectedGround]] = {}
+        self._golden: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
 
     def take(self, raw: bytes, *, now: datetime) -> Taken:
         """One event. Raises InvalidInput when it can never be a correction: that is for the dead letters."""
@@ -79,12 +79,12 @@ class CorrectionDesk:
 
         alone = JoinedCorrection(correction=correction, messages=(), original=correction.original, entity="", joined=False)
         if decision.outcome is JoinOutcome.CUT:
-            outcome = Outcome(state=CorrectionState.REJECTED, reason=decision.reason)
+            outcome = CorrectionOutcome(state=CorrectionState.REJECTED, reason=decision.reason)
         elif now - since >= self._parts.patience:
             waited = f"{self._parts.patience.total_seconds() / 60:g} minutes"
-            outcome = Outcome(state=CorrectionState.REVIEW, reason=f"its request was not recorded within {waited}")
+            outcome = CorrectionOutcome(state=CorrectionState.REVIEW, reason=f"its request was not recorded within {waited}")
         else:
-            outcome = Outcome(state=CorrectionState.SUBMITTED, reason=decision.reason)
+            outcome = CorrectionOutcome(state=CorrectionState.SUBMITTED, reason=decision.reason)
         kept = self._kept(alone, outcome, at=since if outcome.state is CorrectionState.SUBMITTED else now)
         return self._taken(kept, self._ledger.keep(kept, None, _entry(kept, outcome, submitted_by, now=now)))
 
@@ -98,7 +98,7 @@ class CorrectionDesk:
     def _decide_once(self, joined: JoinedCorrection, rules: DeskRules, *, now: datetime, submitted_by: str) -> Taken:
         workload = joined.correction.workload
         so_far = self._so_far(workload, rules.policy)
-        outcome = acceptance.decide(joined=joined, so_far=so_far, golden=self._golden_ground(workload, rules.policy), policy=rules.policy)
+        outcome = acceptance.decide(joined=joined, so_far=so_far, golden=self._exclusion_set(workload, rules.policy), policy=rules.policy)
         kept = self._kept(joined, outcome, at=now)
         case = _case(joined, outcome, rules, now=now) if outcome.state is CorrectionState.ACCEPTED else None
         messages = (self._parts.knowledge_gap(kept, now),) if outcome.state is CorrectionState.KNOWLEDGE_GAP else ()
@@ -118,7 +118,7 @@ class CorrectionDesk:
             )
         return Taken(state=kept.state, reason=kept.reason, new=new and not waits)
 
-    def _kept(self, joined: JoinedCorrection, outcome: Outcome, *, at: datetime) -> KeptCorrection:
+    def _kept(self, joined: JoinedCorrection, outcome: CorrectionOutcome, *, at: datetime) -> KeptCorrection:
         return KeptCorrection(
             joined=joined,
             state=outcome.state,
@@ -160,16 +160,16 @@ class CorrectionDesk:
             self._accepted[workload] = so_far
         return self._accepted[workload]
 
-    def _golden_ground(self, workload: WorkloadId, policy: AcceptancePolicy) -> ProtectedGround:
+    def _exclusion_set(self, workload: WorkloadId, policy: AcceptancePolicy) -> ExclusionSet:
         golden = self._parts.suite.golden(workload)
         if golden is None:
-            return ProtectedGround()
+            return ExclusionSet()
         known = self._golden.get(workload)
         if known is None or known[0] != golden.id:
             texts = NearTexts(threshold=policy.near_duplicate)
             for case in golden.cases:
                 texts.add(case.id, asked(case.messages))
-            known = (golden.id, ProtectedGround(entities=frozenset(case.entity for case in golden.cases), texts=texts))
+            known = (golden.id, ExclusionSet(entities=frozenset(case.entity for case in golden.cases), texts=texts))
             self._golden[workload] = known
         return known[1]
 
@@ -178,7 +178,7 @@ def _remember(so_far: AcceptedSoFar, kept: KeptCorrection) -> None:
     so_far.add(joined=kept.joined, entity=kept.entity, held_out=kept.held_out, prompt_key=kept.prompt_key, answer_key=kept.answer_key)
 
 
-def _case(joined: JoinedCorrection, outcome: Outcome, rules: DeskRules, *, now: datetime) -> Case:
+def _case(joined: JoinedCorrection, outcome: CorrectionOutcome, rules: DeskRules, *, now: datetime) -> Case:
     """With the surrogates that the training example gets too: one and the same person in both."""
     correction = joined.correction
     assert correction.corrected is not None  # acceptance sends everything else to review
@@ -196,7 +196,7 @@ def _case(joined: JoinedCorrection, outcome: Outcome, rules: DeskRules, *, now: 
     )
 
 
-def _entry(kept: KeptCorrection, outcome: Outcome, submitted_by: str, *, now: datetime, case: Case | None = None) -> JournalEntry:
+def _entry(kept: KeptCorrection, outcome: CorrectionOutcome, submitted_by: str, *, now: datetime, case: Case | None = None) -> JournalEntry:
     """Ids, states and numbers only."""
     correction = kept.joined.correction
     evidence: dict[str, object] = {

@@ -35,6 +35,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e9)]  # 30 years: added to a time of 
 SecondsAboveZero = Annotated[float, Field(gt=0, le=1e9)]
 Minutes = Annotated[float, Field(ge=0, le=1e6)]
 Hours = Annotated[float, Field(ge=0, le=87_600)]  # ten years
+HoursAboveZero = Annotated[float, Field(gt=0, le=87_600)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 ShareOfSessions = Annotated[float, Field(gt=0, lt=1)]  # of a canary: at 1 there is no control
@@ -154,7 +155,7 @@ class Alerts(Section):
 
     hold_seconds: Seconds = AlertPolicy.hold.total_seconds()  # drift opens an alert after so long
     resolve_after_seconds: Seconds = AlertPolicy.resolve_after.total_seconds()  # without drift for so long, the alert is resolved
-    acknowledgement_hours: Hours = AlertPolicy.acknowledgement / HOUR  # unless the person says how long
+    acknowledgement_hours: HoursAboveZero = AlertPolicy.acknowledgement / HOUR  # unless the person says how long
     webhooks: tuple[Webhook, ...] = ()
 
 

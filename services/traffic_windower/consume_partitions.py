@@ -106,8 +106,8 @@ class Recorder:
         RECORDS.labels("dead_lettered").inc(done.dead_letters)
         STEPS.labels(PROCESS, "done").inc()
         LAST_STEP.labels(PROCESS).set_to_current_time()
-        if done.another_log:
-            await self._place_again(set(done.another_log), why="offsets went backward")
+        if done.went_backward:
+            await self._place_again(set(done.went_backward), why="offsets went backward")
         if done.moved_to and (refused := await self._batches.commit(done.moved_to)):
             log.info("The group did not take our offsets; ours stand in the record", action="commit_refused", reason=refused)
 

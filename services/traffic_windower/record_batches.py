@@ -14,7 +14,7 @@ from flywheel.traffic import recording
 from flywheel.traffic.answer_format import fits
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
-from flywheel.traffic.recording import KeptInference, Partition, PutAside, RawRecord, ReadRecord, Unreadable
+from flywheel.traffic.recording import KeptInference, Partition, RawRecord, ReadRecord, Unreadable, UnusableRecord
 from services.ports.redaction import Redactor
 from services.ports.traffic import (
     Advance,
@@ -45,7 +45,7 @@ class Recorded:
     """What became of a batch: the next offset per partition that moved, and those that must be looked at."""
 
     moved_to: Mapping[Partition, int]
-    another_log: tuple[Partition, ...]
+    went_backward: tuple[Partition, ...]
     counts: Mapping[WorkloadId, TrafficCounts]
     dead_letters: int
 
@@ -65,7 +65,7 @@ def record_batch(
     read = [ReadRecord(record=record, outcome=_read(record, parts)) for record in records]
     decision = recording.decide(records=read, expected=reading_at, workloads=frozenset(parts.formats), now=now)
     if not decision.advances:
-        return Recorded(moved_to={}, another_log=decision.another_log, counts={}, dead_letters=0)
+        return Recorded(moved_to={}, went_backward=decision.went_backward, counts={}, dead_letters=0)
     batch = RecordingBatch(
         advances=[Advance(position=positions[partition], to_offset=offset) for partition, offset in sorted(decision.advances.items())],
         rows=[_measured(kept, parts) for kept in decision.keep],
@@ -74,7 +74,7 @@ def record_batch(
         recorded_at=now,
     )
     counts = parts.recorder.record(batch)
-    return Recorded(moved_to=decision.advances, another_log=decision.another_log, counts=counts, dead_letters=len(batch.dead_letters))
+    return Recorded(moved_to=decision.advances, went_backward=decision.went_backward, counts=counts, dead_letters=len(batch.dead_letters))
 
 
 def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:
@@ -108,7 +108,7 @@ def _redacted(inference: Inference, redactor: Redactor) -> Inference:
     )
 
 
-def _dead_letter(aside: PutAside, *, log: str, known: Mapping[WorkloadId, object], now: datetime) -> DeadLetter:
+def _dead_letter(aside: UnusableRecord, *, log: str, known: Mapping[WorkloadId, object], now: datetime) -> DeadLetter:
     """The id follows from what was read where: a redelivery is the same letter, and so is a resent event with the same bytes."""
     record, why = aside.record, aside.why
     cause = (why.event_id, sha256(record.value).hexdigest()) if why.event_id else (log, record.topic, record.partition, record.offset)
@@ -126,5 +126,5 @@ def _dead_letter(aside: PutAside, *, log: str, known: Mapping[WorkloadId, object
     )
 
 
-def _of(aside: PutAside) -> Partition:
+def _of(aside: UnusableRecord) -> Partition:
     return aside.record.topic, aside.record.partition

@@ -101,7 +101,7 @@ def load(data: Path, *, count_tokens: Callable[[list[dict[str, str]]], int], cou
 
 def is_correct(item: ToolItem, answer: str) -> bool:
     """By the same grader as the gate's golden items."""
-    return grade(case=_case(item), answer=answer).right
+    return grade(case=_case(item), answer=answer).correct
 
 
 def _case(item: ToolItem) -> Case:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from flywheel.errors import CannotRun
-from flywheel.traffic.redaction import Finding, pseudonymise, worth_searching
+from flywheel.traffic.redaction import PersonalDataSpan, pseudonymise, worth_searching
 
 RECOGNISERS = (
     "EmailRecognizer",
@@ -47,8 +47,9 @@ class PresidioRedactor:
             return text, 0
         with self._lock:
             results = self._analyzer.analyze(text, "en", score_threshold=MINIMUM_SCORE)
-        findings = [_without_brackets(text, Finding(start=result.start, end=result.end, kind=result.entity_type)) for result in results]
-        return pseudonymise(text, [finding for finding in findings if not _is_json_number(text, finding)], self._key)
+        spans = [PersonalDataSpan(start=result.start, end=result.end, kind=result.entity_type) for result in results]
+        spans = [_without_brackets(text, span) for span in spans]
+        return pseudonymise(text, [span for span in spans if not _is_json_number(text, span)], self._key)
 
 
 class RedactorAtFirstText:
@@ -75,15 +76,15 @@ def require_presidio() -> None:
         )
 
 
-def _without_brackets(text: str, finding: Finding) -> Finding:
+def _without_brackets(text: str, finding: PersonalDataSpan) -> PersonalDataSpan:
     """The recogniser of phone numbers takes the [ of a JSON list for the beginning of a number."""
     start = finding.start
     while start < finding.end and text[start] in "[{":
         start += 1
-    return Finding(start=start, end=finding.end, kind=finding.kind)
+    return PersonalDataSpan(start=start, end=finding.end, kind=finding.kind)
 
 
-def _is_json_number(text: str, finding: Finding) -> bool:
+def _is_json_number(text: str, finding: PersonalDataSpan) -> bool:
     """A bare number as a JSON value: a pseudonym there would break the JSON, and a phone number is written as a string."""
     before, after = text[max(0, finding.start - 8) : finding.start], text[finding.end : finding.end + 8]
     return text[finding.start : finding.end].isdecimal() and bool(_JSON_BEFORE.search(before)) and bool(_JSON_AFTER.search(after))

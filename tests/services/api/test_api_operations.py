@@ -324,9 +324,16 @@ def test_an_unknown_route_answers_in_the_same_form(api: Any) -> None:
         ("/v1/train", {"workload": 7, "reason": "r"}),
         ("/v1/train", []),
         ("/v1/alerts/a/ack", {"hours": -1}),
+        ("/v1/alerts/a/ack", {"hours": 0}),
     ],
 )
 def test_a_body_with_unknown_keys_or_wrong_types_is_named(api: Any, path: str, body: Any) -> None:
     answer = api.ask("POST", path, json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["where"].startswith("body")
+
+
+def test_half_a_character_in_a_note_is_refused(api: Any) -> None:
+    """It could be neither stored nor hashed."""
+    answer = api.ask("POST", "/v1/alerts/a/ack", content=b'{"note": "\\ud800"}', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["where"]) == (422, "body.note")

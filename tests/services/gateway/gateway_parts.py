@@ -7,7 +7,7 @@ from typing import Any
 
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId
 from flywheel.traffic.inference import Arm
-from flywheel.traffic.redaction import Finding, pseudonymise
+from flywheel.traffic.redaction import PersonalDataSpan, pseudonymise
 from services.gateway.traffic_event import Reply, UpstreamAttempt
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -18,7 +18,7 @@ class MailRedactor:
     """Finds e-mail addresses, as a real one would."""
 
     def redact(self, text: str) -> tuple[str, int]:
-        found = [Finding(start=match.start(), end=match.end(), kind="EMAIL_ADDRESS") for match in MAIL.finditer(text)]
+        found = [PersonalDataSpan(start=match.start(), end=match.end(), kind="EMAIL_ADDRESS") for match in MAIL.finditer(text)]
         return pseudonymise(text, found, b"key")
 
 

@@ -16,7 +16,7 @@ from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.readiness import ReadinessPolicy
 from flywheel.retraining.run import Run, RunState
-from flywheel.retraining.trigger import Reason, TriggerPolicy
+from flywheel.retraining.trigger import TriggerPolicy, TriggerReason
 from flywheel.traffic.inference import Message
 from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.corrections import KeptCorrection
@@ -154,7 +154,7 @@ def test_drift_with_corrections_queues_a_run_with_its_whole_cause(house: House) 
     assert item is not None
     assert item.payload == {"run_id": run.id}
     (asked,) = house.parts.journal.entries(kind="trigger")
-    assert (asked.reason, asked.caused_by) == (Reason.DRIFT, "alert-1")
+    assert (asked.reason, asked.caused_by) == (TriggerReason.DRIFT, "alert-1")
     assert house.states("readiness") == ["green"]
     assert house.states("snapshot") == ["built"]
     found = house.learn.snapshot(run.plan.snapshot)
@@ -166,7 +166,7 @@ def test_drift_with_corrections_queues_a_run_with_its_whole_cause(house: House) 
 def test_considering_again_while_a_run_is_queued_changes_nothing(house: House) -> None:
     house.correct(25)
     house.consider()
-    assert house.consider(at=NOW + timedelta(minutes=1)) == Reason.IN_PROGRESS
+    assert house.consider(at=NOW + timedelta(minutes=1)) == TriggerReason.IN_PROGRESS
     assert len(house.runs) == 1
 
 
@@ -186,8 +186,8 @@ def test_corrections_count_from_the_last_run_that_trained(house: House) -> None:
     house.consider()
     done = replace(house.runs[0], state=RunState.TRAINED, ended_at=NOW)
     house.parts.runs.save_run(done, entry("run", done.id))
-    assert house.consider(at=NOW + timedelta(hours=1)) == Reason.COOLING_DOWN
-    assert house.consider(at=NOW + timedelta(hours=7)) == Reason.NOTHING_NEW
+    assert house.consider(at=NOW + timedelta(hours=1)) == TriggerReason.COOLING_DOWN
+    assert house.consider(at=NOW + timedelta(hours=7)) == TriggerReason.NOTHING_NEW
     house.correct(20, first=100, at=NOW + timedelta(hours=7))
     assert "queued" in house.consider(at=NOW + timedelta(hours=8))
     assert len({run.adapter for run in house.runs}) == 2
@@ -228,7 +228,7 @@ def test_observe_never_trains_not_even_on_request(house: House) -> None:
     house.correct(25)
     watched = replace(house.parts.workloads[ROUTER], mode="observe")
     house.parts = replace(house.parts, workloads={ROUTER: watched})
-    assert house.consider(asked_by=ADA) == Reason.OBSERVE_ONLY
+    assert house.consider(asked_by=ADA) == TriggerReason.OBSERVE_ONLY
     assert house.runs == []
 
 

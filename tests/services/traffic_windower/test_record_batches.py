@@ -87,5 +87,5 @@ def test_without_a_redactor_nothing_unredacted_is_stored(store: TrafficStore) ->
 def test_an_offset_that_goes_backward_is_reported_and_records_nothing(store: TrafficStore) -> None:
     run(store, [traffic_event(1), traffic_event(2)])
     done = run(store, [traffic_event(3)], first=0)
-    assert done.another_log == (("t", 0),)
+    assert done.went_backward == (("t", 0),)
     assert store.counts(SUPPORT).recorded == 2

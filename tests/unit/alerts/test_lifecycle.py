@@ -11,7 +11,7 @@ from flywheel.alerts.facts import Finding, WindowFacts, facts_of
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notices import owed
 from flywheel.drift.verdict import DriftStatus
-from flywheel.errors import InvalidInput, Refused
+from flywheel.errors import Refused
 from flywheel.ids import DAEMON
 from flywheel.traffic.column import Family
 from tests.watching import MARIA, NOON, ROUTER, verdict
@@ -142,13 +142,11 @@ def test_an_acknowledged_alert_resolves_too() -> None:
     assert settle(taken, window(Finding.QUIET, minute=20), NOON + 20 * MINUTE)[1] == [Move.RESOLVED]
 
 
-def test_only_a_named_person_takes_an_alert_that_fires() -> None:
+def test_only_a_named_person_acknowledges_and_only_a_firing_alert() -> None:
     alert = firing()
     later = NOON + 5 * MINUTE
     with pytest.raises(Refused, match="named person"):
         acknowledge(alert=alert, by=DAEMON, note="", now=NOON, until=later)
-    with pytest.raises(InvalidInput, match="future"):
-        acknowledge(alert=alert, by=MARIA, note="", now=NOON, until=NOON)
     for state in (AlertState.RESOLVED, AlertState.PENDING):
         with pytest.raises(Refused):
             acknowledge(alert=replace(alert, state=state), by=MARIA, note="", now=NOON, until=later)

@@ -1,5 +1,5 @@
 from flywheel.corrections import acceptance
-from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, Outcome, ProtectedGround
+from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.clusters import NearTexts
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
 from flywheel.ids import CorrectionId, derive
@@ -11,10 +11,10 @@ TRUSTING = AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_ou
 class Desk:
     """Decides one after the other, as the service does."""
 
-    def __init__(self, policy: AcceptancePolicy = TRUSTING, golden: ProtectedGround | None = None) -> None:
-        self.so_far, self.policy, self.golden = AcceptedSoFar(near_duplicate=policy.near_duplicate), policy, golden or ProtectedGround()
+    def __init__(self, policy: AcceptancePolicy = TRUSTING, golden: ExclusionSet | None = None) -> None:
+        self.so_far, self.policy, self.golden = AcceptedSoFar(near_duplicate=policy.near_duplicate), policy, golden or ExclusionSet()
 
-    def decide(self, one: JoinedCorrection) -> Outcome:
+    def decide(self, one: JoinedCorrection) -> CorrectionOutcome:
         outcome = acceptance.decide(joined=one, so_far=self.so_far, golden=self.golden, policy=self.policy)
         if outcome.state is CorrectionState.ACCEPTED:
             self.so_far.add(
@@ -36,7 +36,7 @@ def test_an_untrusted_source_waits_for_review_whatever_author_it_claims() -> Non
     assert "not trusted" in outcome.reason
 
 
-def test_a_rating_carries_no_right_answer_and_waits_for_review() -> None:
+def test_a_rating_has_no_correct_answer_and_waits_for_review() -> None:
     assert Desk().decide(joined(corrected=None, kind=CorrectionKind.RATING)).state is CorrectionState.REVIEW
 
 
@@ -44,7 +44,7 @@ def test_a_wrong_fact_is_a_knowledge_gap_even_from_a_trusted_source() -> None:
     assert Desk().decide(joined(reason_code="wrong_fact")).state is CorrectionState.KNOWLEDGE_GAP
 
 
-def test_the_same_prompt_and_answer_again_is_a_duplicate_and_names_the_first() -> None:
+def test_the_same_prompt_and_answer_is_a_duplicate_of_the_first() -> None:
     desk = Desk()
     desk.decide(joined("first", "Where is my  parcel", '{"tool": "t", "arguments": {"a": 1, "b": 2}}'))
     outcome = desk.decide(joined("second", "where is my parcel", '{"arguments":{"b":2,"a":1},"tool":"t"}'))
@@ -93,10 +93,10 @@ def test_a_near_duplicate_of_a_held_out_fix_is_held_out_with_it() -> None:
     assert second.entity == first.entity
 
 
-def test_what_golden_holds_never_trains() -> None:
+def test_what_is_in_the_golden_set_is_never_trained_on() -> None:
     texts = NearTexts(threshold=0.7)
     texts.add("g", "please send the blue parcel to the house of my aunt in Lyon today")
-    desk = Desk(golden=ProtectedGround(entities=frozenset({"function=protected"}), texts=texts))
+    desk = Desk(golden=ExclusionSet(entities=frozenset({"function=protected"}), texts=texts))
     assert desk.decide(joined("a", "something else entirely", entity="function=protected")).held_out
     assert desk.decide(joined("b", "please send the blue parcel to the house of my aunt in Lyon today.")).held_out
     assert not desk.decide(joined("c", "book a table for four at the harbour")).held_out

@@ -1,10 +1,12 @@
 from flywheel.corrections import split
-from flywheel.corrections.split import Relative
+from flywheel.corrections.split import RelatedCorrection
 from tests.learning import ROUTER
 
 
-def side(entity: str = "e", *, relatives: tuple[Relative, ...] = (), golden: bool = False, share: float = 0.2) -> split.Side:
-    return split.decide(workload=ROUTER, entity=entity, relatives=relatives, golden=golden, share=share)
+def side(
+    entity: str = "e", *, related: tuple[RelatedCorrection, ...] = (), golden: bool = False, share: float = 0.2
+) -> split.SplitDecision:
+    return split.decide(workload=ROUTER, entity=entity, related=related, golden=golden, share=share)
 
 
 def test_the_held_out_share_is_kept_over_many_entities() -> None:
@@ -17,15 +19,15 @@ def test_the_same_entity_falls_on_the_same_side_every_time() -> None:
 
 
 def test_held_out_wins_over_trained_and_says_how_many_conflict() -> None:
-    relatives = (Relative(entity="a", held_out=False), Relative(entity="b", held_out=True))
-    decided = side(relatives=relatives, share=0.0)
+    related = (RelatedCorrection(entity="a", held_out=False), RelatedCorrection(entity="b", held_out=True))
+    decided = side(related=related, share=0.0)
     assert decided.held_out
     assert decided.conflicts == 1
 
 
 def test_golden_wins_over_everything() -> None:
-    assert side(relatives=(Relative(entity="a", held_out=False),), golden=True, share=0.0).held_out
+    assert side(related=(RelatedCorrection(entity="a", held_out=False),), golden=True, share=0.0).held_out
 
 
 def test_a_relative_that_trains_keeps_it_in_training() -> None:
-    assert not side(relatives=(Relative(entity="a", held_out=False),), share=1.0).held_out
+    assert not side(related=(RelatedCorrection(entity="a", held_out=False),), share=1.0).held_out

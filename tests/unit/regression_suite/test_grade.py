@@ -25,7 +25,7 @@ WEATHER = Grader(
 def graded(grader: Grader, answer: str | None) -> tuple[bool, bool | None]:
     result = grade(case=case("x", "prompt", grader=grader), answer=answer)
     assert result.reason
-    return result.right, result.valid_format
+    return result.correct, result.valid_format
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def graded(grader: Grader, answer: str | None) -> tuple[bool, bool | None]:
         ({"city": "Boston", "unit": None, "days": 3, "tags": ["a", "b"]}, False),
     ],
 )
-def test_a_tool_call_is_right_when_every_argument_is_among_the_allowed_ones(arguments: dict[str, object], right: bool) -> None:
+def test_a_tool_call_is_correct_when_every_argument_is_allowed(arguments: dict[str, object], right: bool) -> None:
     assert graded(WEATHER, json.dumps({"tool": "get_weather", "arguments": arguments})) == (right, True)
 
 
@@ -111,7 +111,7 @@ def test_a_grader_that_cannot_judge_is_named_with_its_place(grader: Grader, wher
         check(grader, where="line 3")
 
 
-def test_a_right_tool_call_implies_its_grader_and_passes_it() -> None:
+def test_a_correct_tool_call_passes_the_grader_made_from_it() -> None:
     answer = '{"tool": "send", "arguments": {"to": "Ann", "items": [1, {"n": [1]}]}}'
     grader = grader_of(answer)
     assert grader.kind == "tool_call"

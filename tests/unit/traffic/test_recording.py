@@ -19,7 +19,7 @@ def test_rows_are_kept_and_the_position_moves_behind_the_last() -> None:
     decision = decide(records=[read(5, inference(1)), read(6, inference(2))], expected={("t", 0): 5}, workloads=SUPPORT, now=NOW)
     assert [kept.inference.event_id for kept in decision.keep] == ["event-1", "event-2"]
     assert decision.advances == {("t", 0): 7}
-    assert decision.another_log == ()
+    assert decision.went_backward == ()
 
 
 def test_the_same_id_twice_in_a_batch_is_one_row_and_one_duplicate() -> None:
@@ -56,14 +56,14 @@ def test_unknown_workloads_and_events_from_the_future_are_put_aside() -> None:
     assert [aside.why.event_id for aside in decision.dead] == ["event-1", "event-2"]
 
 
-def test_a_step_backward_looks_like_another_log_and_takes_nothing_from_that_partition() -> None:
+def test_offsets_that_go_backward_take_nothing_from_that_partition() -> None:
     decision = decide(
         records=[read(3, inference(1)), read(9, inference(2)), read(0, inference(3), partition=1)],
         expected={("t", 0): 9, ("t", 1): 0},
         workloads=SUPPORT,
         now=NOW,
     )
-    assert decision.another_log == (("t", 0),)
+    assert decision.went_backward == (("t", 0),)
     assert [kept.inference.event_id for kept in decision.keep] == [EventId("event-3")]
     assert decision.advances == {("t", 1): 1}
 

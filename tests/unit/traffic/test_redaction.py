@@ -1,12 +1,12 @@
 """Findings become keyed pseudonyms."""
 
-from flywheel.traffic.redaction import Finding, holds_pseudonym, pseudonym, pseudonymise
+from flywheel.traffic.redaction import PersonalDataSpan, holds_pseudonym, pseudonym, pseudonymise
 
 KEY = b"key"
 
 
-def found(text: str, part: str, kind: str = "EMAIL_ADDRESS") -> Finding:
-    return Finding(start=text.index(part), end=text.index(part) + len(part), kind=kind)
+def found(text: str, part: str, kind: str = "EMAIL_ADDRESS") -> PersonalDataSpan:
+    return PersonalDataSpan(start=text.index(part), end=text.index(part) + len(part), kind=kind)
 
 
 def test_the_same_person_gets_the_same_name_and_another_key_another_one() -> None:
@@ -38,4 +38,4 @@ def test_a_pseudonym_is_not_replaced_again() -> None:
 
 
 def test_findings_outside_the_text_are_harmless() -> None:
-    assert pseudonymise("abc", [Finding(start=-5, end=0, kind="X"), Finding(start=3, end=9, kind="X")], KEY) == ("abc", 0)
+    assert pseudonymise("abc", [PersonalDataSpan(start=-5, end=0, kind="X"), PersonalDataSpan(start=3, end=9, kind="X")], KEY) == ("abc", 0)

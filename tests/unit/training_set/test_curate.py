@@ -79,7 +79,7 @@ def test_nothing_decided_after_the_cut_off_is_in() -> None:
     assert result.dropped["after_cut_off"] == 1
 
 
-def test_rows_that_touch_a_golden_case_are_dropped_by_prompt_near_prompt_and_entity() -> None:
+def test_rows_that_leak_from_a_golden_case_are_dropped() -> None:
     long = "please send the blue parcel to the house of my aunt in Lyon today"
     fixes = [fix(1), fix(2, prompt="exactly golden"), fix(3, prompt=f"{long}!"), fix(4, entity="golden-entity-4")]
     cases = [case("a", "Exactly  golden"), case("b", long), case("c", "unlike all", entity="golden-entity-4")]
@@ -102,7 +102,7 @@ def test_exact_and_near_repeats_are_dropped_and_counted() -> None:
     assert ids(result) == {"c1", "c4"}
     assert result.dropped == {"duplicates_dropped": 1, "near_duplicates_dropped": 1}
     assert result.snapshot is not None
-    assert any("red flag" in warning for warning in result.snapshot.warnings)
+    assert any("faulty source" in warning for warning in result.snapshot.warnings)
 
 
 def test_contradictory_rows_are_all_dropped() -> None:
