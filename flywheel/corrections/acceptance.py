@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from flywheel.corrections import contradictions, review, split
-from flywheel.corrections.clusters import NearTexts, asked
+from flywheel.corrections.clusters import NearTexts, user_text
 from flywheel.corrections.contradictions import Relation
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
 from flywheel.corrections.diagnosis import Cause, diagnose
@@ -66,7 +66,7 @@ class AcceptedSoFar:
         self._by_id[known.id] = known
         self._by_prompt.setdefault(prompt_key, known)
         self._by_entity.setdefault(entity, {})[known.id] = known
-        self._texts.add(known.id, asked(joined.messages))
+        self._texts.add(known.id, user_text(joined.messages))
 
     def with_prompt(self, prompt_key: str) -> tuple[CorrectionId, str] | None:
         """Id and answer key of the accepted correction of this prompt."""
@@ -140,7 +140,7 @@ def _accepted(
     golden: ExclusionSet,
     policy: AcceptancePolicy,
 ) -> CorrectionOutcome:
-    text = asked(joined.messages)
+    text = user_text(joined.messages)
     neighbours = so_far.near(text)
     entity = joined.entity or (neighbours[0].entity if neighbours else f"cluster-{digest_of(text)[:16]}")
     placed = split.decide(

@@ -22,7 +22,7 @@ LOOSE_BANDS = (64, 2)  # for thresholds under 0.6
 TOOL_LINE = re.compile(r"^\s*(?:available\s+)?tools?\s*:", re.IGNORECASE)
 
 
-def asked(messages: Sequence[Message]) -> str:
+def user_text(messages: Sequence[Message]) -> str:
     """The user's turns, without the tool lists that some applications write into them.
 
     With tool lists, requests for one set of tools would look like near-duplicates.

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flywheel.corrections.clusters import asked, normalise
+from flywheel.corrections.clusters import normalise, user_text
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import CaseId, Person, WorkloadId, derive, digest_of
 from flywheel.regression_suite.case import Case, Grader, Tier
-from flywheel.regression_suite.grade import check
+from flywheel.regression_suite.grade import check_grader
 from flywheel.traffic.inference import Message
 
 IMPORTED = (Tier.GOLDEN, Tier.GENERAL, Tier.SAFETY)
@@ -37,9 +37,6 @@ def freeze(*, cases: Sequence[Case], workload: WorkloadId, version: int, by: Per
     golden = sorted((case for case in cases if case.tier is Tier.GOLDEN), key=lambda case: case.id)
     if not golden:
         raise Refused("there are no golden cases to freeze", where=workload, remedy="Import them first: flywheel golden import.")
-    for case in golden:
-        if case.workload != workload:
-            raise Refused("a case of another workload", where=case.id, value=case.workload, remedy=f"Freeze cases of {workload} only.")
     identity = digest_of("\n".join(_line(case) for case in golden))[:16]
     return GoldenSet(id=f"golden-{identity}", workload=workload, version=version, cases=tuple(golden), frozen_by=by, frozen_at=now)
 
@@ -57,8 +54,8 @@ def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime,
     if not isinstance(grader, Mapping) or not isinstance(grader.get("kind"), str) or not isinstance(grader.get("expected", {}), Mapping):
         raise InvalidInput("must have kind and expected", where=f"{where}: grader", remedy='Write {"kind": ..., "expected": {...}}.')
     messages = messages_of(row.get("messages"), where=where)
-    checked = check(Grader(kind=grader["kind"], expected=dict(grader.get("expected", {}))), where=where)
-    entity = _text(row, "entity", where) or f"cluster-{digest_of(normalise(asked(messages)))[:16]}"
+    checked = check_grader(Grader(kind=grader["kind"], expected=dict(grader.get("expected", {}))), where=where)
+    entity = _text(row, "entity", where) or f"cluster-{digest_of(normalise(user_text(messages)))[:16]}"
     identity = json.dumps(
         [[[message.role, message.content] for message in messages], checked.kind, dict(checked.expected)],
         sort_keys=True,

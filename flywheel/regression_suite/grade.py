@@ -38,14 +38,14 @@ class Grade:
 
 def grade(*, case: Case, answer: str | None) -> Grade:
     """A missing answer is incorrect, never skipped."""
-    judge = GRADERS[check(case.grader, where=f"case {case.id}").kind]
+    judge = GRADERS[case.grader.kind]
     if answer is None or not answer.strip():
         return Grade(correct=False, valid_format=False if case.grader.kind == "tool_call" else None, reason="there is no answer")
     return judge(answer, case.grader.expected)
 
 
-def check(grader: Grader, *, where: str) -> Grader:
-    """Returns the grader; raises InvalidInput when its kind or ``expected`` cannot be used."""
+def check_grader(grader: Grader, *, where: str) -> Grader:
+    """Returns the grader of an imported row; raises InvalidInput when its kind or ``expected`` cannot be used."""
     if grader.kind not in GRADERS:
         raise InvalidInput(
             "there is no such grader", where=f"{where}: grader.kind", value=grader.kind, remedy=f"Use one of {', '.join(sorted(GRADERS))}."

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flywheel.corrections.acceptance import AcceptancePolicy
-from flywheel.corrections.clusters import NearTexts, asked
+from flywheel.corrections.clusters import NearTexts, user_text
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
 from flywheel.corrections.duplicates import answer_key, prompt_key
 from flywheel.ids import WorkloadId, unit_interval
@@ -174,7 +174,7 @@ def _without_repeats(rows: list[Example], policy: CurationPolicy, dropped: Count
     kept_rows = []
     for row in rows:
         texts = by_entity.setdefault(row.entity, NearTexts(threshold=policy.near_duplicate))
-        text = asked(row.messages)
+        text = user_text(row.messages)
         if _prompt(row) in seen:
             dropped["duplicates_dropped"] += 1
         elif texts.near(text):

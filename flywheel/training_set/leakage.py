@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flywheel.corrections.clusters import NearTexts, asked, normalise
+from flywheel.corrections.clusters import NearTexts, normalise, user_text
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.training_set.example import Example
 
@@ -55,7 +55,7 @@ def find(*, examples: Sequence[Example], cases: Iterable[Case], near_duplicate: 
     prompts: dict[str, str] = {}
     texts = NearTexts(threshold=near_duplicate)
     for case in protected:
-        text = asked(case.messages)
+        text = user_text(case.messages)
         prompts.setdefault(normalise(text), str(case.id))
         texts.add(str(case.id), text)
     leaks = [leak for example in examples if (leak := _leak(example, entities, prompts, texts)) is not None]
@@ -63,7 +63,7 @@ def find(*, examples: Sequence[Example], cases: Iterable[Case], near_duplicate: 
 
 
 def _leak(example: Example, entities: dict[str, str], prompts: dict[str, str], texts: NearTexts) -> Leak | None:
-    text = asked(example.messages)
+    text = user_text(example.messages)
     if (case := prompts.get(normalise(text))) is not None:
         return Leak(example=example.id, touch=Touch.EXACT, case=case)
     if near := texts.near(text):

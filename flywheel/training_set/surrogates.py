@@ -7,13 +7,15 @@ The real values are not known here and cannot be recovered.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-
-from faker import Faker
+from typing import TYPE_CHECKING
 
 from flywheel.ids import unit_interval
 
+if TYPE_CHECKING:  # imported at first use: few processes make a training set
+    from faker import Faker
+
 PSEUDONYM = re.compile(r"<([A-Z][A-Z0-9_]*):[0-9a-f]{8}>")
-MAKERS: Mapping[str, Callable[[Faker], str]] = {
+MAKERS: Mapping[str, Callable[["Faker"], str]] = {
     "EMAIL_ADDRESS": lambda fake: str(fake.email()),
     "PHONE_NUMBER": lambda fake: str(fake.numerify("+1-202-555-01##")),  # reserved for fiction
     "PERSON": lambda fake: str(fake.name()),
@@ -44,7 +46,7 @@ def with_surrogates(texts: Sequence[str], *, seed: str) -> tuple[str, ...]:
     return tuple(PSEUDONYM.sub(lambda match: replacement[match.group(0)], text) for text in texts)
 
 
-def _other_than(taken: frozenset[str], kind: str, fake: Faker) -> str:
+def _other_than(taken: frozenset[str], kind: str, fake: "Faker") -> str:
     make = MAKERS.get(kind, lambda faker: str(faker.bothify("????-####")))
     for _ in range(DISTINCT_TRIES):
         surrogate = make(fake)
@@ -54,6 +56,8 @@ def _other_than(taken: frozenset[str], kind: str, fake: Faker) -> str:
 
 
 @lru_cache(maxsize=1)
-def _faker() -> Faker:
+def _faker() -> "Faker":
     """Made once, since loading its word lists is slow; each use seeds it again."""
+    from faker import Faker
+
     return Faker("en_US")

@@ -12,7 +12,7 @@ import structlog
 
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
-from flywheel.corrections.clusters import NearTexts, asked
+from flywheel.corrections.clusters import NearTexts, user_text
 from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection
 from flywheel.corrections.join import JoinOutcome, join
 from flywheel.errors import Conflict, InvalidInput
@@ -168,7 +168,7 @@ class CorrectionDesk:
         if known is None or known[0] != golden.id:
             texts = NearTexts(threshold=policy.near_duplicate)
             for case in golden.cases:
-                texts.add(case.id, asked(case.messages))
+                texts.add(case.id, user_text(case.messages))
             known = (golden.id, ExclusionSet(entities=frozenset(case.entity for case in golden.cases), texts=texts))
             self._golden[workload] = known
         return known[1]

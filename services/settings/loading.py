@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from flywheel.errors import InvalidSettings
 from services.settings.faults import Fault, UnusableSettings, is_inside, overlap
 from services.settings.messages import faults_in, unknown_key
-from services.settings.renamed_keys import take_renamed_keys
+from services.settings.renamed_keys import take_old_keys
 from services.settings.sections import Settings
 from services.settings.validation import faults_between, repeated
 
@@ -53,7 +53,7 @@ def read(path: Path | None = None) -> Configuration:
     variables, more = _variables()
     content = _merged(content, variables)
     order = {key: place for place, key in enumerate(_paths(content, depth=DEPTH))}
-    faults += more + take_renamed_keys(content)
+    faults += more + take_old_keys(content)
     settings = _validated(content, faults)
     faults.sort(key=lambda fault: _place(fault.where, order))
     return Configuration(file=file, settings=settings, faults=tuple(located(fault, file) for fault in faults))

@@ -1,4 +1,4 @@
-"""Keys that had another name once. A file that still uses one is refused, with the old name, the new name and what to write."""
+"""Keys of earlier versions. A file that still has one is refused, with the old name, the new name and what to write."""
 
 from collections.abc import Mapping
 
@@ -17,27 +17,27 @@ RENAMED: Mapping[tuple[str, ...], str] = {
 """Path of the old key (``*`` is any name) -> name of the new one, in the same section."""
 
 
-def take_renamed_keys(content: dict[str, object]) -> list[Fault]:
-    """A fault for every renamed key; the key is removed from ``content``."""
-    return [fault for path, new in RENAMED.items() for fault in _taken(content, path, new, "")]
+REMOVED: frozenset[tuple[str, ...]] = frozenset({("workloads", "*", "system_prompt"), ("workloads", "*", "sampling", "temperature")})
+"""Keys that no process read."""
 
 
-def _taken(section: object, path: tuple[str, ...], new: str, prefix: str) -> list[Fault]:
+def take_old_keys(content: dict[str, object]) -> list[Fault]:
+    """A fault for every renamed or removed key; the key is removed from ``content``."""
+    return [fault for path in (*RENAMED, *REMOVED) for fault in _taken(content, path, new=RENAMED.get(path), prefix="")]
+
+
+def _taken(section: object, path: tuple[str, ...], *, new: str | None, prefix: str) -> list[Fault]:
     if not isinstance(section, dict):
         return []
     first, rest = path[0], path[1:]
     if rest:
         names = list(section) if first == "*" else [first] if first in section else []
-        return [fault for name in names for fault in _taken(section[name], rest, new, f"{prefix}{name}.")]
+        return [fault for name in names for fault in _taken(section[name], rest, new=new, prefix=f"{prefix}{name}.")]
     if first not in section:
         return []
-    value = section.pop(first)
+    value, where = section.pop(first), f"{prefix}{first}"
+    if new is None:
+        return [Fault(where=where, reason=f"`{first}` was removed: it had no effect", remedy="Delete it.")]
     written = f"{new}: {value}" if isinstance(value, int | float | str) else new
-    return [
-        Fault(
-            where=f"{prefix}{first}",
-            reason=f"`{first}` is now called `{new}`",
-            remedy=f"Write `{written}` under {prefix.rstrip('.')}.",
-            compared_with=(f"{prefix}{new}",),
-        )
-    ]
+    reason, remedy = f"`{first}` is now called `{new}`", f"Write `{written}` under {prefix.rstrip('.')}."
+    return [Fault(where=where, reason=reason, remedy=remedy, compared_with=(f"{prefix}{new}",))]

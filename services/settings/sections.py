@@ -247,10 +247,9 @@ class ReleaseSettings(Section):
 
 
 class Sampling(Section):
-    """What every arm is asked with."""
+    """How every arm of a gate is asked; the temperature is 0, so that answers can be compared."""
 
     max_tokens: Count = 512  # of an answer
-    temperature: float = Field(default=0.0, ge=0, le=2)  # 0: the likeliest token each time
 
 
 class Format(Section):
@@ -264,7 +263,6 @@ class Workload(Section):
 
     alias: str  # the model name that clients ask for
     mode: Literal["observe", "propose", "auto"] = "propose"
-    system_prompt: str = ""
     sampling: Sampling = Sampling()
     format: Format = Format()
     slices: Slices = Slices()

@@ -33,9 +33,7 @@ OTHER_VALUES = {  # where a value that is merely larger or longer does not fit t
 BOUND_BY_NO_POLICY = {  # read by one process, and no decision depends on them
     "alias",
     "mode",
-    "system_prompt",
     "sampling.max_tokens",
-    "sampling.temperature",
     "watch.sample_rows",
     "corrections.entity_keys",
     "training.probe_items",
@@ -158,3 +156,11 @@ def test_policies_are_built_by_one_function_only() -> None:
 
 def _policy_classes() -> list[type]:
     return [type(getattr(build_policies(Workload(alias="w")), field.name)) for field in fields(WorkloadPolicies)]
+
+
+def test_every_key_of_a_workload_is_read_somewhere() -> None:
+    """A key without a reader has no effect, whatever a file says."""
+    settings = Path(sections.__file__).parent
+    code = [file for file in settings.parent.rglob("*.py") if file.parent != settings or file.name in ("policies.py", "validation.py")]
+    read = {node.attr for file in code for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+    assert {name for path, (_, name) in KEYS.items() if name not in read and not path.startswith("release.guard_alphas.")} == set()

@@ -178,7 +178,7 @@ def test_a_name_that_cannot_stand_in_a_header_is_refused(config: Path, name: str
         ("data_dir: 7", "data_dir", "must be the path of a file or folder", 7),
         ("workloads: {w: {}}", "workloads.w.alias", "is required and is not there", None),
         ("workloads: {1: {alias: a}}", "workloads.1", "must be text", 1),
-        (of_a_workload("system_prompt: [a]"), "workloads.w.system_prompt", "must be text", "a list"),
+        (of_a_workload("trigger: {calendar: [a]}"), "workloads.w.trigger.calendar", "must be text", "a list"),
         (of_a_workload("watch: {ks_minimum_effect: high}"), "workloads.w.watch.ks_minimum_effect", "must be a number", "high"),
         (of_a_workload("release: {canary_shares: 0.5}"), "workloads.w.release.canary_shares", "must be a list", 0.5),
         ("tokens: [{name: a, scopes: [infer]}]", "tokens.0", "give either sha256 or token_file", None),
@@ -383,6 +383,11 @@ def test_a_renamed_key_is_refused_with_what_to_write(config: Path, path: tuple[s
     assert refused.remedy == f"Write `{new}: 0.5` under workloads.w.{section}."
     assert old not in Workload.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
     assert new in Workload.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("section", ["system_prompt: x", "sampling: {temperature: 0}"])
+def test_a_removed_key_is_refused(config: Path, section: str) -> None:
+    assert refusal(config, of_a_workload(section)).remedy == "Delete it."
 
 
 def test_a_renamed_key_in_the_environment_names_its_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,25 +1,25 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.corrections.clusters import NearTexts, asked, normalise, overlap
+from flywheel.corrections.clusters import NearTexts, normalise, overlap, user_text
 from flywheel.traffic.inference import Message
 
 
 def test_a_tool_list_in_the_users_turn_does_not_make_two_requests_alike() -> None:
     tool = "Tool: get_weather(city:str, unit?:str, days?:int, provider?:str, language?:str)"
-    one = asked([Message(role="user", content=f"{tool}\nIs it raining in Oslo?")])
-    other = asked([Message(role="user", content=f"{tool}\nHow hot will Cairo be on Friday?")])
+    one = user_text([Message(role="user", content=f"{tool}\nIs it raining in Oslo?")])
+    other = user_text([Message(role="user", content=f"{tool}\nHow hot will Cairo be on Friday?")])
     assert one == "Is it raining in Oslo?"
     assert overlap(one, other) < 0.3
 
 
 def test_a_turn_that_is_nothing_but_a_tool_line_is_kept() -> None:
-    assert asked([Message(role="user", content="Tool: hammer")]) == "Tool: hammer"
+    assert user_text([Message(role="user", content="Tool: hammer")]) == "Tool: hammer"
 
 
 def test_system_text_and_answers_are_not_what_was_asked() -> None:
     messages = [Message(role="system", content="be nice"), Message(role="user", content="hello"), Message(role="assistant", content="hi")]
-    assert asked(messages) == "hello"
+    assert user_text(messages) == "hello"
 
 
 def test_the_nearest_stands_first() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from flywheel.errors import InvalidInput
 from flywheel.regression_suite.case import Grader
-from flywheel.regression_suite.grade import check, grade, grader_of
+from flywheel.regression_suite.grade import check_grader, grade, grader_of
 from tests.learning import case
 
 WEATHER = Grader(
@@ -108,7 +108,7 @@ def test_complying_may_have_to_hold_a_text() -> None:
 )
 def test_a_grader_that_cannot_judge_is_named_with_its_place(grader: Grader, where: str) -> None:
     with pytest.raises(InvalidInput, match=where.replace(".", r"\.")):
-        check(grader, where="line 3")
+        check_grader(grader, where="line 3")
 
 
 def test_a_correct_tool_call_passes_the_grader_made_from_it() -> None:
