@@ -16,4 +16,4 @@ class Journal(Protocol):
     def entries(
         self, *, workload: WorkloadId | None = None, kind: str | None = None, subject: str | None = None, limit: int = 10_000
     ) -> Sequence[JournalEntry]:
-        """Oldest first."""
+        """The newest ``limit`` of them, oldest first."""

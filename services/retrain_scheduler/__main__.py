@@ -1,15 +1,14 @@
-"""``python -m services.retrain_scheduler``: looks on a persistent schedule whether it is time to retrain, and serves requests."""
+"""``python -m services.retrain_scheduler``: considers retraining regularly and by calendar, and serves requests."""
 
 import argparse
 import sys
-from datetime import datetime
 from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services.observability import configure_logging, run_loop, serve_health, stop_event
 from services.process.names import metrics_port
-from services.retrain_scheduler.consider_retraining import serve_requests
-from services.retrain_scheduler.wiring import schedule, scheduler_parts
+from services.retrain_scheduler.check_regularly import RetrainScheduler
+from services.retrain_scheduler.wiring import calendar_schedule, check_interval, scheduler_parts
 from services.settings import load
 
 PROCESS = "retrain_scheduler"
@@ -17,7 +16,7 @@ EVERY_SECONDS = 1.0
 
 
 def main() -> int:
-    """Until SIGTERM, or until a scheduled look fails: the restart looks again."""
+    """Runs until SIGTERM, or until an appointment of the calendar fails: the restart considers again."""
     parser = argparse.ArgumentParser(prog=f"python -m services.{PROCESS}")
     parser.add_argument("--config", type=Path)
     arguments = parser.parse_args()
@@ -28,17 +27,14 @@ def main() -> int:
         failures.append(error)
         stop.set()
 
-    def step(now: datetime) -> None:
-        serve_requests(parts, now)
-
     try:
         settings = load(arguments.config)
         configure_logging(settings.log_level)
-        parts = scheduler_parts(settings)
+        scheduler = RetrainScheduler(scheduler_parts(settings), check_every=check_interval(settings))
         serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
-        appointments = schedule(settings, arguments.config, on_error=failed)
+        appointments = calendar_schedule(settings, arguments.config, on_error=failed)
         try:
-            run_loop(process=PROCESS, step=step, every_seconds=EVERY_SECONDS, stop=stop)
+            run_loop(process=PROCESS, step=scheduler.tick, every_seconds=EVERY_SECONDS, stop=stop)
         finally:
             appointments.stop()
         if failures:

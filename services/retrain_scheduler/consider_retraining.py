@@ -268,8 +268,8 @@ def _put(run: Run, parts: SchedulerParts, now: datetime) -> None:
 
 
 def _say(parts: SchedulerParts, entry: JournalEntry) -> bool:
-    """True when it is news: the same trigger is considered every minute, and its journal line is a decision, not a heartbeat."""
-    before = parts.journal.entries(workload=entry.workload, kind=entry.kind, subject=entry.subject)
+    """Appends the line, unless the newest one of its subject says the same: a line is a decision. True when it was appended."""
+    before = parts.journal.entries(workload=entry.workload, kind=entry.kind, subject=entry.subject, limit=1)
     if not before or (before[-1].state, before[-1].reason, before[-1].caused_by) != (entry.state, entry.reason, entry.caused_by):
         parts.journal.append(entry)
         return True

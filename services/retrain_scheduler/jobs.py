@@ -1,6 +1,6 @@
-"""What the persistent schedule calls: functions named by module, arguments that are strings.
+"""The jobs of the persistent schedule: functions named by module, arguments that are strings.
 
-A job may be run by a process that did not plan it, so it finds its parts by the path of the configuration.
+A later process may run a job that an earlier one planned, so a job finds its parts by the path of the settings file.
 """
 
 from datetime import UTC, datetime
@@ -13,15 +13,8 @@ from services.retrain_scheduler.wiring import SchedulerParts, scheduler_parts
 from services.settings import load
 
 
-def consider(config: str) -> None:
-    """All workloads."""
-    parts = _parts(config)
-    for workload in parts.workloads.values():
-        consider_retraining(workload=workload, parts=parts, now=datetime.now(UTC))
-
-
 def consider_by_calendar(config: str, workload: str) -> None:
-    """One workload, because the calendar says so."""
+    """Considers one workload, because its calendar says so."""
     parts = _parts(config)
     found = parts.workloads.get(WorkloadId(workload))
     if found is not None:
@@ -30,5 +23,5 @@ def consider_by_calendar(config: str, workload: str) -> None:
 
 @cache
 def _parts(config: str) -> SchedulerParts:
-    """Once a process: opening the ledger looks for migrations each time, which takes the write lock. Settings change by restart."""
+    """Once a process; settings change by a restart."""
     return scheduler_parts(load(Path(config) if config else None))

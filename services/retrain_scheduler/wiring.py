@@ -109,19 +109,23 @@ def trained_workload(workload_id: WorkloadId, workload: Workload) -> TrainedWork
     )
 
 
-def schedule(settings: Settings, config: Path | None, *, on_error: Callable[[BaseException], None]) -> Schedule:
-    """One look at all workloads every ``check_seconds`` (the shortest of them), and one appointment per calendar."""
-    named = str(config.resolve()) if config is not None else ""
+def check_interval(settings: Settings) -> timedelta:
+    """The shortest ``trigger.check_seconds`` of all workloads. Raises InvalidSettings without a workload."""
     if not settings.workloads:
         raise InvalidSettings("there is no workload", where="workloads", remedy="Describe at least one workload.")
-    every = timedelta(seconds=min(workload.trigger.check_seconds for workload in settings.workloads.values()))
-    appointments = [Appointment(id="consider", function=f"{JOBS}:consider", arguments=(named,), every=every)]
-    for name, workload in settings.workloads.items():
-        if workload.trigger.calendar is not None:
-            job = Appointment(
-                id=f"calendar-{name}", function=f"{JOBS}:consider_by_calendar", arguments=(named, name), crontab=workload.trigger.calendar
-            )
-            appointments.append(job)
+    return timedelta(seconds=min(workload.trigger.check_seconds for workload in settings.workloads.values()))
+
+
+def calendar_schedule(settings: Settings, config: Path | None, *, on_error: Callable[[BaseException], None]) -> Schedule:
+    """One persistent appointment for each workload with a ``trigger.calendar``."""
+    named = str(config.resolve()) if config is not None else ""
+    appointments = [
+        Appointment(
+            id=f"calendar-{name}", function=f"{JOBS}:consider_by_calendar", arguments=(named, name), crontab=workload.trigger.calendar
+        )
+        for name, workload in settings.workloads.items()
+        if workload.trigger.calendar is not None
+    ]
     return Schedule(settings.data_dir / "schedule.db", appointments, on_error=on_error)
 
 

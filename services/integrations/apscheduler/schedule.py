@@ -1,5 +1,4 @@
-"""APScheduler with a persistent store: when a retraining is considered survives restarts, and a calendar run that fell into a
-stop is made up for once.
+"""APScheduler with a persistent store: calendar appointments survive restarts, and one that was missed during a stop runs once.
 
 A stored job names its function by module and takes strings only, so that any later process can run it.
 """
@@ -7,7 +6,6 @@ A stored job names its function by module and takes strings only, so that any la
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
@@ -15,31 +13,31 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy import delete
 
 from flywheel.errors import InvalidSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Appointment:
-    """``every`` or ``crontab`` (UTC); ``function`` is "module:name"."""
+    """``crontab`` is in UTC; ``function`` is "module:name"."""
 
     id: str
     function: str
     arguments: tuple[str, ...]
-    every: timedelta | None = None
-    crontab: str | None = None
+    crontab: str
 
 
 class Schedule:
-    """Started at once; jobs run one at a time in a thread."""
+    """Starts at once. Jobs run one at a time in a thread; without an appointment it sleeps."""
 
     def __init__(self, store: Path, appointments: Sequence[Appointment], *, on_error: Callable[[BaseException], None]) -> None:
-        """``on_error`` is told of a job that raised: the process decides what that means."""
+        """Calls ``on_error`` with the error of a job that raised."""
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
         store.parent.mkdir(parents=True, exist_ok=True)
+        jobs = SQLAlchemyJobStore(url=f"sqlite:///{store}")
         self._scheduler = BackgroundScheduler(
-            jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{store}")},
+            jobstores={"default": jobs},
             executors={"default": ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone="UTC",
@@ -50,19 +48,19 @@ class Schedule:
 
         self._scheduler.add_listener(failed, EVENT_JOB_ERROR)
         self._scheduler.start(paused=True)
-        for job in self._scheduler.get_jobs():
-            if job.id not in {appointment.id for appointment in appointments}:
-                job.remove()
+        # By id, without restoring the job: its function may be gone since.
+        with jobs.engine.begin() as connection:
+            connection.execute(delete(jobs.jobs_t).where(jobs.jobs_t.c.id.not_in([appointment.id for appointment in appointments])))
         for appointment in appointments:
             self._keep(appointment)
         self._scheduler.resume()
 
     def stop(self) -> None:
-        """Lets a job in the middle of its work end."""
+        """Waits until a running job has ended."""
         self._scheduler.shutdown(wait=True)
 
     def _keep(self, appointment: Appointment) -> None:
-        """An unchanged one keeps its next run time: replacing it would forget a run that fell into a stop."""
+        """An unchanged appointment keeps its next run time: replacing it would forget a run that was missed during a stop."""
         trigger = _trigger(appointment)
         kept = self._scheduler.get_job(appointment.id)
         if kept is None or str(kept.trigger) != str(trigger) or kept.args != appointment.arguments or kept.func_ref != appointment.function:
@@ -71,9 +69,7 @@ class Schedule:
             )
 
 
-def _trigger(appointment: Appointment) -> IntervalTrigger | CronTrigger:
-    if appointment.every is not None:
-        return IntervalTrigger(seconds=appointment.every.total_seconds(), timezone="UTC")
+def _trigger(appointment: Appointment) -> CronTrigger:
     try:
         return CronTrigger.from_crontab(appointment.crontab, timezone="UTC")
     except ValueError as error:

@@ -61,7 +61,7 @@ class LedgerJournal:
     def entries(
         self, *, workload: WorkloadId | None = None, kind: str | None = None, subject: str | None = None, limit: int = 10_000
     ) -> Sequence[JournalEntry]:
-        query = select(journal_table).order_by(journal_table.c.seq).limit(limit)
+        query = select(journal_table).order_by(journal_table.c.seq.desc()).limit(limit)
         for column, wanted in (("workload", workload), ("kind", kind), ("subject", subject)):
             if wanted is not None:
                 query = query.where(journal_table.c[column] == wanted)
@@ -78,5 +78,5 @@ class LedgerJournal:
                     caused_by=row.caused_by,
                     evidence=json.loads(row.evidence),
                 )
-                for row in connection.execute(query)
+                for row in reversed(connection.execute(query).all())
             ]

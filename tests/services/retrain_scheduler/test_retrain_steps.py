@@ -21,6 +21,7 @@ from flywheel.traffic.inference import Message
 from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.corrections import KeptCorrection
 from services.ports.work import WorkItem
+from services.retrain_scheduler.check_regularly import RetrainScheduler
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
 from services.settings import Workload
@@ -247,16 +248,70 @@ def never(argument: str) -> None:
     raise AssertionError(argument)
 
 
-def test_an_appointment_keeps_its_time_through_a_restart_and_leaves_when_it_is_no_longer_wanted(tmp_path: Path) -> None:
-    wanted = [Appointment(id="consider", function=f"{__name__}:never", arguments=("x",), every=timedelta(hours=5))]
-    calendar = Appointment(id="calendar-router", function=f"{__name__}:never", arguments=("x",), crontab="0 3 1 1 *")
+def test_an_appointment_keeps_its_time_through_a_restart(tmp_path: Path) -> None:
+    first, second = (
+        Appointment(id=f"calendar-{name}", function=f"{__name__}:never", arguments=("x",), crontab="0 3 1 1 *") for name in ("a", "b")
+    )
     errors: list[BaseException] = []
     times = []
-    for appointments in ([*wanted, calendar], [*wanted, calendar], wanted):
+    for appointments in ([first, second], [first, second], [first]):
         schedule = Schedule(tmp_path / "schedule.db", appointments, on_error=errors.append)
         times.append({job.id: job.next_run_time for job in schedule._scheduler.get_jobs()})
         schedule.stop()
     assert times[0] == times[1]
-    assert set(times[0]) == {"consider", "calendar-router"}
-    assert times[2] == {"consider": times[0]["consider"]}
+    assert set(times[0]) == {"calendar-a", "calendar-b"}
+    assert times[2] == {"calendar-a": times[0]["calendar-a"]}
     assert errors == []
+
+
+def test_a_stored_job_whose_function_is_gone_is_dropped_without_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As 966c45d stored it: the short interval was an appointment too."""
+    stored = Appointment(id="consider", function=f"{__name__}:soon_gone", arguments=("x",), crontab="0 3 1 1 *")
+    globals()["soon_gone"] = never
+    Schedule(tmp_path / "schedule.db", [stored], on_error=lambda error: None).stop()
+    del globals()["soon_gone"]
+    Schedule(tmp_path / "schedule.db", [], on_error=lambda error: None).stop()
+    assert caplog.records == []
+
+
+class CountedCorrections:
+    """Counts how often corrections are read, which is the expensive part of considering."""
+
+    def __init__(self, learn: LearningLedger) -> None:
+        self._learn, self.reads = learn, 0
+
+    def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None) -> Sequence[KeptCorrection]:
+        self.reads += 1
+        return self._learn.corrections(workload, state=state)
+
+
+def test_an_unchanged_ledger_is_considered_every_tenth_check_only(house: House) -> None:
+    counted = CountedCorrections(house.learn)
+    parts = replace(house.parts, corrections=counted)  # type: ignore[arg-type]
+    scheduler = RetrainScheduler(parts, check_every=timedelta(minutes=1))
+    for second in range(0, 600, 10):
+        scheduler.tick(NOW + timedelta(seconds=second))
+    assert counted.reads == 1
+    scheduler.tick(NOW + timedelta(minutes=10))
+    assert counted.reads == 2
+
+
+def test_a_new_correction_is_considered_at_the_next_check(house: House) -> None:
+    scheduler = RetrainScheduler(house.parts, check_every=timedelta(minutes=1))
+    scheduler.tick(NOW)
+    house.correct(25)
+    scheduler.tick(NOW + timedelta(seconds=30))
+    assert house.runs == []
+    scheduler.tick(NOW + timedelta(seconds=60))
+    assert len(house.runs) == 1
+
+
+def test_only_the_newest_line_of_a_subject_decides_what_is_news(house: House) -> None:
+    house.correct(25)
+    house.parts = replace(house.parts, base_digest=lambda: None)
+    house.consider()
+    (red,) = house.parts.journal.entries(kind="readiness")
+    house.parts.journal.append(replace(red, at=NOW + timedelta(minutes=1), state="green", reason="fine"))
+    house.consider(at=NOW + timedelta(minutes=2))
+    house.consider(at=NOW + timedelta(minutes=3))
+    assert house.states("readiness") == ["red", "green", "red"]
