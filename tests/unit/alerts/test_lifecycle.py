@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from flywheel.alerts.acknowledgement import acknowledge
-from flywheel.alerts.alert import Alert, AlertState, Severity
-from flywheel.alerts.facts import Finding, WindowFacts, facts_of
+from flywheel.alerts.alert import Alert, AlertMessage, AlertState, DriftedSeries, Severity
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
-from flywheel.alerts.notices import owed
+from flywheel.alerts.notifications import owed
+from flywheel.alerts.window_finding import WindowFinding, finding_of
+from flywheel.drift.incident import Standing
 from flywheel.drift.verdict import DriftStatus
 from flywheel.errors import Refused
-from flywheel.ids import DAEMON
+from flywheel.ids import DAEMON, Person
 from flywheel.traffic.column import Family
 from tests.watching import MARIA, NOON, ROUTER, verdict
 
@@ -20,23 +21,25 @@ MINUTE = timedelta(minutes=1)
 POLICY = AlertPolicy(hold=timedelta(0), resolve_after=10 * MINUTE)
 
 
-def window(finding: Finding, *, minute: int, severity: Severity = Severity.WARNING) -> WindowFacts:
-    return WindowFacts(
+def window(standing: Standing, *, minute: int, severity: Severity = Severity.WARNING) -> WindowFinding:
+    return WindowFinding(
         workload=ROUTER,
         window=f"window-{minute}",
         at=NOON + minute * MINUTE,
-        finding=finding,
+        standing=standing,
         severity=severity,
-        summary="router: input drift",
-        first_action="Read twenty requests.",
-        evidence={"window": f"window-{minute}", "moved": 3},
+        message=AlertMessage(summary="router: input drift", first_action="Read twenty requests."),
+        drifted=(DriftedSeries("all", "prompt_chars"),),
+        drifted_count=1,
     )
 
 
-def settle(alert: Alert | None, facts: WindowFacts | None, now: datetime, policy: AlertPolicy = POLICY) -> tuple[Alert | None, list[Move]]:
+def settle(
+    alert: Alert | None, finding: WindowFinding | None, now: datetime, policy: AlertPolicy = POLICY
+) -> tuple[Alert | None, list[Move]]:
     moves = []
     while True:
-        step = advance(alert=alert, facts=facts, policy=policy, now=now)
+        step = advance(alert=alert, finding=finding, policy=policy, now=now)
         if step.move is Move.NONE:
             return step.alert, moves
         alert = step.alert
@@ -44,13 +47,13 @@ def settle(alert: Alert | None, facts: WindowFacts | None, now: datetime, policy
 
 
 def firing() -> Alert:
-    alert, _ = settle(None, window(Finding.MOVED, minute=0), NOON)
+    alert, _ = settle(None, window(Standing.MOVED, minute=0), NOON)
     assert alert is not None
     return alert
 
 
 def test_an_alert_without_a_hold_passes_through_pending_to_firing() -> None:
-    alert, moves = settle(None, window(Finding.MOVED, minute=0), NOON)
+    alert, moves = settle(None, window(Standing.MOVED, minute=0), NOON)
     assert moves == [Move.OPENED, Move.FIRED]
     assert alert is not None
     assert alert.state is AlertState.FIRING
@@ -58,26 +61,26 @@ def test_an_alert_without_a_hold_passes_through_pending_to_firing() -> None:
 
 def test_the_same_window_read_again_changes_nothing() -> None:
     alert = firing()
-    assert settle(alert, window(Finding.MOVED, minute=0), NOON + MINUTE) == (alert, [])
+    assert settle(alert, window(Standing.MOVED, minute=0), NOON + MINUTE) == (alert, [])
 
 
-@pytest.mark.parametrize("finding", [Finding.QUIET, Finding.UNKNOWN])
-def test_nothing_moved_opens_nothing(finding: Finding) -> None:
-    assert settle(None, window(finding, minute=0), NOON) == (None, [])
+@pytest.mark.parametrize("standing", [Standing.QUIET, Standing.UNKNOWN])
+def test_nothing_moved_opens_nothing(standing: Standing) -> None:
+    assert settle(None, window(standing, minute=0), NOON) == (None, [])
 
 
 def test_a_held_alert_fires_only_after_the_hold() -> None:
     hold = AlertPolicy(hold=5 * MINUTE)
-    alert, moves = settle(None, window(Finding.MOVED, minute=0), NOON, hold)
+    alert, moves = settle(None, window(Standing.MOVED, minute=0), NOON, hold)
     assert moves == [Move.OPENED]
     assert settle(alert, None, NOON + 4 * MINUTE, hold)[1] == []
     assert settle(alert, None, NOON + 5 * MINUTE, hold)[1] == [Move.FIRED]
 
 
-def test_a_held_alert_whose_facts_go_away_is_dropped_and_nobody_is_told() -> None:
+def test_a_held_alert_whose_drift_ends_is_dropped_untold() -> None:
     hold = AlertPolicy(hold=5 * MINUTE)
-    alert, _ = settle(None, window(Finding.MOVED, minute=0), NOON, hold)
-    dropped, moves = settle(alert, window(Finding.QUIET, minute=1), NOON + MINUTE, hold)
+    alert, _ = settle(None, window(Standing.MOVED, minute=0), NOON, hold)
+    dropped, moves = settle(alert, window(Standing.QUIET, minute=1), NOON + MINUTE, hold)
     assert moves == [Move.DROPPED]
     assert dropped is not None
     assert owed(dropped, now=NOON) == ()
@@ -85,8 +88,8 @@ def test_a_held_alert_whose_facts_go_away_is_dropped_and_nobody_is_told() -> Non
 
 def test_it_is_over_after_quiet_windows_for_long_enough() -> None:
     alert = firing()
-    assert settle(alert, window(Finding.QUIET, minute=5), NOON + 5 * MINUTE)[1] == []
-    resolved, moves = settle(alert, window(Finding.QUIET, minute=10), NOON + 10 * MINUTE)
+    assert settle(alert, window(Standing.QUIET, minute=5), NOON + 5 * MINUTE)[1] == []
+    resolved, moves = settle(alert, window(Standing.QUIET, minute=10), NOON + 10 * MINUTE)
     assert moves == [Move.RESOLVED]
     assert resolved is not None
     assert owed(resolved, now=NOON + 10 * MINUTE) == ("firing", "resolved")
@@ -94,25 +97,25 @@ def test_it_is_over_after_quiet_windows_for_long_enough() -> None:
 
 
 def test_windows_without_data_never_end_an_alert() -> None:
-    assert settle(firing(), window(Finding.UNKNOWN, minute=600), NOON + 600 * MINUTE)[1] == []
+    assert settle(firing(), window(Standing.UNKNOWN, minute=600), NOON + 600 * MINUTE)[1] == []
     assert settle(firing(), None, NOON + 600 * MINUTE)[1] == []
 
 
 def test_more_drift_keeps_it_open_and_is_the_same_incident() -> None:
     alert = firing()
-    again, moves = settle(alert, window(Finding.MOVED, minute=9), NOON + 9 * MINUTE)
+    again, moves = settle(alert, window(Standing.MOVED, minute=9), NOON + 9 * MINUTE)
     assert moves == [Move.SEEN_AGAIN]
     assert again is not None
     assert again.id == alert.id
-    assert again.evidence["first_window"] == "window-0"
-    assert settle(again, window(Finding.QUIET, minute=12), NOON + 12 * MINUTE)[1] == []
+    assert again.seen.first == "window-0"
+    assert settle(again, window(Standing.QUIET, minute=12), NOON + 12 * MINUTE)[1] == []
 
 
 def test_a_new_incident_after_the_end_is_another_alert() -> None:
     first = firing()
-    resolved, _ = settle(first, window(Finding.QUIET, minute=10), NOON + 10 * MINUTE)
-    assert settle(resolved, window(Finding.MOVED, minute=0), NOON + 11 * MINUTE)[1] == []
-    second, moves = settle(resolved, window(Finding.MOVED, minute=12), NOON + 12 * MINUTE)
+    resolved, _ = settle(first, window(Standing.QUIET, minute=10), NOON + 10 * MINUTE)
+    assert settle(resolved, window(Standing.MOVED, minute=0), NOON + 11 * MINUTE)[1] == []
+    second, moves = settle(resolved, window(Standing.MOVED, minute=12), NOON + 12 * MINUTE)
     assert moves == [Move.OPENED, Move.FIRED]
     assert second is not None
     assert second.id != first.id
@@ -130,56 +133,64 @@ def test_an_acknowledgement_expires_and_the_alert_fires_again() -> None:
 
 def test_an_acknowledgement_ends_early_when_severity_rises() -> None:
     taken = acknowledge(alert=firing(), by=MARIA, note="", now=NOON, until=NOON + 60 * MINUTE)
-    assert settle(taken, window(Finding.MOVED, minute=1), NOON + MINUTE)[1] == [Move.SEEN_AGAIN]
-    worse, moves = settle(taken, window(Finding.MOVED, minute=1, severity=Severity.CRITICAL), NOON + MINUTE)
+    assert settle(taken, window(Standing.MOVED, minute=1), NOON + MINUTE)[1] == [Move.SEEN_AGAIN]
+    worse, moves = settle(taken, window(Standing.MOVED, minute=1, severity=Severity.CRITICAL), NOON + MINUTE)
     assert moves == [Move.FIRED_AGAIN]
     assert worse is not None
     assert worse.severity is Severity.CRITICAL
 
 
+def test_a_clock_that_was_set_back_does_not_make_an_alert_older() -> None:
+    again, moves = settle(firing(), window(Standing.MOVED, minute=1), NOON - 60 * MINUTE)
+    assert moves == [Move.SEEN_AGAIN]
+    assert again is not None
+    assert again.last_seen_at == NOON
+
+
 def test_an_acknowledged_alert_resolves_too() -> None:
     taken = acknowledge(alert=firing(), by=MARIA, note="", now=NOON, until=NOON + 60 * MINUTE)
-    assert settle(taken, window(Finding.QUIET, minute=20), NOON + 20 * MINUTE)[1] == [Move.RESOLVED]
+    assert settle(taken, window(Standing.QUIET, minute=20), NOON + 20 * MINUTE)[1] == [Move.RESOLVED]
 
 
 def test_only_a_named_person_acknowledges_and_only_a_firing_alert() -> None:
     alert = firing()
     later = NOON + 5 * MINUTE
-    with pytest.raises(Refused, match="named person"):
-        acknowledge(alert=alert, by=DAEMON, note="", now=NOON, until=later)
+    for nobody in (DAEMON, Person("  ")):
+        with pytest.raises(Refused, match="named person"):
+            acknowledge(alert=alert, by=nobody, note="", now=NOON, until=later)
     for state in (AlertState.RESOLVED, AlertState.PENDING):
         with pytest.raises(Refused):
             acknowledge(alert=replace(alert, state=state), by=MARIA, note="", now=NOON, until=later)
 
 
-def test_many_slices_and_columns_that_moved_are_one_sentence() -> None:
-    facts = facts_of(
+def test_many_slices_and_columns_that_drift_are_one_sentence() -> None:
+    found = finding_of(
         workload=ROUTER,
         window="w",
         at=NOON,
         verdicts=[verdict(), verdict(slice_name="tenant=acme"), verdict(DriftStatus.OK, column="digits_share")],
         protected=(),
     )
-    assert facts.finding is Finding.MOVED
-    assert facts.severity is Severity.WARNING
-    assert "all traffic and 1 slice" in facts.summary
-    assert facts.evidence["moved"] == 2
+    assert found.standing is Standing.MOVED
+    assert found.severity is Severity.WARNING
+    assert "all traffic and 1 slice" in found.message.summary
+    assert found.drifted_count == 2
 
 
-def test_output_drift_for_everybody_or_in_a_protected_slice_is_critical() -> None:
+def test_output_drift_of_all_or_of_a_protected_slice_is_critical() -> None:
     in_slice = verdict(kind=Family.OUTPUT, slice_name="tenant=globex", column="refusal")
     for protected, severity in (((), Severity.WARNING), (("tenant=globex",), Severity.CRITICAL)):
-        assert facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[in_slice], protected=protected).severity is severity
+        assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[in_slice], protected=protected).severity is severity
 
 
 def test_a_window_that_judged_nothing_is_unknown_and_not_quiet() -> None:
     for status in (DriftStatus.NO_DATA, DriftStatus.INSUFFICIENT_DATA, DriftStatus.LEARNING):
-        facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict(status, score=None)], protected=())
-        assert facts.finding is Finding.UNKNOWN
+        found = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict(status, score=None)], protected=())
+        assert found.standing is Standing.UNKNOWN
 
 
-def test_a_vanished_slice_moves_and_a_tiny_new_one_does_not() -> None:
+def test_a_vanished_slice_drifts_and_a_tiny_new_one_does_not() -> None:
     gone = verdict(DriftStatus.VANISHED_SLICE, kind=Family.SLICE, slice_name="tenant=acme", column="share", effect=0.02)
     tiny = replace(gone, status=DriftStatus.NEW_SLICE)
-    assert facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[gone], protected=()).finding is Finding.MOVED
-    assert facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[tiny], protected=()).finding is Finding.UNKNOWN
+    assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[gone], protected=()).standing is Standing.MOVED
+    assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[tiny], protected=()).standing is Standing.UNKNOWN

@@ -1,0 +1,122 @@
+"""What does a closed window say to an alert?
+
+In: the verdicts of one window, and what drifted in the alert that is open. Out: drifted, still drifting, quiet or unknown, with a
+sentence for a phone. Many slices and columns that drift together are one incident (``drift.incident``). Whether anybody is told
+is not decided here but in ``lifecycle``.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from flywheel.alerts.alert import AlertMessage, DriftedSeries, Severity
+from flywheel.drift.incident import Incident, Standing, incident_of
+from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.ids import EVERYTHING, WorkloadId
+from flywheel.traffic.column import Family
+
+SHOWN = 20
+"""How many drifted series an alert carries; the window holds them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowFinding:
+    """What one window contributes. A window without data is unknown: it neither opens an alert nor clears one."""
+
+    workload: WorkloadId
+    window: str  # the closed window's id
+    at: datetime  # its end
+    standing: Standing
+    severity: Severity
+    message: AlertMessage
+    drifted: tuple[DriftedSeries, ...] = ()  # at most ``SHOWN``, largest effect first
+    drifted_count: int = 0
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    late: int = 0  # which late-data re-evaluation of an older window found this; 0: the window's own closing
+
+
+def finding_of(
+    *,
+    workload: WorkloadId,
+    window: str,
+    at: datetime,
+    verdicts: Sequence[DriftVerdict],
+    protected: Sequence[str],
+    drifted_before: Collection[DriftedSeries] = (),
+    late: int = 0,
+    judged_again: bool = False,
+) -> WindowFinding:
+    """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning.
+
+    ``drifted_before``: what drifts in the open alert. ``late``: the verdicts are those that late rows found, at this re-evaluation.
+    ``judged_again``: the window is read only now, after late rows changed its verdicts. It is then never quiet: drift that late rows
+    withdrew does not say that anything is over.
+    """
+    incident = incident_of(verdicts, moved_before=drifted_before)
+    drifted = incident.movers
+    watched = {EVERYTHING, *protected}
+    answers_drifted = any(verdict.kind in (Family.OUTPUT, Family.QUALITY) and verdict.slice in watched for verdict in drifted)
+    return WindowFinding(
+        workload=workload,
+        window=window,
+        at=at,
+        standing=Standing.UNKNOWN if judged_again and incident.standing is Standing.QUIET else incident.standing,
+        severity=Severity.CRITICAL if answers_drifted else Severity.WARNING,
+        message=AlertMessage(summary=_summary(workload, incident), first_action=_first_action(drifted, answers_drifted)),
+        drifted=tuple(DriftedSeries(verdict.slice, verdict.column) for verdict in drifted[:SHOWN]),
+        drifted_count=len(drifted),
+        evidence={
+            "judged": sum(verdict.status in (DriftStatus.OK, DriftStatus.DRIFTING) for verdict in verdicts),
+            "primary_drivers": [f"{verdict.column} of {verdict.slice}" for verdict in incident.behind[:SHOWN]],
+            "grouping": incident.reason,
+            "drifted_series": [_series_evidence(verdict) for verdict in drifted[:SHOWN]],
+            "reference_maturity": sorted({str(verdict.evidence.get("reference_maturity", "none")) for verdict in drifted}),
+        },
+        late=late,
+    )
+
+
+def _series_evidence(verdict: DriftVerdict) -> dict[str, object]:
+    """With its thresholds and its hours: an alert is read alone, without its window."""
+    return {
+        "kind": verdict.kind.value,
+        "slice": verdict.slice,
+        "column": verdict.column,
+        "status": verdict.status.value,
+        "method": verdict.method,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+        "effect": verdict.effect,
+        "effect_floor": verdict.effect_floor,
+        "limits": verdict.evidence.get("limits"),
+        "n": verdict.n,
+        "n_reference": verdict.n_reference,
+        "window_start": verdict.window_start.isoformat(),
+        "hours": round((verdict.window_end - verdict.window_start) / timedelta(hours=1), 4),
+        "reason": verdict.reason,
+    }
+
+
+def _summary(workload: WorkloadId, incident: Incident) -> str:
+    drifted = incident.movers
+    if not drifted:
+        return f"{workload}: {incident.reason}"
+    kinds = [kind for kind in Family if any(verdict.kind is kind for verdict in drifted)]
+    slices = sorted({verdict.slice for verdict in drifted} - {EVERYTHING})
+    where = "all traffic" if any(verdict.slice == EVERYTHING for verdict in drifted) else ", ".join(slices[:3])
+    if slices and where == "all traffic":
+        where += f" and {len(slices)} slice{'s' if len(slices) > 1 else ''}"
+    first = drifted[0]
+    early = " (the reference was pinned early)" if any(v.evidence.get("reference_maturity") == "pinned_early" for v in drifted) else ""
+    return (
+        f"{workload}: {' and '.join(kind.value for kind in kinds)} drift in {where}; most of all {first.column} of {first.slice}, "
+        f"effect {abs(first.effect or 0.0):.2f}{early}"
+    )
+
+
+def _first_action(drifted: Sequence[DriftVerdict], answers_drifted: bool) -> str:
+    if answers_drifted:
+        return "Was a release made in this time? Then roll it back. After that read the answers of the slice with the largest effect."
+    if any(verdict.kind is Family.SLICE for verdict in drifted):
+        return "Ask who sends the new traffic; then collect corrections for the slice with the largest effect."
+    return "Read twenty of the new requests; if the answers are wrong, send corrections, else pin a new reference."
