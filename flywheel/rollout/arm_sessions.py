@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.ids import AdapterName, unit_interval
 from flywheel.rollout.canary import encodable
+from flywheel.traffic.sessions import SessionOutcome
 
 UNKNOWN = -1
 """In an outcome column: the session says nothing about it."""
@@ -22,29 +22,6 @@ UNKNOWN = -1
 Bools = NDArray[np.bool_]
 OutcomeColumn = NDArray[np.int8]
 """[sessions]: 1 bad, 0 not bad, ``UNKNOWN``."""
-
-
-class SessionOutcome(Protocol):
-    """What one adapter did in one session."""
-
-    @property
-    def session(self) -> str: ...
-    @property
-    def adapter(self) -> AdapterName: ...
-    @property
-    def at(self) -> datetime: ...  # when it began
-    @property
-    def ok(self) -> bool: ...
-    @property
-    def valid_format(self) -> bool | None: ...
-    @property
-    def refused(self) -> bool | None: ...
-    @property
-    def latency_ms(self) -> float: ...
-    @property
-    def slices(self) -> Collection[str]: ...
-    @property
-    def signals(self) -> Mapping[str, bool]: ...  # what only some sessions have: corrected, thumbs-down; True is bad
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

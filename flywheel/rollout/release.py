@@ -14,13 +14,13 @@ k: put back by a rollback of its successor         m: its gate was against anoth
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from flywheel.errors import FlywheelError, InvalidInput
 from flywheel.ids import AdapterName, Person, ReleaseId, WorkloadId, derive
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind, ReleaseChange, RouteChange
 from flywheel.plausible import check_moment, check_number, check_whole
 from flywheel.traffic.inference import Arm
 
@@ -114,13 +114,13 @@ def release_line(release: Release, *, by: str, caused_by: str = "", evidence: Ma
     return JournalEntry(
         at=max(release.since, release.step_since or release.since),
         workload=release.workload,
-        kind="release",
+        kind=JournalKind.RELEASE,
         subject=release.id,
         state=release.state.value,
         reason=release.reason,
         actor=release.actor,
         caused_by=caused_by,
-        evidence={"adapter": release.adapter, "by": by, **(evidence or {})},
+        evidence={**asdict(ReleaseChange(adapter=release.adapter, by=by)), **(evidence or {})},
     )
 
 
@@ -130,17 +130,19 @@ def route_line(route: Route, *, actor: Person, reason: str, at: datetime, caused
     return JournalEntry(
         at=at,
         workload=route.workload,
-        kind="route",
+        kind=JournalKind.ROUTE,
         subject=f"{route.workload}@{route.version}",  # two changes at one moment are two lines
         state="changed",
         reason=reason,
         actor=actor,
         caused_by=caused_by,
-        evidence={
-            "version": route.version,
-            "champion": route.champion,
-            "challenger": route.challenger,
-            "arm": route.challenger_arm.value if route.challenger_arm else None,
-            "share": route.share,
-        },
+        evidence=asdict(
+            RouteChange(
+                version=route.version,
+                champion=route.champion,
+                challenger=route.challenger,
+                arm=route.challenger_arm.value if route.challenger_arm else None,
+                share=route.share,
+            )
+        ),
     )

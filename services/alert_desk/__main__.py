@@ -7,7 +7,8 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services import settings as configuration
-from services.alert_desk.advance_alerts import AlertStates, Notices
+from services.alert_desk.advance_alerts import AlertStates
+from services.alert_desk.send_notifications import Notifications
 from services.alert_desk.wiring import desk_parts
 from services.observability import configure_logging, run_loop, serve_health, stop_event
 from services.process.names import metrics_port
@@ -34,7 +35,7 @@ def run(settings: configuration.Settings) -> None:
     configure_logging(settings.log_level)
     stop = stop_event()
     parts = desk_parts(settings)
-    states, notices = AlertStates(parts), Notices(parts)
+    states, notices = AlertStates(parts), Notifications(parts)
     health = serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
     failures: list[BaseException] = []
 

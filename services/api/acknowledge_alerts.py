@@ -11,7 +11,7 @@ from flywheel.alerts.alert import Alert
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.errors import NotFound
 from flywheel.ids import AlertId, Person, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from services.api.compare_and_set import until_saved
 from services.api.wiring import ApiParts
 
@@ -28,14 +28,14 @@ def acknowledge(parts: ApiParts, alert_id: AlertId, *, by: Person, note: str, ho
         entry = JournalEntry(
             at=now,
             workload=alert.workload,
-            kind="alert",
+            kind=JournalKind.ALERT,
             subject=alert.id,
             state=changed.state.value,
             reason="acknowledged by a person",
             actor=by,
             evidence={"until": until.isoformat(), "from": alert.state.value},
         )
-        return changed if parts.alerts.save_alert(changed, entry, expected=alert) else None
+        return parts.alerts.save_alert(changed, entry)
 
     return until_saved(attempt, kind="alert", subject=alert_id)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import Person, derive
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.golden import GoldenSet, case_of_row
 from flywheel.regression_suite.golden import freeze as make_golden
@@ -40,7 +40,7 @@ def import_cases(parts: ApiParts, workload: WorkloadRules, raw: bytes, *, by: Pe
         entry = JournalEntry(
             at=now,
             workload=workload.id,
-            kind="golden",
+            kind=JournalKind.GOLDEN,
             subject=derive("import", workload.id, *sorted(cases)),
             state="imported",
             reason="cases imported by a person",
@@ -63,7 +63,7 @@ def freeze(parts: ApiParts, workload: WorkloadRules, *, by: Person, now: datetim
         JournalEntry(
             at=now,
             workload=workload.id,
-            kind="golden",
+            kind=JournalKind.GOLDEN,
             subject=golden.id,
             state="frozen",
             reason=f"version {golden.version} frozen by a person",

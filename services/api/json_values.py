@@ -10,6 +10,7 @@ from enum import Enum, IntEnum
 
 import numpy as np
 
+from flywheel.alerts.alert import Alert
 from flywheel.drift.reference import Reference
 from flywheel.training_set.snapshot import Snapshot
 
@@ -38,6 +39,14 @@ def json_of(value: object) -> Json:
     if isinstance(value, list | tuple):
         return [json_of(item) for item in value]
     return value
+
+
+def alert_json(alert: Alert) -> dict[str, Json]:
+    """With its labels, and without its parts: what a person reads stands at the top."""
+    held = {field.name: json_of(getattr(alert, field.name)) for field in fields(alert) if field.name not in ("message", "seen")}
+    message, seen = ({field.name: json_of(getattr(part, field.name)) for field in fields(part)} for part in (alert.message, alert.seen))
+    drifted = [{"slice": series.slice, "column": series.column} for series in sorted(alert.seen.drifted)]
+    return {**held, **message, "seen": {**seen, "drifted": drifted}, "labels": dict(alert.labels), "fingerprint": alert.fingerprint}
 
 
 def reference_json(reference: Reference) -> dict[str, Json]:

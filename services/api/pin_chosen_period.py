@@ -9,7 +9,7 @@ from flywheel.drift.reference import Reference, pinning_moment
 from flywheel.drift.reference import pin as make_reference
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import BASE, Person
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.assign import pane_start
 from services.api.wiring import ApiParts, WorkloadRules
@@ -39,7 +39,7 @@ def pin(
         JournalEntry(
             at=now,
             workload=workload.id,
-            kind="reference",
+            kind=JournalKind.REFERENCE,
             subject=reference.id,
             state="pinned",
             reason=reason,

@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Counter
 
 from flywheel.ids import CorrectionId
+from flywheel.journal import JournalKind
 from services.api.accept_submissions import MESSAGE_PREFIX
 from services.observability import LAST_STEP
 from services.ports.corrections import CorrectionLedger
@@ -103,7 +104,9 @@ class Relay:
         correction_id = message.id.removeprefix(MESSAGE_PREFIX)
         if self._corrections.correction(CorrectionId(correction_id)) is not None:
             return True
-        return any(entry.state != "submitted" for entry in self._journal.entries(kind="correction", subject=correction_id, limit=10))
+        return any(
+            entry.state != "submitted" for entry in self._journal.entries(kind=JournalKind.CORRECTION, subject=correction_id, limit=10)
+        )
 
     def _report_trouble(self, reason: str) -> None:
         if self.trouble is None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId, derive
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def entry(*, place: RecordPlace, error: InvalidInput, workload: str, known: Coll
     return JournalEntry(
         at=place.at,
         workload=WorkloadId(workload if workload in known else ""),
-        kind="dead_letter",
+        kind=JournalKind.DEAD_LETTER,
         subject=derive("dead-letter", place.topic, place.partition, place.offset, place.at.isoformat()),
         state="dead_lettered",
         reason=error.reason,

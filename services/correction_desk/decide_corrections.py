@@ -17,7 +17,7 @@ from flywheel.corrections.correction import Correction, CorrectionState, JoinedC
 from flywheel.corrections.join import JoinOutcome, join
 from flywheel.errors import Conflict, InvalidInput
 from flywheel.ids import WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.captured import case_of
 from flywheel.regression_suite.case import Case
 from flywheel.traffic.inference import Message
@@ -215,7 +215,7 @@ def _entry(kept: KeptCorrection, outcome: CorrectionOutcome, submitted_by: str, 
     return JournalEntry(
         at=now,
         workload=correction.workload,
-        kind="correction",
+        kind=JournalKind.CORRECTION,
         subject=correction.id,
         state=kept.state.value,
         reason=kept.reason,

@@ -11,13 +11,13 @@ from datetime import datetime
 
 import structlog
 
-from flywheel.alerts.facts import has_moved
 from flywheel.drift.closing import closing_edge
+from flywheel.drift.incident import has_moved
 from flywheel.drift.late import Judged
 from flywheel.drift.reference import Reference
 from flywheel.errors import CannotRun, FlywheelError
 from flywheel.ids import EVERYTHING, WorkloadId, derive
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.assign import windows_to_close
@@ -178,7 +178,7 @@ def _journal_line(window: ClosedWindow, standing: Standing, opinions: Opinions, 
     return JournalEntry(
         at=now,
         workload=window.workload,
-        kind="window",
+        kind=JournalKind.WINDOW,
         subject=window.id,
         state="judged",
         reason=said,

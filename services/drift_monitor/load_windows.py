@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from flywheel.alerts.facts import has_moved
+from flywheel.drift.incident import has_moved
 from flywheel.drift.profile import Profile, like_hours
 from flywheel.drift.reference import Reference, in_force, on_these_grids, thresholds_of
 from flywheel.drift.seasons import SeasonPolicy, times_seen

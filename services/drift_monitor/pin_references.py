@@ -29,7 +29,7 @@ from flywheel.drift.reference import (
 from flywheel.drift.seasons import Season, season_of
 from flywheel.drift.window_pass import values_of
 from flywheel.ids import BASE, DAEMON, EVERYTHING, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.rollout.release import Route
 from flywheel.traffic.column import Column, Measure
 from flywheel.traffic.features import COLUMNS
@@ -149,7 +149,7 @@ def _line(reference: Reference, *, now: datetime, state: str, reason: str, measu
     return JournalEntry(
         at=now,
         workload=reference.workload,
-        kind="reference",
+        kind=JournalKind.REFERENCE,
         subject=reference.id,
         state=state,
         reason=reason,

@@ -10,11 +10,10 @@ from datetime import datetime
 
 import structlog
 
-from flywheel.alerts.facts import has_moved
-from flywheel.drift.incident import Retest
+from flywheel.drift.incident import Retest, has_moved
 from flywheel.drift.late import Due, came_late, due_again, retested_lengths
 from flywheel.ids import AdapterName, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from services.drift_monitor.load_windows import JudgedWindows, Standing, judged_windows, standing_references
 from services.drift_monitor.telling import named, statuses
 from services.drift_monitor.wiring import MonitorParts, WatchRules
@@ -100,7 +99,7 @@ def _journal_line(
     return JournalEntry(
         at=now,
         workload=window.workload,
-        kind="window",
+        kind=JournalKind.WINDOW,
         subject=window.id,
         state="judged_again",
         reason=said,

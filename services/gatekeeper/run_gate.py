@@ -20,7 +20,7 @@ from flywheel.gate.decide import decide_in_order, without_asking
 from flywheel.gate.documents import axis_document
 from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, judge_cases
 from flywheel.ids import BASE, AdapterName, GateId, Person, WorkloadId, derive
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.golden import GoldenSet
 from flywheel.regression_suite.grade import Grade, grade
@@ -161,7 +161,7 @@ def _entry(record: GateRecord, item: WorkItem, attempts: Attempts, predicted: po
     return JournalEntry(
         at=record.at,
         workload=WorkloadId(record.workload),
-        kind="gate",
+        kind=JournalKind.GATE,
         subject=record.id,
         state=record.decision.verdict,
         reason=record.decision.reason,

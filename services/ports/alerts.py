@@ -15,21 +15,29 @@ class AlertLedger(Protocol):
     def alert(self, alert_id: AlertId) -> Alert | None:
         """One alert, or None."""
 
-    def alerts(self, *, workload: WorkloadId | None = None, open_only: bool = False) -> Sequence[Alert]:
-        """Newest first."""
+    def alerts(
+        self, *, workload: WorkloadId | None = None, open_only: bool = False, ended_after: datetime | None = None, limit: int = 10_000
+    ) -> Sequence[Alert]:
+        """Newest first. ``ended_after``: the open ones and those resolved since."""
 
-    def save_alert(self, alert: Alert, entry: JournalEntry, *, expected: Alert | None) -> bool:
-        """Keeps the new state with its journal line and the outbox event; False when ``expected`` is no longer what stands there."""
+    def alert_saves(self) -> int:
+        """How many saves of any alert there were. Cheap; a reader that saw this number has no news to read."""
 
-    def notice_due(self, alert_id: AlertId, *, kind: str) -> bool:
-        """True when no notice of this kind went out for this alert yet."""
+    def save_alert(self, alert: Alert, entry: JournalEntry) -> Alert | None:
+        """Keeps the alert with its journal line and the outbox event, and returns it with its new version.
 
-    def notice_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
-        """Remembers a notice."""
+        None when somebody else has saved it since this version (0: not saved before) was read; then nothing is kept.
+        """
+
+    def notification_due(self, alert_id: AlertId, *, kind: str) -> bool:
+        """True when no notification of this kind went out for this alert yet."""
+
+    def notification_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
+        """Remembers a notification."""
 
 
 class Notifier(Protocol):
-    """Carries a notice outward."""
+    """Carries a notification outward."""
 
     def notify(self, alert: Alert, *, kind: str) -> str:
         """Sends; returns what the receiver answered. Raises NotDelivered when it must be tried again."""

@@ -101,6 +101,9 @@ class DriftLedger(Protocol):
     def judgements(self, workload: WorkloadId, *, ended_after: datetime) -> Sequence[Judgement]:
         """The newest judgement of each window, oldest window first. Reads no verdicts."""
 
+    def judgement_count(self) -> int:
+        """How often windows were judged or judged again. Cheap; a reader that saw this number has no news to read."""
+
     def late_findings(self, workload: WorkloadId, *, after: int = 0, limit: int = 50) -> Sequence[LateFinding]:
         """Those behind ``after``, the newest ``limit`` of them, oldest first."""
 

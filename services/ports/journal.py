@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from flywheel.ids import WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind, OtherKind
 
 
 class Journal(Protocol):
@@ -14,6 +14,11 @@ class Journal(Protocol):
         """Writes the entries in one transaction; an entry whose id is there already is left as it is."""
 
     def entries(
-        self, *, workload: WorkloadId | None = None, kind: str | None = None, subject: str | None = None, limit: int = 10_000
+        self,
+        *,
+        workload: WorkloadId | None = None,
+        kind: JournalKind | OtherKind | None = None,
+        subject: str | None = None,
+        limit: int = 10_000,
     ) -> Sequence[JournalEntry]:
         """The newest ``limit`` of them, oldest first."""

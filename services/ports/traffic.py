@@ -8,6 +8,7 @@ from typing import Protocol
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.column import FeatureRow as FeatureRow
 from flywheel.traffic.inference import Inference
+from flywheel.traffic.sessions import SessionOutcome
 from flywheel.windows.pane import WindowCounts
 
 
@@ -50,22 +51,6 @@ class TrafficCounts:
     dead_lettered: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArmOutcomes:
-    """One session of one arm: what a canary guard needs."""
-
-    session: str
-    adapter: AdapterName
-    at: datetime  # when it began
-    ok: bool  # every attempt answered 2xx
-    valid_format: bool | None  # every answer; None when there was none
-    refused: bool | None
-    latency_ms: float
-    requests: int = 1
-    slices: tuple[str, ...] = ()  # ``<dimension>=<value>`` of every declared or undeclared dimension that a request of it had
-    signals: Mapping[str, bool] = field(default_factory=dict)  # yes-or-no columns of quality that a request of it has; True is bad
-
-
 class TrafficReader(Protocol):
     """What other processes read from the record of traffic."""
 
@@ -99,7 +84,7 @@ class TrafficReader(Protocol):
     def newest(self, workload: WorkloadId) -> datetime | None:
         """The event time up to which traffic has been recorded."""
 
-    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
+    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         """Sessions seen since a time, of champion and canary arms, with route version at least as given."""
 
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:

@@ -3,13 +3,13 @@
 In: releases that were rolled back from canary or live. Out: journal lines of kind ``rollback``. The rollback itself was done before.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from flywheel.ids import ReleaseId, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind, ReleaseChange, RollbackMeasurement, RouteChange
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.rollout.rollback import Attempt, harm_of
 from services.ports.traffic import RecordedInference
@@ -49,36 +49,36 @@ class RollbackWatch:
                 self.measured.add(release.id)
 
     def _measure(self, parts: ControllerParts, release: Release, *, now: datetime) -> None:
-        history = parts.journal.entries(kind="release", subject=release.id)
+        history = parts.journal.entries(kind=JournalKind.RELEASE, subject=release.id)
         began = [entry.at for entry in history if entry.state in (ReleaseState.CANARY.value, ReleaseState.LIVE.value)]
-        if not began or parts.journal.entries(kind="rollback", subject=release.id):
+        if not began or parts.journal.entries(kind=JournalKind.ROLLBACK, subject=release.id):
             return  # no user has met it, or it is measured already
         rows = parts.traffic.rows(workload=release.workload, start=began[0], end=now, limit=ROWS_AT_MOST)
         harm = harm_of((_attempt(row) for row in rows), adapter=release.adapter)
         back_to = [
-            entry.evidence.get("champion")
-            for entry in parts.journal.entries(workload=release.workload, kind="route")
+            RouteChange.of(entry).champion
+            for entry in parts.journal.entries(workload=release.workload, kind=JournalKind.ROUTE)
             if entry.caused_by == release.id and entry.at == release.since
         ]
-        by = history[-1].evidence.get("by", "")
+        measured = RollbackMeasurement(
+            adapter=release.adapter,
+            to=back_to[-1] if back_to else None,
+            cause=release.reason,
+            by=ReleaseChange.of(history[-1]).by,
+            seconds=self.seconds.get(release.id),
+            failed_requests=harm.failed_requests,
+            bad_answers=harm.bad_answers,
+            rows=len(rows),
+        )
         line = JournalEntry(
             at=now,
             workload=release.workload,
-            kind="rollback",
+            kind=JournalKind.ROLLBACK,
             subject=release.id,
             state="measured",
             reason=release.reason,
             caused_by=release.id,
-            evidence={
-                "adapter": release.adapter,
-                "to": back_to[-1] if back_to else None,
-                "cause": release.reason,
-                "by": by,
-                "seconds": self.seconds.get(release.id),  # None: no gateway has answered
-                "failed_requests": harm.failed_requests,
-                "bad_answers": harm.bad_answers,
-                "rows": len(rows),
-            },
+            evidence=asdict(measured),
         )
         parts.journal.append(line)
         log.info("A rollback was measured.", action="rollback_measured", release=release.id, **line.evidence)

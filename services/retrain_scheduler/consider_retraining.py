@@ -13,7 +13,7 @@ from flywheel.alerts.alert import Alert
 from flywheel.corrections.correction import CorrectionState
 from flywheel.errors import FlywheelError
 from flywheel.ids import BASE, DAEMON, Person, RunId, derive
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Tier
 from flywheel.retraining import readiness, trigger
 from flywheel.retraining.plan import adapter_name, make_plan
@@ -55,7 +55,7 @@ def consider_retraining(
     asked = JournalEntry(
         at=now,
         workload=workload.id,
-        kind="trigger",
+        kind=JournalKind.TRIGGER,
         subject=cause,
         state="asked",
         reason=f"{decision.reason}: {why}" if why else decision.reason,
@@ -91,7 +91,7 @@ def build_snapshot(
     entry = JournalEntry(
         at=now,
         workload=workload.id,
-        kind="snapshot",
+        kind=JournalKind.SNAPSHOT,
         subject=snapshot.id if snapshot else derive("snapshot-refused", cause, result.reason),
         state="built" if snapshot else "refused",
         reason=result.reason,
@@ -198,7 +198,7 @@ def _readiness_entry(workload: TrainedWorkload, ready: Readiness, cause: str, no
     return JournalEntry(
         at=now,
         workload=workload.id,
-        kind="readiness",
+        kind=JournalKind.READINESS,
         subject=workload.id,
         state="red" if ready.light is Light.RED else "green",
         reason=ready.reason,
@@ -216,7 +216,7 @@ def _general(workload: TrainedWorkload, parts: SchedulerParts, now: datetime) ->
     entry = JournalEntry(
         at=now,
         workload=workload.id,
-        kind="general",
+        kind=JournalKind.GENERAL,
         subject=workload.id,
         state="imported",
         reason=f"{len(found)} general rows from training.general_file",
@@ -242,7 +242,7 @@ def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot,
         entry = JournalEntry(
             at=now,
             workload=workload.id,
-            kind="run",
+            kind=JournalKind.RUN,
             subject=run.id,
             state=RunState.QUEUED,
             reason=f"{len(snapshot.examples)} examples, {plan.policy.steps} steps",

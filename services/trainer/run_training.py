@@ -11,7 +11,7 @@ import structlog
 
 from flywheel.errors import FlywheelError
 from flywheel.ids import RunId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.retraining.run import Run, RunState
 from services.ports.work import WorkItem
 from services.trainer.wiring import RunProcess, TrainerParts
@@ -120,7 +120,7 @@ class TrainingWorker:
             JournalEntry(
                 at=bundle.made_at,
                 workload=run.workload,
-                kind="adapter",
+                kind=JournalKind.ADAPTER,
                 subject=bundle.name,
                 state="registered",
                 reason=f"trained by {run.id}",
@@ -144,7 +144,7 @@ def _entry(run: Run, now: datetime, reason: str, cause: str) -> JournalEntry:
     return JournalEntry(
         at=now,
         workload=run.workload,
-        kind="run",
+        kind=JournalKind.RUN,
         subject=run.id,
         state=run.state,
         reason=reason,

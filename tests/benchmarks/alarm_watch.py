@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from flywheel.alerts.facts import moved_in
 from flywheel.drift.budget import BudgetPolicy
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.release import Route
@@ -138,7 +137,7 @@ class Watched:
             if alert.fired_at is not None:
                 end = alert.resolved_at or self.traffic.clock or alert.fired_at
                 hour = (alert.fired_at - EPOCH - AFTER_THE_HOUR) // HOUR - 1
-                found.append(Fired(hour=hour, hours_open=max(1, round((end - alert.fired_at) / HOUR)), series=moved_in(alert.evidence)))
+                found.append(Fired(hour=hour, hours_open=max(1, round((end - alert.fired_at) / HOUR)), series=alert.seen.drifted))
         return found
 
 

@@ -15,13 +15,13 @@ from sqlalchemy import Engine
 
 from deploy import deploy_dir
 from flywheel.alerts.acknowledgement import acknowledge
-from flywheel.alerts.facts import facts_of
 from flywheel.alerts.lifecycle import AlertPolicy, advance
+from flywheel.alerts.window_finding import finding_of
 from flywheel.drift.incident import Retest
 from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from schemas import schema
 from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
 from services.ports.traffic import TrafficCounts
@@ -203,34 +203,35 @@ def _upgrade(url: str, migrations: Path, *, to: str) -> None:
         command.upgrade(config, to)
 
 
-def test_an_alert_is_kept_only_on_top_of_what_stands_there(watch: WatchingLedger, engine: Engine) -> None:
-    facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
-    pending = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
+def test_each_save_of_an_alert_is_one_journal_line_and_one_event(watch: WatchingLedger, engine: Engine) -> None:
+    finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
+    alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
+    assert alert is not None
+    pending = watch.save_alert(alert, line("alert", alert.id, "pending"))
     assert pending is not None
-    firing = advance(alert=pending, facts=facts, policy=AlertPolicy(), now=NOON).alert
+    fired = advance(alert=pending, finding=finding, policy=AlertPolicy(), now=NOON).alert
+    assert fired is not None
+    firing = watch.save_alert(fired, line("alert", fired.id, "firing"))
     assert firing is not None
     taken = acknowledge(alert=firing, by=MARIA, note="mine", now=NOON, until=NOON + HOUR)
-    assert watch.save_alert(pending, line("alert", pending.id, "pending"), expected=None)
-    assert not watch.save_alert(pending, line("alert", pending.id, "pending", minute=1), expected=None)
-    assert watch.save_alert(firing, line("alert", firing.id, "firing"), expected=pending)
-    assert not watch.save_alert(taken, line("alert", taken.id, "acknowledged"), expected=pending)
-    assert watch.save_alert(taken, line("alert", taken.id, "acknowledged"), expected=firing)
-    assert watch.alert(taken.id) == taken
-    assert list(watch.alerts(workload=ROUTER, open_only=True)) == [taken]
-    assert [entry.state for entry in LedgerJournal(engine).entries(kind="alert")] == ["pending", "firing", "acknowledged"]
+    saved = watch.save_alert(taken, line("alert", taken.id, "acknowledged"))
+    assert saved == replace(taken, version=3)
+    assert watch.save_alert(taken, line("alert", taken.id, "acknowledged", minute=1)) is None
+    assert [entry.state for entry in LedgerJournal(engine).entries(kind=JournalKind.ALERT)] == ["pending", "firing", "acknowledged"]
     messages = LedgerOutbox(engine).due(now=NOON, resend_after=HOUR)
     assert len(messages) == 3
     for message in messages:
         assert message.key == taken.fingerprint
-        Draft202012Validator(schema("alerts/alert.v1")).validate(json.loads(message.value)["data"])
+        data = json.loads(message.value)["data"]
+        Draft202012Validator(schema("alerts/alert.v1")).validate(data)
+        assert (data["summary"], data["evidence"]["first_window"]) == (taken.message.summary, "w")
 
 
-def test_a_notice_is_due_until_it_was_taken(watch: WatchingLedger) -> None:
-    facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
-    alert = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
+def test_a_drifted_series_of_an_alert_comes_back(watch: WatchingLedger) -> None:
+    finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict(), verdict(slice_name="tenant=a")], protected=())
+    alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert alert is not None
-    assert watch.notice_due(alert.id, kind="firing to a")
-    watch.notice_sent(alert.id, kind="firing to a", at=NOON, detail="HTTP 200")
-    watch.notice_sent(alert.id, kind="firing to a", at=NOON, detail="HTTP 200")
-    assert not watch.notice_due(alert.id, kind="firing to a")
-    assert watch.notice_due(alert.id, kind="firing to b")
+    watch.save_alert(alert, line("alert", alert.id, "pending"))
+    (found,) = watch.alerts(workload=ROUTER)
+    assert found == replace(alert, version=1)
+    assert found.seen.drifted == {("all", "prompt_chars"), ("tenant=a", "prompt_chars")}

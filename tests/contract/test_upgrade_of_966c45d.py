@@ -16,9 +16,8 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy import deploy_dir
-from flywheel.alerts.facts import moved_in
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
-from flywheel.alerts.notices import owed
+from flywheel.alerts.notifications import owed
 from flywheel.drift.reference import Reference, thresholds_of
 from flywheel.drift.threshold_values import thresholds_to_values
 from flywheel.ids import EventId, RequestId, WorkloadId
@@ -72,19 +71,19 @@ def test_alerts_are_found_in_their_states(watch: WatchingLedger) -> None:
             "workload": alert.workload,
             "state": alert.state,
             "severity": alert.severity.name,
-            "summary": alert.summary,
+            "summary": alert.message.summary,
             "started_at": alert.started_at.isoformat(),
             "last_seen_at": alert.last_seen_at.isoformat(),
             "fired_at": alert.fired_at and alert.fired_at.isoformat(),
             "resolved_at": alert.resolved_at and alert.resolved_at.isoformat(),
             "acknowledgement": (taken := alert.acknowledgement) and [taken.by, taken.at.isoformat(), taken.until.isoformat(), taken.note],
-            "first_window": alert.evidence["first_window"],
-            "window": alert.evidence["window"],
-            "seen_until": alert.evidence["seen_until"],
-            "late_windows": alert.evidence.get("late_windows", []),
-            "fired_again_at": alert.evidence.get("fired_again_at"),
-            "moved": sorted(moved_in(alert.evidence)),
-            "behind": alert.evidence["behind"],
+            "first_window": alert.seen.first,
+            "window": alert.seen.newest,
+            "seen_until": alert.seen.until.isoformat(),
+            "late_windows": alert.seen.late,
+            "fired_again_at": alert.fired_again_at and alert.fired_again_at.isoformat(),
+            "moved": sorted(alert.seen.drifted),
+            "behind": alert.evidence["primary_drivers"],
             "owed": owed(alert, now=NOON + 9 * HOUR),
         }
         for alert in watch.alerts()
@@ -95,20 +94,22 @@ def test_alerts_are_found_in_their_states(watch: WatchingLedger) -> None:
 
 def test_an_alert_of_before_the_upgrade_moves_on(watch: WatchingLedger) -> None:
     (alert,) = watch.alerts(workload=WorkloadId("billing"))
-    expired = advance(alert=alert, facts=None, policy=AlertPolicy(), now=NOON + 10 * HOUR)
+    expired = advance(alert=alert, finding=None, policy=AlertPolicy(), now=NOON + 10 * HOUR)
     assert (expired.move, expired.alert is not None) == (Move.FIRED_AGAIN, True)
     assert expired.alert is not None
     line = JournalEntry(
         at=NOON + 10 * HOUR, workload=alert.workload, kind="alert", subject=alert.id, state="firing", reason="the acknowledgement expired"
     )
-    assert watch.save_alert(expired.alert, line, expected=alert)
-    assert watch.alert(alert.id) == expired.alert
+    saved = watch.save_alert(expired.alert, line)
+    assert saved is not None
+    assert watch.alert(alert.id) == saved
+    assert owed(saved, now=NOON + 10 * HOUR)[-1] == f"firing_again@{(NOON + 10 * HOUR).isoformat()}"
 
 
-def test_notices_that_went_out_are_not_due_again(watch: WatchingLedger) -> None:
+def test_notifications_that_went_out_are_not_due_again(watch: WatchingLedger) -> None:
     resolved = next(alert for alert in watch.alerts(workload=SUPPORT) if alert.resolved_at)
-    assert not watch.notice_due(resolved.id, kind="firing to webhook-1")
-    assert watch.notice_due(resolved.id, kind="firing to webhook-2")
+    assert not watch.notification_due(resolved.id, kind="firing to webhook-1")
+    assert watch.notification_due(resolved.id, kind="firing to webhook-2")
 
 
 def test_references_keep_counts_hours_and_thresholds(watch: WatchingLedger) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from deploy import deploy_dir
-from flywheel.alerts.facts import facts_of
+from flywheel.alerts.alert import AlertState
 from flywheel.alerts.lifecycle import AlertPolicy, advance
+from flywheel.alerts.window_finding import finding_of
 from flywheel.drift.incident import Retest
 from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftVerdict
@@ -129,24 +130,54 @@ def test_late_findings_come_in_the_order_in_which_they_were_found(watch: Watchin
 
 
 def test_an_alert_is_kept_only_on_top_of_the_newest(watch: WatchingLedger | WatchLedgerInMemory) -> None:
-    facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
-    pending = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
+    finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
+    pending = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert pending is not None
-    firing = advance(alert=pending, facts=facts, policy=AlertPolicy(), now=NOON).alert
+    firing = advance(alert=pending, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert firing is not None
-    assert watch.save_alert(pending, line(pending.id, "pending"), expected=None)
-    assert not watch.save_alert(pending, line(pending.id, "pending", minute=1), expected=None)
-    assert watch.save_alert(firing, line(firing.id, "firing"), expected=pending)
-    assert not watch.save_alert(firing, line(firing.id, "firing", minute=2), expected=pending)
-    assert watch.alert(firing.id) == firing
-    assert list(watch.alerts(workload=ROUTER, open_only=True)) == [firing]
+    first = watch.save_alert(pending, line(pending.id, "pending"))
+    assert first == replace(pending, version=1)
+    assert watch.save_alert(pending, line(pending.id, "pending", minute=1)) is None, "it is there already"
+    second = watch.save_alert(replace(firing, version=1), line(firing.id, "firing"))
+    assert second == replace(firing, version=2)
+    assert watch.save_alert(replace(firing, version=1), line(firing.id, "firing", minute=2)) is None, "somebody else was first"
+    assert watch.alert(firing.id) == second
+    assert list(watch.alerts(workload=ROUTER, open_only=True)) == [second]
     assert list(watch.alerts(workload=WorkloadId("other"))) == []
 
 
-def test_a_notice_is_due_until_it_was_taken(watch: WatchingLedger | WatchLedgerInMemory) -> None:
-    facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
-    alert = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
+def test_each_save_of_an_alert_and_each_judgement_is_news(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+    assert (watch.alert_saves(), watch.judgement_count()) == (0, 0)
+    finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
+    alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert alert is not None
-    watch.notice_sent(alert.id, kind="firing to a", at=NOON, detail="HTTP 200")
-    assert not watch.notice_due(alert.id, kind="firing to a")
-    assert watch.notice_due(alert.id, kind="firing to b")
+    saved = watch.save_alert(alert, line(alert.id, "pending"))
+    assert saved is not None
+    first = watch.alert_saves()
+    watch.save_alert(saved, line(alert.id, "firing"))
+    assert 0 < first < watch.alert_saves()
+    close(watch)
+    judged = watch.judgement_count()
+    again(watch, 0, times=1)
+    assert 0 < judged < watch.judgement_count()
+
+
+def test_open_alerts_and_those_that_ended_lately_are_listed(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+    for hour, resolved in enumerate((None, NOON, NOON + 2 * HOUR)):
+        finding = finding_of(workload=ROUTER, window=f"w{hour}", at=NOON, verdicts=[verdict()], protected=())
+        alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON + hour * HOUR).alert
+        assert alert is not None
+        state = AlertState.RESOLVED if resolved else AlertState.FIRING
+        watch.save_alert(replace(alert, state=state, resolved_at=resolved), line(alert.id, state))
+    lately = watch.alerts(workload=ROUTER, ended_after=NOON + HOUR)
+    assert [alert.resolved_at for alert in lately] == [NOON + 2 * HOUR, None]
+    assert [alert.resolved_at for alert in watch.alerts(workload=ROUTER, limit=1)] == [NOON + 2 * HOUR]
+
+
+def test_a_notification_is_due_until_it_was_taken(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+    finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
+    alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
+    assert alert is not None
+    watch.notification_sent(alert.id, kind="firing to a", at=NOON, detail="HTTP 200")
+    assert not watch.notification_due(alert.id, kind="firing to a")
+    assert watch.notification_due(alert.id, kind="firing to b")

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from flywheel.alerts.alert import Alert
-from flywheel.alerts.facts import facts_of
 from flywheel.alerts.lifecycle import AlertPolicy, advance
-from flywheel.alerts.notices import NotDelivered
+from flywheel.alerts.notifications import NotDelivered
+from flywheel.alerts.window_finding import finding_of
 from flywheel.errors import InvalidSettings
 from services.integrations.webhooks.notifier import WebhookNotifier, signature, signing_key
 from tests.watching import NOON, ROUTER, verdict
@@ -55,8 +55,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 def alert() -> Alert:
-    facts = facts_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
-    opened = advance(alert=None, facts=facts, policy=AlertPolicy(), now=NOON).alert
+    finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
+    opened = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert opened is not None
     return opened
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.alerts.alert import Alert, AlertState
-from flywheel.alerts.notices import NotDelivered
+from flywheel.alerts.alert import Alert
+from flywheel.alerts.notifications import NotDelivered
 from flywheel.drift.incident import Retest
 from flywheel.drift.late import Judged
 from flywheel.drift.profile import Profile
@@ -18,9 +18,10 @@ from flywheel.ids import EVERYTHING, AdapterName, AlertId, EventId, RequestId, W
 from flywheel.journal import JournalEntry
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
+from flywheel.traffic.sessions import SessionOutcome
 from flywheel.windows.pane import WindowCounts, count_rows
 from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
-from services.ports.traffic import ArmOutcomes, DeadLetter, RecordedInference, TrafficCounts
+from services.ports.traffic import DeadLetter, RecordedInference, TrafficCounts
 
 
 @dataclass(kw_only=True)
@@ -71,7 +72,7 @@ class TrafficInMemory:
     def newest(self, workload: WorkloadId) -> datetime | None:
         return max((row.inference.occurred_at for row in self.held), default=None)
 
-    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
+    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         return []
 
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
@@ -134,6 +135,7 @@ class WatchLedgerInMemory:
     _late: list[tuple[WorkloadId, LateFinding]] = field(default_factory=list)
     _alerts: dict[AlertId, Alert] = field(default_factory=dict)
     _notices: set[tuple[AlertId, str]] = field(default_factory=set)
+    _judged: int = 0
 
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
         held = sorted((one for one in self._references.values() if one.workload == workload), key=lambda one: one.id)
@@ -153,6 +155,7 @@ class WatchLedgerInMemory:
             return False
         self._windows[window.id] = window
         self._judgements[window.id] = judgement
+        self._judged += 1
         self.journal.append(entry)
         if self.keep is not None and len(self._windows) > self.keep:
             oldest = min(self._windows.values(), key=lambda held: held.end).id
@@ -165,6 +168,7 @@ class WatchLedgerInMemory:
             return False
         self._windows[window.id] = replace(window, second_opinions=held.second_opinions)
         self._judgements[window.id] = judgement
+        self._judged += 1
         self.journal.append(entry)
         if retest.found:
             finding = LateFinding(
@@ -197,25 +201,37 @@ class WatchLedgerInMemory:
     def alert(self, alert_id: AlertId) -> Alert | None:
         return self._alerts.get(alert_id)
 
-    def alerts(self, *, workload: WorkloadId | None = None, open_only: bool = False) -> Sequence[Alert]:
-        held = [
-            one
-            for one in self._alerts.values()
-            if (workload is None or one.workload == workload) and not (open_only and one.state is AlertState.RESOLVED)
-        ]
-        return sorted(sorted(held, key=lambda one: one.id), key=lambda one: one.started_at, reverse=True)
+    def alerts(
+        self, *, workload: WorkloadId | None = None, open_only: bool = False, ended_after: datetime | None = None, limit: int = 10_000
+    ) -> Sequence[Alert]:
+        def wanted(one: Alert) -> bool:
+            if workload not in (None, one.workload):
+                return False
+            if one.resolved_at is None:
+                return True
+            return not open_only and (ended_after is None or one.resolved_at > ended_after)
 
-    def save_alert(self, alert: Alert, entry: JournalEntry, *, expected: Alert | None) -> bool:
-        if self._alerts.get(alert.id) != expected:
-            return False
-        self._alerts[alert.id] = alert
+        held = sorted(filter(wanted, self._alerts.values()), key=lambda one: one.id)
+        return sorted(held, key=lambda one: one.started_at, reverse=True)[:limit]
+
+    def alert_saves(self) -> int:
+        return sum(one.version for one in self._alerts.values())
+
+    def judgement_count(self) -> int:
+        return self._judged
+
+    def save_alert(self, alert: Alert, entry: JournalEntry) -> Alert | None:
+        held = self._alerts.get(alert.id)
+        if (held.version if held is not None else 0) != alert.version:
+            return None
+        saved = self._alerts[alert.id] = replace(alert, version=alert.version + 1)
         self.journal.append(entry)
-        return True
+        return saved
 
-    def notice_due(self, alert_id: AlertId, *, kind: str) -> bool:
+    def notification_due(self, alert_id: AlertId, *, kind: str) -> bool:
         return (alert_id, kind) not in self._notices
 
-    def notice_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
+    def notification_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
         self._notices.add((alert_id, kind))
 
 
@@ -303,7 +319,7 @@ class CountedTraffic:
             return None
         return self.clock if self.clock is not None else max(self._panes) + self.pane - timedelta(microseconds=1)
 
-    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
+    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         return []
 
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:

@@ -8,7 +8,7 @@ from flywheel.errors import NotFound
 from flywheel.ids import AlertId
 from services.api.access import OPERATE, READ, Bearer, admitted, visible
 from services.api.acknowledge_alerts import acknowledge
-from services.api.json_values import Json, json_of
+from services.api.json_values import Json, alert_json
 from services.api.requests import RequestBody
 from services.api.wiring import ApiParts
 
@@ -27,20 +27,20 @@ def alert_routes(parts: ApiParts) -> APIRouter:
         found: list[Alert] = []
         for name in visible(parts, authorization, workload):
             found.extend(parts.alerts.alerts(workload=name, open_only=open))
-        return {"alerts": [json_of(alert) for alert in sorted(found, key=lambda alert: alert.started_at, reverse=True)]}
+        return {"alerts": [alert_json(alert) for alert in sorted(found, key=lambda alert: alert.started_at, reverse=True)]}
 
     @routes.get("/v1/alerts/{alert_id}")
     def show_alert(alert_id: str, authorization: Bearer = None) -> Json:
         admitted(parts, authorization, READ)
         alert = _alert(alert_id)
         admitted(parts, authorization, READ, workload=alert.workload)
-        return json_of(alert)
+        return alert_json(alert)
 
     @routes.post("/v1/alerts/{alert_id}/ack")
     def acknowledge_alert(alert_id: str, body: AcknowledgementBody, authorization: Bearer = None) -> Json:
         admitted(parts, authorization, OPERATE)
         person = admitted(parts, authorization, OPERATE, workload=_alert(alert_id).workload)
-        return json_of(acknowledge(parts, AlertId(alert_id), by=person, note=body.note, hours=body.hours, now=parts.clock()))
+        return alert_json(acknowledge(parts, AlertId(alert_id), by=person, note=body.note, hours=body.hours, now=parts.clock()))
 
     def _alert(alert_id: str) -> Alert:
         alert = parts.alerts.alert(AlertId(alert_id))

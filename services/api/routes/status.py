@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from flywheel.ids import WorkloadId
 from services.api.access import Bearer, visible
-from services.api.json_values import Json, gate_summary, json_of, reference_json, snapshot_json
+from services.api.json_values import Json, alert_json, gate_summary, json_of, reference_json, snapshot_json
 from services.api.wiring import ApiParts
 
 NEWEST = 5  # of snapshots, runs, gates and releases
@@ -38,7 +38,7 @@ def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
         "traffic": {**_as_dict(json_of(parts.traffic.counts(workload))), "newest": json_of(parts.traffic.newest(workload))},
         "reference": reference_json(references[0]) if references else None,
         "window": _window_summary(windows[0]) if windows else None,
-        "open_alerts": [json_of(alert) for alert in parts.alerts.alerts(workload=workload, open_only=True)],
+        "open_alerts": [alert_json(alert) for alert in parts.alerts.alerts(workload=workload, open_only=True)],
         "corrections": {"handed_in": json_of(parts.corrections.submission_counts(workload)), "states": states},
         "golden": {"version": golden.version, "items": len(golden.cases)} if golden else None,
         "snapshots": [snapshot_json(snapshot) for snapshot in parts.training_sets.snapshots(workload)[:NEWEST]],

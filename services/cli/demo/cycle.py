@@ -102,8 +102,8 @@ class DemoCycle:
     def _alert_and_acknowledgement(self) -> None:
         with self._clock.stage("drift is judged and an alert opens"):
             alert = wait_for(self._daemon.firing_alert, what="an alert", seconds=120, alive=self._daemon.check)
-        self._clock.say(alert.summary)
-        self._clock.say(f"first action: {alert.first_action}")
+        self._clock.say(alert.message.summary)
+        self._clock.say(f"first action: {alert.message.first_action}")
         with self._clock.stage("maria acknowledges"):
             self._maria.runs("alerts", "ack", alert.id, "--note", "users found us; collecting fixes")
 

@@ -15,6 +15,7 @@ from flywheel.alerts.alert import Alert, AlertState
 from flywheel.corrections.correction import CorrectionState
 from flywheel.errors import CannotRun
 from flywheel.ids import AdapterName, WorkloadId
+from flywheel.journal import JournalKind, RollbackMeasurement
 from flywheel.retraining.run import Run
 from flywheel.rollout.release import Release
 from services.ports.gate import GateRecord
@@ -126,8 +127,8 @@ class Daemon:
 
     def rollback_measured(self, adapter: AdapterName) -> dict[str, object] | None:
         """What the controller wrote down about it."""
-        for entry in self.journal.entries(workload=self._workload, kind="rollback"):
-            if entry.evidence.get("adapter") == adapter:
+        for entry in self.journal.entries(workload=self._workload, kind=JournalKind.ROLLBACK):
+            if RollbackMeasurement.of(entry).adapter == adapter:
                 return dict(entry.evidence)
         return None
 

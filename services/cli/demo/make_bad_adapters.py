@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flywheel.errors import CannotRun, FlywheelError, NotFound
 from flywheel.ids import AdapterName, Person, RunId, derive
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.retraining.plan import adapter_name, make_edited_plan
 from flywheel.retraining.run import ProbeItem, Run, RunState
 from flywheel.training_set.snapshot import Snapshot
@@ -141,14 +141,16 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
         facts={"edited": plan.edit},
         now=now,
     )
-    entry = JournalEntry(at=now, workload=run.workload, kind="run", subject=edited.id, state="trained", reason=edited.reason, actor=DRIVER)
+    entry = JournalEntry(
+        at=now, workload=run.workload, kind=JournalKind.RUN, subject=edited.id, state="trained", reason=edited.reason, actor=DRIVER
+    )
     runs.save_run(edited, entry)
     runs.register_adapter(
         bundle,
         JournalEntry(
             at=now,
             workload=run.workload,
-            kind="adapter",
+            kind=JournalKind.ADAPTER,
             subject=bundle.name,
             state="registered",
             reason=edited.reason,

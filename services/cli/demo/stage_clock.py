@@ -12,11 +12,11 @@ from rich.table import Table
 
 from flywheel.errors import CannotRun
 from flywheel.ids import Person, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, OtherKind
 from services.ports.journal import Journal
 
 DRIVER = Person("demo")
-FACT, STAGE = "demo", "demo_stage"  # kinds of the demo's own journal lines
+FACT, STAGE = OtherKind("demo"), OtherKind("demo_stage")  # kinds of the demo's own journal lines
 Found = TypeVar("Found")
 
 

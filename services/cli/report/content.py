@@ -11,8 +11,9 @@ from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import NotFound
 from flywheel.gate.documents import axis_document
 from flywheel.ids import WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import DaemonReady, JournalEntry, JournalKind, OtherKind, ReleaseChange
 from flywheel.regression_suite.case import Tier
+from flywheel.rollout.release import ReleaseState
 from services.cli.report.wiring import ReportLedgers
 from services.ports.corrections import CorrectionLedger
 from services.ports.drift import ClosedWindow
@@ -38,18 +39,18 @@ def build(ledgers: ReportLedgers, workload: WorkloadId) -> dict[str, Any]:
     """The report as JSON values."""
     entries = [entry for entry in ledgers.journal.entries(limit=ENTRIES) if entry.workload in ("", workload)]
     windows = ledgers.drift.windows(workload, limit=WINDOWS)
-    daemon = newest_evidence(entries, "daemon")
+    daemon = next((DaemonReady.of(entry) for entry in reversed(entries) if entry.kind is JournalKind.DAEMON), None)
     return {
         "workload": workload,
-        "broker": daemon.get("broker", "unknown"),
-        "engine": daemon.get("engine", "unknown"),
+        "broker": daemon.broker if daemon else "unknown",
+        "engine": daemon.engine if daemon else "unknown",
         "traffic": _traffic(windows),
         "drift": _drift(windows),
         "alerts": [
             {
                 "id": alert.id,
                 "state": alert.state.value,
-                "summary": alert.summary,
+                "summary": alert.message.summary,
                 "acknowledged_by": alert.acknowledgement.by if alert.acknowledgement else None,
             }
             for alert in ledgers.alerts.alerts(workload=workload)
@@ -65,11 +66,11 @@ def build(ledgers: ReportLedgers, workload: WorkloadId) -> dict[str, Any]:
         "gate": _gate(ledgers.gates, workload, entries),
         "release": _release(entries),
         "refused": _refused(entries),
-        "rollback": newest_evidence(entries, "rollback") or None,
+        "rollback": newest_evidence(entries, JournalKind.ROLLBACK) or None,
     }
 
 
-def newest_evidence(entries: Sequence[JournalEntry], kind: str, subject: str | None = None) -> Mapping[str, Any]:
+def newest_evidence(entries: Sequence[JournalEntry], kind: JournalKind | OtherKind, subject: str | None = None) -> Mapping[str, Any]:
     """The evidence of the newest journal line of this kind; empty when there is none."""
     for entry in reversed(entries):
         if entry.kind == kind and (subject is None or entry.subject == subject):
@@ -180,7 +181,7 @@ def _training(runs: RunLedger, workload: WorkloadId) -> dict[str, Any] | None:
 
 def _gate(gates: GateLedger, workload: WorkloadId, entries: Sequence[JournalEntry]) -> dict[str, Any] | None:
     """The gate of the adapter that went live; else the newest."""
-    live = [str(entry.evidence.get("adapter", "")) for entry in entries if entry.kind == "release" and entry.state == "live"]
+    live = [ReleaseChange.of(entry).adapter for entry in entries if entry.kind is JournalKind.RELEASE and entry.state == ReleaseState.LIVE]
     records = gates.gates(workload)
     record = next((one for one in records if one.adapter in live), next(iter(records), None))
     if record is None:
@@ -197,20 +198,20 @@ def _gate(gates: GateLedger, workload: WorkloadId, entries: Sequence[JournalEntr
 
 def _release(entries: Sequence[JournalEntry]) -> dict[str, Any] | None:
     """The history of the adapter that went live last."""
-    changes = [entry for entry in entries if entry.kind == "release"]
+    changes = [entry for entry in entries if entry.kind is JournalKind.RELEASE]
     live = next((entry.subject for entry in reversed(changes) if entry.state == "live"), None)
     if live is None:
         return None
     history = [entry for entry in changes if entry.subject == live]
     return {
-        "adapter": next((entry.evidence["adapter"] for entry in history if "adapter" in entry.evidence), None),
+        "adapter": next((adapter for entry in history if (adapter := ReleaseChange.of(entry).adapter)), None),
         "history": [{"state": entry.state, "at": entry.at.isoformat(), "reason": entry.reason, "actor": entry.actor} for entry in history],
     }
 
 
 def _refused(entries: Sequence[JournalEntry]) -> list[dict[str, Any]]:
     return [
-        {"adapter": entry.evidence.get("adapter"), "by": entry.evidence.get("by", entry.actor), "reason": entry.reason}
+        {"adapter": ReleaseChange.of(entry).adapter, "by": ReleaseChange.of(entry).by or entry.actor, "reason": entry.reason}
         for entry in entries
-        if entry.kind == "release" and entry.state == "refused"
+        if entry.kind is JournalKind.RELEASE and entry.state == ReleaseState.REFUSED
     ]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ import typer
 
 from flywheel.errors import CannotRun, Refused
 from flywheel.ids import WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import DaemonReady, JournalEntry, JournalKind
 from services.cli.check_config import without_a_file
 from services.cli.up.supervisor import PartState, Supervisor, Watched
 from services.cli.up.wiring import check, parts, prepare, starts_vllm
@@ -142,10 +143,12 @@ class _Screen:
 def _note(settings: Settings) -> None:
     """Which broker and which engine, for reports that have the ledger alone."""
     broker = settings.kafka.bootstrap or f"Tansu, embedded, on {settings.bootstrap} (a development broker, not Apache Kafka)"
-    evidence: dict[str, object] = {"broker": broker, "engine": f"vLLM {server_version(settings.serving_url)} at {settings.serving_url}"}
+    content = DaemonReady(broker=broker, engine=f"vLLM {server_version(settings.serving_url)} at {settings.serving_url}")
     now, nobody = datetime.now(UTC), WorkloadId("")
     why = "every part is ready"
-    ready = JournalEntry(at=now, workload=nobody, kind="daemon", subject="up", state="ready", reason=why, evidence=evidence)
+    ready = JournalEntry(
+        at=now, workload=nobody, kind=JournalKind.DAEMON, subject="up", state="ready", reason=why, evidence=asdict(content)
+    )
     LedgerJournal(open_ledger(settings.ledger_url)).append(ready)
 
 

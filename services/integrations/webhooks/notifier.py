@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from flywheel.alerts.alert import Alert
-from flywheel.alerts.notices import NotDelivered
+from flywheel.alerts.notifications import NotDelivered
 from flywheel.errors import InvalidSettings
 from flywheel.ids import derive
 from services.ports.cloud_events import rfc3339
@@ -63,9 +63,9 @@ def notice(alert: Alert, *, kind: str) -> dict[str, object]:
             "labels": dict(alert.labels),
             "severity": alert.severity.name.lower(),
             "state": alert.state.value,
-            "summary": alert.summary,
-            "first_action": alert.first_action,
-            "runbook": alert.runbook,
+            "summary": alert.message.summary,
+            "first_action": alert.message.first_action,
+            "runbook": alert.message.runbook,
             "started_at": rfc3339(alert.started_at),
             "resolved_at": rfc3339(alert.resolved_at) if alert.resolved_at else None,
             "acknowledged_by": alert.acknowledgement.by if alert.acknowledgement else None,

@@ -1,14 +1,19 @@
-"""Alerts and their notifications in the ledger. State, journal line and outbox event are one transaction."""
+"""Alerts and their notifications in the ledger. State, journal line and outbox event are one transaction.
+
+An alert is one document with columns beside it for what is asked often: ``version`` for compare-and-set, ``changed`` (a number that
+rises with each save of any alert) for readers that want only news.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, String, Table, select, update
+from sqlalchemy import Column, Engine, Index, Integer, String, Table, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.alerts.alert import Acknowledgement, Alert, AlertState, Severity
+from flywheel.alerts.alert import Acknowledgement, Alert, AlertMessage, AlertState, DriftedSeries, Severity, WindowsSeen
 from flywheel.ids import AlertId, Person, WorkloadId, derive
 from flywheel.journal import JournalEntry
 from services.ports.cloud_events import encode
@@ -28,9 +33,12 @@ alert_table = Table(
     Column("state", String, nullable=False),
     Column("started_at", String, nullable=False),
     Column("body", String, nullable=False),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("changed", Integer, nullable=False, server_default="0"),
+    Column("resolved_at", String),
+    Index("alert_by_change", "changed"),
+    Index("alert_by_start", "workload", "started_at"),
 )
-
-
 notice_table = Table(
     "alert_notice",
     metadata,
@@ -49,43 +57,57 @@ class LedgerAlerts:
 
     def alert(self, alert_id: AlertId) -> Alert | None:
         with reading(self._engine) as connection:
-            body = connection.execute(select(alert_table.c.body).where(alert_table.c.id == alert_id)).scalar()
-        return _alert(json.loads(body)) if body is not None else None
+            row = connection.execute(_ALERTS.where(alert_table.c.id == alert_id)).first()
+        return _alert(row) if row is not None else None
 
-    def alerts(self, *, workload: WorkloadId | None = None, open_only: bool = False) -> Sequence[Alert]:
-        query = select(alert_table.c.body).order_by(alert_table.c.started_at.desc(), alert_table.c.id)
+    def alerts(
+        self, *, workload: WorkloadId | None = None, open_only: bool = False, ended_after: datetime | None = None, limit: int = 10_000
+    ) -> Sequence[Alert]:
+        query = _ALERTS.order_by(alert_table.c.started_at.desc(), alert_table.c.id).limit(limit)
         if workload is not None:
             query = query.where(alert_table.c.workload == workload)
+        is_open = alert_table.c.state != AlertState.RESOLVED.value
         if open_only:
-            query = query.where(alert_table.c.state != AlertState.RESOLVED.value)
+            query = query.where(is_open)
+        elif ended_after is not None:
+            query = query.where(or_(is_open, alert_table.c.resolved_at > to_text(ended_after)))
         with reading(self._engine) as connection:
-            return [_alert(json.loads(body)) for body in connection.execute(query).scalars()]
+            return [_alert(row) for row in connection.execute(query)]
 
-    def save_alert(self, alert: Alert, entry: JournalEntry, *, expected: Alert | None) -> bool:
-        values = {
-            "workload": alert.workload,
-            "fingerprint": alert.fingerprint,
-            "state": alert.state.value,
-            "started_at": to_text(alert.started_at),
-            "body": _alert_text(alert),
-        }
+    def alert_saves(self) -> int:
+        with reading(self._engine) as connection:
+            return int(connection.execute(_SAVES).scalar_one())
+
+    def save_alert(self, alert: Alert, entry: JournalEntry) -> Alert | None:
+        saved = replace(alert, version=alert.version + 1)
         with writing(self._engine) as connection:
-            if not _stands(connection, alert.id, expected):
-                return False
-            if expected is None:
-                connection.execute(insert(alert_table).values(id=alert.id, **values))
+            values = {
+                "workload": saved.workload,
+                "fingerprint": saved.fingerprint,
+                "state": saved.state.value,
+                "started_at": to_text(saved.started_at),
+                "body": to_json(_document(saved)),
+                "version": saved.version,
+                "changed": connection.execute(_SAVES).scalar_one() + 1,
+                "resolved_at": _moment_text(saved.resolved_at),
+            }
+            if alert.version == 0:
+                done = connection.execute(insert(alert_table).values(id=alert.id, **values).on_conflict_do_nothing(index_elements=["id"]))
             else:
-                connection.execute(update(alert_table).where(alert_table.c.id == alert.id).values(**values))
+                based_on = (alert_table.c.id == alert.id) & (alert_table.c.version == alert.version)
+                done = connection.execute(update(alert_table).where(based_on).values(**values))
+            if done.rowcount != 1:
+                return None
             append_entries(connection, entry)
-            put_messages(connection, self._alert_event(alert, entry))
-        return True
+            put_messages(connection, self._alert_event(saved, entry))
+        return saved
 
-    def notice_due(self, alert_id: AlertId, *, kind: str) -> bool:
+    def notification_due(self, alert_id: AlertId, *, kind: str) -> bool:
         query = select(notice_table.c.at).where(notice_table.c.alert == alert_id, notice_table.c.kind == kind)
         with reading(self._engine) as connection:
             return connection.execute(query).first() is None
 
-    def notice_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
+    def notification_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
         with writing(self._engine) as connection:
             connection.execute(
                 insert(notice_table)
@@ -100,62 +122,100 @@ class LedgerAlerts:
             id=message_id,
             workload=alert.workload,
             time=entry.at,
-            data={**json.loads(_alert_text(alert)), "reason": entry.reason},
+            data={**alert_event_data(alert), "reason": entry.reason},
             partitionkey=alert.fingerprint,
         )
         return OutboxMessage(id=message_id, topic=self._alerts_topic, key=alert.fingerprint, value=value, created_at=entry.at)
 
 
-def _stands(connection: Connection, alert_id: AlertId, expected: Alert | None) -> bool:
-    body = connection.execute(select(alert_table.c.body).where(alert_table.c.id == alert_id)).scalar()
-    return bool(body == (None if expected is None else _alert_text(expected)))
+_ALERTS = select(alert_table.c.body, alert_table.c.version)
+_SAVES = select(func.coalesce(func.max(alert_table.c.changed), 0))
 
 
-def _alert_text(alert: Alert) -> str:
-    taken = alert.acknowledgement
-    return to_json(
-        {
-            "id": alert.id,
-            "fingerprint": alert.fingerprint,
-            "workload": alert.workload,
-            "labels": dict(alert.labels),
-            "severity": alert.severity.name.lower(),
-            "state": alert.state.value,
-            "summary": alert.summary,
-            "first_action": alert.first_action,
-            "runbook": alert.runbook,
-            "started_at": to_text(alert.started_at),
-            "last_seen_at": to_text(alert.last_seen_at),
-            "fired_at": to_text(alert.fired_at) if alert.fired_at else None,
-            "resolved_at": to_text(alert.resolved_at) if alert.resolved_at else None,
-            "acknowledgement": {"by": taken.by, "at": to_text(taken.at), "until": to_text(taken.until), "note": taken.note}
-            if taken
-            else None,
-            "evidence": dict(alert.evidence),
-        }
-    )
+def alert_event_data(alert: Alert) -> dict[str, object]:
+    """The alert as the alerts topic tells it (schemas/alerts/alert.v1.json, without ``reason``)."""
+    document = _document(alert)
+    message, seen = document.pop("message"), document.pop("seen")
+    assert isinstance(message, dict)
+    assert isinstance(seen, dict)
+    evidence = {
+        **alert.evidence,
+        "first_window": seen["first"],
+        "window": seen["newest"],
+        "seen_until": seen["until"],
+        "late_windows": seen["late"],
+        "drifted": seen["drifted_count"],
+        "fired_again_at": document.pop("fired_again_at"),
+    }
+    return {**document, **message, "fingerprint": alert.fingerprint, "labels": dict(alert.labels), "evidence": evidence}
 
 
-def _alert(held: Mapping[str, Any]) -> Alert:
-    taken = held["acknowledgement"]
+def _document(alert: Alert) -> dict[str, object]:
+    taken, seen = alert.acknowledgement, alert.seen
+    return {
+        "id": alert.id,
+        "workload": alert.workload,
+        "severity": alert.severity.name.lower(),
+        "state": alert.state.value,
+        "message": {
+            "summary": alert.message.summary,
+            "first_action": alert.message.first_action,
+            "runbook": alert.message.runbook,
+        },
+        "started_at": to_text(alert.started_at),
+        "last_seen_at": to_text(alert.last_seen_at),
+        "seen": {
+            "first": seen.first,
+            "newest": seen.newest,
+            "until": to_text(seen.until),
+            "late": list(seen.late),
+            "drifted": sorted([series.slice, series.column] for series in seen.drifted),
+            "drifted_count": seen.drifted_count,
+        },
+        "fired_at": _moment_text(alert.fired_at),
+        "fired_again_at": _moment_text(alert.fired_again_at),
+        "resolved_at": _moment_text(alert.resolved_at),
+        "acknowledgement": {"by": taken.by, "at": to_text(taken.at), "until": to_text(taken.until), "note": taken.note} if taken else None,
+        "evidence": dict(alert.evidence),
+    }
+
+
+def _alert(row: Any) -> Alert:
+    """The inverse of ``_document``."""
+    held: Mapping[str, Any] = json.loads(row.body)
+    taken, seen = held["acknowledgement"], held["seen"]
     return Alert(
         id=AlertId(held["id"]),
-        fingerprint=held["fingerprint"],
         workload=WorkloadId(held["workload"]),
-        labels=held["labels"],
         severity=Severity[held["severity"].upper()],
         state=AlertState(held["state"]),
-        summary=held["summary"],
-        first_action=held["first_action"],
-        runbook=held["runbook"],
+        message=AlertMessage(**held["message"]),
         started_at=to_moment(held["started_at"]),
         last_seen_at=to_moment(held["last_seen_at"]),
-        fired_at=to_moment(held["fired_at"]) if held["fired_at"] else None,
-        resolved_at=to_moment(held["resolved_at"]) if held["resolved_at"] else None,
+        seen=WindowsSeen(
+            first=seen["first"],
+            newest=seen["newest"],
+            until=to_moment(seen["until"]),
+            late=tuple(seen["late"]),
+            drifted=frozenset(DriftedSeries(*series) for series in seen["drifted"]),
+            drifted_count=seen["drifted_count"],
+        ),
+        fired_at=_moment(held["fired_at"]),
+        fired_again_at=_moment(held["fired_again_at"]),
+        resolved_at=_moment(held["resolved_at"]),
         acknowledgement=Acknowledgement(
             by=Person(taken["by"]), at=to_moment(taken["at"]), until=to_moment(taken["until"]), note=taken["note"]
         )
         if taken
         else None,
         evidence=held["evidence"],
+        version=row.version,
     )
+
+
+def _moment_text(moment: datetime | None) -> str | None:
+    return to_text(moment) if moment is not None else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return to_moment(text) if text is not None else None

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, String, Table, select, update
+from sqlalchemy import Column, Connection, Engine, Index, Integer, String, Table, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.drift.incident import Retest
@@ -24,6 +24,7 @@ from services.stores.database import metadata, reading, to_json, to_moment, to_t
 from services.stores.ledger.journal import append_entries
 from services.stores.ledger.judgements import (
     move_position,
+    newest_judgement,
     put_judgement,
     read_judgements,
     read_late_findings,
@@ -47,6 +48,7 @@ window_table = Table(
     Column("verdicts", String, nullable=False),
     Column("second_opinions", String, nullable=False),
     Column("judged_again", Integer, nullable=False, server_default="0"),
+    Index("drift_window_by_end", "workload", "end"),
 )
 
 
@@ -131,6 +133,10 @@ class LedgerDrift:
     def judgements(self, workload: WorkloadId, *, ended_after: datetime) -> Sequence[Judgement]:
         with reading(self._engine) as connection:
             return read_judgements(connection, workload, ended_after=ended_after)
+
+    def judgement_count(self) -> int:
+        with reading(self._engine) as connection:
+            return newest_judgement(connection)
 
     def late_findings(self, workload: WorkloadId, *, after: int = 0, limit: int = 50) -> Sequence[LateFinding]:
         with reading(self._engine) as connection:

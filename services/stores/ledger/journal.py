@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Connection, Engine, Integer, String, Table, select
+from sqlalchemy import Column, Connection, Engine, Index, Integer, String, Table, select
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import Person, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind, OtherKind, kind_of
 from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
 
 journal_table = Table(
@@ -24,6 +24,8 @@ journal_table = Table(
     Column("actor", String, nullable=False),
     Column("caused_by", String, nullable=False),
     Column("evidence", String, nullable=False),
+    Index("journal_by_subject", "subject", "kind", "seq"),
+    Index("journal_by_kind", "workload", "kind", "seq"),
 )
 
 
@@ -59,7 +61,12 @@ class LedgerJournal:
             append_entries(connection, *entries)
 
     def entries(
-        self, *, workload: WorkloadId | None = None, kind: str | None = None, subject: str | None = None, limit: int = 10_000
+        self,
+        *,
+        workload: WorkloadId | None = None,
+        kind: JournalKind | OtherKind | None = None,
+        subject: str | None = None,
+        limit: int = 10_000,
     ) -> Sequence[JournalEntry]:
         query = select(journal_table).order_by(journal_table.c.seq.desc()).limit(limit)
         for column, wanted in (("workload", workload), ("kind", kind), ("subject", subject)):
@@ -70,7 +77,7 @@ class LedgerJournal:
                 JournalEntry(
                     at=to_moment(row.at),
                     workload=WorkloadId(row.workload),
-                    kind=row.kind,
+                    kind=kind_of(row.kind),
                     subject=row.subject,
                     state=row.state,
                     reason=row.reason,

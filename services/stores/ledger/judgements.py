@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Table, and_, select, update
+from sqlalchemy import Column, Connection, Index, Integer, String, Table, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.drift.incident import Retest
@@ -83,6 +83,11 @@ def read_judgements(connection: Connection, workload: WorkloadId, *, ended_after
         .order_by(table.end, table.window, table.times)
     )
     return list({row.window: _judgement(row) for row in connection.execute(query)}.values())
+
+
+def newest_judgement(connection: Connection) -> int:
+    """The number of the newest judgement; each judgement has the next one."""
+    return int(connection.execute(select(func.coalesce(func.max(judgement_table.c.seq), 0))).scalar_one())
 
 
 def read_late_findings(connection: Connection, workload: WorkloadId, *, after: int, limit: int) -> list[LateFinding]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Column, Engine, Integer, String, Table, and_, or_, select, update
+from sqlalchemy import Column, Engine, Index, Integer, String, Table, and_, or_, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import WorkloadId
@@ -25,6 +25,7 @@ work_table = Table(
     Column("lease_until", String),
     Column("attempts", Integer, nullable=False),
     Column("result", String),
+    Index("work_to_do", "kind", "created_at", sqlite_where=text("state IN ('open', 'leased')")),
 )
 
 

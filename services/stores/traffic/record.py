@@ -15,16 +15,15 @@ from sqlalchemy import Connection, Engine, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
-from flywheel.traffic.column import Family, Measure
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.recording import LostPartition
+from flywheel.traffic.sessions import SessionOutcome, SessionRequest, outcome_of
 from flywheel.windows.assign import pane_start
 from flywheel.windows.pane import Tally, WindowCounts, tally, window_of
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import capped, slices_of, summed
 from services.ports.traffic import (
-    ArmOutcomes,
     DeadLetter,
     PartitionPosition,
     RecordedInference,
@@ -46,16 +45,6 @@ from services.stores.traffic.tables import (
 )
 
 UNATTRIBUTED = WorkloadId("")
-SIGNALS = {
-    column.name: column.worse
-    for column in COLUMNS
-    if column.family is Family.QUALITY
-    and column.measure is Measure.RATE
-    and column.worse
-    and column.name != "error"
-    and not column.first_of
-}
-"""What users say of answers, as far as it is recorded with them, and which of yes and no is worse."""
 
 
 class TrafficStore:
@@ -268,7 +257,7 @@ class TrafficStore:
             text = connection.execute(select(traffic_counts.c.newest).where(traffic_counts.c.workload == workload)).scalar()
         return to_moment(text) if text else None
 
-    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[ArmOutcomes]:
+    def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         """Retries on the champion are left out: they come from the canary's sessions and are nobody's fair control."""
         one = inferences.c
         query = (  # not the messages: they are most of a row's bytes, and this is asked every second
@@ -282,11 +271,11 @@ class TrafficStore:
             )
             .order_by(inferences.c.occurred_at, inferences.c.event_id)
         )
-        sessions: dict[tuple[str, str], list[Any]] = {}
+        sessions: dict[tuple[str, str], list[SessionRequest]] = {}
         with reading(self._engine) as connection:
             for row in connection.execute(query):
-                sessions.setdefault((row.session, row.adapter), []).append(row)
-        return [_outcome(session, adapter, requests) for (session, adapter), requests in sessions.items()]
+                sessions.setdefault((row.session, row.adapter), []).append(_request(row))
+        return [outcome_of(session, AdapterName(adapter), requests) for (session, adapter), requests in sessions.items()]
 
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         query = select(dead_letters).order_by(dead_letters.c.at.desc(), dead_letters.c.id).limit(limit)
@@ -360,25 +349,11 @@ def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
     return found
 
 
-def _outcome(session: str, adapter: str, requests: Sequence[Any]) -> ArmOutcomes:
-    features = [json.loads(row.features) for row in requests]
-    formats = [one["valid_format"] for one in features if one.get("valid_format") is not None]
-    refusals = [one["refusal"] for one in features if one.get("refusal") is not None]
-    dimensions = (json.loads(row.dimensions).items() for row in requests)
-    signals: dict[str, bool] = {}
-    for one in features:
-        for name, worse in SIGNALS.items():
-            if one.get(name) is not None:
-                signals[name] = signals.get(name, False) or bool(one[name]) is (worse == "yes")
-    return ArmOutcomes(
-        session=session,
-        adapter=AdapterName(adapter),
-        at=to_moment(requests[0].occurred_at),
-        ok=all(200 <= row.status < 300 for row in requests),
-        valid_format=all(formats) if formats else None,
-        refused=any(refusals) if refusals else None,
-        latency_ms=sum(row.latency_ms for row in requests) / len(requests),
-        requests=len(requests),
-        slices=tuple(sorted({f"{name}={value}" for one in dimensions for name, value in one})),
-        signals=signals,
+def _request(row: Any) -> SessionRequest:
+    return SessionRequest(
+        at=to_moment(row.occurred_at),
+        status=row.status,
+        latency_ms=row.latency_ms,
+        dimensions=json.loads(row.dimensions),
+        features=json.loads(row.features),
     )

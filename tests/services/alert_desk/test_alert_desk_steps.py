@@ -1,9 +1,10 @@
-"""From judged windows to alerts and notices, on the real ledger."""
+"""From judged windows to alerts and notifications, on the real ledger."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -14,8 +15,9 @@ from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.drift.late import Judged
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
-from flywheel.journal import JournalEntry
-from services.alert_desk.advance_alerts import AlertStates, Notices
+from flywheel.journal import JournalEntry, JournalKind
+from services.alert_desk.advance_alerts import AlertStates
+from services.alert_desk.send_notifications import Notifications
 from services.alert_desk.wiring import AlertRules, DeskParts, Receiver
 from services.ports.drift import ClosedWindow, Judgement
 from services.ports.traffic import TrafficCounts
@@ -55,7 +57,7 @@ class World:
     def tick(self, now: datetime) -> None:
         """As after a restart: nothing is remembered between ticks."""
         AlertStates(self.parts).tick(now)
-        Notices(self.parts).tick(now)
+        Notifications(self.parts).tick(now)
 
     def alert(self) -> Alert:
         return self.watch.alerts(workload=ROUTER)[0]
@@ -114,7 +116,7 @@ def test_an_acknowledgement_runs_out_and_the_receiver_hears_again(world: World) 
     firing = world.alert()
     taken = acknowledge(alert=firing, by=MARIA, note="on it", now=NOON + HOUR, until=NOON + HOUR + 5 * MINUTE)
     line = JournalEntry(at=NOON + HOUR, workload=ROUTER, kind="alert", subject=taken.id, state="acknowledged", reason="on it", actor=MARIA)
-    assert world.watch.save_alert(taken, line, expected=firing)
+    assert world.watch.save_alert(taken, line)
     world.tick(NOON + HOUR + 4 * MINUTE)
     assert world.alert().state is AlertState.ACKNOWLEDGED
     world.tick(NOON + HOUR + 5 * MINUTE)
@@ -125,7 +127,7 @@ def test_an_acknowledgement_runs_out_and_the_receiver_hears_again(world: World) 
 def test_a_notice_that_is_not_taken_is_tried_again_with_growing_pauses_until_it_is(world: World) -> None:
     world.close(0, [verdict()])
     AlertStates(world.parts).tick(NOON)
-    notices = Notices(world.parts)
+    notices = Notifications(world.parts)
     world.receiver.down = True
     for second in range(60):
         notices.tick(NOON + timedelta(seconds=second))
@@ -145,3 +147,45 @@ def test_a_receiver_that_was_away_hears_of_beginning_and_end_in_order(world: Wor
     world.receiver.down = False
     world.tick(NOON + 3 * HOUR)
     assert [kind for _, kind in world.receiver.taken] == ["firing", "resolved"]
+
+
+class Counting:
+    """Passes calls on to the ledger and remembers their names."""
+
+    def __init__(self, ledger: WatchingLedger) -> None:
+        self._ledger = ledger
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self._ledger, name)
+
+
+def test_a_tick_without_news_reads_two_numbers(world: World) -> None:
+    counting = Counting(world.watch)
+    parts = replace(world.parts, drift=counting, alerts=counting)  # type: ignore[arg-type]
+    states, notifications = AlertStates(parts), Notifications(parts)
+    world.close(0, [verdict()])
+    for minute in range(2):
+        states.tick(NOON + HOUR + minute * MINUTE)
+        notifications.tick(NOON + HOUR + minute * MINUTE)
+    counting.calls.clear()
+    states.tick(NOON + HOUR + 2 * MINUTE)
+    notifications.tick(NOON + HOUR + 2 * MINUTE)
+    assert sorted(counting.calls) == ["alert_saves", "alert_saves", "judgement_count"]
+
+
+def test_a_running_desk_sees_what_a_person_saved_and_the_next_window(world: World) -> None:
+    states = AlertStates(world.parts)
+    world.close(0, [verdict()])
+    states.tick(NOON + HOUR)
+    taken = acknowledge(alert=world.alert(), by=MARIA, note="", now=NOON + HOUR, until=NOON + HOUR + 5 * MINUTE)
+    line = JournalEntry(at=NOON + HOUR, workload=ROUTER, kind=JournalKind.ALERT, subject=taken.id, state="acknowledged", reason="mine")
+    assert world.watch.save_alert(taken, line)
+    states.tick(NOON + HOUR + MINUTE)
+    assert world.alert().state is AlertState.ACKNOWLEDGED
+    states.tick(NOON + HOUR + 5 * MINUTE)
+    assert world.alert().state is AlertState.FIRING
+    world.close(1, QUIET)
+    states.tick(NOON + 2 * HOUR)
+    assert world.alert().state is AlertState.RESOLVED

@@ -29,8 +29,8 @@ def test_a_late_spool_of_refusals_opens_one_alert_that_names_its_own_window(worl
     world.look(6.4)
     (alert,) = world.alerts()
     assert alert.state is AlertState.FIRING
-    assert alert.evidence["first_window"] == world.window(5).id
-    assert "refusal" in alert.summary
+    assert alert.seen.first == world.window(5).id
+    assert "refusal" in alert.message.summary
     line = LedgerJournal(world.engine).entries(kind="alert")[0]
     assert (line.state, line.caused_by) == ("pending", world.window(5).id)
     before = LedgerJournal(world.engine).entries(kind="alert")
@@ -85,8 +85,8 @@ def test_when_a_longer_window_moves_with_it_at_once_the_alert_still_names_the_ho
     world.look(6.2)
     assert world.verdict(6, "refusal", hours=2).status is DriftStatus.DRIFTING
     (alert,) = world.alerts()
-    assert alert.evidence["first_window"] == world.window(5).id
-    assert alert.evidence["window"] == world.window(6).id
+    assert alert.seen.first == world.window(5).id
+    assert alert.seen.newest == world.window(6).id
 
 
 def test_a_late_finding_joins_the_alert_that_is_open_and_what_moves_now_stays_named(world: LateWorld) -> None:
@@ -101,11 +101,11 @@ def test_a_late_finding_joins_the_alert_that_is_open_and_what_moves_now_stays_na
     (alert,) = world.alerts()
     assert alert.id == opened.id
     assert alert.severity is Severity.CRITICAL, "answers got worse in the hour that came late"
-    assert alert.evidence["first_window"] == alert.evidence["window"] == world.window(6).id
-    movers = {(mover["column"], mover["window_start"]) for mover in alert.evidence["movers"]}  # type: ignore[attr-defined]
+    assert alert.seen.first == alert.seen.newest == world.window(6).id
+    movers = {(mover["column"], mover["window_start"]) for mover in alert.evidence["drifted_series"]}  # type: ignore[attr-defined]
     assert ("prompt_chars", (NOON + 5 * HOUR).isoformat()) in movers
     assert ("refusal", (NOON + 4 * HOUR).isoformat()) in movers
-    assert world.window(5).id in alert.evidence["late_windows"]  # type: ignore[operator]
+    assert world.window(5).id in alert.seen.late
     assert world.window(5).id in {line.caused_by for line in LedgerJournal(world.engine).entries(kind="alert")}
 
 
@@ -121,7 +121,7 @@ def test_an_incident_that_is_over_is_opened_again_once_by_a_late_finding_and_nev
     second, first = world.alerts()
     assert (second.state, first.state) == (AlertState.FIRING, AlertState.RESOLVED)
     assert second.id != first.id
-    assert second.evidence["first_window"] == first.evidence["first_window"] == world.window(5).id
+    assert second.seen.first == first.seen.first == world.window(5).id
     for hour in range(10, 16):
         world.desk_restarts()
         world.send(hour)
@@ -140,4 +140,4 @@ def test_more_of_the_same_hour_may_find_more_and_is_taken_in_too(world: LateWorl
     world.look(5.5)
     (alert,) = world.alerts()
     assert alert.severity is Severity.CRITICAL
-    assert alert.evidence["late_windows"] == [world.window(5).id, f"{world.window(5).id} (2)"]
+    assert alert.seen.late == (world.window(5).id, f"{world.window(5).id} (2)")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from flywheel.alerts.alert import Alert, AlertState, Severity
+from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
 from flywheel.errors import CannotRun
 from flywheel.gate.axes import GateDecision, GateVerdict
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, RunId, WorkloadId
@@ -36,19 +36,16 @@ def journal(api: Any, kind: str) -> list[JournalEntry]:
 def fire(api: Any, name: str = "alert-1", state: AlertState = AlertState.FIRING) -> None:
     alert = Alert(
         id=AlertId(name),
-        fingerprint=f"f-{name}",
         workload=ROUTER,
-        labels={"workload": ROUTER, "kind": "drift"},
         severity=Severity.WARNING,
         state=state,
-        summary="inputs have moved",
-        first_action="look at the slice",
-        runbook="deploy/runbooks/drift.md",
+        message=AlertMessage(summary="inputs have moved", first_action="look at the slice"),
+        seen=WindowsSeen(first="w", newest="w", until=api.now),
         started_at=api.now,
         last_seen_at=api.now,
         resolved_at=api.now if state is AlertState.RESOLVED else None,
     )
-    assert api.parts.alerts.save_alert(alert, line(api, "alert", name, state.value), expected=None)
+    assert api.parts.alerts.save_alert(alert, line(api, "alert", name, state.value))
 
 
 def record(api: Any, number: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from flywheel.alerts.alert import Alert, AlertState, Severity
+from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
 from flywheel.gate.axes import AxisTest, AxisVerdict, GateDecision, GateVerdict, RequiredItems, Role
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry
@@ -81,18 +81,15 @@ def seed(parts: ApiParts) -> None:
 
     alert = Alert(
         id=AlertId("alert-1"),
-        fingerprint="f",
         workload=ROUTER,
-        labels={"workload": ROUTER},
         severity=Severity.WARNING,
         state=AlertState.FIRING,
-        summary="inputs have\tmoved\x1b[31m",
-        first_action="look at the slice",
-        runbook="deploy/runbooks/drift.md",
+        message=AlertMessage(summary="inputs have\tmoved\x1b[31m", first_action="look at the slice"),
+        seen=WindowsSeen(first="w", newest="w", until=now),
         started_at=now,
         last_seen_at=now,
     )
-    assert parts.alerts.save_alert(alert, line("alert", "alert-1", "firing"), expected=None)
+    assert parts.alerts.save_alert(alert, line("alert", "alert-1", "firing"))
     axis = AxisVerdict(
         name="golden",
         role=Role.SUPERIORITY,

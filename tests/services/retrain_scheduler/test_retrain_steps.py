@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.alerts.alert import Alert, AlertState, Severity
+from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
 from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection
 from flywheel.ids import AlertId, CaseId, CorrectionId, Person, WorkloadId
 from flywheel.journal import JournalEntry
@@ -87,8 +87,9 @@ class House:
     def drift(self) -> None:
         self.alerts.open = [
             Alert(
-                id=AlertId("alert-1"), fingerprint="f", workload=ROUTER, labels={"kind": "drift"}, severity=Severity.WARNING,
-                state=AlertState.FIRING, summary="moved", first_action="look", runbook="drift.md", started_at=NOW, last_seen_at=NOW,
+                id=AlertId("alert-1"), workload=ROUTER, severity=Severity.WARNING, state=AlertState.FIRING,
+                message=AlertMessage(summary="drift", first_action="look"), started_at=NOW, last_seen_at=NOW,
+                seen=WindowsSeen(first="w", newest="w", until=NOW),
             )
         ]  # fmt: skip
 

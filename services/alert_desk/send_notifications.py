@@ -1,0 +1,68 @@
+"""Each tick: who must still be told what?
+
+read -> decide (flywheel.alerts.notifications) -> send -> remember. A notification is remembered per receiver once the
+receiver has taken it; a kill between the two sends it again under the same id. Nothing is read while no alert was saved.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from flywheel.alerts.alert import Alert
+from flywheel.alerts.notifications import TOLD_FOR, NotDelivered, owed
+from flywheel.ids import AlertId, WorkloadId
+from services.alert_desk.wiring import DeskParts, Receiver
+
+log = structlog.get_logger()
+
+FIRST_PAUSE = timedelta(seconds=1)
+LONGEST_PAUSE = timedelta(minutes=5)
+
+
+class Notifications:
+    """Tells receivers, again and again until each has taken it, with growing pauses; what is told first comes first."""
+
+    def __init__(self, parts: DeskParts) -> None:
+        self._parts = parts
+        self._saves = -1  # of the ledger's alerts, as they were last read
+        self._alerts: dict[WorkloadId, Sequence[Alert]] = {}  # oldest first: those that may owe something
+        self._told: set[tuple[AlertId, str]] = set()
+        self._pauses: dict[str, tuple[datetime, timedelta]] = {}  # receiver: not before, and how long the last pause was
+
+    def tick(self, now: datetime) -> None:
+        workloads = {workload: rules.receivers for workload, rules in self._parts.workloads.items() if rules.receivers}
+        if not workloads:
+            return
+        saves = self._parts.alerts.alert_saves()
+        if saves != self._saves:
+            self._alerts = {name: self._parts.alerts.alerts(workload=name, ended_after=now - TOLD_FOR)[::-1] for name in workloads}
+            self._saves = saves
+        for workload, receivers in workloads.items():
+            for receiver in receivers:
+                self._tell(receiver, self._alerts[workload], now)
+
+    def _tell(self, receiver: Receiver, alerts: Sequence[Alert], now: datetime) -> None:
+        if receiver.name in self._pauses and now < self._pauses[receiver.name][0]:
+            return
+        for alert in alerts:
+            for kind in owed(alert, now=now):
+                remembered = f"{kind} to {receiver.name}"
+                if (alert.id, remembered) in self._told:
+                    continue
+                if self._parts.alerts.notification_due(alert.id, kind=remembered):
+                    try:
+                        answer = receiver.notifier.notify(alert, kind=kind)
+                    except NotDelivered as error:
+                        self._pause(receiver, now)
+                        log.warning("Notification not taken", action="notice_failed", alert=alert.id, kind=kind, reason=str(error))
+                        return
+                    self._parts.alerts.notification_sent(alert.id, kind=remembered, at=now, detail=answer)
+                    log.info("Notification taken", action="notice_sent", alert=alert.id, kind=kind, answer=answer)
+                self._told.add((alert.id, remembered))
+        self._pauses.pop(receiver.name, None)
+
+    def _pause(self, receiver: Receiver, now: datetime) -> None:
+        last = self._pauses.get(receiver.name)
+        pause = min(last[1] * 2, LONGEST_PAUSE) if last else FIRST_PAUSE
+        self._pauses[receiver.name] = (now + pause, pause)
