@@ -12,13 +12,13 @@ from services.settings.known_keys import keys_of, sections
 HEAD = """# Configuration
 
 One file, `flywheel.yaml`: the one named with `--config`, else `$FLYWHEEL_CONFIG`, else the one in the working directory. Without a file
-every default holds. Each key can be set in the environment too, which wins: `FLYWHEEL__HTTP__API_PORT=8501`. Secrets stand in files
-(`*_file`) or as a SHA-256, never in the configuration.
+every default holds. Each key can be set in the environment too, which wins: `FLYWHEEL__HTTP__API_PORT=8501`. Secrets are in files
+(`*_file`) or given as a SHA-256, never in the configuration.
 
 Every start checks the whole file and prints one line for each fault, with path, value, reason and remedy: unknown or renamed keys, wrong
 types, values that do not fit together (one port for two processes, an axis that no gate has). `flywheel check-config` does only that.
 
-A section for each workload stands under `workloads.<name>`. In a name, `_seconds`, `_minutes` and `_hours` are the unit, `_share` is
+Each workload has its sections under `workloads.<name>`. In a name, `_seconds`, `_minutes` and `_hours` are the unit, `_share` is
 between 0 and 1, other whole numbers are counts. `deploy/demo/flywheel.yaml` is a complete example with a reason for every value.
 """
 

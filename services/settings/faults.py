@@ -40,9 +40,8 @@ def as_fault(faults: list[Fault], where: str, *, compared_with: Sequence[str] = 
     try:
         yield
     except InvalidInput as error:
-        faults.append(
-            Fault(where=where, reason=error.reason, remedy=error.remedy, value=shortened(error.value), compared_with=tuple(compared_with))
-        )
+        value = error.value if isinstance(error.value, tuple) else shortened(error.value)  # the few numbers that do not fit together
+        faults.append(Fault(where=where, reason=error.reason, remedy=error.remedy, value=value, compared_with=tuple(compared_with)))
 
 
 def is_inside(path: str, outer: str) -> bool:

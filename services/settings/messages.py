@@ -25,7 +25,7 @@ _SENTENCES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("tuple_type", "list_type"), "must be a list", "Write [one, another], or a line with a dash for each."),
     (("dict_type", "model_type", "model_attributes_type"), "must be a mapping of keys to values", "Write its keys below it, indented."),
     (("recursion_loop",), "contains itself", "Write it out without & and *."),
-    (("missing",), "is required and is not there", "Add it."),
+    (("missing",), "is required", "Add it."),
     (("literal_error",), "must be one of {expected}", "Take one of these."),
     (("greater_than",), "must be above {gt:.12g}", "Take a larger number."),
     (("greater_than_equal",), "must be {ge:.12g} or more", "Take a larger number."),

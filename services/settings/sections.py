@@ -1,7 +1,7 @@
 """The sections of ``flywheel.yaml``: each key with its type, range, default and meaning.
 
 In a name, ``_seconds``, ``_minutes``, ``_hours`` are the unit; ``_share`` is between 0 and 1; other whole numbers are counts. Secrets
-may stand in a file: ``token_file``, ``key_file``. The comment beside a key is its meaning on the page that operators read.
+are read from files: ``token_file``, ``key_file``. The comment beside a key is its meaning on the page that operators read.
 A key that fills a field of a policy takes the policy's default; ``policies`` builds the policies.
 """
 
@@ -51,27 +51,27 @@ class Section(BaseModel):
 
 
 class Token(Section):
-    """A static token: who it is, what it may do. The token itself stands in a file or is given by its SHA-256."""
+    """A static token: who it is, what it may do. The secret is in a file, or its SHA-256 is given."""
 
-    name: str
-    scopes: tuple[Scope, ...]
-    workloads: tuple[str, ...] = ("*",)  # names of workloads that are declared; "*": all
+    name: str  # of the person or program; the journal shows it
+    scopes: tuple[Scope, ...]  # what the token may do
+    workloads: tuple[str, ...] = ("*",)  # names under ``workloads``; "*": all
     sha256: str | None = None  # 64 hex digits
-    token_file: Path | None = None
+    token_file: Path | None = None  # text file with the token on its first line
 
 
 class Http(Section):
     """Address and ports on this host; only programs of this host can connect unless ``host`` is set."""
 
     host: str = "127.0.0.1"  # address or name to listen on; 0.0.0.0: every address of this host
-    gateway_port: Port = 8400
-    api_port: Port = 8401
+    gateway_port: Port = 8400  # the OpenAI-compatible API that applications call
+    api_port: Port = 8401  # corrections, alerts, releases; the command line calls it
     # the first of ten consecutive ports, one for each process, in the order of services.process.names.PROCESSES
     metrics_port: int = Field(default=8420, ge=1, le=65_500)
 
 
 class Topics(Section):
-    """Names on the broker; partitions and retention stand in deploy/kafka/topics.yaml."""
+    """Names on the broker; their partitions and retention are in deploy/kafka/topics.yaml."""
 
     traffic: str = "flywheel.traffic.v1"
     corrections: str = "flywheel.corrections.v1"
@@ -85,14 +85,14 @@ class Kafka(Section):
     """``bootstrap`` set: that broker is used and nothing is started. Unset: the embedded development broker."""
 
     bootstrap: str | None = None  # host:port, several with commas
-    embedded_port: Port = 8492
+    embedded_port: Port = 8492  # of the embedded broker
     topics: Topics = Topics()
-    security_protocol: str = "PLAINTEXT"
-    ssl_cafile: Path | None = None
-    sasl_mechanism: str | None = None
+    security_protocol: str = "PLAINTEXT"  # PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
+    ssl_cafile: Path | None = None  # certificates of the authorities that are trusted
+    sasl_mechanism: str | None = None  # PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
     sasl_username: str | None = None
     sasl_password_file: Path | None = None
-    session_timeout_seconds: SecondsAboveZero = 6.0  # also how long the embedded broker takes to form a group (half of it)
+    session_timeout_seconds: SecondsAboveZero = 6.0  # of consumers; the embedded broker forms a group after half of it
 
 
 class Serving(Section):
@@ -101,20 +101,20 @@ class Serving(Section):
     url: str | None = None  # http://host:port, without /v1
     python: Path | None = None  # the interpreter of the environment that has vLLM
     model: Path | None = None  # folder of the base model
-    port: Port = 8410
-    max_loras: int = Field(default=4, ge=3, le=1000)  # adapters held at once: champion, challenger, rollback target, and who is next
+    port: Port = 8410  # of a vLLM that the daemon starts
+    max_loras: int = Field(default=4, ge=3, le=1000)  # adapters loaded at once: champion, challenger, rollback target, next challenger
     max_lora_rank: Count = 16  # the largest rank of an adapter that can be served
     lora_modules: tuple[str, ...] = ()  # modules that adapters may touch; fewer are served faster; empty: all of the model's
     max_model_len: Count = 1024  # tokens, prompt and answer together
-    cpu_cache_gib: CountOrZero = 1  # GiB for keys and values, without a GPU
+    cpu_cache_gib: CountOrZero = 1  # GiB of key-value cache, without a GPU
     cpu_threads_bind: str = "auto"  # VLLM_CPU_OMP_THREADS_BIND
-    start_timeout_seconds: SecondsAboveZero = 300.0
+    start_timeout_seconds: SecondsAboveZero = 300.0  # until vLLM answers
     key_file: Path | None = None  # vLLM's API key; only gateway and release controller read it
     concurrency: Count = 16  # requests in flight when a gate asks
 
 
 class Slices(Section):
-    """Which values of traffic make a slice."""
+    """How traffic is cut into slices: ``all``, and one for each value of a dimension."""
 
     dimensions: tuple[str, ...] = SlicePolicy.dimensions  # names of dimensions in the traffic, e.g. "tenant"
     protected: tuple[str, ...] = SlicePolicy.protected  # e.g. "tenant=globex"; never dropped
@@ -122,7 +122,7 @@ class Slices(Section):
 
 
 class Watch(Section):
-    """Panes, windows, thresholds. ``minimum_rows`` to ``rate_minimum_effect`` hold until a reference has seen a day and is calibrated."""
+    """Panes, windows, thresholds. ``minimum_rows`` to ``rate_minimum_effect`` apply until a reference has seen a day and is calibrated."""
 
     pane_seconds: SecondsAboveZero = WindowPolicy.pane.total_seconds()  # counts are kept in panes of this length
     window_panes: Count = WindowPolicy.window_panes  # window length in panes
@@ -131,7 +131,7 @@ class Watch(Section):
     longer_panes: tuple[Count, ...] = WindowPolicy.longer_panes
     alarms_a_day: float = Field(default=BudgetPolicy.pages_a_day, gt=0, le=1e6)  # false-alarm budget; thresholds are calibrated to it
     lateness_seconds: Seconds = WindowPolicy.lateness.total_seconds()  # a window closes this long after its end
-    late_data_hours: Hours = RetestPolicy.reach / HOUR  # late rows have a window judged again for so long after its end; 0: never
+    late_data_hours: Hours = RetestPolicy.reach / HOUR  # late rows re-evaluate a window for so long after its end; 0: never
     learning_seconds: SecondsAboveZero = 86_400.0  # traffic that the first reference needs, unless a person pins one
     after_promotion_seconds: Seconds = 86_400.0  # the new champion gets a reference of its own after so long
     minimum_rows: Count = DriftPolicy.minimum_rows  # of a window; with fewer it is not judged
@@ -147,14 +147,14 @@ class Webhook(Section):
     """A signed notification to a URL (Standard Webhooks)."""
 
     url: str  # http:// or https://
-    secret_file: Path | None = None
+    secret_file: Path | None = None  # the key of the signature
 
 
 class Alerts(Section):
     """How long drift must hold, how long an acknowledgement lasts, who is notified."""
 
-    hold_seconds: Seconds = AlertPolicy.hold.total_seconds()  # drift opens an alert after so long
-    resolve_after_seconds: Seconds = AlertPolicy.resolve_after.total_seconds()  # without drift for so long, the alert is resolved
+    hold_seconds: Seconds = AlertPolicy.hold.total_seconds()  # an alert fires after drift has held for so long
+    resolve_after_seconds: Seconds = AlertPolicy.resolve_after.total_seconds()  # an alert is resolved after so long without drift
     acknowledgement_hours: HoursAboveZero = AlertPolicy.acknowledgement / HOUR  # unless the person says how long
     webhooks: tuple[Webhook, ...] = ()
 
@@ -178,9 +178,9 @@ class Training(Section):
     learning_rate: float = Field(default=TrainingPolicy.learning_rate, gt=0, le=1)  # the highest, after the warm-up
     steps: Count = TrainingPolicy.steps  # of the optimiser
     batch: Count = TrainingPolicy.batch  # examples in a step
-    warmup_steps: CountOrZero = TrainingPolicy.warmup_steps
+    warmup_steps: CountOrZero = TrainingPolicy.warmup_steps  # in which the learning rate rises
     max_length: Count = TrainingPolicy.max_length  # tokens of an example
-    seed: int = Field(default=TrainingPolicy.seed, ge=0, lt=2**32)
+    seed: int = Field(default=TrainingPolicy.seed, ge=0, lt=2**32)  # of the order of examples and the adapter's first weights
     threads: Count = TrainingPolicy.threads  # of the processor
     general_share: ShareBelowOne = TrainingPolicy.general_share  # of the examples: general instructions against forgetting
     quantization: Literal["nf4", "none"] = TrainingPolicy.quantization  # of the base model during training
@@ -202,7 +202,7 @@ class Margin(Section):
     """A margin other than the standard 5 points, and why."""
 
     margin: float = Field(ge=LEAST_MARGIN, lt=1)  # share of the axis' items: 0.05 is 5 points
-    reason: str
+    reason: str  # shown in every gate's evidence; required above the standard
 
 
 class Gate(Section):
@@ -211,19 +211,19 @@ class Gate(Section):
     margins: dict[str, Margin] = {}  # by axis: format, golden, golden[<protected slice>], recurrence, held_out, general, safety
     superiority_alpha: Alpha = GatePolicy.superiority_alpha  # probability that a challenger which is no better passes "golden"
     non_inferiority_alpha: Alpha = GatePolicy.non_inferiority_alpha  # of every other axis: that one which is worse by the margin passes
-    recurrence_at_most: CountOrZero = GatePolicy.recurrence_at_most  # cases asked
-    held_out_at_most: CountOrZero = GatePolicy.held_out_at_most  # cases asked
+    recurrence_at_most: CountOrZero = GatePolicy.recurrence_at_most  # recurrence cases that a gate asks
+    held_out_at_most: CountOrZero = GatePolicy.held_out_at_most  # held-out cases that a gate asks
     few_shot: CountOrZero = GatePolicy.few_shot  # examples in the prompted baseline
     planned_challengers: Count = GatePolicy.planned_challengers  # against one champion; the superiority alpha is divided by it
 
 
 class GuardAlphaSettings(Section):
-    """The parts of the guards' budget: the probability that this guard ever aborts a canary that is no worse."""
+    """How ``guard_budget`` is divided: the probability that each guard aborts a canary that is no worse."""
 
-    format: GuardAlpha = GuardAlphas.format
-    errors: GuardAlpha = GuardAlphas.errors
-    refusal: GuardAlpha = GuardAlphas.refusal
-    latency: GuardAlpha = GuardAlphas.latency
+    format: GuardAlpha = GuardAlphas.format  # sessions with an answer in an invalid format
+    errors: GuardAlpha = GuardAlphas.errors  # sessions with a failed request
+    refusal: GuardAlpha = GuardAlphas.refusal  # sessions with a refusal
+    latency: GuardAlpha = GuardAlphas.latency  # slow sessions
     protected: GuardAlpha = GuardAlphas.protected  # all protected slices together
     informative: GuardAlpha = GuardAlphas.informative  # all signals together
 
@@ -242,7 +242,7 @@ class ReleaseSettings(Section):
     slower_by_at_most: float = Field(default=GuardPolicy.slower_by_at_most, gt=0, le=1e9)  # factor over the champion's latency
     informative: tuple[str, ...] = GuardPolicy.informative  # quality columns whose guards may abort but never delay a step
     holdout_share: ShareBelowOne = RolloutPolicy.hold_back_share  # of the sessions, on the old champion after a promotion
-    holdout_hours: Hours = RolloutPolicy.hold_back_time / HOUR  # after a promotion
+    holdout_hours: Hours = RolloutPolicy.hold_back_time / HOUR  # length of the watch period; 0: none
     probe_items: CountOrZero = 24  # tokens asked of base and adapter to check that the adapter's weights are served
 
 
@@ -255,13 +255,14 @@ class Sampling(Section):
 class Format(Section):
     """What a valid answer is: JSON fitting a schema, or any text."""
 
-    json_schema: dict[str, object] | None = None
+    json_schema: dict[str, object] | None = None  # JSON Schema, draft 2020-12; without it, any text is valid
 
 
 class Workload(Section):
     """One stable task under one public model name."""
 
     alias: str  # the model name that clients ask for
+    # observe: measure only; propose: train and gate, then wait for a person; auto: release too
     mode: Literal["observe", "propose", "auto"] = "propose"
     sampling: Sampling = Sampling()
     format: Format = Format()
@@ -284,8 +285,8 @@ class Settings(Section):
     serving: Serving = Serving()
     tokens: tuple[Token, ...] = ()
     workloads: dict[str, Workload] = {}
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    redaction_key_file: Path | None = None  # keyed pseudonyms; made at first start when unset
+    log_level: Literal["debug", "info", "warning", "error"] = "info"  # of all processes
+    redaction_key_file: Path | None = None  # the key of the pseudonyms for personal data; made at the first start when unset
 
     @property
     def ledger_url(self) -> str:

@@ -1,4 +1,4 @@
-"""What no single value shows: ports that clash, tokens that cannot be told apart, policies that no process could start with."""
+"""Checks of values that are valid by themselves: ports that clash, tokens with one name, policies that no process could start with."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ def faults_between(settings: Settings) -> Iterator[Fault]:
         yield from _rank(workload.training.rank, settings.serving.max_lora_rank, f"workloads.{name}.training.rank")
     aliases = ((f"workloads.{name}.alias", workload.alias) for name, workload in settings.workloads.items())
     for first, again, alias in repeated(aliases):
-        reason = "two workloads share an alias"
+        reason = f"has the same value as {first}"
         yield Fault(where=again, reason=reason, value=alias, remedy="Give each its own.", compared_with=(first,))
 
 
@@ -54,7 +54,7 @@ def _ports(settings: Settings) -> Iterator[Fault]:
                 compared_with=("http.metrics_port", *uses),
             )
     for first, again, port in repeated(wanted):
-        reason = f"is the port of {first} too"
+        reason = f"has the same value as {first}"
         yield Fault(where=again, reason=reason, value=port, remedy="Give each its own port.", compared_with=(first, *uses))
 
 
@@ -62,21 +62,21 @@ def _tokens(tokens: tuple[Token, ...]) -> Iterator[Fault]:
     for place, token in enumerate(tokens):
         where = f"tokens.{place}"
         if (token.sha256 is None) == (token.token_file is None):
-            yield Fault(where=where, reason="give either sha256 or token_file", remedy="See deploy/docs/configuration.md.")
+            yield Fault(where=where, reason="must have sha256 or token_file, and not both", remedy="Give one of them.")
         if not token.name.strip():
             remedy = "Name the person or program: the journal shows it."
-            yield Fault(where=f"{where}.name", reason="a token has a name", value=token.name, remedy=remedy)
+            yield Fault(where=f"{where}.name", reason="must not be empty", value=token.name, remedy=remedy)
         if token.sha256 is not None and not _is_hex(token.sha256.strip(), digits=64):
             remedy = "Give the 64 hex digits that `printf %s TOKEN | sha256sum` prints."
             yield Fault(where=f"{where}.sha256", reason="is not a SHA-256", remedy=remedy)
     for first, again, name in repeated((f"tokens.{place}.name", token.name) for place, token in enumerate(tokens)):
         remedy = "Give each token its own name: decisions are signed with it."
-        yield Fault(where=again, reason="two tokens have this name", value=name, remedy=remedy, compared_with=(first,))
+        yield Fault(where=again, reason=f"has the same value as {first}", value=name, remedy=remedy, compared_with=(first,))
     digests = [(f"tokens.{place}.sha256", token.sha256.strip().lower()) for place, token in enumerate(tokens) if token.sha256]
     files = [(f"tokens.{place}.token_file", str(token.token_file)) for place, token in enumerate(tokens) if token.token_file]
     for first, again, _ in (*repeated(digests), *repeated(files)):
         remedy = "Give each token its own: otherwise nobody can tell who acted."
-        yield Fault(where=again, reason="two tokens have the same secret", remedy=remedy, compared_with=(first,))
+        yield Fault(where=again, reason=f"has the same value as {first}", remedy=remedy, compared_with=(first,))
 
 
 def _workloads_of_tokens(settings: Settings) -> Iterator[Fault]:
@@ -141,7 +141,7 @@ def _workload(workload: Workload, where: str) -> Iterator[Fault]:
     for path, url in urls:
         yield from _url(url, path)
     for first, again, url in repeated(urls):
-        yield Fault(where=again, reason="two webhooks have this URL", value=url, remedy="Name each once.", compared_with=(first,))
+        yield Fault(where=again, reason=f"has the same value as {first}", value=url, remedy="Name each once.", compared_with=(first,))
     yield from _crontab(workload.trigger.calendar, f"{where}.trigger.calendar")
     yield from _json_schema(workload.format.json_schema, f"{where}.format.json_schema")
     try:

@@ -1,6 +1,7 @@
 """What ``flywheel.yaml`` and the environment may not contain: refused when they are read, before anything starts, in plain English."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ from flywheel.errors import InvalidSettings
 from services.cli.__main__ import run
 from services.process.names import PROCESSES
 from services.settings import METRICS_PORTS, Workload, load
+from services.settings.known_keys import keys_of, sections
 from services.settings.renamed_keys import RENAMED
 
 DIGEST = "a" * 64
+ROOT = Path(__file__).resolve().parents[3]
 PYDANTICS = ("Input should", "pydantic", "Traceback", "validation error", "NoneType")
 
 
@@ -43,11 +46,11 @@ def of_a_workload(section: str) -> str:
 @pytest.mark.parametrize(
     ("content", "where", "reason"),
     [
-        ("http: {api_port: 8400}", "http.api_port", "is the port of http.gateway_port too"),
+        ("http: {api_port: 8400}", "http.api_port", "has the same value as http.gateway_port"),
         ("http: {gateway_port: 8425}", "http.gateway_port", "is one of the 10 ports"),
         ("http: {metrics_port: 8391}", "http.gateway_port", "is one of the 10 ports"),
-        ("kafka: {embedded_port: 8401}", "kafka.embedded_port", "is the port of http.api_port too"),
-        ("serving: {python: python, model: m, port: 8401}", "serving.port", "is the port of http.api_port too"),
+        ("kafka: {embedded_port: 8401}", "kafka.embedded_port", "has the same value as http.api_port"),
+        ("serving: {python: python, model: m, port: 8401}", "serving.port", "has the same value as http.api_port"),
         ("http: {host: 'my host'}", "http.host", "is not an address or a host name"),
         ("serving: {url: 'localhost:8000'}", "serving.url", "is not an http or https URL"),
         ('data_dir: "a\\0b"', "data_dir", "contains a NUL character"),
@@ -81,15 +84,23 @@ def test_there_is_a_metrics_port_for_every_process() -> None:
 @pytest.mark.parametrize(
     ("tokens", "where", "reason"),
     [
-        ("{name: a, scopes: [infer], token_file: x}, {name: a, scopes: [infer], token_file: y}", "1.name", "two tokens have this name"),
-        ("{name: a, scopes: [infer], token_file: x}, {name: b, scopes: [infer], token_file: x}", "1.token_file", "the same secret"),
+        (
+            "{name: a, scopes: [infer], token_file: x}, {name: a, scopes: [infer], token_file: y}",
+            "1.name",
+            "has the same value as tokens.0.name",
+        ),
+        (
+            "{name: a, scopes: [infer], token_file: x}, {name: b, scopes: [infer], token_file: x}",
+            "1.token_file",
+            "has the same value as tokens.0.token_file",
+        ),
         (
             f"{{name: a, scopes: [infer], sha256: {DIGEST}}}, {{name: b, scopes: [infer], sha256: {DIGEST.upper()}}}",
             "1.sha256",
-            "the same secret",
+            "has the same value as tokens.0.sha256",
         ),
         ("{name: a, scopes: [infer], sha256: abc}", "0.sha256", "is not a SHA-256"),
-        ("{name: ' ', scopes: [infer], token_file: x}", "0.name", "a token has a name"),
+        ("{name: ' ', scopes: [infer], token_file: x}", "0.name", "must not be empty"),
     ],
 )
 def test_every_token_has_its_own_name_and_secret(config: Path, tokens: str, where: str, reason: str) -> None:
@@ -110,7 +121,11 @@ def test_every_token_has_its_own_name_and_secret(config: Path, tokens: str, wher
         ("trigger: {calendar: 99 3 * * 1}", "trigger.calendar", "is not a crontab line"),
         ("alerts: {webhooks: [{url: 'ftp://example.org'}]}", "alerts.webhooks.0.url", "is not an http or https URL"),
         ("alerts: {webhooks: [{url: 'https://'}]}", "alerts.webhooks.0.url", "is not an http or https URL"),
-        ("alerts: {webhooks: [{url: 'http://a'}, {url: 'http://a'}]}", "alerts.webhooks.1.url", "two webhooks have this URL"),
+        (
+            "alerts: {webhooks: [{url: 'http://a'}, {url: 'http://a'}]}",
+            "alerts.webhooks.1.url",
+            "has the same value as workloads.w.alerts.webhooks.0.url",
+        ),
         ("release: {canary_shares: [0.5, 0.1]}", "release.canary_shares", "larger than the one before"),
         ("release: {canary_shares: [1]}", "release.canary_shares.0", "must be below 1"),
         ("release: {guard_alphas: {format: 0.5}}", "release.guard_alphas", "add up to more than their budget"),
@@ -176,12 +191,12 @@ def test_a_name_that_cannot_stand_in_a_header_is_refused(config: Path, name: str
         ("log_level: loud", "log_level", "must be one of 'debug', 'info', 'warning' or 'error'", "loud"),
         ("log_level: 3", "log_level", "must be one of 'debug', 'info', 'warning' or 'error'", 3),
         ("data_dir: 7", "data_dir", "must be the path of a file or folder", 7),
-        ("workloads: {w: {}}", "workloads.w.alias", "is required and is not there", None),
+        ("workloads: {w: {}}", "workloads.w.alias", "is required", None),
         ("workloads: {1: {alias: a}}", "workloads.1", "must be text", 1),
         (of_a_workload("trigger: {calendar: [a]}"), "workloads.w.trigger.calendar", "must be text", "a list"),
         (of_a_workload("watch: {ks_minimum_effect: high}"), "workloads.w.watch.ks_minimum_effect", "must be a number", "high"),
         (of_a_workload("release: {canary_shares: 0.5}"), "workloads.w.release.canary_shares", "must be a list", 0.5),
-        ("tokens: [{name: a, scopes: [infer]}]", "tokens.0", "give either sha256 or token_file", None),
+        ("tokens: [{name: a, scopes: [infer]}]", "tokens.0", "must have sha256 or token_file, and not both", None),
     ],
 )
 def test_a_wrong_type_is_reported_in_plain_english(config: Path, content: str, where: str, reason: str, value: object) -> None:
@@ -277,7 +292,7 @@ def test_every_command_refuses_such_a_file_in_one_line(config: Path, words: tupl
     assert run([*words, "--config", str(config)]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "http.api_port: is the port of http.gateway_port too (got 8400)" in err
+    assert "http.api_port: has the same value as http.gateway_port (got 8400)" in err
 
 
 def test_an_error_as_json_goes_to_standard_error(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -428,3 +443,13 @@ def test_without_a_file_check_config_says_which_defaults_hold(config: Path, caps
     assert "Next: write a flywheel.yaml" in err
     assert run(["check-config", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["file"] is None
+
+
+def test_the_manuals_name_keys_that_there_are() -> None:
+    known = {
+        path.replace("workloads.<name>.", "").replace("[]", "") for path in (key.path for at, one in sections() for key in keys_of(one, at))
+    }
+    names = "|".join({path.partition(".")[0] for path in known if "." in path})
+    pages = [ROOT / "README.md", *(ROOT / "deploy").rglob("*.md")]
+    named = {key for page in pages for key in re.findall(rf"`((?:{names})\.[a-z_.]+)`", page.read_text())}
+    assert {key for key in named if key not in known and not any(path.startswith(f"{key}.") for path in known)} == set()
