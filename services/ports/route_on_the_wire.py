@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from flywheel.errors import InvalidInput
+from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.ports.wire_schema import check_schema, shortened
+from services.ports.wire_schema import check_schema
 
 SCHEMA = "releases/route.v1"
 REMEDY = "Send a route as GET /v1/routes shows it."

@@ -8,7 +8,7 @@ import json
 from functools import cache
 from typing import Any
 
-from flywheel.errors import InvalidInput
+from flywheel.errors import InvalidInput, shortened
 from schemas import schema
 
 
@@ -23,13 +23,6 @@ def check_schema(value: object, name: str, *, at: str, remedy: str) -> None:
     if error is not None:
         path = at + error.json_path.removeprefix("$")
         raise InvalidInput(_reason(error), where=path, value=shortened(error.instance), remedy=remedy)
-
-
-def shortened(value: object) -> object:
-    """Enough of a value to find it, never a whole text."""
-    if isinstance(value, str):
-        return value if len(value) <= 40 else f"{value[:40]}… ({len(value)} characters)"
-    return value if isinstance(value, int | float | None) else type(value).__name__
 
 
 def _reason(error: Any) -> str:

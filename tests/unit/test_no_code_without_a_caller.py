@@ -28,7 +28,6 @@ LEAVING = (  # temporary: code that goes, or is called, with the change of its s
     "flywheel.drift.*",
     "flywheel.windows.*",
     "flywheel.gate.judge_axis.judge_counts",
-    "services.integrations.vllm.server_process.MEMORY_GIB",
 )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from flywheel.corrections.correction import Correction, CorrectionKind
-from flywheel.errors import InvalidInput
+from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
 from flywheel.traffic.inference import Arm, Inference, Message, text_of_content
-from services.ports.wire_schema import check_schema, shortened
+from services.ports.wire_schema import check_schema
 
 TRAFFIC_TYPE = "flywheel.traffic.v1"
 CORRECTION_TYPE = "flywheel.correction.v1"

@@ -17,7 +17,6 @@ from flywheel.ids import BASE
 from services.process.child_process import ChildCommand
 from services.process.machine import Machine, require_processor
 
-MEMORY_GIB = 4.0  # resident with 1 GiB of cache, measured with the 135M model
 DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "VLLM_PLUGINS")
 """Ours, not its own: its environment holds other versions of the same packages."""
 
