@@ -1,12 +1,13 @@
-"""What becomes of a joined correction?
+"""What becomes of a correction?
 
 In: the correction with its request, what was accepted before, the golden set's exclusion set, the policy. Out: a CorrectionOutcome:
-state, reason, entity, held out or not. The order is: diagnosis, duplicates and contradictions, review, split. Joining, redacting
-and storing are not done here.
+state, reason, entity, held out or not. The order is: diagnosis, duplicates and contradictions, review, split. A correction without its
+request waits, is reviewed or rejected. Joining, redacting and storing are not done here.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from flywheel.corrections import contradictions, review, split
 from flywheel.corrections.clusters import NearTexts, user_text
@@ -14,17 +15,19 @@ from flywheel.corrections.contradictions import Relation
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
 from flywheel.corrections.diagnosis import Cause, diagnose
 from flywheel.corrections.duplicates import answer_key, prompt_key
+from flywheel.corrections.join import JoinDecision, JoinOutcome
 from flywheel.corrections.split import RelatedCorrection
 from flywheel.ids import CorrectionId, digest_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptancePolicy:
-    """Whose corrections are accepted without review, and how corrections are split."""
+    """Whose corrections are accepted without review, how they are split, and how long they wait for their request."""
 
     trusted_sources: frozenset[str] = frozenset()
     held_out_share: float = 0.2
     near_duplicate: float = 0.7  # similarity of the wording, 0 to 1, from which two prompts count as one
+    wait_for_request: timedelta = timedelta(minutes=10)  # far longer than any lag of the recorder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,16 @@ def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: Exclusion
             state=CorrectionState.REVIEW, reason=reviewed.reason, entity=joined.entity, prompt_key=keys[0], answer_key=keys[1]
         )
     return _accepted(joined, keys, reviewed.reason, so_far=so_far, golden=golden, policy=policy)
+
+
+def decide_without_request(*, join: JoinDecision, waited: timedelta, policy: AcceptancePolicy) -> CorrectionOutcome:
+    """Decides on a correction that could not be joined: it waits for its request, then a person reviews it."""
+    if join.outcome is JoinOutcome.CUT:
+        return CorrectionOutcome(state=CorrectionState.REJECTED, reason=join.reason)
+    if waited >= policy.wait_for_request:
+        minutes = policy.wait_for_request.total_seconds() / 60
+        return CorrectionOutcome(state=CorrectionState.REVIEW, reason=f"its request was not recorded within {minutes:g} minutes")
+    return CorrectionOutcome(state=CorrectionState.SUBMITTED, reason=join.reason)
 
 
 def _accepted(

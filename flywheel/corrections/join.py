@@ -60,6 +60,11 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
     return JoinDecision(outcome=JoinOutcome.NOT_RECORDED, reason="the request is not recorded yet")
 
 
+def without_request(correction: Correction) -> JoinedCorrection:
+    """A correction whose request is unknown, in the form in which corrections are stored."""
+    return JoinedCorrection(correction=correction, messages=(), original=correction.original, entity="", joined=False)
+
+
 def declared_entity(dimensions: Mapping[str, str], entity_keys: Sequence[str]) -> str:
     """The first key that is present, as ``function=get_weather``; empty when none is. ``dim:<name>`` reads a dimension."""
     for key in entity_keys:

@@ -1,1 +1,1 @@
-"""Joins, diagnoses, splits and accepts corrections."""
+"""Process: redacts, joins, diagnoses, splits and accepts corrections."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from flywheel.errors import CannotRun, FlywheelError
 from services.correction_desk.app import PROCESS, build_app
 from services.correction_desk.decide_corrections import CorrectionDesk
-from services.correction_desk.wiring import DeskStream, desk_parts, desk_stream
+from services.correction_desk.wiring import CorrectionStream, desk_parts, desk_stream
 from services.observability import configure_logging, serve_health, stop_event
 from services.process.names import metrics_port
 from services.settings import Settings, load
@@ -43,7 +43,7 @@ def _run(settings: Settings, stop: threading.Event) -> int:
         health.shutdown()
 
 
-async def _serve(desk: CorrectionDesk, stream: DeskStream, stop: threading.Event, state: dict[str, str | None]) -> int:
+async def _serve(desk: CorrectionDesk, stream: CorrectionStream, stop: threading.Event, state: dict[str, str | None]) -> int:
     def on_assigned(_partitions: int) -> None:
         state["not_ready"] = None  # also without one: then another worker holds it
 

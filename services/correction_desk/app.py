@@ -1,7 +1,7 @@
-"""The Faust app of the correction desk: one agent on the corrections topic, one timer for those that wait.
+"""The Faust app of the correction desk: one agent on the corrections topic, one timer for corrections that wait.
 
-An event is acknowledged by hand, after it was kept or dead-lettered. Faust on its own acknowledges an event whose agent
-raised, which would lose it: so everything unexpected ends the process, and the restart reads the event again.
+An event is acknowledged by hand, after it was saved or dead-lettered. Faust on its own acknowledges an event whose agent
+raised, which would lose the event. So an unexpected error ends the process, and the restart reads the event again.
 """
 
 import asyncio
@@ -15,17 +15,19 @@ import faust
 import structlog
 
 from flywheel.errors import FlywheelError, InvalidInput
-from services.correction_desk.dead_letter import RecordPlace, entry, letter
+from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
 from services.correction_desk.decide_corrections import CorrectionDesk
-from services.correction_desk.wiring import DeskStream
+from services.correction_desk.wiring import CorrectionStream
 from services.observability import LAST_STEP, STEPS
 
 log = structlog.get_logger()
 PROCESS = "correction_desk"
 
 
-def build_app(desk: CorrectionDesk, stream: DeskStream, *, on_assigned: Callable[[int], None], retry_seconds: float = 1.0) -> faust.App:
-    """To be called inside the running loop. ``on_assigned`` hears how many partitions this worker holds."""
+def build_app(
+    desk: CorrectionDesk, stream: CorrectionStream, *, on_assigned: Callable[[int], None], retry_seconds: float = 1.0
+) -> faust.App:
+    """Call inside the running loop. ``on_assigned`` receives the number of partitions that this worker has."""
     app = faust.App(
         "flywheel-correction-desk",
         broker=stream.broker,
@@ -49,30 +51,32 @@ def build_app(desk: CorrectionDesk, stream: DeskStream, *, on_assigned: Callable
     async def corrections(events: Any) -> None:
         async for event in events.noack().events():
             message = event.message
-            place = RecordPlace(topic=message.topic, partition=message.partition, offset=message.offset, at=_moment(message.timestamp))
+            position = RecordPosition(
+                topic=message.topic, partition=message.partition, offset=message.offset, time=_moment(message.timestamp)
+            )
             try:
                 async with one_at_a_time:
-                    await _receive(event.value or b"", place)
+                    await _receive(event.value or b"", position)
             except Exception as error:  # noqa: BLE001 (ends the process: Faust would go on and lose the event)
-                _end(error, place)
+                _end(error, position)
             event.ack()
             STEPS.labels(PROCESS, "done").inc()
 
-    async def _receive(value: bytes, place: RecordPlace) -> None:
+    async def _receive(value: bytes, position: RecordPosition) -> None:
         try:
-            await asyncio.to_thread(desk.take, value, now=datetime.now(UTC))
+            await asyncio.to_thread(desk.receive, value, now=datetime.now(UTC))
         except InvalidInput as error:
-            await (await letters.send(key=None, value=letter(value, place=place, error=error)))
-            line = entry(place=place, error=error, workload=stream.claimed_workload(value), known=stream.workloads)
+            await (await letters.send(key=None, value=dead_letter_value(value, at=position, error=error)))
+            line = dead_letter_entry(at=position, error=error, workload=stream.claimed_workload(value), known=stream.workloads)
             await asyncio.to_thread(stream.journal.append, line)
-            log.warning(f"Dead letter: {error.reason}", action="correction_dead_lettered", where=error.where, offset=place.offset)
+            log.warning(f"Dead letter: {error.reason}", action="correction_dead_lettered", where=error.where, offset=position.offset)
             STEPS.labels(PROCESS, "dead_lettered").inc()
 
     async def waiting() -> None:
         try:
             async with one_at_a_time:
                 await asyncio.to_thread(desk.retry_waiting, now=datetime.now(UTC))
-        except Exception as error:  # noqa: BLE001 (ends the process: a timer that fails in silence would let corrections wait for ever)
+        except Exception as error:  # noqa: BLE001 (ends the process: without the timer, corrections would wait for ever)
             _end(error, None)
         LAST_STEP.labels(PROCESS).set_to_current_time()
 
@@ -85,14 +89,19 @@ def build_app(desk: CorrectionDesk, stream: DeskStream, *, on_assigned: Callable
     return app
 
 
-def _end(error: Exception, place: RecordPlace | None) -> None:
-    """At once: a tidy stop would commit offsets on its way out."""
+def _end(error: Exception, position: RecordPosition | None) -> None:
+    """Ends the process at once: an orderly stop would commit offsets."""
     what = str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"
-    log.error(f"The desk ends: {what}", action="correction_desk_ended", exc_info=not isinstance(error, FlywheelError), place=str(place))
+    log.error(
+        f"The correction desk ends: {what}",
+        action="correction_desk_ended",
+        exc_info=not isinstance(error, FlywheelError),
+        position=str(position),
+    )
     sys.stderr.flush()
     os._exit(1)
 
 
 def _moment(timestamp: float | None) -> datetime:
-    """The broker's time of a record, in seconds; the epoch when it gives none, so that a record read twice has one time."""
+    """The broker's time of a record; the epoch when it gives none, so that a record read twice has one time."""
     return datetime.fromtimestamp(timestamp if timestamp and timestamp > 0 else 0, UTC)

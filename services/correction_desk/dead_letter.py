@@ -1,7 +1,7 @@
-"""An event that can never be a correction: what goes to the dead-letter topic, and its line in the journal.
+"""Dead letters: what the dead-letter topic gets of an event that can never be a correction, and its journal line.
 
-In: the raw event, its place, the error. Out: bytes and a JournalEntry. Both follow from the record alone, so that a record read
-twice leaves one line.
+In: the raw event, its position, the error. Out: bytes and a JournalEntry. Both follow from the record alone, so a record read twice
+leaves one line.
 """
 
 import base64
@@ -16,25 +16,25 @@ from flywheel.journal import JournalEntry, JournalKind
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordPlace:
-    """Where a record stands; ``at`` is the broker's time of it."""
+class RecordPosition:
+    """A record of a topic; ``time`` is the broker's."""
 
     topic: str
     partition: int
     offset: int
-    at: datetime
+    time: datetime
 
 
-def letter(raw: bytes, *, place: RecordPlace, error: InvalidInput) -> bytes:
-    """The raw bytes go along in base64: they may be no text at all."""
+def dead_letter_value(raw: bytes, *, at: RecordPosition, error: InvalidInput) -> bytes:
+    """JSON with the raw bytes in base64, because they may be no text."""
     return json.dumps(
         {
             "error": error.reason,
             "where": error.where,
-            "topic": place.topic,
-            "partition": place.partition,
-            "offset": place.offset,
-            "at": place.at.isoformat(),
+            "topic": at.topic,
+            "partition": at.partition,
+            "offset": at.offset,
+            "at": at.time.isoformat(),
             "attempts": 1,
             "raw_base64": base64.b64encode(raw).decode(),
         },
@@ -42,14 +42,14 @@ def letter(raw: bytes, *, place: RecordPlace, error: InvalidInput) -> bytes:
     ).encode()
 
 
-def entry(*, place: RecordPlace, error: InvalidInput, workload: str, known: Collection[str]) -> JournalEntry:
-    """A workload that nobody configured is what a stranger wrote, and stays out of the journal."""
+def dead_letter_entry(*, at: RecordPosition, error: InvalidInput, workload: str, known: Collection[str]) -> JournalEntry:
+    """The journal line. An unknown workload's name is a stranger's text and stays out of the journal."""
     return JournalEntry(
-        at=place.at,
+        at=at.time,
         workload=WorkloadId(workload if workload in known else ""),
         kind=JournalKind.DEAD_LETTER,
-        subject=derive("dead-letter", place.topic, place.partition, place.offset, place.at.isoformat()),
+        subject=derive("dead-letter", at.topic, at.partition, at.offset, at.time.isoformat()),
         state="dead_lettered",
         reason=error.reason,
-        evidence={"topic": place.topic, "partition": place.partition, "offset": place.offset, "where": error.where},
+        evidence={"topic": at.topic, "partition": at.partition, "offset": at.offset, "where": error.where},
     )

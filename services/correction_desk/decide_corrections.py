@@ -1,8 +1,8 @@
-"""What the correction desk does with each event: decode -> redact -> join -> decide -> keep.
+"""Decides corrections: decode -> redact -> join -> decide -> save.
 
-In: raw events of the corrections topic, and the tick of a timer for those whose request is not recorded yet. Out: kept
-corrections, their cases, events for knowledge gaps. Safe to repeat: a correction that was decided stays as it was decided.
-Reading the topic and acknowledging are not done here.
+In: raw events of the corrections topic, and a timer's tick for corrections whose request is not recorded yet. Out: saved corrections, their
+cases, events for knowledge gaps. Safe to repeat: a decided correction stays as it was decided. Reading the topic and acknowledging are
+not done here.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.clusters import NearTexts, user_text
 from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection
-from flywheel.corrections.join import JoinOutcome, join
+from flywheel.corrections.join import join, without_request
 from flywheel.errors import Conflict, InvalidInput
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
@@ -23,15 +23,15 @@ from flywheel.regression_suite.case import Case
 from flywheel.traffic.inference import Message
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import with_surrogates
-from services.correction_desk.wiring import DeskParts, DeskRules
+from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.ports.corrections import KeptCorrection
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """``new`` is False when the correction was decided before, or still waits."""
+class DecidedCorrection:
+    """``new`` is False when the correction was decided before, or still waits for its request."""
 
     state: CorrectionState
     reason: str
@@ -39,15 +39,15 @@ class Taken:
 
 
 class CorrectionDesk:
-    """One at a time: the next decision needs to know the last one."""
+    """Decides one correction at a time: each decision needs the one before."""
 
-    def __init__(self, parts: DeskParts) -> None:
+    def __init__(self, parts: CorrectionDeskParts) -> None:
         self._ledger, self._parts = parts.ledger, parts
         self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
-        self._golden: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
+        self._excluded: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
 
-    def take(self, raw: bytes, *, now: datetime) -> Taken:
-        """One event. Raises InvalidInput when it can never be a correction: that is for the dead letters."""
+    def receive(self, raw: bytes, *, now: datetime) -> DecidedCorrection:
+        """Decides on one event. Raises InvalidInput when it can never be a correction, so that it is dead-lettered."""
         correction, submitted_by = self._parts.decode(raw)
         if correction.workload not in self._parts.rules:
             raise InvalidInput(
@@ -58,16 +58,16 @@ class CorrectionDesk:
             )
         known = self._ledger.correction(correction.id)
         if known is not None and known.state is not CorrectionState.SUBMITTED:
-            return Taken(state=known.state, reason=f"decided before: {known.reason}", new=False)
+            return DecidedCorrection(state=known.state, reason=f"decided before: {known.reason}", new=False)
         since = known.decided_at if known is not None else now
-        return self._settle(self._redacted(correction), since=since, now=now, submitted_by=submitted_by)
+        return self._join_and_decide(self._redacted(correction), since=since, now=now, submitted_by=submitted_by)
 
     def retry_waiting(self, *, now: datetime) -> int:
-        """Tries again what waits for its request; returns how many were decided."""
+        """Decides again on corrections that wait for their request; returns how many have an outcome now."""
         waiting = [kept for workload in self._parts.rules for kept in self._ledger.corrections(workload, state=CorrectionState.SUBMITTED)]
-        return sum(self._settle(kept.joined.correction, since=kept.decided_at, now=now).new for kept in waiting)
+        return sum(self._join_and_decide(kept.joined.correction, since=kept.decided_at, now=now).new for kept in waiting)
 
-    def _settle(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> Taken:
+    def _join_and_decide(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> DecidedCorrection:
         rules = self._parts.rules[correction.workload]
         recorded = None
         if correction.request_id is not None:
@@ -76,38 +76,31 @@ class CorrectionDesk:
         decision = join(correction=correction, request=request, entity_keys=rules.entity_keys)
         if decision.joined is not None:
             return self._decide(decision.joined, rules, now=now, submitted_by=submitted_by)
+        outcome = acceptance.decide_without_request(join=decision, waited=now - since, policy=rules.policy)
+        at = since if outcome.state is CorrectionState.SUBMITTED else now
+        kept = _kept(without_request(correction), outcome, at=at)
+        return self._decided(kept, self._ledger.keep(kept, None, _entry(kept, outcome, submitted_by, now=now)))
 
-        alone = JoinedCorrection(correction=correction, messages=(), original=correction.original, entity="", joined=False)
-        if decision.outcome is JoinOutcome.CUT:
-            outcome = CorrectionOutcome(state=CorrectionState.REJECTED, reason=decision.reason)
-        elif now - since >= self._parts.patience:
-            waited = f"{self._parts.patience.total_seconds() / 60:g} minutes"
-            outcome = CorrectionOutcome(state=CorrectionState.REVIEW, reason=f"its request was not recorded within {waited}")
-        else:
-            outcome = CorrectionOutcome(state=CorrectionState.SUBMITTED, reason=decision.reason)
-        kept = self._kept(alone, outcome, at=since if outcome.state is CorrectionState.SUBMITTED else now)
-        return self._taken(kept, self._ledger.keep(kept, None, _entry(kept, outcome, submitted_by, now=now)))
-
-    def _decide(self, joined: JoinedCorrection, rules: DeskRules, *, now: datetime, submitted_by: str) -> Taken:
+    def _decide(self, joined: JoinedCorrection, rules: CorrectionRules, *, now: datetime, submitted_by: str) -> DecidedCorrection:
         try:
             return self._decide_once(joined, rules, now=now, submitted_by=submitted_by)
         except Conflict:  # another process accepted the same prompt since we last looked: look again
             self._accepted.pop(joined.correction.workload, None)
             return self._decide_once(joined, rules, now=now, submitted_by=submitted_by)
 
-    def _decide_once(self, joined: JoinedCorrection, rules: DeskRules, *, now: datetime, submitted_by: str) -> Taken:
+    def _decide_once(self, joined: JoinedCorrection, rules: CorrectionRules, *, now: datetime, submitted_by: str) -> DecidedCorrection:
         workload = joined.correction.workload
         so_far = self._so_far(workload, rules.policy)
         outcome = acceptance.decide(joined=joined, so_far=so_far, golden=self._exclusion_set(workload, rules.policy), policy=rules.policy)
-        kept = self._kept(joined, outcome, at=now)
+        kept = _kept(joined, outcome, at=now)
         case = _case(joined, outcome, rules, now=now) if outcome.state is CorrectionState.ACCEPTED else None
         messages = (self._parts.knowledge_gap(kept, now),) if outcome.state is CorrectionState.KNOWLEDGE_GAP else ()
         new = self._ledger.keep(kept, case, _entry(kept, outcome, submitted_by, now=now, case=case), messages)
         if new and outcome.state is CorrectionState.ACCEPTED:
             _remember(so_far, kept)
-        return self._taken(kept, new)
+        return self._decided(kept, new)
 
-    def _taken(self, kept: KeptCorrection, new: bool) -> Taken:
+    def _decided(self, kept: KeptCorrection, new: bool) -> DecidedCorrection:
         waits = kept.state is CorrectionState.SUBMITTED
         if new:
             log.info(
@@ -116,22 +109,10 @@ class CorrectionDesk:
                 correction=kept.joined.correction.id,
                 workload=kept.joined.correction.workload,
             )
-        return Taken(state=kept.state, reason=kept.reason, new=new and not waits)
-
-    def _kept(self, joined: JoinedCorrection, outcome: CorrectionOutcome, *, at: datetime) -> KeptCorrection:
-        return KeptCorrection(
-            joined=joined,
-            state=outcome.state,
-            reason=outcome.reason,
-            decided_at=at,
-            entity=outcome.entity,
-            held_out=outcome.held_out,
-            prompt_key=outcome.prompt_key,
-            answer_key=outcome.answer_key,
-        )
+        return DecidedCorrection(state=kept.state, reason=kept.reason, new=new and not waits)
 
     def _redacted(self, correction: Correction) -> Correction:
-        """Before anything is stored. The author is a person too, known from now on by a pseudonym."""
+        """Without personal data; the author gets a pseudonym. Comes before anything is stored."""
         found = 0
 
         def clean(text: str) -> str:
@@ -152,7 +133,7 @@ class CorrectionDesk:
         )
 
     def _so_far(self, workload: WorkloadId, policy: AcceptancePolicy) -> AcceptedSoFar:
-        """Read once from the ledger, then kept up: every decision needs all earlier ones."""
+        """Read from the ledger once, then kept up to date: a decision needs all earlier ones."""
         if workload not in self._accepted:
             so_far = AcceptedSoFar(near_duplicate=policy.near_duplicate)
             for kept in self._ledger.corrections(workload, state=CorrectionState.ACCEPTED):
@@ -164,40 +145,51 @@ class CorrectionDesk:
         golden = self._parts.suite.golden(workload)
         if golden is None:
             return ExclusionSet()
-        known = self._golden.get(workload)
+        known = self._excluded.get(workload)
         if known is None or known[0] != golden.id:
             texts = NearTexts(threshold=policy.near_duplicate)
             for case in golden.cases:
                 texts.add(case.id, user_text(case.messages))
             known = (golden.id, ExclusionSet(entities=frozenset(case.entity for case in golden.cases), texts=texts))
-            self._golden[workload] = known
+            self._excluded[workload] = known
         return known[1]
+
+
+def _kept(joined: JoinedCorrection, outcome: CorrectionOutcome, *, at: datetime) -> KeptCorrection:
+    return KeptCorrection(
+        joined=joined,
+        state=outcome.state,
+        reason=outcome.reason,
+        decided_at=at,
+        entity=outcome.entity,
+        held_out=outcome.held_out,
+        prompt_key=outcome.prompt_key,
+        answer_key=outcome.answer_key,
+    )
 
 
 def _remember(so_far: AcceptedSoFar, kept: KeptCorrection) -> None:
     so_far.add(joined=kept.joined, entity=kept.entity, held_out=kept.held_out, prompt_key=kept.prompt_key, answer_key=kept.answer_key)
 
 
-def _case(joined: JoinedCorrection, outcome: CorrectionOutcome, rules: DeskRules, *, now: datetime) -> Case:
-    """With the surrogates that the training example gets too: one and the same person in both."""
+def _case(joined: JoinedCorrection, outcome: CorrectionOutcome, rules: CorrectionRules, *, now: datetime) -> Case:
+    """With the same surrogates as the training example: a person has one name in both."""
     correction = joined.correction
     assert correction.corrected is not None  # acceptance sends everything else to review
-    told = [message.content for message in joined.messages]
-    *contents, corrected = with_surrogates([*told, correction.corrected], seed=example_id(correction.workload, correction.id))
-    named = next((f"{name}={joined.dimensions[name]}" for name in rules.slice_dimensions if name in joined.dimensions), "all")
+    texts = [message.content for message in joined.messages]
+    *contents, corrected = with_surrogates([*texts, correction.corrected], seed=example_id(correction.workload, correction.id))
     return case_of(
-        correction=correction,
+        joined=joined,
+        outcome=outcome,
         messages=[Message(role=message.role, content=text) for message, text in zip(joined.messages, contents, strict=True)],
         corrected=corrected,
-        entity=outcome.entity,
-        held_out=outcome.held_out,
+        slice_dimensions=rules.slice_dimensions,
         now=now,
-        slice_name=named,
     )
 
 
 def _entry(kept: KeptCorrection, outcome: CorrectionOutcome, submitted_by: str, *, now: datetime, case: Case | None = None) -> JournalEntry:
-    """Ids, states and numbers only."""
+    """The journal line: ids, states and numbers only."""
     correction = kept.joined.correction
     evidence: dict[str, object] = {
         **outcome.evidence,

@@ -1,6 +1,6 @@
-"""The event that tells the owner of a source about a gap in it.
+"""The event that tells the owner of a source about a knowledge gap.
 
-In: a correction diagnosed as knowledge. Out: the outbox message. Its id derives from the correction, so it is sent as one event.
+In: a correction diagnosed as a knowledge gap. Out: the outbox message. Its id derives from the correction, so repeats are one event.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ KNOWLEDGE_GAP_TYPE = "flywheel.knowledge-gap.v1"
 
 
 def knowledge_gap_message(kept: KeptCorrection, *, topic: str, now: datetime) -> OutboxMessage:
-    """Carries the fix in its redacted form: without it nobody could mend the source."""
+    """Contains the redacted correction: the source's owner needs it to fix the source."""
     correction = kept.joined.correction
     data: dict[str, object] = {
         "correction_id": correction.id,

@@ -1,8 +1,8 @@
-"""The correction desk's parts, from settings."""
+"""Opens the parts of the correction desk, from settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from flywheel.corrections.acceptance import AcceptancePolicy
@@ -31,11 +31,9 @@ from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.tokens import redaction_key
 from services.stores.traffic.record import TrafficStore
 
-PATIENCE = timedelta(minutes=10)  # how long a correction waits for its request: far longer than any lag of the recorder
-
 
 @dataclass(frozen=True, kw_only=True)
-class DeskRules:
+class CorrectionRules:
     """What a workload's configuration says about its corrections."""
 
     policy: AcceptancePolicy
@@ -44,8 +42,8 @@ class DeskRules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeskParts:
-    """What the steps need."""
+class CorrectionDeskParts:
+    """Ledger, record of traffic, redactor and rules."""
 
     ledger: CorrectionLedger
     suite: SuiteLedger
@@ -54,12 +52,11 @@ class DeskParts:
     decode: Callable[[bytes], tuple[Correction, str]]  # the correction and who submitted it
     pseudonym_of: Callable[[str], str]  # of an author's name
     knowledge_gap: Callable[[KeptCorrection, datetime], OutboxMessage]
-    rules: Mapping[WorkloadId, DeskRules]
-    patience: timedelta = PATIENCE
+    rules: Mapping[WorkloadId, CorrectionRules]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeskStream:
+class CorrectionStream:
     """What the Faust app needs."""
 
     broker: str
@@ -73,12 +70,12 @@ class DeskStream:
     workloads: frozenset[str]
 
 
-def desk_parts(settings: Settings) -> DeskParts:
+def desk_parts(settings: Settings) -> CorrectionDeskParts:
     """Ledger, traffic, redaction, rules. CannotRun when Presidio is missing: unredacted text is never stored."""
     key = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
     topic = settings.kafka.topics.knowledge_gaps
     engine = open_ledger(settings.ledger_url)
-    return DeskParts(
+    return CorrectionDeskParts(
         ledger=LedgerCorrections(engine),
         suite=LedgerSuite(engine),
         traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
@@ -90,13 +87,13 @@ def desk_parts(settings: Settings) -> DeskParts:
     )
 
 
-def desk_stream(settings: Settings) -> DeskStream:
+def desk_stream(settings: Settings) -> CorrectionStream:
     """The topic and how to reach it."""
     access = KafkaAccess(**broker_fields(settings))
     topic = settings.kafka.topics.corrections
     scratch = settings.data_dir / "faust" / "correction_desk"
     scratch.mkdir(parents=True, exist_ok=True)
-    return DeskStream(
+    return CorrectionStream(
         broker=broker_url(access),
         credentials=broker_credentials(access),
         topic=topic,
@@ -109,8 +106,8 @@ def desk_stream(settings: Settings) -> DeskStream:
     )
 
 
-def _rules(workload: Workload) -> DeskRules:
-    return DeskRules(
+def _rules(workload: Workload) -> CorrectionRules:
+    return CorrectionRules(
         policy=build_policies(workload).acceptance,
         entity_keys=workload.corrections.entity_keys,
         slice_dimensions=workload.slices.dimensions,

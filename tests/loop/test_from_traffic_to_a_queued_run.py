@@ -1,6 +1,6 @@
-"""Half a turn on one record: recorded traffic, drift, one alert, a name under it, corrections, and the run that they cause.
+"""Half a cycle on one ledger: recorded traffic, drift, one alert, its acknowledgement, corrections, and the run that they cause.
 
-Every process's own steps on its own wiring, on one ledger; only the clock, the broker and Evidently's worker are not there.
+Each process's own steps on its own wiring; only the clock, the broker and Evidently's worker are fakes.
 """
 
 import json
@@ -39,7 +39,7 @@ PANE = timedelta(minutes=5)
 CITIES = ("Lisbon", "Oslo", "Quito", "Hanoi", "Turin", "Perth", "Minsk", "Dakar", "Leeds", "Nagoya")
 
 
-def test_drift_and_corrections_together_queue_one_run_that_names_its_alert(tmp_path: Path) -> None:
+def test_drift_and_corrections_queue_one_run_that_names_its_alert(tmp_path: Path) -> None:
     settings = _settings(tmp_path)
     traffic, watch, learn = traffic_store(settings), watch_ledger(settings), learn_ledger(settings)
     _freeze_golden(settings)
@@ -66,8 +66,8 @@ def test_drift_and_corrections_together_queue_one_run_that_names_its_alert(tmp_p
     AlertStates(alert_parts(settings)).tick(now)
     (alert,) = watch.alerts(workload=ROUTER)
     assert alert.state is AlertState.FIRING, alert.message.summary
-    taken = acknowledge(alert=alert, by=MARIA, note="collecting fixes", now=now, until=now + timedelta(hours=8))
-    assert watch.save_alert(taken, _line("alert", alert.id, state="acknowledged"))
+    acknowledged = acknowledge(alert=alert, by=MARIA, note="collecting fixes", now=now, until=now + timedelta(hours=8))
+    assert watch.save_alert(acknowledged, _line("alert", alert.id, state="acknowledged"))
 
     # Without corrections an alert trains nothing.
     scheduler = scheduler_parts(settings)
@@ -75,9 +75,9 @@ def test_drift_and_corrections_together_queue_one_run_that_names_its_alert(tmp_p
     assert train_ledger(settings).runs(ROUTER) == []
 
     desk = CorrectionDesk(correction_parts(settings))
-    outcomes = [desk.take(_fix(n), now=now).state for n in range(120, 150)]
+    outcomes = [desk.receive(_fix(n), now=now).state for n in range(120, 150)]
     assert outcomes.count(CorrectionState.ACCEPTED) >= 20
-    assert [desk.take(_fix(n), now=now).new for n in range(120, 150)] == [False] * 30, "delivered again, counted once"
+    assert [desk.receive(_fix(n), now=now).new for n in range(120, 150)] == [False] * 30, "delivered again, counted once"
 
     for _ in range(2):  # asked twice, queued once
         consider_retraining(workload=scheduler.workloads[ROUTER], parts=scheduler, now=now)

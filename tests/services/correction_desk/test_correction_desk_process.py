@@ -66,10 +66,10 @@ def desk(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.broker
-def test_a_killed_desk_loses_nothing_counts_nothing_twice_and_ends_in_order(embedded_broker: str, tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker: str, tmp_path: Path) -> None:
     seed = int(os.environ.get("FLYWHEEL_TEST_SEED", random.SystemRandom().randrange(10**6)))
     print(f"seed {seed}")
-    metrics = free_port() - 3  # the desk's place in the row of ports
+    metrics = free_port() - 3  # the process's index among the metrics ports
     config = tmp_path / "flywheel.yaml"
     config.write_text(
         yaml.safe_dump(
@@ -124,7 +124,7 @@ def test_a_killed_desk_loses_nothing_counts_nothing_twice_and_ends_in_order(embe
     assert raw == {rubbish, stranger}
 
 
-def test_a_setting_that_does_not_fit_ends_with_one_sentence_and_no_stack_trace(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_one_sentence_and_no_stack_trace(tmp_path: Path) -> None:
     config = tmp_path / "flywheel.yaml"
     config.write_text("colour: red\n")
     done = subprocess.run(

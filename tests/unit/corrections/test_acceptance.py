@@ -1,9 +1,14 @@
+from datetime import timedelta
+
+import pytest
+
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.clusters import NearTexts
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
+from flywheel.corrections.join import join
 from flywheel.ids import CorrectionId, derive
-from tests.learning import joined
+from tests.learning import correction, inference, joined
 
 TRUSTING = AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=0.0)
 
@@ -108,3 +113,20 @@ def test_a_fix_that_says_what_the_model_said_is_rejected() -> None:
 
 def test_a_fix_that_wants_to_replace_another_waits_for_a_person() -> None:
     assert Desk().decide(joined(supersedes=CorrectionId("old"))).state is CorrectionState.REVIEW
+
+
+@pytest.mark.parametrize(
+    ("minutes", "state"), [(0, CorrectionState.SUBMITTED), (9.9, CorrectionState.SUBMITTED), (10, CorrectionState.REVIEW)]
+)
+def test_a_correction_waits_ten_minutes_for_its_request(minutes: float, state: CorrectionState) -> None:
+    missing = join(correction=correction(), request=None, entity_keys=())
+    outcome = acceptance.decide_without_request(join=missing, waited=timedelta(minutes=minutes), policy=TRUSTING)
+    assert outcome.state is state
+    assert ("not recorded within 10 minutes" in outcome.reason) is (state is CorrectionState.REVIEW)
+
+
+def test_a_correction_of_a_cut_request_is_rejected_at_once() -> None:
+    cut = join(correction=correction(), request=inference("r-c1", truncated=True), entity_keys=())
+    outcome = acceptance.decide_without_request(join=cut, waited=timedelta(0), policy=TRUSTING)
+    assert outcome.state is CorrectionState.REJECTED
+    assert "cut at 1 MB" in outcome.reason

@@ -1,4 +1,4 @@
-"""The desk's steps on the fake ledger: what becomes of each event, and what happens when it comes again."""
+"""The correction desk on the fake ledger: what becomes of each event, and of the same event again."""
 
 import json
 import re
@@ -16,10 +16,10 @@ from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.traffic.inference import Inference
 from flywheel.training_set.curate import CurationPolicy, curate
-from services.correction_desk.dead_letter import RecordPlace, entry, letter
-from services.correction_desk.decide_corrections import CorrectionDesk, Taken
+from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
+from services.correction_desk.decide_corrections import CorrectionDesk, DecidedCorrection
 from services.correction_desk.knowledge_gap_events import knowledge_gap_message
-from services.correction_desk.wiring import DeskParts, DeskRules
+from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.integrations.kafka.event_codec import decode_correction
 from services.ports.cloud_events import encode
 from services.ports.traffic import RecordedInference
@@ -30,7 +30,7 @@ CALL = '{"tool": "send", "arguments": {"to": "Ann"}}'
 
 
 class Traffic:
-    """Answers ``by_request`` only: the desk asks for nothing else."""
+    """Answers ``by_request``, the only question of the correction desk."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Inference] = {}
@@ -54,7 +54,7 @@ class Story:
         """A killed process keeps nothing but the ledger."""
         policy = AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=self.held_out_share)
         self.desk = CorrectionDesk(
-            DeskParts(
+            CorrectionDeskParts(
                 ledger=self.ledger,
                 suite=self.ledger,
                 traffic=self.traffic,  # type: ignore[arg-type]
@@ -62,15 +62,15 @@ class Story:
                 decode=decode_correction,
                 pseudonym_of=lambda name: f"<AUTHOR:{len(name):08x}>",
                 knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic="gaps", now=now),
-                rules={ROUTER: DeskRules(policy=policy, entity_keys=("dim:function",), slice_dimensions=("tenant",))},
+                rules={ROUTER: CorrectionRules(policy=policy, entity_keys=("dim:function",), slice_dimensions=("tenant",))},
             )
         )
 
     def recorded(self, request: str, prompt: str, **changes: object) -> None:
         self.traffic.rows[request] = inference(request, prompt, **changes)
 
-    def take(self, name: str, *, corrected: str | None = CALL, now: datetime = NOON, **changes: object) -> Taken:
-        return self.desk.take(event(name, corrected=corrected, **changes), now=now)
+    def receive(self, name: str, *, corrected: str | None = CALL, now: datetime = NOON, **changes: object) -> DecidedCorrection:
+        return self.desk.receive(event(name, corrected=corrected, **changes), now=now)
 
     def state(self, name: str) -> CorrectionState:
         found = self.ledger.correction(CorrectionId(name))
@@ -94,11 +94,11 @@ def event(name: str, *, corrected: str | None = CALL, **changes: object) -> byte
     return encode(type="flywheel.correction.v1", id=name, workload=str(data["workload_id"]), time=NOON, data=data)
 
 
-def test_an_accepted_fix_becomes_a_case_with_entity_slice_and_journal_line() -> None:
+def test_an_accepted_correction_is_a_case_and_a_journal_line() -> None:
     story = Story()
     story.recorded("r-a", "send it to Ann", dimensions={"function": "send", "tenant": "acme"})
-    taken = story.take("a")
-    assert (taken.state, taken.new) == (CorrectionState.ACCEPTED, True)
+    decided = story.receive("a")
+    assert (decided.state, decided.new) == (CorrectionState.ACCEPTED, True)
     (made,) = story.ledger.cases(ROUTER)
     assert (made.tier, made.entity, made.slice, made.grader.kind) == (Tier.RECURRENCE, "function=send", "tenant=acme", "tool_call")
     (line,) = story.ledger.journal.values()
@@ -106,39 +106,39 @@ def test_an_accepted_fix_becomes_a_case_with_entity_slice_and_journal_line() -> 
     assert line.evidence["submitted_by"] == "support-tool"
 
 
-def test_a_held_out_fix_becomes_a_case_that_never_trains() -> None:
+def test_a_held_out_correction_is_a_held_out_case() -> None:
     story = Story(held_out_share=1.0 - 1e-9)
     story.recorded("r-a", "send it to Ann")
-    story.take("a")
+    story.receive("a")
     assert [one.tier for one in story.ledger.cases(ROUTER)] == [Tier.HELD_OUT]
 
 
-def test_the_same_event_again_changes_nothing_also_after_a_restart() -> None:
+def test_the_same_event_again_changes_nothing_after_a_restart() -> None:
     story = Story()
     story.recorded("r-a", "send it to Ann")
-    story.take("a")
+    story.receive("a")
     before = (dict(story.ledger.journal), list(story.ledger.cases(ROUTER)))
     story.restart()
-    again = story.take("a", now=NOON + timedelta(hours=1))
+    again = story.receive("a", now=NOON + timedelta(hours=1))
     assert (again.state, again.new) == (CorrectionState.ACCEPTED, False)
     assert (dict(story.ledger.journal), list(story.ledger.cases(ROUTER))) == before
 
 
-def test_a_duplicate_and_a_contradiction_are_seen_across_a_restart() -> None:
+def test_duplicates_and_contradictions_are_found_after_a_restart() -> None:
     story = Story()
     for name in ("a", "b", "c"):
         story.recorded(f"r-{name}", "send it to Ann")
-    story.take("a")
+    story.receive("a")
     story.restart()
-    assert story.take("b").state is CorrectionState.DUPLICATE
-    assert story.take("c", corrected='{"tool": "send", "arguments": {"to": "Bob"}}').state is CorrectionState.CONTRADICTION
+    assert story.receive("b").state is CorrectionState.DUPLICATE
+    assert story.receive("c", corrected='{"tool": "send", "arguments": {"to": "Bob"}}').state is CorrectionState.CONTRADICTION
     assert len(story.ledger.cases(ROUTER)) == 1
 
 
-def test_a_fix_whose_request_is_not_recorded_waits_and_is_decided_when_it_comes() -> None:
+def test_a_correction_waits_until_its_request_is_recorded() -> None:
     story = Story()
-    taken = story.take("a")
-    assert (taken.state, taken.new) == (CorrectionState.SUBMITTED, False)
+    decided = story.receive("a")
+    assert (decided.state, decided.new) == (CorrectionState.SUBMITTED, False)
     assert story.desk.retry_waiting(now=NOON + timedelta(seconds=1)) == 0
     story.restart()
     story.recorded("r-a", "send it to Ann")
@@ -147,10 +147,10 @@ def test_a_fix_whose_request_is_not_recorded_waits_and_is_decided_when_it_comes(
     assert [line.state for line in story.ledger.journal.values()] == ["submitted", "accepted"]
 
 
-def test_a_request_that_never_comes_sends_its_fix_to_review_with_the_reason() -> None:
+def test_a_request_that_never_comes_means_review_with_a_reason() -> None:
     story = Story()
-    story.take("a")
-    story.take("a", now=NOON + timedelta(minutes=9))  # sent again: the wait does not start anew
+    story.receive("a")
+    story.receive("a", now=NOON + timedelta(minutes=9))  # sent again: the wait does not start anew
     assert story.desk.retry_waiting(now=NOON + timedelta(minutes=10)) == 1
     found = story.ledger.correction(CorrectionId("a"))
     assert found is not None
@@ -158,15 +158,17 @@ def test_a_request_that_never_comes_sends_its_fix_to_review_with_the_reason() ->
     assert "not recorded within 10 minutes" in found.reason
 
 
-def test_a_cut_request_is_rejected_with_the_reason() -> None:
+def test_a_correction_of_a_cut_request_is_rejected() -> None:
     story = Story()
     story.recorded("r-a", "send it", truncated=True)
-    assert story.take("a").state is CorrectionState.REJECTED
+    assert story.receive("a").state is CorrectionState.REJECTED
 
 
-def test_personal_data_is_gone_before_anything_is_kept() -> None:
+def test_personal_data_is_redacted_before_anything_is_saved() -> None:
     story = Story()
-    story.take("a", corrected="write to ann@example.com", request_id=None, messages=[{"role": "user", "content": "mail ann@example.com"}])
+    story.receive(
+        "a", corrected="write to ann@example.com", request_id=None, messages=[{"role": "user", "content": "mail ann@example.com"}]
+    )
     found = story.ledger.correction(CorrectionId("a"))
     assert found is not None
     assert found.joined.correction.redactions == 2
@@ -174,9 +176,11 @@ def test_personal_data_is_gone_before_anything_is_kept() -> None:
     assert "Ada Lovelace" not in repr(story.ledger.__dict__)
 
 
-def test_case_and_example_hold_the_same_surrogates() -> None:
+def test_case_and_example_contain_the_same_surrogates() -> None:
     story = Story()
-    story.take("a", corrected="write to ann@example.com", request_id=None, messages=[{"role": "user", "content": "mail ann@example.com"}])
+    story.receive(
+        "a", corrected="write to ann@example.com", request_id=None, messages=[{"role": "user", "content": "mail ann@example.com"}]
+    )
     (made,) = story.ledger.cases(ROUTER)
     result = curate(
         workload=ROUTER,
@@ -193,38 +197,38 @@ def test_case_and_example_hold_the_same_surrogates() -> None:
     assert "<EMAIL_ADDRESS" not in made.reference_answer
 
 
-def test_a_knowledge_gap_goes_out_as_an_event_and_makes_no_case() -> None:
+def test_a_knowledge_gap_is_an_event_and_no_case() -> None:
     story = Story()
     story.recorded("r-a", "who leads?")
-    assert story.take("a", corrected="Berta leads.", reason_code="outdated").state is CorrectionState.KNOWLEDGE_GAP
+    assert story.receive("a", corrected="Berta leads.", reason_code="outdated").state is CorrectionState.KNOWLEDGE_GAP
     (message,) = story.ledger.outbox.values()
     data: Mapping[str, object] = json.loads(message.value)["data"]
     assert (message.topic, data["correction_id"], data["corrected"]) == ("gaps", "a", "Berta leads.")
     assert story.ledger.cases(ROUTER) == []
 
 
-def test_a_golden_set_frozen_later_protects_from_then_on() -> None:
+def test_a_golden_set_excludes_from_the_moment_it_is_frozen() -> None:
     story = Story()
     golden = freeze(cases=[case("g", "x", entity="function=send")], workload=ROUTER, version=1, by=Person("ada"), now=NOON)
     story.recorded("r-a", "first", dimensions={"function": "book"})
-    story.take("a")
+    story.receive("a")
     story.ledger.freeze_golden(golden, replace(next(iter(story.ledger.journal.values())), subject="golden"))
     story.recorded("r-b", "second", dimensions={"function": "send"})
-    story.take("b")
+    story.receive("b")
     assert [one.tier for one in story.ledger.cases(ROUTER)] == [Tier.RECURRENCE, Tier.HELD_OUT]
 
 
-def test_what_another_process_accepted_meanwhile_is_seen_at_the_second_look() -> None:
+def test_a_correction_accepted_meanwhile_makes_the_next_a_duplicate() -> None:
     story, other = Story(), Story()
     for one in (story, other):
         one.recorded("r-a", "send it to Ann")
         one.recorded("r-b", "send it to Ann")
         one.recorded("r-warm", "something else")
-    story.take("warm")
+    story.receive("warm")
     other.ledger = story.ledger
     other.restart()
-    other.take("a")
-    assert story.take("b").state is CorrectionState.DUPLICATE
+    other.receive("a")
+    assert story.receive("b").state is CorrectionState.DUPLICATE
 
 
 @pytest.mark.parametrize(
@@ -237,19 +241,19 @@ def test_what_another_process_accepted_meanwhile_is_seen_at_the_second_look() ->
         (event("a", colour="red"), "$.data"),
     ],
 )
-def test_what_can_never_be_a_correction_is_named_and_keeps_nothing(raw: bytes, where: str) -> None:
+def test_an_unreadable_event_names_its_fault_and_saves_nothing(raw: bytes, where: str) -> None:
     story = Story()
     with pytest.raises(InvalidInput) as caught:
-        story.desk.take(raw, now=NOON)
+        story.desk.receive(raw, now=NOON)
     assert caught.value.where.startswith(where)
     assert not story.ledger.journal
 
 
-def test_a_dead_letter_keeps_the_bytes_and_its_journal_line_holds_none_of_them() -> None:
-    place = RecordPlace(topic="corrections", partition=0, offset=7, at=NOON)
-    error = InvalidInput("is not JSON", where="$", remedy="Mend it.")
-    body = json.loads(letter(b"\xff secret", place=place, error=error))
+def test_a_dead_letter_has_the_bytes_and_its_journal_line_none() -> None:
+    place = RecordPosition(topic="corrections", partition=0, offset=7, time=NOON)
+    error = InvalidInput("is not JSON", where="$", remedy="Fix it.")
+    body = json.loads(dead_letter_value(b"\xff secret", at=place, error=error))
     assert (body["error"], body["offset"], body["raw_base64"]) == ("is not JSON", 7, "/yBzZWNyZXQ=")
-    line = entry(place=place, error=error, workload="someone's text", known={"router"})
+    line = dead_letter_entry(at=place, error=error, workload="someone's text", known={"router"})
     assert line.workload == ""
-    assert line.id == entry(place=place, error=error, workload="", known=()).id
+    assert line.id == dead_letter_entry(at=place, error=error, workload="", known=()).id
