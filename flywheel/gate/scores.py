@@ -15,6 +15,7 @@ falls or stays, so do their quantiles and the mean, and a verdict asks nothing e
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,24 +64,8 @@ def judge_scores(
     enough = sizes.size >= LEAST_ENTITIES
     low, high = _interval(sums, sizes, alpha=policy.alpha, seed=seed) if enough else (-1.0, 1.0)
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    seen = f"mean difference {mean:+.3f} on {n} items of {sizes.size} entities, between {low:+.3f} and {high:+.3f}"
-    needs: int | None = None
-    if policy.role is Role.REPORTED:
-        verdict, reason = GateVerdict.PASS, f"reported only: {seen}"
-    elif not enough:
-        needs = math.ceil(n * LEAST_ENTITIES / sizes.size) if n else LEAST_ENTITIES
-        verdict, reason = GateVerdict.CANNOT_TELL, f"cannot tell: {sizes.size} entities; scores need {LEAST_ENTITIES}, about {needs} items"
-    elif policy.role is Role.SUPERIORITY:
-        better = low > 0
-        verdict = GateVerdict.PASS if better else GateVerdict.REFUSE
-        reason = f"{'better' if better else 'not shown to be better'}: {seen} (one-sided {policy.alpha:.3g})"
-    elif low > -policy.margin:
-        verdict, reason = GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {seen}"
-    elif high < 0 or mean <= -policy.margin:
-        verdict, reason = GateVerdict.REFUSE, f"worse: {seen} (margin {policy.margin:g})"
-    else:
-        needs = max(math.ceil(n * ((mean - low) / (mean + policy.margin)) ** 2), n + 1)
-        verdict, reason = GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {seen}; needs {needs} items"
+    found = _Found(n=n, entities=sizes.size, mean=mean, low=low, high=high)
+    verdict, reason, needs = _judged(policy, found)
     return AxisVerdict(
         name=policy.name,
         role=policy.role,
@@ -105,6 +90,38 @@ def judge_scores(
         required=RequiredItems(at_these_shares=needs, smallest=LEAST_ENTITIES),
         clusters=Clustering(entities=sizes.size),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What the bootstrap says of the mean difference."""
+
+    n: int
+    entities: int
+    mean: float
+    low: float
+    high: float
+
+
+def _judged(policy: AxisPolicy, found: _Found) -> tuple[GateVerdict, str, int | None]:
+    """Verdict, reason, and how many items would be enough."""
+    n, entities, mean, low, high = found.n, found.entities, found.mean, found.low, found.high
+    seen = f"mean difference {mean:+.3f} on {n} items of {entities} entities, between {low:+.3f} and {high:+.3f}"
+    if policy.role is Role.REPORTED:
+        return GateVerdict.PASS, f"reported only: {seen}", None
+    if entities < LEAST_ENTITIES:
+        needs = math.ceil(n * LEAST_ENTITIES / entities) if n else LEAST_ENTITIES
+        return GateVerdict.CANNOT_TELL, f"cannot tell: {entities} entities; scores need {LEAST_ENTITIES}, about {needs} items", needs
+    if policy.role is Role.SUPERIORITY:
+        if low > 0:
+            return GateVerdict.PASS, f"better: {seen} (one-sided {policy.alpha:.3g})", None
+        return GateVerdict.REFUSE, f"not shown to be better: {seen} (one-sided {policy.alpha:.3g})", None
+    if low > -policy.margin:
+        return GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {seen}", None
+    if high < 0 or mean <= -policy.margin:
+        return GateVerdict.REFUSE, f"worse: {seen} (margin {policy.margin:g})", None
+    needs = max(math.ceil(n * ((mean - low) / (mean + policy.margin)) ** 2), n + 1)
+    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {seen}; needs {needs} items", needs
 
 
 def _scores(policy: AxisPolicy, arm: str, values: Sequence[float], items: int) -> NDArray[np.float64]:

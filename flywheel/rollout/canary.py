@@ -13,7 +13,7 @@ def arm_for(*, route: Route, session: str) -> tuple[AdapterName, Arm]:
 
     The holdout takes sessions from the other end: who was on the canary keeps the adapter when it becomes the champion.
     """
-    if route.challenger is not None and route.challenger_arm in (Arm.CANARY, Arm.HOLD_BACK):
+    if route.challenger is not None and route.challenger_arm in (Arm.CANARY, Arm.HOLDOUT):
         number = unit_interval(route.salt, encodable(session))
         if number < route.share if route.challenger_arm is Arm.CANARY else number >= 1 - route.share:
             return route.challenger, route.challenger_arm

@@ -1,7 +1,7 @@
-"""Which adapters a server should hold, and which it may let go.
+"""Which adapters should be loaded on a server, and which may be unloaded?
 
-In: the route, the releases, what the server lists. Out: names to load and names to unload. Files are never deleted here, nor
-anywhere while the server lists the adapter: deleting the files of a loaded adapter ends the engine.
+In: the route, the releases, the adapters that the server lists. Out: names to load and names to unload. No file is deleted: deleting the
+files of a loaded adapter ends the engine.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flywheel.ids import BASE, AdapterName
-from flywheel.plausible import check_duration, check_moment
 from flywheel.rollout.release import CLOSED, Release, Route
 from flywheel.rollout.rollback import rollback_target
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
-    """``load`` is ordered: who serves users comes first. ``wanted``: what is or will now be loaded; ``waiting``: what has no room yet."""
+    """``load`` is ordered: adapters that serve users come first. ``wanted``: adapters that are or will now be loaded; ``waiting``: adapters
+    without a free LoRA slot."""
 
     wanted: tuple[AdapterName, ...]
     load: tuple[AdapterName, ...]
@@ -33,13 +33,11 @@ def slots(
     now: datetime,
     free: int | None = None,
 ) -> Slots:
-    """Champion, challenger, rollback target, then every open release. A name that is not one of ours is left alone.
+    """Champion, challenger, rollback target, then every open release. Adapters that belong to no release stay loaded.
 
-    ``free``: places that the server has left; None when that does not matter. A server that holds more than it has places for puts
-    adapters out of its memory and back in while users wait.
+    ``free``: LoRA slots left on the server; None where they do not matter. A server with more adapters than slots swaps them while users
+    wait. ``drain``: how long a closed release stays loaded, for requests in flight.
     """
-    check_moment(now, where="now")
-    check_duration(drain, where="drain")
     first: list[AdapterName | None] = []
     if route is not None:
         first = [route.champion, route.challenger, rollback_target(route=route, releases=releases)]

@@ -1,11 +1,11 @@
 """What happens next to a release: the whole release policy on one page.
 
 In: a release, the facts about it, the policy, the workload's mode, the time. Out: an Action: wait, or the release's next state
-with the route it brings, and the reason that an operator will read. Loading, saving and telling the gateways are not done here.
+with its route, and the reason that an operator will read. Loading, saving and notifying the gateways are not done here.
 
-Four things hold in every state. Missing data is never healthy: without facts the answer is to wait. Going back is allowed in
-every mode; going on needs mode ``auto`` or a named person. The route is the truth: a release follows what the route says. A canary goes
-on by sessions and by time: enough of both, because a night's sessions say nothing about the day's.
+Four rules hold in every state. Missing data is never healthy: without facts the release waits. Going back is allowed in
+every mode; going on needs mode ``auto`` or a named person. The route decides: a release follows the route. A canary step ends after
+enough sessions and enough time, because a night's sessions say nothing about the day's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,25 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
-from flywheel.plausible import check_duration, check_moment, check_number, check_wholes
 from flywheel.rollout.arm_sessions import ArmSessions
 from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, guard_document, judge_guards
 from flywheel.rollout.release import Release, ReleaseState, Route
-from flywheel.rollout.routes import with_canary, with_champion, with_hold_back, with_shadow
+from flywheel.rollout.routes import with_canary, with_champion, with_holdout, with_shadow
 from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
 from flywheel.traffic.inference import Arm
 
 Mode = Literal["observe", "propose", "auto"]
 CLOCKS_DIFFER_BY = timedelta(minutes=1)
-"""A release is moved by several machines; their clocks may differ by so much before a clock counts as wrong."""
+"""Several machines move releases; their clocks may differ by so much before a clock counts as wrong."""
 
 
 class Served(StrEnum):
-    """What is known of the adapter on the server. Unknown: the server is away, or it was not asked yet."""
+    """Is the adapter served as it was trained? Unknown: the server does not answer, or was not asked yet."""
 
     UNKNOWN = "unknown"
     APPLIED = "applied"
@@ -40,7 +39,7 @@ class Served(StrEnum):
 
 
 class ActionKind(StrEnum):
-    """``wait`` and ``done`` change nothing; every other one is a move of the diagram in ``release``."""
+    """``wait`` and ``done`` change nothing; every other one is a transition of the diagram in ``release``."""
 
     WAIT = "wait"
     DONE = "done"
@@ -52,42 +51,53 @@ class ActionKind(StrEnum):
     START_CANARY = "start_canary"
     STEP = "step"
     PROMOTE = "promote"
-    END_HOLD_BACK = "end_hold_back"
+    END_HOLDOUT = "end_hold_back"
     ROLL_BACK = "roll_back"
     RETIRE = "retire"
     PUT_BACK = "put_back"
 
 
+_STATE_AFTER = {
+    ActionKind.PROBED: ReleaseState.PROBED,
+    ActionKind.REFUSE: ReleaseState.REFUSED,
+    ActionKind.GATED: ReleaseState.GATED,
+    ActionKind.GATE_AGAIN: ReleaseState.PROBED,
+    ActionKind.START_SHADOW: ReleaseState.SHADOW,
+    ActionKind.START_CANARY: ReleaseState.CANARY,
+    ActionKind.PROMOTE: ReleaseState.LIVE,
+    ActionKind.ROLL_BACK: ReleaseState.ROLLED_BACK,
+    ActionKind.RETIRE: ReleaseState.RETIRED,
+    ActionKind.PUT_BACK: ReleaseState.LIVE,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RolloutPolicy:
-    """``canary_sessions`` of the challenger and ``step_time`` for each share. Raises InvalidSettings for shares that leave no control."""
+    """``canary_sessions`` of the challenger and ``step_time`` for each share. Raises InvalidSettings for a value outside its range."""
 
     shadow_requests: int = 200
     canary_shares: tuple[float, ...] = (0.05, 0.25, 0.5)
     canary_sessions: int = 400
     step_time: timedelta = timedelta(minutes=30)
-    hold_back_share: float = 0.05  # of the sessions, on the old champion after a promotion; 0: none
-    hold_back_time: timedelta = timedelta(hours=24)  # the watch period; 0: none
+    holdout_share: float = 0.05  # of the sessions, on the old champion after a promotion; 0: none
+    holdout_time: timedelta = timedelta(hours=24)  # the watch period; 0: none
     guards: GuardPolicy = field(default_factory=GuardPolicy)
 
     def __post_init__(self) -> None:
-        try:
-            self._check()
-        except InvalidInput as error:
-            raise InvalidSettings(error.reason, where=error.where, value=error.value, remedy=error.remedy) from None
-
-    def _check(self) -> None:
-        said = "each share must be above 0, below 1 and larger than the one before: at 1 a guard is without a control"
-        for share in self.canary_shares:
-            check_number(share, where="canary_shares", above=0, below=1, said=said, remedy="Take 0.05, 0.25, 0.5.")
-        if any(later <= earlier for earlier, later in pairwise(self.canary_shares)):
-            raise InvalidInput(said, where="canary_shares", value=self.canary_shares, remedy="Take 0.05, 0.25, 0.5.")
-        check_wholes(where="release", least=1, shadow_requests=self.shadow_requests, canary_sessions=self.canary_sessions)
-        check_duration(self.step_time, where="step_time")
-        check_duration(self.hold_back_time, where="hold_back_time")
-        if self.hold_back_share != 0:
-            said = "must be 0 or more and below 1"
-            check_number(self.hold_back_share, where="hold_back_share", above=0, below=1, said=said, remedy="Take 0.05.")
+        shares = self.canary_shares
+        if not all(0 < share < 1 for share in shares) or any(later <= earlier for earlier, later in pairwise(shares)):
+            raise InvalidSettings(
+                "each share must be above 0, below 1 and larger than the one before: at 1 a guard has no control",
+                where="canary_shares",
+                value=shares,
+                remedy="Take 0.05, 0.25, 0.5.",
+            )
+        for name, least in (("shadow_requests", 1), ("canary_sessions", 1), ("step_time", timedelta(0)), ("holdout_time", timedelta(0))):
+            value = getattr(self, name)
+            if value < least:
+                raise InvalidSettings(f"must be {least} or more", where=name, value=value, remedy=f"Give {least} or more.")
+        if not 0 <= self.holdout_share < 1:
+            raise InvalidSettings("must be 0 or more and below 1", where="holdout_share", value=self.holdout_share, remedy="Take 0.05.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +112,7 @@ class GateFact:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseFacts:
-    """Everything the policy looks at. ``sessions`` and ``shadow`` since the release entered its state; None: not known."""
+    """Everything that the policy reads. ``sessions`` and ``shadow`` count since the release entered its state; None: not known."""
 
     route: Route | None
     served: Served = Served.UNKNOWN
@@ -128,14 +138,11 @@ class Action:
 
 
 def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy, mode: Mode, now: datetime) -> Action:
-    """Total over the states; safe to repeat: a move is made once, because the next look sees the next state.
+    """Safe to repeat: a release moves once, because the next call sees the next state.
 
-    Raises InvalidInput for a clock that runs backwards, for outcomes of the future or that contradict each other, and for a canary at a
-    step that the policy does not have. A guard that is breached there takes it back all the same.
+    Raises InvalidInput for a clock that runs backwards, for sessions of the future, and for a canary at a step that the policy does not
+    have. There too a breached guard rolls it back.
     """
-    check_moment(now, where="now")
-    if mode not in get_args(Mode):
-        raise InvalidInput("there is no such mode", where=release.id, value=mode, remedy=f"Take one of {', '.join(get_args(Mode))}.")
     if release.since - now > CLOCKS_DIFFER_BY:
         raise InvalidInput(
             f"the clock runs backwards: the release has been {release.state.value} since {release.since.isoformat()}",
@@ -161,7 +168,7 @@ def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy,
             return _live(release, facts, route, policy, now)
         case ReleaseState.RETIRED:
             if route.champion == release.adapter:
-                return _move(ActionKind.PUT_BACK, release, ReleaseState.LIVE, "put back: its successor was rolled back", now)
+                return _move(ActionKind.PUT_BACK, release, "put back: its successor was rolled back", now)
         case ReleaseState.REFUSED:
             if release.gate and facts.gate and facts.gate.id != release.gate and _passed(facts.gate, route):
                 return _gate_passed(release, facts.gate, now)
@@ -175,7 +182,7 @@ def _registered(release: Release, facts: ReleaseFacts, now: datetime) -> Action:
         return _not_servable(release, facts, now)
     if facts.served is Served.UNKNOWN:
         return _wait(facts.served_reason)
-    return _move(ActionKind.PROBED, release, ReleaseState.PROBED, facts.served_reason, now, by="probe", evidence=facts.served_evidence)
+    return _move(ActionKind.PROBED, release, facts.served_reason, now, by="probe", evidence=facts.served_evidence)
 
 
 def _probed(release: Release, facts: ReleaseFacts, route: Route, now: datetime) -> Action:
@@ -187,7 +194,7 @@ def _probed(release: Release, facts: ReleaseFacts, route: Route, now: datetime) 
     if gate.verdict is GateVerdict.PASS:
         return _gate_passed(release, gate, now)
     refused = replace(release, gate=gate.id)
-    return _move(ActionKind.REFUSE, refused, ReleaseState.REFUSED, gate.reason, now, by="gate", evidence=_of_gate(gate))
+    return _move(ActionKind.REFUSE, refused, gate.reason, now, by="gate", evidence=_of_gate(gate))
 
 
 def _gated(release: Release, facts: ReleaseFacts, route: Route, mode: Mode, now: datetime) -> Action:
@@ -195,18 +202,18 @@ def _gated(release: Release, facts: ReleaseFacts, route: Route, mode: Mode, now:
         return _not_servable(release, facts, now)
     if release.overridden_by is None and (facts.gate is None or facts.gate.champion != route.champion):
         waits = replace(release, gate="", approved_by=None)
-        return _move(ActionKind.GATE_AGAIN, waits, ReleaseState.PROBED, "the champion has changed since its gate", now)
+        return _move(ActionKind.GATE_AGAIN, waits, "the champion has changed since its gate", now)
     if mode != "auto" and release.approved_by is None:
         return _wait(f"waits for a named person: mode is {mode}")
     if facts.served is Served.UNKNOWN:
         return _wait(facts.served_reason)
-    if route.challenger_arm is Arm.HOLD_BACK:
+    if route.challenger_arm is Arm.HOLDOUT:
         return _wait(f"waits for the end of the watch period of {route.champion}: {route.challenger} still answers beside it")
     if facts.in_flight is not None or route.challenger is not None:
         return _wait("waits for another release to end its shadow or canary")
     reason = f"approved by {release.approved_by}" if release.approved_by else "mode is auto and the gate passed"
     changed = with_shadow(route, release, now=now)
-    return _move(ActionKind.START_SHADOW, release, ReleaseState.SHADOW, reason, now, route=changed)
+    return _move(ActionKind.START_SHADOW, release, reason, now, route=changed)
 
 
 def _shadow(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPolicy, now: datetime) -> Action:
@@ -225,7 +232,7 @@ def _shadow(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
     share = policy.canary_shares[0]
     reason = f"{verdict.reason}; canary at {share:.0%} of the sessions"
     changed = with_canary(route, release, share=share, now=now)
-    return _move(ActionKind.START_CANARY, first, ReleaseState.CANARY, reason, now, route=changed, evidence=evidence)
+    return _move(ActionKind.START_CANARY, first, reason, now, route=changed, evidence=evidence)
 
 
 def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPolicy, now: datetime) -> Action:
@@ -255,7 +262,7 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
             f"the policy has {len(policy.canary_shares)} canary steps, and the release stands beyond them",
             where=release.id,
             value=release.step,
-            remedy="Restore release.canary_shares, or roll it back.",
+            remedy="Restore release.canary_shares, or roll the release back.",
         )
     silent = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
     if silent:
@@ -278,18 +285,18 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
 
 def _live(release: Release, facts: ReleaseFacts, route: Route, policy: RolloutPolicy, now: datetime) -> Action:
     if route.champion != release.adapter:
-        return _move(ActionKind.RETIRE, release, ReleaseState.RETIRED, f"replaced by {route.champion}", now)
-    if facts.served is Served.NOT_SERVABLE:  # nobody can be answered by it any more, so this does not wait for a person
+        return _move(ActionKind.RETIRE, release, f"replaced by {route.champion}", now)
+    if facts.served is Served.NOT_SERVABLE:  # it answers nobody any more, so this does not wait for a person
         reason, changed = f"cannot be served: {facts.served_reason}", with_champion(route, facts.rollback_target, now=now)
-        return _move(ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, reason, now, by="probe", route=changed)
-    if route.challenger_arm is Arm.HOLD_BACK and route.challenger is not None:
+        return _move(ActionKind.ROLL_BACK, release, reason, now, by="probe", route=changed)
+    if route.challenger_arm is Arm.HOLDOUT and route.challenger is not None:
         return _watched(release, facts, route, route.challenger, policy, now)
     return _wait("live")
 
 
 def _watched(release: Release, facts: ReleaseFacts, route: Route, before: AdapterName, policy: RolloutPolicy, now: datetime) -> Action:
-    """The canary's guards once more, the other way round: nearly everybody on the new champion, a few on the old one beside it."""
-    until = release.since + policy.hold_back_time
+    """The watch period: the canary's guards again, with nearly all sessions on the new champion and a few on the old one."""
+    until = release.since + policy.holdout_time
     evidence: dict[str, object] = {"hold_back": before, "share": route.share, "hold_back_until": until.isoformat()}
     unseen = ["no outcomes are known"]
     if facts.sessions is not None:
@@ -298,16 +305,14 @@ def _watched(release: Release, facts: ReleaseFacts, route: Route, before: Adapte
         unseen = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
         if breaches:
             changed = with_champion(route, before, now=now)
-            return _move(
-                ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, breaches, now, by="guard", route=changed, evidence=evidence
-            )
+            return _move(ActionKind.ROLL_BACK, release, breaches, now, by="guard", route=changed, evidence=evidence)
     if now < until:
         return _wait(f"live; {route.share:.0%} of the sessions stay on {before} until {until.isoformat()}", evidence=evidence)
     judged = f", without data to judge by: {'; '.join(unseen)}" if unseen else ""
     reason = f"the watch period beside {before} has ended{judged}"
     alone = replace(release, step_since=now, reason=reason, actor=DAEMON)
     changed = with_champion(route, release.adapter, now=now)
-    return Action(kind=ActionKind.END_HOLD_BACK, reason=reason, release=alone, route=changed, evidence=evidence)
+    return Action(kind=ActionKind.END_HOLDOUT, reason=reason, release=alone, route=changed, evidence=evidence)
 
 
 def _guards(
@@ -329,16 +334,16 @@ def _guards(
 def _gone(release: Release, facts: ReleaseFacts, route: Route, now: datetime) -> Action | None:
     """A challenger that is off the route, or can no longer be served, is rolled back in every mode."""
     if route.challenger != release.adapter:
-        return _move(ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, "taken off the route", now)
+        return _move(ActionKind.ROLL_BACK, release, "taken off the route", now)
     if facts.served is Served.NOT_SERVABLE:
         return _roll_back(release, route, f"cannot be served: {facts.served_reason}", now, by="probe", evidence=facts.served_evidence)
     return None
 
 
 def _not_servable(release: Release, facts: ReleaseFacts, now: datetime) -> Action:
-    unproven = replace(release, gate="")  # without a gate's name no override can lift it
+    unproven = replace(release, gate="")  # without a gate no override can approve it
     reason, evidence = facts.served_reason, facts.served_evidence
-    return _move(ActionKind.REFUSE, unproven, ReleaseState.REFUSED, reason, now, by="probe", evidence=evidence)
+    return _move(ActionKind.REFUSE, unproven, reason, now, by="probe", evidence=evidence)
 
 
 def _passed(gate: GateFact, route: Route) -> bool:
@@ -347,28 +352,27 @@ def _passed(gate: GateFact, route: Route) -> bool:
 
 def _gate_passed(release: Release, gate: GateFact, now: datetime) -> Action:
     passed = replace(release, gate=gate.id)
-    return _move(ActionKind.GATED, passed, ReleaseState.GATED, gate.reason, now, by="gate", evidence=_of_gate(gate))
+    return _move(ActionKind.GATED, passed, gate.reason, now, by="gate", evidence=_of_gate(gate))
 
 
 def _promote(release: Release, route: Route, policy: RolloutPolicy, reason: str, now: datetime, evidence: Mapping[str, object]) -> Action:
     champion = replace(release, replaced=route.champion)
-    if policy.hold_back_share > 0 and policy.hold_back_time > timedelta(0):
-        changed = with_hold_back(route, release, share=policy.hold_back_share, now=now)
-        reason += f"; {policy.hold_back_share:.0%} of the sessions stay on {route.champion} for {policy.hold_back_time}"
+    if policy.holdout_share > 0 and policy.holdout_time > timedelta(0):
+        changed = with_holdout(route, release, share=policy.holdout_share, now=now)
+        reason += f"; {policy.holdout_share:.0%} of the sessions stay on {route.champion} for {policy.holdout_time}"
     else:
         changed = with_champion(route, release.adapter, now=now)
-    return _move(ActionKind.PROMOTE, champion, ReleaseState.LIVE, reason, now, route=changed, evidence=evidence)
+    return _move(ActionKind.PROMOTE, champion, reason, now, route=changed, evidence=evidence)
 
 
 def _roll_back(release: Release, route: Route, reason: str, now: datetime, *, evidence: Mapping[str, object], by: str = "guard") -> Action:
     changed = with_champion(route, route.champion, now=now)
-    return _move(ActionKind.ROLL_BACK, release, ReleaseState.ROLLED_BACK, reason, now, by=by, route=changed, evidence=evidence)
+    return _move(ActionKind.ROLL_BACK, release, reason, now, by=by, route=changed, evidence=evidence)
 
 
 def _move(
     kind: ActionKind,
     release: Release,
-    state: ReleaseState,
     reason: str,
     now: datetime,
     *,
@@ -377,7 +381,7 @@ def _move(
     evidence: Mapping[str, object] | None = None,
 ) -> Action:
     actor: Person = release.approved_by if kind is ActionKind.START_SHADOW and release.approved_by else DAEMON
-    moved = replace(release, state=state, since=now, reason=reason, actor=actor)
+    moved = replace(release, state=_STATE_AFTER[kind], since=now, reason=reason, actor=actor)
     return Action(kind=kind, reason=reason, by=by, release=moved, route=route, evidence=evidence or {})
 
 

@@ -1,9 +1,9 @@
-"""Back to what answered before, or to the base.
+"""Rolls back to the adapter that answered before, or to the base.
 
 In: the route, the workload's releases, who and why. Out: a RollbackDecision: the new route, and the releases that leave it.
-Saving it and telling the gateways are not done here. What was answered in the meantime is measured afterwards.
+Saving it and notifying the gateways are not done here. The harm done in the meantime is measured afterwards (``harm_of``).
 
-The route is the truth: a release that a rollback puts back becomes live again when ``next_action`` sees it on the route.
+The route decides: a release that a rollback puts back becomes live again when ``next_action`` sees it on the route.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,6 @@ from datetime import datetime
 
 from flywheel.errors import Refused
 from flywheel.ids import BASE, AdapterName, Person, WorkloadId
-from flywheel.plausible import check_text, check_whole
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
 from flywheel.rollout.routes import with_champion
 from flywheel.traffic.inference import CLIENT_CLOSED_REQUEST, Arm
@@ -23,8 +22,8 @@ class RollbackDecision:
     """Save ``releases[0]`` together with ``route`` in one transaction, then the others; all of them are rolled back."""
 
     workload: WorkloadId
-    adapters: tuple[AdapterName, ...]  # what leaves
-    to: AdapterName  # what answers everybody from now on
+    adapters: tuple[AdapterName, ...]  # that leave the route
+    to: AdapterName  # answers all sessions from now on
     route: Route
     releases: tuple[Release, ...]
     reason: str
@@ -32,7 +31,7 @@ class RollbackDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class Harm:
-    """What users met on a canary or an adapter that was rolled back."""
+    """The failures of an adapter that was rolled back."""
 
     failed_requests: int  # no attempt of the request was answered 2xx
     bad_answers: int  # answers of the adapter in an invalid format
@@ -40,15 +39,12 @@ class Harm:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One upstream attempt, as far as harm is concerned."""
+    """One attempt to answer a request."""
 
     request_id: str
     adapter: AdapterName
     status: int
     valid_format: bool | None
-
-    def __post_init__(self) -> None:
-        check_whole(self.status, where=f"attempt of {self.request_id}.status")
 
 
 def to_previous(
@@ -56,9 +52,9 @@ def to_previous(
 ) -> RollbackDecision:
     """Undoes the newest change: a challenger leaves first; without one the champion gives way to what it replaced.
 
-    A hold-back is no challenger: it is what the champion replaced, and ends with it.
+    A holdout is no challenger: it is the adapter that the champion replaced, and ends with the champion.
     """
-    if route.challenger is not None and route.challenger_arm is not Arm.HOLD_BACK:
+    if route.challenger is not None and route.challenger_arm is not Arm.HOLDOUT:
         return _leave(route, {route.challenger}, to=route.champion, releases=releases, by=by, reason=reason, now=now)
     if route.champion == BASE:
         raise Refused("the base model answers already", where=workload, remedy="There is nothing to roll back.")
@@ -75,7 +71,7 @@ def detach(*, workload: WorkloadId, route: Route, releases: Sequence[Release], b
 
 
 def rollback_target(*, route: Route, releases: Iterable[Release]) -> AdapterName:
-    """What the champion replaced, as long as that was retired in good order; else what that one replaced; in the end the base."""
+    """The newest predecessor of the champion that was retired and not rolled back; else the base."""
     by_adapter = {release.adapter: release for release in releases}
     seen = {route.champion}
     current = by_adapter.get(route.champion)
@@ -88,7 +84,7 @@ def rollback_target(*, route: Route, releases: Iterable[Release]) -> AdapterName
 
 
 def harm_of(attempts: Iterable[Attempt], *, adapter: AdapterName) -> Harm:
-    """A failed attempt that was answered by another arm failed nobody."""
+    """A request whose failed attempt was repeated with success is not a failed request."""
     answered: dict[str, bool] = {}
     bad = 0
     for attempt in attempts:
@@ -111,13 +107,12 @@ def _leave(
     reason: str,
     now: datetime,
 ) -> RollbackDecision:
-    check_text(reason, where="rollback.reason", empty=True)
     on_route = IN_FLIGHT | {ReleaseState.LIVE, ReleaseState.RETIRED}
-    held_back = route.challenger if route.challenger_arm is Arm.HOLD_BACK else None  # retired in good order: it stays so
+    holdout = route.challenger if route.challenger_arm is Arm.HOLDOUT else None  # it stays retired
     changed = [
         replace(release, state=ReleaseState.ROLLED_BACK, since=now, reason=reason, actor=by)
         for release in releases
-        if release.adapter in leaving and release.adapter != held_back and release.state in on_route
+        if release.adapter in leaving and release.adapter != holdout and release.state in on_route
     ]
     changed.sort(key=lambda release: release.adapter != route.champion)  # the champion's line carries the route
     return RollbackDecision(

@@ -17,12 +17,12 @@ def first_route(*, workload: WorkloadId, alias: str, now: datetime) -> Route:
 
 
 def renamed(route: Route, *, alias: str, now: datetime) -> Route:
-    """The same way under another public name."""
+    """The same route under another alias."""
     return replace(route, alias=alias, version=route.version + 1, changed_at=now)
 
 
 def with_shadow(route: Route, release: Release, *, now: datetime) -> Route:
-    """The gateway asks the challenger again what it has answered already; no user sees it."""
+    """The gateway sends a copy of each answered request to the challenger; no user sees its answer."""
     return replace(
         route,
         version=route.version + 1,
@@ -35,7 +35,7 @@ def with_shadow(route: Route, release: Release, *, now: datetime) -> Route:
 
 
 def with_canary(route: Route, release: Release, *, share: float, now: datetime) -> Route:
-    """The salt stays through all steps, so that a session that was on the canary stays on it when the share grows."""
+    """The salt is the same in all steps, so a session that was on the canary stays on it when the share grows."""
     return replace(
         route,
         version=route.version + 1,
@@ -47,14 +47,14 @@ def with_canary(route: Route, release: Release, *, share: float, now: datetime) 
     )
 
 
-def with_hold_back(route: Route, release: Release, *, share: float, now: datetime) -> Route:
-    """The release answers; a few sessions stay on the old champion, so that what comes later still has a control beside it."""
+def with_holdout(route: Route, release: Release, *, share: float, now: datetime) -> Route:
+    """The release answers; a few sessions stay on the old champion (the holdout), as a control after the promotion."""
     return replace(
         route,
         version=route.version + 1,
         champion=release.adapter,
         challenger=route.champion,
-        challenger_arm=Arm.HOLD_BACK,
+        challenger_arm=Arm.HOLDOUT,
         share=share,
         salt=release.id,
         changed_at=now,

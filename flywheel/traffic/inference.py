@@ -17,7 +17,7 @@ class Arm(StrEnum):
     CHAMPION = "champion"
     CANARY = "canary"
     SHADOW = "shadow"  # not shown to users, not counted
-    HOLD_BACK = "hold_back"
+    HOLDOUT = "hold_back"  # the value of stored rows and of the wire
 
 
 @dataclass(frozen=True, kw_only=True)

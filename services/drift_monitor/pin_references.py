@@ -64,7 +64,7 @@ def pin_when_due(
         until = _hour_of(until)  # whole hours, by which the budget is calibrated
     alone_since = None
     # The few who are held back on the old champion do not make the new one's answers less its own.
-    alone = route is None or route.challenger is None or route.challenger_arm is Arm.HOLD_BACK
+    alone = route is None or route.challenger is None or route.challenger_arm is Arm.HOLDOUT
     if route is not None and alone and route.changed_at is not None:
         alone_since = pane_start(route.changed_at, pane) + pane
         alone_since = _hour_of(alone_since + HOUR - pane) if by_the_clock else alone_since

@@ -146,7 +146,7 @@ def _facts(parts: ControllerParts, replica: Replica, rules: WorkloadRules, relea
     shadow = sessions = None
     if state is ReleaseState.SHADOW:
         shadow = parts.shadows.shadowed(workload=workload, adapter=release.adapter, since=release.since)
-    watched = state is ReleaseState.LIVE and route.champion == release.adapter and route.challenger_arm is Arm.HOLD_BACK
+    watched = state is ReleaseState.LIVE and route.champion == release.adapter and route.challenger_arm is Arm.HOLDOUT
     if state is ReleaseState.CANARY or watched:
         guards = rules.policy.guards
         outcomes = parts.traffic.outcomes(workload=workload, since=release.since)

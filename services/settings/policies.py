@@ -169,8 +169,8 @@ def _rollout(workload: Workload, faults: list[Fault], where: str) -> RolloutPoli
             canary_shares=release.canary_shares,
             canary_sessions=release.canary_sessions,
             step_time=timedelta(minutes=release.step_minutes),
-            hold_back_share=release.holdout_share,
-            hold_back_time=timedelta(hours=release.holdout_hours),
+            holdout_share=release.holdout_share,
+            holdout_time=timedelta(hours=release.holdout_hours),
             guards=guards or GuardPolicy(),
         )
     return None

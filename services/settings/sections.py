@@ -241,8 +241,8 @@ class ReleaseSettings(Section):
     guard_alphas: GuardAlphaSettings = GuardAlphaSettings()
     slower_by_at_most: float = Field(default=GuardPolicy.slower_by_at_most, gt=0, le=1e9)  # factor over the champion's latency
     informative: tuple[str, ...] = GuardPolicy.informative  # quality columns whose guards may abort but never delay a step
-    holdout_share: ShareBelowOne = RolloutPolicy.hold_back_share  # of the sessions, on the old champion after a promotion
-    holdout_hours: Hours = RolloutPolicy.hold_back_time / HOUR  # length of the watch period; 0: none
+    holdout_share: ShareBelowOne = RolloutPolicy.holdout_share  # of the sessions, on the old champion after a promotion
+    holdout_hours: Hours = RolloutPolicy.holdout_time / HOUR  # length of the watch period; 0: none
     probe_items: CountOrZero = 24  # tokens asked of base and adapter to check that the adapter's weights are served
 
 

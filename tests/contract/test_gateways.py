@@ -33,8 +33,8 @@ def test_a_pushed_route_is_in_force_and_arrives_as_it_is() -> None:
         assert from_wire(one.routes[ROUTER]) == ROUTE
 
 
-def test_a_route_with_a_hold_back_arrives_as_it_is() -> None:
-    held = replace(ROUTE, challenger_arm=Arm.HOLD_BACK, share=0.05)
+def test_a_route_with_a_holdout_arrives_as_it_is() -> None:
+    held = replace(ROUTE, challenger_arm=Arm.HOLDOUT, share=0.05)
     with FakeGateway(key="k") as one:
         assert GatewayAdmin(urls=[one.url], key="k").push(held) == {one.url: True}
         assert from_wire(one.routes[ROUTER]) == held

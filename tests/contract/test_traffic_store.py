@@ -357,10 +357,10 @@ def test_outcomes_are_sessions_of_an_arm_without_retries(store: TrafficStore) ->
     assert (champion.ok, champion.valid_format, champion.refused, champion.requests) == (True, False, True, 1)
 
 
-def test_outcomes_tell_the_slices_of_a_session_and_take_the_hold_back_for_an_arm(store: TrafficStore) -> None:
+def test_outcomes_hold_slices_and_count_the_holdout_as_an_arm(store: TrafficStore) -> None:
     rows = [
-        row(inference(1, session="h", adapter=AdapterName("old"), arm=Arm.HOLD_BACK, dimensions={"tenant": "acme"})),
-        row(inference(2, session="h", adapter=AdapterName("old"), arm=Arm.HOLD_BACK, dimensions={"tenant": "acme", "plan": "gold"})),
+        row(inference(1, session="h", adapter=AdapterName("old"), arm=Arm.HOLDOUT, dimensions={"tenant": "acme"})),
+        row(inference(2, session="h", adapter=AdapterName("old"), arm=Arm.HOLDOUT, dimensions={"tenant": "acme", "plan": "gold"})),
         row(inference(3, session="s", adapter=AdapterName("old"), arm=Arm.SHADOW)),
     ]
     store.record(batch(store.assign(log="a", topic="t", partition=0), rows))

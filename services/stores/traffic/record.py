@@ -266,7 +266,7 @@ class TrafficStore:
                 inferences.c.workload == workload,
                 inferences.c.occurred_at >= to_text(since),
                 inferences.c.route_version >= route_version,
-                inferences.c.arm.in_([Arm.CHAMPION, Arm.CANARY, Arm.HOLD_BACK]),
+                inferences.c.arm.in_([Arm.CHAMPION, Arm.CANARY, Arm.HOLDOUT]),
                 inferences.c.attempt == 1,
             )
             .order_by(inferences.c.occurred_at, inferences.c.event_id)

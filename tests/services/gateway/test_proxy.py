@@ -176,14 +176,14 @@ async def test_a_failed_canary_is_answered_by_the_champion_and_leaves_two_attemp
     assert len({one.request_id for one in noted[:2]}) == 1
 
 
-async def test_a_failed_hold_back_is_answered_by_the_champion(tmp_path: Path, vllm: FakeVllm) -> None:
+async def test_a_failed_holdout_is_answered_by_the_champion(tmp_path: Path, vllm: FakeVllm) -> None:
     vllm.failing[NEW] = (500, "broken")
-    async with running(tmp_path, vllm.url, replace(CANARY, challenger_arm=Arm.HOLD_BACK)) as gateway:
+    async with running(tmp_path, vllm.url, replace(CANARY, challenger_arm=Arm.HOLDOUT)) as gateway:
         head = {"Authorization": "Bearer app"}
         async with gateway.client.post(gateway.url + "/v1/chat/completions", json=QUESTION, headers=head) as answer:
             assert (answer.status, answer.headers["X-Flywheel-Adapter"]) == (200, "base")
         noted = await gateway.noted.until(2)
-    assert [(one.arm, one.number, one.reply.status) for one in noted] == [(Arm.HOLD_BACK, 1, 500), (Arm.CHAMPION, 2, 200)]
+    assert [(one.arm, one.number, one.reply.status) for one in noted] == [(Arm.HOLDOUT, 1, 500), (Arm.CHAMPION, 2, 200)]
 
 
 async def test_a_request_that_vllm_refuses_is_not_the_canarys_fault(tmp_path: Path, vllm: FakeVllm) -> None:

@@ -102,15 +102,15 @@ def test_a_refused_gate_stops_it_and_a_named_override_lets_it_on_to_its_canary_w
     assert len(wheel.parts.journal.entries(kind="rollback")) == 1
 
 
-def test_a_promotion_with_a_hold_back_is_watched_and_ends_alone_or_rolled_back(wheel: World) -> None:
+def test_a_promotion_with_a_holdout_is_watched_until_its_end(wheel: World) -> None:
     rules = wheel.parts.workloads[ROUTER]
-    watched = replace(rules.policy, hold_back_share=0.05, hold_back_time=timedelta(hours=24))
+    watched = replace(rules.policy, holdout_share=0.05, holdout_time=timedelta(hours=24))
     wheel.parts = replace(wheel.parts, workloads={ROUTER: replace(rules, policy=watched)})
     wheel.make_live(GOOD)
-    assert (wheel.route.champion, wheel.route.challenger, wheel.route.challenger_arm) == (GOOD, BASE, Arm.HOLD_BACK)
+    assert (wheel.route.champion, wheel.route.challenger, wheel.route.challenger_arm) == (GOOD, BASE, Arm.HOLDOUT)
     assert wheel.gateway.routes[ROUTER]["challenger_arm"] == "hold_back"
     wheel.ask(GOOD, Arm.CHAMPION, 30)
-    wheel.ask(BASE, Arm.HOLD_BACK, 10)
+    wheel.ask(BASE, Arm.HOLDOUT, 10)
     wheel.tick()
     assert wheel.route.challenger == BASE
     wheel.pass_time(seconds=24 * 3600)
@@ -121,7 +121,7 @@ def test_a_promotion_with_a_hold_back_is_watched_and_ends_alone_or_rolled_back(w
     wheel.make_live(BAD, champion=GOOD)
     assert wheel.route.challenger == GOOD
     wheel.ask(BAD, Arm.CHAMPION, 60, valid=False)
-    wheel.ask(GOOD, Arm.HOLD_BACK, 15)
+    wheel.ask(GOOD, Arm.HOLDOUT, 15)
     wheel.tick(times=2)
     assert (wheel.state(BAD), wheel.state(GOOD)) == (ReleaseState.ROLLED_BACK, ReleaseState.LIVE)
     assert (wheel.route.champion, wheel.route.challenger) == (GOOD, None)

@@ -21,8 +21,8 @@ POLICY = RolloutPolicy(
     canary_shares=(0.1, 0.5),
     canary_sessions=40,
     step_time=timedelta(minutes=2),
-    hold_back_share=0.05,
-    hold_back_time=timedelta(hours=24),
+    holdout_share=0.05,
+    holdout_time=timedelta(hours=24),
     guards=GuardPolicy(minimum_sessions=10),
 )
 

@@ -35,7 +35,7 @@ def test_a_gate_is_passed_by_an_override_with_a_name_and_a_reason() -> None:
 
 
 def test_no_override_lifts_the_probe() -> None:
-    with pytest.raises(Refused, match="probe"):
+    with pytest.raises(Refused, match="weight parity"):
         ask(release(ReleaseState.REFUSED, gate=""), override=True)
 
 

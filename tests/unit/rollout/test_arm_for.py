@@ -47,11 +47,11 @@ def test_a_shadow_and_a_lone_champion_answer_everybody_with_the_champion() -> No
         assert {arm_for(route=quiet, session=session) for session in SESSIONS[:200]} == {(GOOD, Arm.CHAMPION)}
 
 
-def test_a_hold_back_keeps_a_few_sessions_on_the_old_champion_and_none_that_were_on_the_canary() -> None:
-    held = route(arm=Arm.HOLD_BACK, share=0.05)
-    on_hold_back = {session for session in SESSIONS if arm_for(route=held, session=session) == (NEW, Arm.HOLD_BACK)}
-    assert 0.035 < len(on_hold_back) / len(SESSIONS) < 0.065
-    assert not on_hold_back & on_canary(route(share=0.5))
+def test_the_holdout_takes_no_session_that_was_on_the_canary() -> None:
+    held = route(arm=Arm.HOLDOUT, share=0.05)
+    on_holdout = {session for session in SESSIONS if arm_for(route=held, session=session) == (NEW, Arm.HOLDOUT)}
+    assert 0.035 < len(on_holdout) / len(SESSIONS) < 0.065
+    assert not on_holdout & on_canary(route(share=0.5))
 
 
 def test_a_share_of_one_is_everybody() -> None:

@@ -136,7 +136,7 @@ def test_a_canary_steps_and_is_promoted_when_its_guards_hold() -> None:
     assert promoted.release is not None
     assert promoted.route is not None
     assert (promoted.release.state, promoted.release.replaced) == (ReleaseState.LIVE, BASE)
-    assert (promoted.route.champion, promoted.route.challenger, promoted.route.challenger_arm) == (NEW, BASE, Arm.HOLD_BACK)
+    assert (promoted.route.champion, promoted.route.challenger, promoted.route.challenger_arm) == (NEW, BASE, Arm.HOLDOUT)
     assert "5% of the sessions stay on base" in promoted.reason
 
 
@@ -180,18 +180,18 @@ def test_a_canary_with_enough_sessions_in_too_short_a_time_waits() -> None:
     assert act(replace(begun, step_since=NOW - timedelta(minutes=2)), facts).kind is ActionKind.STEP
 
 
-def test_without_a_hold_back_in_the_policy_a_promotion_leaves_the_new_champion_alone() -> None:
+def test_without_a_holdout_a_promotion_leaves_the_new_champion_alone() -> None:
     facts = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 40) + sessions(BASE, 200)))
-    for policy in (replace(POLICY, hold_back_share=0.0), replace(POLICY, hold_back_time=timedelta(0))):
+    for policy in (replace(POLICY, holdout_share=0.0), replace(POLICY, holdout_time=timedelta(0))):
         promoted = act(release(ReleaseState.CANARY, step=1), facts, policy=policy)
         assert promoted.route is not None
         assert (promoted.kind, promoted.route.champion, promoted.route.challenger) == (ActionKind.PROMOTE, NEW, None)
 
 
-WATCHED = replace(APPLIED, route=route(champion=NEW, challenger=OLD, arm=Arm.HOLD_BACK, share=0.05))
+WATCHED = replace(APPLIED, route=route(champion=NEW, challenger=OLD, arm=Arm.HOLDOUT, share=0.05))
 
 
-def test_a_new_champion_is_watched_beside_its_hold_back_and_rolled_back_by_a_guard_in_every_mode() -> None:
+def test_a_guard_rolls_a_watched_champion_back_in_every_mode() -> None:
     live = release(ReleaseState.LIVE, replaced=OLD)
     good = replace(WATCHED, sessions=columns(sessions(NEW, 400) + sessions(OLD, 30)))
     assert act(live, good).kind is ActionKind.WAIT
@@ -205,10 +205,10 @@ def test_a_new_champion_is_watched_beside_its_hold_back_and_rolled_back_by_a_gua
         assert "format: 300 of 400 sessions" in action.reason
 
 
-def test_the_hold_back_ends_with_the_watch_period_and_the_release_stays_live() -> None:
+def test_the_holdout_ends_with_the_watch_period() -> None:
     live = release(ReleaseState.LIVE, replaced=OLD, since=NOW - timedelta(hours=24))
     ended = act(live, replace(WATCHED, sessions=columns(sessions(NEW, 400) + sessions(OLD, 30))))
-    assert ended.kind is ActionKind.END_HOLD_BACK
+    assert ended.kind is ActionKind.END_HOLDOUT
     assert ended.release is not None
     assert ended.route is not None
     assert (ended.release.state, ended.release.since, ended.release.step_since) == (ReleaseState.LIVE, live.since, NOW)
@@ -222,7 +222,7 @@ def test_the_hold_back_ends_with_the_watch_period_and_the_release_stays_live() -
 def test_a_watch_period_that_ends_without_data_says_so(outcomes: tuple[Seen, ...] | None) -> None:
     live = release(ReleaseState.LIVE, replaced=OLD, since=NOW - timedelta(hours=24))
     ended = act(live, replace(WATCHED, sessions=None if outcomes is None else columns(outcomes)))
-    assert ended.kind is ActionKind.END_HOLD_BACK
+    assert ended.kind is ActionKind.END_HOLDOUT
     assert "without data to judge by: " in ended.reason
     judged = act(live, replace(WATCHED, sessions=columns(sessions(NEW, 400) + sessions(OLD, 30))))
     assert "without data" not in judged.reason
@@ -230,7 +230,7 @@ def test_a_watch_period_that_ends_without_data_says_so(outcomes: tuple[Seen, ...
 
 def test_a_next_release_waits_for_the_end_of_the_watch_period() -> None:
     held = replace(
-        WATCHED, route=route(champion=OLD, challenger=BASE, arm=Arm.HOLD_BACK, share=0.05), gate=gate(GateVerdict.PASS, champion=OLD)
+        WATCHED, route=route(champion=OLD, challenger=BASE, arm=Arm.HOLDOUT, share=0.05), gate=gate(GateVerdict.PASS, champion=OLD)
     )
     action = act(release(ReleaseState.GATED), held)
     assert action.kind is ActionKind.WAIT
@@ -247,10 +247,10 @@ def test_a_clock_that_runs_backwards_is_an_error_and_a_small_difference_between_
 
 @pytest.mark.parametrize("shares", [(1.0,), (0.05, 1.0), (0.0, 0.5), (0.5, 0.25), (0.5, 0.5)])
 def test_a_policy_that_leaves_a_guard_without_a_control_is_an_error(shares: tuple[float, ...]) -> None:
-    with pytest.raises(InvalidSettings, match="without a control"):
+    with pytest.raises(InvalidSettings, match="has no control"):
         RolloutPolicy(canary_shares=shares)
     with pytest.raises(InvalidSettings):
-        RolloutPolicy(hold_back_share=1.0)
+        RolloutPolicy(holdout_share=1.0)
 
 
 @pytest.mark.parametrize("mode", ["observe", "propose", "auto"])
@@ -311,7 +311,7 @@ def test_a_refused_release_goes_on_only_by_a_newer_gate_that_passes() -> None:
 def test_the_policy_is_total_and_never_goes_on_without_facts() -> None:
     going_on = {ActionKind.START_SHADOW, ActionKind.START_CANARY, ActionKind.STEP, ActionKind.PROMOTE, ActionKind.PROBED, ActionKind.GATED}
     routes = [None, route(), route(champion=NEW), route(challenger=NEW, arm=Arm.SHADOW), route(challenger=NEW, arm=Arm.CANARY, share=0.5)]
-    routes += [route(champion=NEW, challenger=OLD, arm=Arm.HOLD_BACK, share=0.05), route(challenger=OLD, arm=Arm.HOLD_BACK, share=0.05)]
+    routes += [route(champion=NEW, challenger=OLD, arm=Arm.HOLDOUT, share=0.05), route(challenger=OLD, arm=Arm.HOLDOUT, share=0.05)]
     for state, where, mode in itertools.product(ReleaseState, routes, ("observe", "propose", "auto")):
         action = act(release(state), ReleaseFacts(route=where), mode=mode)  # type: ignore[arg-type]
         assert action.kind not in going_on, (state, where, mode)

@@ -33,14 +33,14 @@ def test_a_challenger_leaves_first_and_the_champion_stays() -> None:
     assert [changed.adapter for changed in decision.releases] == [THIRD]
 
 
-def test_a_hold_back_is_no_challenger_the_champion_it_watches_leaves() -> None:
-    decision = back(route(champion=NEW, challenger=OLD, arm=Arm.HOLD_BACK, share=0.05), LIVE_NEW, RETIRED_OLD)
+def test_a_rollback_beside_a_holdout_takes_the_champion_off() -> None:
+    decision = back(route(champion=NEW, challenger=OLD, arm=Arm.HOLDOUT, share=0.05), LIVE_NEW, RETIRED_OLD)
     assert (decision.to, decision.route.champion, decision.route.challenger) == (OLD, OLD, None)
     assert [changed.adapter for changed in decision.releases] == [NEW]
 
 
-def test_a_detached_champion_takes_its_hold_back_off_the_route_which_stays_retired_in_good_order() -> None:
-    held = route(champion=NEW, challenger=OLD, arm=Arm.HOLD_BACK, share=0.05)
+def test_a_detached_champion_takes_its_holdout_off_the_route() -> None:
+    held = route(champion=NEW, challenger=OLD, arm=Arm.HOLDOUT, share=0.05)
     decision = detach(workload=WORKLOAD, route=held, releases=[LIVE_NEW, RETIRED_OLD], by=ANNA, reason="incident", now=NOW)
     assert (decision.route.champion, decision.route.challenger) == (BASE, None)
     assert [changed.adapter for changed in decision.releases] == [NEW]
