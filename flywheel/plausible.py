@@ -1,10 +1,10 @@
-"""What a moment, a duration, a number, a text and a list of names must be before anything is decided by them.
+"""What a moment, a number, a text and a list of names must be before anything is decided by them.
 
 In: a value, and where it stands. Out: nothing, or InvalidInput that says which value does not fit. What values mean is not known here.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from numbers import Integral, Real
 from typing import cast
 
@@ -13,8 +13,6 @@ from flywheel.errors import InvalidInput
 MOST = 2**53
 """Counts above it are not told apart by a double."""
 FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)  # windows, drains and watch periods still fit beside them
-LONGEST = timedelta(days=3_650)
-"""Longer than any step, watch period or drain that is meant."""
 CLOCKS = "Set the clocks of the hosts by NTP, and give times with their zone."
 
 
@@ -36,23 +34,11 @@ def check_moments(where: str, **moments: datetime | None) -> None:
             check_moment(moment, where=where, said=said)
 
 
-def check_duration(duration: object, *, where: str) -> None:
-    """Not negative, and no longer than ten years."""
-    if not isinstance(duration, timedelta) or not timedelta(0) <= duration <= LONGEST:
-        raise InvalidInput("must last from no time to ten years", where=where, value=shown(duration), remedy="Give hours or minutes.")
-
-
 def check_whole(value: object, *, where: str, least: int = 0, most: int = MOST) -> None:
     """True and 3.0 are no whole numbers here."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         reason = f"must be a whole number from {least} to {most}" + (", never negative" if least == 0 else "")
         raise InvalidInput(reason, where=where, value=shown(value), remedy="Correct this value at its source.")
-
-
-def check_wholes(*, where: str, least: int = 0, **values: object) -> None:
-    """Several of one place, each by its name."""
-    for name, value in values.items():
-        check_whole(value, where=f"{where}.{name}", least=least)
 
 
 def check_number(
