@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flywheel.errors import FlywheelError
-from services.gatekeeper.take_gates import GateDesk
+from services.gatekeeper.take_gates import GateWorker
 from services.gatekeeper.wiring import gatekeeper_parts
 from services.observability import configure_logging, run_loop, serve_health, stop_event
 from services.process.names import metrics_port
@@ -25,7 +25,7 @@ def main() -> int:
     try:
         settings = load(arguments.config)
         configure_logging(settings.log_level)
-        desk = GateDesk(gatekeeper_parts(settings))
+        desk = GateWorker(gatekeeper_parts(settings))
         serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
         try:
             run_loop(process=PROCESS, step=desk.tick, every_seconds=EVERY_SECONDS, stop=stop)

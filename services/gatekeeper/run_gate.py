@@ -31,7 +31,7 @@ from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts, champion_
 from services.ports.gate import GateRecord
 from services.ports.work import WorkItem
 
-ANSWERED = range(200, 500)  # a 4xx is the arm's own failure on this item; 0, 404 and 5xx are nobody's answer
+ANSWERED = range(200, 500)  # a 4xx is the arm's failure on this item; 0, 401, 403, 404, 429 and 5xx say nothing about the arm
 log = structlog.get_logger("gatekeeper")
 
 
@@ -74,10 +74,10 @@ def gate(item: WorkItem, parts: GatekeeperParts, now: datetime) -> GateRecord:
             golden_version=golden.version,
             planned_challengers=workload.policy.planned_challengers,
         )
-        asking = _Asking(parts=parts, workload=workload, golden=golden, champion=champion, challenger=bundle, attempts=attempts)
-        predicted = asking.predicted_power()
+        open_gate = _OpenGate(parts=parts, workload=workload, golden=golden, champion=champion, challenger=bundle, attempts=attempts)
+        predicted = open_gate.predicted_power()
         log.info(predicted.reason, action="gate_power_predicted", adapter=adapter, chance=round(predicted.chance, 3))
-        decision = asking.decision()
+        decision = open_gate.decision()
     record = GateRecord(
         id=gate_id,
         workload=item.workload,
@@ -93,8 +93,8 @@ def gate(item: WorkItem, parts: GatekeeperParts, now: datetime) -> GateRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asking:
-    """One gate while it asks its arms."""
+class _OpenGate:
+    """A gate that is not decided yet, with the grades so far."""
 
     parts: GatekeeperParts
     workload: GatedWorkload

@@ -1,4 +1,4 @@
-"""One gate at a time, asked in a thread, so that the process answers its probes and ends at once when told to."""
+"""Leases one gate at a time and runs it in a thread, so that the process answers health checks and stops at once."""
 
 import threading
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ AGAIN_AFTER = timedelta(seconds=5)  # when an arm did not answer
 log = structlog.get_logger("gatekeeper")
 
 
-class _Asking(threading.Thread):
-    """Daemon: what it asked is cached, what it did not decide is asked again."""
+class _GateThread(threading.Thread):
+    """A daemon thread: answers are cached, and an undecided gate is leased again."""
 
     def __init__(self, item: WorkItem, parts: GatekeeperParts, now: datetime) -> None:
         super().__init__(name="gate", daemon=True)
@@ -37,19 +37,19 @@ class _Asking(threading.Thread):
 
 
 @dataclass
-class GateDesk:
+class GateWorker:
     """``tick`` is called about twice a second."""
 
     parts: GatekeeperParts
-    _asking: _Asking | None = None
+    _asking: _GateThread | None = None
 
     def tick(self, now: datetime) -> None:
-        """Leases, watches, ends."""
+        """Leases a gate, extends its lease, or ends it."""
         if self._asking is None:
             ask_for_missing_gates(self.parts, now)
             item = self.parts.work.lease("gate", worker=self.parts.worker, now=now, hold=HOLD)
             if item is not None:
-                self._asking = _Asking(item, self.parts, now)
+                self._asking = _GateThread(item, self.parts, now)
                 self._asking.start()
         elif not self._asking.is_alive():
             asked, self._asking = self._asking, None
@@ -59,13 +59,13 @@ class GateDesk:
             self._asking.extended_at = now
 
     def stop(self, now: datetime) -> None:
-        """Gives the work back."""
+        """Releases the lease."""
         if self._asking is not None:
             self.parts.work.extend(self._asking.item.id, worker=self.parts.worker, now=now, hold=-HOLD)
 
-    def _end(self, asked: _Asking, now: datetime) -> None:
+    def _end(self, asked: _GateThread, now: datetime) -> None:
         work, item = self.parts.work, asked.item
-        if isinstance(asked.error, CannotRun):  # missing data is no verdict: the gate waits
+        if isinstance(asked.error, CannotRun):  # an arm did not answer, which is no verdict: the gate waits
             log.warning(str(asked.error), action="gate_waits", adapter=item.payload.get("adapter"))
             work.extend(item.id, worker=self.parts.worker, now=now, hold=AGAIN_AFTER)
         elif isinstance(asked.error, FlywheelError):

@@ -1,4 +1,4 @@
-"""The gatekeeper's parts."""
+"""The gatekeeper's stores, integrations and settings."""
 
 import os
 import secrets
@@ -100,6 +100,6 @@ def gated_workload(workload_id: WorkloadId, workload: Workload) -> GatedWorkload
 
 
 def champion_of(releases: ReleaseLedger, workload: WorkloadId, otherwise: AdapterName) -> AdapterName:
-    """Who serves now."""
+    """The adapter that serves now."""
     route = releases.route(workload)
     return route.champion if route is not None else otherwise

@@ -10,8 +10,8 @@ from services import settings as configuration
 from services.observability import configure_logging, run_loop, serve_health, stop_event
 from services.process.names import metrics_port
 from services.release_controller.advance_releases import advance_releases, reconcile_server
+from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica
-from services.release_controller.rollbacks import RollbackWatch
 from services.release_controller.wiring import ControllerParts, controller_parts
 
 PROCESS = "release_controller"
@@ -35,7 +35,10 @@ def run(settings: configuration.Settings) -> None:
     configure_logging(settings.log_level)
     stop = stop_event()
     parts = controller_parts(settings)
-    replica, watch = Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain, places=parts.places), RollbackWatch()
+    replica, watch = (
+        Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain, lora_slots=parts.lora_slots),
+        RollbackWatch(),
+    )
     health = serve_health(
         host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: not_ready(parts, replica)
     )

@@ -1,8 +1,8 @@
-"""The release controller's steps: read -> load -> decide -> store -> tell the gateways.
+"""The release controller's steps: read -> load -> decide -> store -> notify the gateways.
 
-``reconcile_server`` brings the server to what it should hold; ``advance_releases`` moves releases by ``next_action``. The two run
-side by side, so that a slow load never holds up an abort. Both are safe to repeat and safe to be killed anywhere: a move is one
-transaction, and everything outside it is found again by looking.
+``reconcile_server`` loads and unloads adapters; ``advance_releases`` moves releases by ``next_action``. The two run in separate threads, so
+that a slow load never delays an abort. Both are safe to repeat and to kill at any point: a move is one transaction, and the next call
+finds everything else again.
 """
 
 import time
@@ -21,16 +21,16 @@ from flywheel.rollout.rollback import rollback_target
 from flywheel.rollout.routes import first_route, renamed
 from flywheel.traffic.inference import Arm
 from services.ports.work import WorkItem
+from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica, Wanted
-from services.release_controller.rollbacks import RollbackWatch
-from services.release_controller.wiring import ControllerParts, WorkloadRules
+from services.release_controller.wiring import ControllerParts, ReleaseRules
 
 log = structlog.get_logger()
 ACTIONS = Counter("flywheel_release_actions_total", "Moves of releases", ["workload", "kind"])
 
 
 def reconcile_server(parts: ControllerParts, replica: Replica, *, now: datetime) -> None:
-    """Load, prove, unload."""
+    """Loads, checks and unloads adapters."""
     wanted = [
         Wanted(
             route=parts.releases.route(workload),
@@ -44,21 +44,21 @@ def reconcile_server(parts: ControllerParts, replica: Replica, *, now: datetime)
 
 
 def advance_releases(parts: ControllerParts, replica: Replica, watch: RollbackWatch, *, now: datetime) -> None:
-    """One look at every workload."""
+    """Every workload once."""
     for workload, rules in parts.workloads.items():
         route = _route_in_force(parts, replica, rules, now=now)
         _register_adapters(parts, workload, now=now)
         if route is None:
             continue
         _tell_gateways_behind(parts, route)
-        for release in reversed(parts.releases.releases(workload)):  # oldest first: who came first goes on first
+        for release in reversed(parts.releases.releases(workload)):  # oldest first
             if _advance(parts, replica, watch, rules, release, route, now=now):
                 break  # the route has changed: look at the others with the new one
         current = parts.releases.route(workload)
         watch.step(parts, workload=workload, route=current or route, now=now)
 
 
-def _route_in_force(parts: ControllerParts, replica: Replica, rules: WorkloadRules, *, now: datetime) -> Route | None:
+def _route_in_force(parts: ControllerParts, replica: Replica, rules: ReleaseRules, *, now: datetime) -> Route | None:
     """The first route is the base's, once the server answers; the alias follows the configuration."""
     route = parts.releases.route(rules.id)
     if route is None:
@@ -96,13 +96,13 @@ def _register_adapters(parts: ControllerParts, workload: WorkloadId, *, now: dat
 
 
 def _tell_gateways_behind(parts: ControllerParts, route: Route) -> None:
-    """Gateways read the route by themselves; this only makes it sooner."""
+    """Gateways read the route by themselves; a push only makes it sooner."""
     if any(version < route.version for version in parts.gateways.applied_versions(route.workload).values()):
         parts.gateways.push(route)
 
 
 def _advance(
-    parts: ControllerParts, replica: Replica, watch: RollbackWatch, rules: WorkloadRules, release: Release, route: Route, *, now: datetime
+    parts: ControllerParts, replica: Replica, watch: RollbackWatch, rules: ReleaseRules, release: Release, route: Route, *, now: datetime
 ) -> bool:
     """True when the route has changed, or may have."""
     decided_at = time.monotonic()
@@ -111,14 +111,14 @@ def _advance(
         _ask_for_gate(parts, release, route, now=now)
     try:
         action = next_action(release=release, facts=facts, policy=rules.policy, mode=rules.mode, now=now)
-    except InvalidInput as error:  # a clock or a record that cannot be right: the release stays where it is, the others go on
+    except InvalidInput as error:  # a wrong clock or a canary beyond the policy's steps: this release waits, the others go on
         ACTIONS.labels(rules.id, "not_judged").inc()
         log.error("A release cannot be judged.", action="release_not_judged", release=release.id, reason=str(error))
         return False
     if action.release is None:
         return False
     if not _store(parts, release, action):
-        return True  # another actor was faster, a person perhaps: look again
+        return True  # another actor was faster, perhaps a person: look again
     ACTIONS.labels(rules.id, action.kind.value).inc()
     log.info(
         "A release moved.",
@@ -137,8 +137,8 @@ def _advance(
     return True
 
 
-def _facts(parts: ControllerParts, replica: Replica, rules: WorkloadRules, release: Release, route: Route) -> ReleaseFacts:
-    """Only what the release's state looks at is read."""
+def _facts(parts: ControllerParts, replica: Replica, rules: ReleaseRules, release: Release, route: Route) -> ReleaseFacts:
+    """Reads only what the policy needs in the release's state."""
     state, workload = release.state, release.workload
     others = parts.releases.releases(workload)
     proof = replica.proof(release.adapter)
@@ -178,7 +178,7 @@ def _in_flight(releases: Sequence[Release], *, but: ReleaseId) -> ReleaseId | No
 
 
 def _ask_for_gate(parts: ControllerParts, release: Release, route: Route, *, now: datetime) -> None:
-    """Its gate was against another champion. Asked once for each champion."""
+    """Its gate was against another champion. One gate is asked for each champion."""
     item = WorkItem(
         id=derive("work", "gate", release.id, route.champion),
         kind="gate",

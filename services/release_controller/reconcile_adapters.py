@@ -1,8 +1,8 @@
-"""One server brought to what it should hold: load, prove, unload.
+"""Loads and unloads adapters, so that a server holds those that routes and releases need, and checks their weights.
 
-In: what the routes and releases want. Out: for each adapter what is known of it: unknown, applied, or not servable.
-A load that answers 200 proves nothing: every adapter is asked for the log-probabilities of known answers before it counts.
-Which release moves because of that is not decided here.
+In: routes and releases. Out: for each adapter whether it is served as it was trained: unknown, applied, or not servable.
+A load that answers 200 proves nothing: before an adapter counts as applied, the server's log-probabilities of known answers are compared.
+What follows for its release is decided in ``next_action``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What is known of one adapter on the server."""
+    """Whether one adapter is served as it was trained, and how that is known."""
 
     served: Served
     reason: str
@@ -34,7 +34,7 @@ class Proof:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """One workload's part of what the server should hold."""
+    """What the server should hold for one workload."""
 
     route: Route | None
     releases: Sequence[Release]
@@ -45,26 +45,28 @@ class Wanted:
 class Replica:
     """``reconcile`` is called by one thread; ``healthy`` and ``proof`` may be read by another."""
 
-    def __init__(self, *, server: AdapterServer, read_probe: Callable[[str], tuple[ProbeItem, ...]], drain: timedelta, places: int) -> None:
-        self._server, self._read_probe, self._drain, self._places = server, read_probe, drain, places
+    def __init__(
+        self, *, server: AdapterServer, read_probe: Callable[[str], tuple[ProbeItem, ...]], drain: timedelta, lora_slots: int
+    ) -> None:
+        self._server, self._read_probe, self._drain, self._lora_slots = server, read_probe, drain, lora_slots
         self._proofs: dict[AdapterName, Proof] = {}
         self.healthy = False
 
     def proof(self, adapter: AdapterName) -> Proof:
-        """The base needs no proof: it is what every other one is compared with."""
+        """The base needs no check: adapters are compared with it."""
         if not self.healthy:
             return Proof(served=Served.UNKNOWN, reason="the server does not answer")
         if adapter == BASE:
             return Proof(served=Served.APPLIED, reason="the base model")
-        return self._proofs.get(adapter, Proof(served=Served.UNKNOWN, reason="waits to be loaded and proven"))
+        return self._proofs.get(adapter, Proof(served=Served.UNKNOWN, reason="waits to be loaded and checked"))
 
     def reconcile(self, wanted: Sequence[Wanted], *, now: datetime) -> None:
-        """Safe to repeat. A server that goes away in between leaves what it has not answered unknown."""
+        """Safe to repeat. Where the server stops answering, the remaining adapters stay unknown."""
         try:
             self._reconcile(wanted, now=now)
         except CannotRun as error:
-            if self.healthy:  # once per silence
-                log.warning("The server does not answer; nothing follows from that.", action="server_away", reason=str(error))
+            if self.healthy:  # logged once per outage
+                log.warning("The server does not answer; releases wait.", action="server_away", reason=str(error))
             self.healthy = False
 
     def _reconcile(self, wanted: Sequence[Wanted], *, now: datetime) -> None:
@@ -72,9 +74,9 @@ class Replica:
             raise CannotRun("the server is not healthy", where="serving", remedy="See vLLM's log.")
         listed = self._server.listed()
         for name in [name for name, proof in self._proofs.items() if proof.served is Served.APPLIED and name not in listed]:
-            del self._proofs[name]  # the server was restarted: to be loaded and proven again
+            del self._proofs[name]  # the server was restarted: it must be loaded and checked again
         self.healthy = True
-        free = self._places - len(listed)
+        free = self._lora_slots - len(listed)
         for one in wanted:
             plan = slots(route=one.route, releases=one.releases, listed=listed, drain=self._drain, now=now, free=free)
             free -= len(plan.load)

@@ -30,12 +30,12 @@ from services.stores.tokens import internal_key
 from services.stores.traffic.record import TrafficStore
 from services.stores.traffic.shadow_counts import RecordedShadows
 
-DRAIN = timedelta(seconds=60)  # how long requests in flight may still name an adapter that left the route
+DRAIN = timedelta(seconds=60)  # how long an adapter that left the route stays loaded, for requests in flight
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkloadRules:
-    """What the controller needs of a workload's section."""
+class ReleaseRules:
+    """One workload, as the controller needs it."""
 
     id: WorkloadId
     alias: str
@@ -46,9 +46,9 @@ class WorkloadRules:
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerParts:
-    """Everything the controller touches."""
+    """The controller's stores, integrations and settings."""
 
-    workloads: Mapping[WorkloadId, WorkloadRules]
+    workloads: Mapping[WorkloadId, ReleaseRules]
     releases: ReleaseLedger
     gates: GateLedger
     runs: RunLedger
@@ -59,12 +59,12 @@ class ControllerParts:
     gateways: Gateways
     server: AdapterServer
     read_probe: Callable[[str], tuple[ProbeItem, ...]]  # raises InvalidInput
-    places: int  # adapters that the server may hold
+    lora_slots: int  # adapters that the server can hold at a time
     drain: timedelta = DRAIN
 
 
 def controller_parts(settings: Settings) -> ControllerParts:
-    """One straight line from settings to parts."""
+    """From the settings."""
     engine, traffic = open_ledger(settings.ledger_url), open_traffic(settings.traffic_url)
     return ControllerParts(
         workloads={WorkloadId(name): rules_of(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
@@ -78,13 +78,13 @@ def controller_parts(settings: Settings) -> ControllerParts:
         gateways=GatewayAdmin(urls=[settings.gateway_url], key=internal_key(settings.data_dir)),
         server=VllmAdapters(url=settings.serving_url, key=serving_key(settings)),
         read_probe=read_probe,
-        places=settings.serving.max_loras,
+        lora_slots=settings.serving.max_loras,
     )
 
 
-def rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
+def rules_of(name: WorkloadId, workload: Workload) -> ReleaseRules:
     """From its section in ``flywheel.yaml``."""
-    return WorkloadRules(
+    return ReleaseRules(
         id=name,
         alias=workload.alias,
         mode=workload.mode,

@@ -6,11 +6,13 @@ Every figure is made by ``next_action``, which asks ``judge_guards``: all guards
 latencies as the latency guard compares them. Sessions are drawn in ``canary_simulation``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 
 from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
@@ -20,9 +22,9 @@ from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
 from tests.benchmarks.pictures import Line, draw
 
 SEED = 20261122
-RUNS_OF_POWER = 4_000 if soak() else 150
+RUNS_OF_POWER = 2_000 if soak() else 150
 RUNS_OF_CANARIES = 4_000 if soak() else 100
-RUNS_OF_ROLLOUTS = 4_000 if soak() else 150
+RUNS_OF_ROLLOUTS = 2_000 if soak() else 150
 RUNS_IN_PROGRESS = 2_000 if soak() else 60
 SHARE = 0.05
 CANARY_SESSIONS = 10_000
@@ -31,6 +33,7 @@ SESSION_OF = 8
 ICC = 0.3
 
 Rates = NDArray[np.float64] | float
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,7 @@ def main() -> None:
 def power(rng: np.random.Generator) -> Iterator[Figure]:
     """A session is one request."""
     lines = {}
-    for one in track([*_degradations()], description="power"):
+    for one in _track([*_degradations()], "power"):
         after = np.array([rolled_back_at(one, rng) for _ in range(RUNS_OF_POWER)])
         value = float((after <= one.within).mean())
         name = f"{one.what}: aborted within {one.within} canary sessions"
@@ -140,7 +143,7 @@ def whole_rollouts(rng: np.random.Generator) -> Iterator[Figure]:
         "format 90 -> 85 %": _format(0.10, 0.15),
         "errors 0.5 -> 5 %": (Quality(), Quality(errors=0.05)),
     }.items():
-        runs = track(range(RUNS_OF_ROLLOUTS), description=f"rollouts, {what}")
+        runs = _track(range(RUNS_OF_ROLLOUTS), f"rollouts, {what}")
         ended = [rollout(canary=canary, control=control, policy=policy, rng=rng) for _ in runs]
         met = np.array([one.canary_sessions for one in ended if not one.promoted])
         name = f"the standard policy's steps ({steps}), {what}: rolled back before the promotion"
@@ -188,7 +191,7 @@ def false_aborts(rng: np.random.Generator) -> Iterator[Figure]:
     """Whole canaries of 10,000 sessions beside a control that is exactly as good, all guards together."""
     lines = {}
     for name in worlds(np.zeros(1)):
-        found = track(range(RUNS_OF_CANARIES), description=f"false aborts, {name}")
+        found = _track(range(RUNS_OF_CANARIES), f"false aborts, {name}")
         at = np.array([falsely_aborted_at(name, rng, canary_sessions=CANARY_SESSIONS) for _ in found])
         aborted = float(np.isfinite(at).mean())
         peer = f"upper 95 % bound {_upper(aborted, at.size):.2f} %"
@@ -237,7 +240,7 @@ def in_progress(rng: np.random.Generator, *, total: int = 20_000, every: int = 2
     alpha, rate = 0.02, 0.02  # the whole budget for one guard, which makes a fault of the method easier to see
     policy = at_one_share(0.1, _one_guard(alpha))
     aborted = 0
-    for _ in track(range(RUNS_IN_PROGRESS), description="sessions in progress"):
+    for _ in _track(range(RUNS_IN_PROGRESS), "sessions in progress"):
         whole = drawn(rng.random(total) < 0.1, canary=Quality(errors=0.0), control=Quality(errors=0.0), rng=rng)
         requests_until_bad = rng.geometric(np.clip(_rates_of_sessions(rate, total, rng), 1e-12, 1.0))
         turns_bad = np.where(
@@ -263,13 +266,18 @@ def by_request(rng: np.random.Generator, *, total: int = 8_000) -> Figure:
     """The same policy, told that every request is a session of its own."""
     runs, policy = min(1_000, RUNS_IN_PROGRESS), at_one_share(0.1, _one_guard(0.02))
     aborted = 0
-    for _ in track(range(runs), description="by request"):
+    for _ in _track(range(runs), "by request"):
         on_canary = np.repeat(rng.random(total) < 0.1, SESSION_OF)
         requests = drawn(on_canary, canary=Quality(errors=0.0), control=Quality(errors=0.0), rng=rng)
         rates = np.repeat(_rates_of_sessions(0.02, total, rng), SESSION_OF)
         requests = replace(requests, bad_format=(rng.random(on_canary.size) < rates).astype(np.int8))
         aborted += look(requests, on_canary.size, policy=policy, share=0.1).kind is ActionKind.ROLL_BACK
     return Figure(name="false aborts, had requests been counted as if they were sessions", value=100 * aborted / runs, unit="%", n=runs)
+
+
+def _track(runs: Iterable[T], what: str) -> Iterable[T]:
+    """A progress bar on the error stream."""
+    return track(runs, description=what, console=Console(stderr=True), transient=True)
 
 
 def _one_guard(alpha: float) -> GuardPolicy:

@@ -25,7 +25,7 @@ from flywheel.traffic.inference import Message
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot, id_of
 from services.gatekeeper import run_gate as steps
-from services.gatekeeper.take_gates import GateDesk
+from services.gatekeeper.take_gates import GateWorker
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts
 from services.integrations.openai.answers import OpenAiAnswers
 from services.ports.work import WorkItem
@@ -329,7 +329,7 @@ def test_the_desk_gates_a_release_that_was_proven_applied(house: House) -> None:
         actor=Person("flywheel"),
     )
     assert house.parts.releases.save_release(release, entry("release", release.id, "probed"), expected=None)
-    desk = GateDesk(house.parts)
+    desk = GateWorker(house.parts)
     for second in range(2000):
         desk.tick(NOW + timedelta(seconds=0.01 * second))
         if house.parts.gates.gates(ROUTER, adapter=GOOD) and desk._asking is None:
@@ -341,7 +341,7 @@ def test_the_desk_gates_a_release_that_was_proven_applied(house: House) -> None:
     assert len(house.parts.gates.gates(ROUTER, adapter=GOOD)) == 1
 
 
-def test_what_was_foretold_and_how_often_it_was_tried_stand_in_the_journal(house: House) -> None:
+def test_the_journal_holds_predicted_power_and_attempts(house: House) -> None:
     house.gate()
     (line,) = house.journal.entries(kind="gate")
     assert line.evidence["attempts"] == {"challengers": 1, "gates": 1, "planned_challengers": 1}

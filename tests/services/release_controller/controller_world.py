@@ -19,8 +19,8 @@ from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.gate import GateRecord
 from services.ports.traffic import RecordedInference, RecordingBatch
 from services.release_controller.advance_releases import advance_releases, reconcile_server
+from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica
-from services.release_controller.rollbacks import RollbackWatch
 from services.release_controller.wiring import ControllerParts, controller_parts
 from services.settings import Format, ReleaseSettings, Settings, Workload
 from services.stores.traffic.record import TrafficStore
@@ -52,7 +52,9 @@ class World:
 
     def restart_controller(self) -> None:
         """What kill -9 and a new start leave: nothing that was only remembered."""
-        self.replica = Replica(server=self.parts.server, read_probe=self.parts.read_probe, drain=self.parts.drain, places=self.parts.places)
+        self.replica = Replica(
+            server=self.parts.server, read_probe=self.parts.read_probe, drain=self.parts.drain, lora_slots=self.parts.lora_slots
+        )
         self.watch = RollbackWatch()
 
     def tick(self, *, times: int = 1) -> None:

@@ -61,7 +61,7 @@ def test_an_adapter_that_the_server_refuses_is_refused_with_its_words(wheel: Wor
     assert "max_lora_rank" in wheel.release(GOOD).reason
 
 
-def test_an_adapter_whose_probe_file_is_broken_ends_nothing_but_its_own_release(wheel: World) -> None:
+def test_a_broken_probe_file_refuses_its_own_release_only(wheel: World) -> None:
     wheel.train(GOOD)
     wheel.train(BAD)
     (wheel.folder / BAD / "probe.json").write_text("{")
@@ -69,7 +69,7 @@ def test_an_adapter_whose_probe_file_is_broken_ends_nothing_but_its_own_release(
     assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.PROBED, ReleaseState.REFUSED)
 
 
-def test_a_refused_gate_stops_it_and_a_named_override_lets_it_on_to_its_canary_where_it_is_rolled_back(wheel: World) -> None:
+def test_an_overridden_gate_still_meets_the_canarys_guards(wheel: World) -> None:
     wheel.make_live(GOOD)
     wheel.train(BAD)
     wheel.tick(times=2)
@@ -127,7 +127,7 @@ def test_a_promotion_with_a_holdout_is_watched_until_its_end(wheel: World) -> No
     assert (wheel.route.champion, wheel.route.challenger) == (GOOD, None)
 
 
-def test_a_release_whose_clock_runs_backwards_stays_where_it_is_and_the_process_goes_on(wheel: World) -> None:
+def test_a_release_with_a_wrong_clock_waits_and_others_go_on(wheel: World) -> None:
     wheel.make_live(GOOD)
     wheel.train(BAD)
     wheel.tick(times=2)
@@ -175,7 +175,7 @@ def test_a_rollback_puts_the_previous_champion_back_to_live(wheel: World) -> Non
     assert GOOD in wheel.vllm.adapters  # the rollback target was kept loaded
 
 
-def test_after_a_restart_of_the_server_its_adapters_are_loaded_and_proven_again(wheel: World) -> None:
+def test_after_a_server_restart_adapters_are_loaded_and_checked_again(wheel: World) -> None:
     wheel.make_live(GOOD)
     wheel.vllm.restart_empty()
     wheel.vllm.requests.clear()
@@ -205,7 +205,7 @@ def test_a_server_that_goes_away_changes_no_route(wheel: World) -> None:
     assert wheel.state(GOOD) is ReleaseState.LIVE
 
 
-def test_a_rolled_back_adapter_is_unloaded_after_its_drain_time_and_its_files_stay(wheel: World) -> None:
+def test_a_rolled_back_adapter_is_unloaded_and_its_files_stay(wheel: World) -> None:
     wheel.train(GOOD)
     wheel.tick(times=2)
     wheel.gate(GOOD, GateVerdict.REFUSE)
@@ -217,7 +217,7 @@ def test_a_rolled_back_adapter_is_unloaded_after_its_drain_time_and_its_files_st
     assert (wheel.folder / GOOD / "adapter_config.json").exists()
 
 
-def test_two_gated_adapters_go_one_after_the_other_and_the_second_is_gated_again_against_the_new_champion(wheel: World) -> None:
+def test_a_second_adapter_is_gated_again_against_the_new_champion(wheel: World) -> None:
     wheel.train(BAD)
     wheel.tick(times=2)
     wheel.gate(BAD, GateVerdict.PASS)

@@ -19,7 +19,7 @@ from flywheel.gate.axis_order import GatePolicy, axes_in_order
         (Attempts(challengers=5, planned_challengers=4), 5),
     ],
 )
-def test_alpha_is_divided_over_challengers_and_over_gates_on_one_golden_version(attempts: Attempts, divisor: int) -> None:
+def test_alpha_is_divided_over_challengers_and_repeated_gates(attempts: Attempts, divisor: int) -> None:
     assert attempts.divisor() == divisor
     for axis in axes_in_order(policy=GatePolicy(), protected=["tenant=globex"], attempts=attempts):
         expected = 0.025 / divisor if axis.role is Role.SUPERIORITY else 0.01
@@ -31,7 +31,7 @@ def test_what_is_planned_counts_when_nothing_else_is_known() -> None:
     assert axes_in_order(policy=GatePolicy(planned_challengers=5), protected=())[1].alpha == pytest.approx(0.005)
 
 
-def test_a_margin_is_widened_only_for_an_axis_that_exists_and_with_a_reason() -> None:
+def test_a_wider_margin_needs_a_known_axis_and_a_reason() -> None:
     with pytest.raises(InvalidInput, match=r"golden\[tenant=acme\]"):
         axes_in_order(policy=GatePolicy(margins={"golden[tenant=acme]": (0.1, "small")}), protected=["tenant=globex"])
     with pytest.raises(InvalidInput, match=r"general.*no reason"):

@@ -21,7 +21,7 @@ def outcomes(n: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("n", "margin", "alpha"), [(15, 0.2, 0.05), (25, 0.2, 0.01), (30, 0.3, 0.025)])
-def test_a_challenger_worse_by_the_margin_passes_in_at_most_alpha_whatever_the_mix(n: int, margin: float, alpha: float) -> None:
+def test_a_challenger_worse_by_the_margin_passes_in_at_most_alpha(n: int, margin: float, alpha: float) -> None:
     low = [(wins, losses) for wins, losses in outcomes(n) if p_worse(n=n, wins=wins, losses=losses, margin=margin) <= alpha]
     assert low, "a test that never passes would be right for nothing"
     for step in range(120):
@@ -29,7 +29,7 @@ def test_a_challenger_worse_by_the_margin_passes_in_at_most_alpha_whatever_the_m
         assert sum(chance_of(n, wins, losses, q, margin) for wins, losses in low) <= alpha
 
 
-def test_the_score_interval_alone_is_wrong_more_often_than_it_says_and_the_rule_is_not() -> None:
+def test_the_score_interval_alone_is_wrong_more_often_than_the_rule() -> None:
     n, q = 50, 0.525  # every item differs
     passing = [(w, lost) for w, lost in outcomes(n) if score_z(n=n, wins=w, losses=lost, difference=-0.05) > 2.3263]
     kept = [(w, lost) for w, lost in passing if shown_not_worse(n=n, wins=w, losses=lost, margin=0.05, alpha=0.01)]

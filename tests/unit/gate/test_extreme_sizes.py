@@ -98,7 +98,7 @@ def test_the_fewest_items_are_known_for_the_smallest_margins_and_alphas(margin: 
     assert exact.least_items(margin=margin, alpha=alpha) >= math.log(alpha) / math.log1p(-margin)
 
 
-def test_many_items_of_few_entities_are_bounded_and_a_worse_one_never_shows_more() -> None:
+def test_the_bound_for_many_items_never_improves_with_a_worse_answer() -> None:
     who = [str(at // 2) for at in range(24_000)]
     chances = [
         entities.p_better_by_entity(differences=[1] * won + [-1] * lost + [0] * (24_000 - won - lost), entities=who)

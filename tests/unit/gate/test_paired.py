@@ -65,7 +65,7 @@ def test_the_score_is_the_one_of_the_constrained_likelihood(n: int, wins: int, l
 
 
 @pytest.mark.parametrize("n", [1, 5, 12])
-def test_the_bounds_hold_the_seen_difference_and_the_score_at_them_is_the_limit(n: int) -> None:
+def test_the_score_at_the_bounds_is_the_normal_quantile(n: int) -> None:
     limit = NormalDist().inv_cdf(0.99)
     for wins in range(n + 1):
         for losses in range(n + 1 - wins):
@@ -85,7 +85,7 @@ def test_one_more_loss_never_raises_the_lower_bound() -> None:
 
 
 @pytest.mark.parametrize(("alpha", "items"), [(0.01, 103), (0.05, 52)])
-def test_without_a_loss_a_margin_of_five_points_needs_as_many_items_as_measured(alpha: float, items: int) -> None:
+def test_the_items_needed_without_a_loss_are_those_measured(alpha: float, items: int) -> None:
     assert needed_without_loss(margin=0.05, alpha=alpha) == items
     assert difference_bounds(n=items, wins=0, losses=0, alpha=alpha)[0] > -0.05
     assert difference_bounds(n=items - 1, wins=0, losses=0, alpha=alpha)[0] <= -0.05

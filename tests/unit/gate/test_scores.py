@@ -31,12 +31,12 @@ def test_higher_scores_are_better_and_equal_ones_are_not() -> None:
     assert verdict(BETTER, 0.0).verdict is GateVerdict.REFUSE
 
 
-def test_scores_lower_by_more_than_the_margin_are_refused_and_equal_ones_pass() -> None:
+def test_scores_below_the_margin_are_refused_and_equal_ones_pass() -> None:
     assert verdict(NOT_WORSE, -0.10).verdict is GateVerdict.REFUSE
     assert verdict(NOT_WORSE, 0.0).verdict is GateVerdict.PASS
 
 
-def test_the_interval_is_the_one_of_scipys_bootstrap_with_five_losses_or_wins_more_that_were_not_seen() -> None:
+def test_the_interval_is_scipys_bootstrap_with_five_unseen_entities() -> None:
     from scipy.stats import bootstrap
 
     found = verdict(NOT_WORSE, -0.02)
@@ -60,7 +60,7 @@ def test_below_a_hundred_entities_nothing_can_be_told() -> None:
 
 
 @pytest.mark.parametrize(("items", "expected"), [(100, GateVerdict.CANNOT_TELL), (400, GateVerdict.PASS)])
-def test_equal_scores_do_not_pass_on_an_interval_of_no_length_but_on_many_items(items: int, expected: GateVerdict) -> None:
+def test_equal_scores_pass_only_on_many_items(items: int, expected: GateVerdict) -> None:
     same = OLD[:items].tolist()
     found = judge_scores(policy=NOT_WORSE, baselines={"champion": same}, challenger=same, seed=1)
     assert found.verdict is expected
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
     assert verdict(NOT_WORSE, -0.02) == verdict(NOT_WORSE, -0.02)
 
 
-def test_whether_an_axis_is_right_or_wrong_is_declared_and_not_read_off_its_scores() -> None:
+def test_the_policy_and_not_the_scores_says_whether_an_axis_is_binary() -> None:
     all_right = [1.0] * 103
     exact = judge_scores(policy=replace(NOT_WORSE, binary=True), baselines={"champion": all_right}, challenger=all_right, seed=1)
     assert (exact.verdict, exact.n, exact.test.p is not None) == (GateVerdict.PASS, 103, True)

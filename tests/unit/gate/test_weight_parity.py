@@ -29,7 +29,7 @@ def probes(to_base: float, to_replay: float) -> WeightParity:
         ("one sigma of noise", 0.808, 0.011, WeightParity.APPLIED),
     ],
 )
-def test_what_was_measured_is_told_apart(case: str, to_base: float, to_replay: float, expected: WeightParity) -> None:
+def test_measured_weights_are_told_apart(case: str, to_base: float, to_replay: float, expected: WeightParity) -> None:
     assert probes(to_base, to_replay) is expected, case
 
 

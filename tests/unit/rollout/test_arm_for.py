@@ -27,7 +27,7 @@ def on_canary(of: Route) -> set[str]:
     return {session for session in SESSIONS if arm_for(route=of, session=session) == (NEW, Arm.CANARY)}
 
 
-def test_a_share_of_the_sessions_goes_to_the_canary_and_the_others_to_the_champion() -> None:
+def test_the_canary_gets_its_share_of_the_sessions() -> None:
     share = len(on_canary(route())) / len(SESSIONS)
     assert 0.22 < share < 0.28
     assert {arm_for(route=route(), session=session)[0] for session in SESSIONS} == {GOOD, NEW}

@@ -25,7 +25,7 @@ def test_champion_and_rollback_target_come_before_open_releases() -> None:
     assert plan(route(champion=NEW), releases, {OLD}).load == (NEW, BAD)
 
 
-def test_a_closed_release_is_unloaded_after_its_drain_time_and_the_rollback_target_never() -> None:
+def test_a_closed_release_is_unloaded_after_its_drain_time() -> None:
     releases = [
         release(ReleaseState.LIVE, replaced=OLD),
         release(ReleaseState.RETIRED, adapter=OLD),
@@ -50,7 +50,7 @@ def test_the_base_is_never_loaded() -> None:
     assert plan(None, [], set()) == Slots(wanted=(), load=(), unload=())
 
 
-def test_without_room_the_open_releases_wait_and_who_serves_users_comes_first() -> None:
+def test_without_free_lora_slots_open_releases_wait() -> None:
     releases = [
         release(ReleaseState.REGISTERED, adapter=BAD),
         release(ReleaseState.LIVE, replaced=OLD),

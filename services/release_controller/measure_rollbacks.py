@@ -1,6 +1,6 @@
-"""What a rollback took and what users met before it: one line in the journal, a few seconds afterwards.
+"""Measures each rollback: how long it took and how many failures users met before it.
 
-In: releases that were rolled back from canary or live. Out: journal lines of kind ``rollback``. The rollback itself was done before.
+In: releases that were rolled back from canary or live. Out: one journal entry of kind ``rollback`` for each, a few seconds afterwards.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -16,25 +16,25 @@ from services.ports.traffic import RecordedInference
 from services.release_controller.wiring import ControllerParts
 
 log = structlog.get_logger()
-SETTLE = timedelta(seconds=5)  # answers given just before are still on their way to the record
-SETTLE_AT_MOST = timedelta(seconds=15)  # when traffic has stopped, nothing newer will come
+SETTLE = timedelta(seconds=5)  # answers given just before are not recorded yet
+SETTLE_AT_MOST = timedelta(seconds=15)  # without traffic no newer row shows that recording has caught up
 LOOK_BACK = timedelta(hours=1)
 ROWS_AT_MOST = 200_000
 
 
 @dataclass
 class RollbackWatch:
-    """Remembers what was seen since the process began; what it does not know it reads from the journal."""
+    """Holds what this process has seen; the rest it reads from the journal."""
 
     seconds: dict[ReleaseId, float] = field(default_factory=dict)  # from the decision to the last gateway
     measured: set[ReleaseId] = field(default_factory=set)
 
     def applied_after(self, release: ReleaseId, seconds: float) -> None:
-        """Every gateway has the route."""
+        """Notes how long it took until every gateway had the route."""
         self.seconds.setdefault(release, round(seconds, 3))
 
     def step(self, parts: ControllerParts, *, workload: WorkloadId, route: Route, now: datetime) -> None:
-        """Safe to repeat: a rollback that has its line is left alone."""
+        """Safe to repeat: a rollback is measured once."""
         for release in parts.releases.releases(workload):
             if release.state is not ReleaseState.ROLLED_BACK or release.id in self.measured or now - release.since > LOOK_BACK:
                 continue
