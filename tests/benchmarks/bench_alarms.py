@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import beta
 
 from flywheel.drift.budget import BudgetPolicy
-from tests.benchmarks.alarm_ladder import LADDER, Change, Past, alarms_over, past
+from tests.benchmarks.alarm_ladder import LADDER, Change, alarms_over, past
 from tests.benchmarks.alarm_watch import Life, Span
 from tests.benchmarks.alarm_world import FIRST_HOUR, REPORTING, Sessions, WorldShape
 from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
@@ -30,6 +30,8 @@ RUNS = 600 if soak() else 60
 PASTS = 4 if soak() else 1  # calibrations of each kind
 AGES = (1, 2, 4, 7, 14, 28) if soak() else (2,)  # whole days that a reference has seen
 RUNS_AN_AGE = 200 if soak() else 40
+INPUTS = tuple(change for change in LADDER if change.is_input)
+ANSWERS = tuple(change for change in LADDER if not change.is_input)
 KINDS = (Sessions.ANSWERS, Sessions.DISPOSITION) if soak() else (Sessions.ANSWERS,)
 CHANGING, STAYING, NEW = (
     "a promotion every week",
@@ -92,55 +94,63 @@ def joined(spans: Sequence[Span]) -> Span:
 
 def ladder(
     shape: WorldShape,
-    change: Change,
+    changes: Sequence[Change],
     *,
+    days: int,
     sessions: Sessions,
     seed: int,
-    days: int,
     pasts: int,
     runs: int,
     budget: BudgetPolicy | None = None,
-) -> list[int]:
-    """Hours until the alarm, in each run. ``days``: that the reference has seen."""
+) -> dict[str, list[int]]:
+    """Change -> hours until the alarm, in each run. ``days``: that the reference has seen; ``pasts``: calibrations that share the runs."""
     only_errors()
-    held: list[Past] = [past(shape, days=days, sessions=sessions, seed=seed + 1_000 * at, budget=budget) for at in range(pasts)]
-    return alarms_over(change, held, shape, sessions=sessions, seed=seed + 1, runs=runs).tolist()
+    held = [past(shape, days=days, sessions=sessions, seed=seed + 1_000 * at, budget=budget) for at in range(pasts)]
+    return {
+        change.name: alarms_over(change, held, shape, sessions=sessions, seed=seed + 10_000 * (place + 1), runs=runs).tolist()
+        for place, change in enumerate(changes)
+    }
 
 
 def measured(processes: ProcessPoolExecutor, shape: WorldShape) -> tuple[dict[Sessions, Reading], dict[str, list[float]]]:
     """All readings; and for each change the share of runs in which a reference of so many days (``AGES``) finds it."""
     years: dict[tuple[Sessions, str], list[Future[Span]]] = {}
-    found: dict[tuple[Sessions, str], Future[list[int]]] = {}
-    ages: dict[tuple[str, int], Future[list[int]]] = {}
+    found: dict[Sessions, list[Future[dict[str, list[int]]]]] = {}
+    kinds = [(DAYS_BEFORE, INPUTS), (DAYS_OF_ANSWERS, ANSWERS)]
     for at, sessions in enumerate(KINDS):  # the longest first
         seed = shape.seed + 100 * at
         for name, promotions, more in ((CHANGING, True, 7), (STAYING, False, 8)):
             years[sessions, name] = [processes.submit(year, shape, promotions=promotions, sessions=sessions, seed=seed + more)]
+    for at, sessions in enumerate(KINDS):
+        seed = shape.seed + 100 * at
         years[sessions, NEW] = [
             processes.submit(first_weeks, shape, start=start, sessions=sessions, seed=seed + 50 + start) for start in range(STARTS)
         ]
-        for place, change in enumerate(LADDER):
-            days = DAYS_BEFORE if change.is_input else DAYS_OF_ANSWERS
-            found[sessions, change.name] = processes.submit(
-                ladder, shape, change, sessions=sessions, seed=seed + 10_000 * (place + 1), days=days, pasts=PASTS, runs=RUNS
+        found[sessions] = [
+            processes.submit(ladder, shape, changes, days=days, sessions=sessions, seed=seed + days, pasts=PASTS, runs=RUNS)
+            for days, changes in kinds
+        ]
+    sessions = Sessions.DISPOSITION
+    ages = {
+        days: [
+            processes.submit(
+                ladder, shape, changes, days=days, sessions=sessions, seed=shape.seed + 500_000 + days, pasts=1, runs=RUNS_AN_AGE
             )
-    for place, change in enumerate(LADDER):
-        for days in AGES:
-            seed = shape.seed + 100_000 * (place + 1) + days
-            ages[change.name, days] = processes.submit(
-                ladder, shape, change, sessions=Sessions.DISPOSITION, seed=seed, days=days, pasts=1, runs=RUNS_AN_AGE
-            )
+            for _, changes in kinds
+        ]
+        for days in AGES
+    }
     readings = {
         sessions: Reading(
             spans={name: joined([one.result() for one in years[sessions, name]]) for name in (CHANGING, STAYING, NEW)},
-            found={change.name: found[sessions, change.name].result() for change in LADDER},
+            found={name: hours for one in found[sessions] for name, hours in one.result().items()},
         )
         for sessions in KINDS
     }
-    by_age = {
-        change.name: [float((np.array(ages[change.name, days].result()) <= change.within).mean()) for days in AGES] for change in LADDER
+    by_age = {days: {name: hours for one in ages[days] for name, hours in one.result().items()} for days in AGES}
+    return readings, {
+        change.name: [float((np.array(by_age[days][change.name]) <= change.within).mean()) for days in AGES] for change in LADDER
     }
-    return readings, by_age
 
 
 def _alarm_figures(reading: Reading, sessions: Sessions) -> list[Figure]:
