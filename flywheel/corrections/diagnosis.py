@@ -1,6 +1,6 @@
 """Is this a failure of behaviour, which training can correct, or a knowledge gap, which belongs in a source?
 
-In: a joined correction. Out: a Diagnosis with its reason. Facts, prices, dates and versions are never trained on: they change, and
+In: a joined correction. Out: a FailureDiagnosis with its reason. Facts, prices, dates and versions are never trained on: they change, and
 nobody can correct them in weights. Notifying the owner of the source is not done here.
 """
 
@@ -27,24 +27,26 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diagnosis:
+class FailureDiagnosis:
     """Only failures of behaviour are trained on."""
 
     cause: Cause
     reason: str
 
 
-def diagnose(joined: JoinedCorrection) -> Diagnosis:
+def diagnose(joined: JoinedCorrection) -> FailureDiagnosis:
     """By the submitter's reason code; without one, by how the corrected answer differs."""
     correction = joined.correction
     if correction.reason_code in FACTUAL:
-        return Diagnosis(cause=Cause.KNOWLEDGE, reason=f"reported as {correction.reason_code}: it belongs in a source, not in weights")
+        return FailureDiagnosis(
+            cause=Cause.KNOWLEDGE, reason=f"reported as {correction.reason_code}: it belongs in a source, not in weights"
+        )
     if joined.original is not None and correction.corrected is not None:
         if normalise(joined.original) == normalise(correction.corrected):
-            return Diagnosis(cause=Cause.NONE, reason="the corrected answer equals the model's")
+            return FailureDiagnosis(cause=Cause.NONE, reason="the corrected answer equals the model's")
         if correction.reason_code == "other" and _restates_a_figure(joined.original, correction.corrected, joined):
-            return Diagnosis(cause=Cause.KNOWLEDGE, reason="only a number changed, and the request does not contain it")
-    return Diagnosis(cause=Cause.BEHAVIOUR, reason="how the model answers, which training can correct")
+            return FailureDiagnosis(cause=Cause.KNOWLEDGE, reason="only a number changed, and the request does not contain it")
+    return FailureDiagnosis(cause=Cause.BEHAVIOUR, reason="how the model answers, which training can correct")
 
 
 def _restates_a_figure(original: str, corrected: str, joined: JoinedCorrection) -> bool:

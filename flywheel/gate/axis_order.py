@@ -12,7 +12,7 @@ from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
 from flywheel.gate.exact import LEAST_MARGIN, NUISANCE_CHANCE
 
-STANDARD_MARGIN = 0.05
+STANDARD_MARGIN = AxisPolicy.standard_margin
 FORMAT, GOLDEN, RECURRENCE, HELD_OUT, GENERAL, SAFETY = "format", "golden", "recurrence", "held_out", "general", "safety"
 
 

@@ -78,8 +78,9 @@ def _validated(content: dict[str, Any], faults: list[Fault]) -> Settings | None:
             settings = Settings.model_validate(content)
         except ValidationError as error:
             found = faults_in(error)
-            faults += [fault for fault in found if not _follows_from(fault, aside)]
-            aside.update(fault.where for fault in found)
+            meant = {key for fault in found for key in fault.compared_with}  # by misspelt keys: they are not missing
+            faults += [fault for fault in found if not _follows_from(fault, aside if fault.compared_with else aside | meant)]
+            aside |= meant | {fault.where for fault in found}
             for detail in error.errors(include_url=False, include_input=False):
                 _set_aside(content, [part for part in detail["loc"] if part != "[key]"], kind=detail["type"])
         else:

@@ -53,25 +53,30 @@ def _fault(found: Mapping[str, Any]) -> Fault:
     if given is None:
         reason += "; it is empty"
     if kind == "literal_error" and isinstance(given, str):
-        remedy = did_you_mean(given, found["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")) or remedy
+        meant = nearest(given, found["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+        remedy = f"Did you mean `{meant}`?" if meant else remedy
     return Fault(where=where, reason=reason, value=shortened(given), remedy=f"{remedy} {SEE}")
 
 
 def unknown_key(path: Sequence[object]) -> Fault:
-    """Names the nearest known key, and never the value: it may be a secret in the wrong place."""
+    """Names the nearest known key, and never the value: it may be a secret in the wrong place. ``compared_with`` is the key meant."""
     *parents, key = map(str, path)
     section = _section_at(parents)
-    siblings = tuple(section.model_fields) if section is not None else ()
-    elsewhere = next((path for path, known in sections() if key in known.model_fields), None)
-    meant = did_you_mean(key, siblings) or (f"Did you mean `{elsewhere}.{key}`?" if elsewhere else "Remove it or correct its spelling.")
-    remedy = f"{meant} `flywheel check-config --json` prints the known keys."
-    return Fault(where=".".join((*parents, key)), reason="unknown key", remedy=remedy)
+    meant = nearest(key, section.model_fields if section is not None else ())
+    elsewhere = next((f"{place}.{key}".lstrip(".") for place, known in sections() if key in known.model_fields), None)
+    name = meant or elsewhere
+    asked = f"Did you mean `{name}`?" if name else "Remove it or correct its spelling."
+    return Fault(
+        where=".".join((*parents, key)),
+        reason="unknown key",
+        remedy=f"{asked} `flywheel check-config --json` prints the known keys.",
+        compared_with=(".".join((*parents, meant)),) if meant else (),
+    )
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """The question, or an empty text when no known name is near."""
-    nearest = get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)
-    return f"Did you mean `{nearest[0]}`?" if nearest else ""
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The most similar known name; None when none is similar."""
+    return next(iter(get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)), None)
 
 
 def _section_at(parents: Sequence[str]) -> type[BaseModel] | None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from flywheel.errors import shortened
 from services.settings.faults import Fault, UnusableSettings
-from services.settings.messages import did_you_mean
+from services.settings.messages import nearest
 from services.settings.policies import build_policies
 from services.settings.sections import METRICS_PORTS, Settings, Slices, Token, Workload
 
@@ -62,7 +62,8 @@ def _tokens(tokens: tuple[Token, ...]) -> Iterator[Fault]:
     for place, token in enumerate(tokens):
         where = f"tokens.{place}"
         if (token.sha256 is None) == (token.token_file is None):
-            yield Fault(where=where, reason="must have sha256 or token_file, and not both", remedy="Give one of them.")
+            reason, secrets = "must have sha256 or token_file, and not both", (f"{where}.sha256", f"{where}.token_file")
+            yield Fault(where=where, reason=reason, remedy="Give one of them.", compared_with=secrets)
         if not token.name.strip():
             remedy = "Name the person or program: the journal shows it."
             yield Fault(where=f"{where}.name", reason="must not be empty", value=token.name, remedy=remedy)
@@ -85,8 +86,9 @@ def _workloads_of_tokens(settings: Settings) -> Iterator[Fault]:
     for place, token in enumerate(settings.tokens):
         for number, name in enumerate(token.workloads):
             if name != "*" and name not in settings.workloads:
-                meant = did_you_mean(name, known)
-                remedy = f"{meant} Name a workload ({', '.join(known) or 'none is declared'}), or write '*' for all.".strip()
+                meant = nearest(name, known)
+                asked = f"Did you mean `{meant}`? " if meant else ""
+                remedy = f"{asked}Name a workload ({', '.join(known) or 'none is declared'}), or write '*' for all."
                 yield Fault(
                     where=f"tokens.{place}.workloads.{number}",
                     reason="there is no such workload",
@@ -187,7 +189,12 @@ def _json_schema(schema: Mapping[str, Any] | None, where: str) -> Iterator[Fault
         return
     from jsonschema import Draft202012Validator
 
-    for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
+    try:
+        errors = list(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
+    except RecursionError:
+        yield Fault(where=where, reason="contains itself, or is nested too deeply", remedy="Write it out without & and *.")
+        return
+    for error in errors:
         path = ".".join((where, *(str(part) for part in error.absolute_path)))
         remedy = "See json-schema.org, draft 2020-12."
         yield Fault(where=path, reason=f"is not a JSON Schema: {error.message[:200]}", remedy=remedy)

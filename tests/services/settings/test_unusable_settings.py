@@ -380,6 +380,7 @@ def test_a_process_prints_every_fault_at_its_start(config: Path) -> None:
         (of_a_workload("pane_seconds: 5"), "workloads.w.pane_seconds", "Did you mean `workloads.<name>.watch.pane_seconds`?"),
         (of_a_workload("watch: {window_pane: 3}"), "workloads.w.watch.window_pane", "Did you mean `window_panes`?"),
         ("workloads: {watch: {alias: a, wach: {}}}", "workloads.watch.wach", "Did you mean `watch`?"),
+        ("http: {data_dir: x}", "http.data_dir", "Did you mean `data_dir`?"),
         ("zebra: 1", "zebra", "Remove it or correct its spelling."),
     ],
 )
@@ -415,6 +416,23 @@ def test_a_faulty_value_causes_no_fault_in_others(config: Path) -> None:
     assert refusal(config, "http: {api_port: many, gateway_port: 8401}").where == f"{config}: http.api_port"
     assert refusal(config, of_a_workload("watch: {window_panes: none, longer_panes: [6]}")).where.endswith("window_panes")
     assert refusal(config, "workloads: {w: 3}\ntokens: [{name: a, scopes: [infer], token_file: x, workloads: [w]}]").where.endswith(".w")
+
+
+def test_a_misspelt_key_is_not_missing_too(config: Path) -> None:
+    assert refusal(config, "workloads: {w: {alais: w}}").where == f"{config}: workloads.w.alais"
+    assert refusal(config, "tokens: [{name: a, scopes: [infer], token_fil: x}]").where == f"{config}: tokens.0.token_fil"
+
+
+def test_a_token_with_two_faults_has_two_lines(config: Path) -> None:
+    config.write_text("tokens: [{name: a, scopes: [infre]}]")
+    with pytest.raises(InvalidSettings) as refused:
+        load(config)
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_a_schema_that_contains_itself_is_refused(config: Path) -> None:
+    refused = refusal(config, of_a_workload("format: {json_schema: &s {properties: {a: *s}}}"))
+    assert refused.where == f"{config}: workloads.w.format.json_schema"
 
 
 def test_every_key_that_is_there_twice_is_named_with_its_line(config: Path) -> None:
