@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from flywheel.errors import FlywheelError, InvalidSettings
 from services.cli.app import build_app
-from services.cli.show import plain
+from services.cli.output import json_scalar
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
         result = get_command(build_app()).main(args=arguments, prog_name="flywheel", standalone_mode=True)
     except FlywheelError as error:
         if "--json" in arguments:
-            body = {"where": error.where, "value": plain(error.value), "reason": error.reason, "remedy": error.remedy}
+            body = {"where": error.where, "value": json_scalar(error.value), "reason": error.reason, "remedy": error.remedy}
             typer.echo(json.dumps({"error": body | {"exit_code": error.exit_code} | _every_fault(error)}), err=True)
         else:
             typer.echo("\n".join(f"flywheel: {line}" for line in str(error).splitlines()), err=True)

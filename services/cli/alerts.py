@@ -1,11 +1,11 @@
-"""``flywheel alerts``: what is wrong, who knows."""
+"""``flywheel alerts``: alerts and their acknowledgement."""
 
 from typing import Annotated
 
 import typer
 
-from services.cli.options import AsJson, Config, TokenFile, WorkloadName, opened
-from services.cli.show import as_json, facts, inner, next_step, rows_of, said, table
+from services.cli.options import AsJson, Config, TokenFile, WorkloadName, open_api
+from services.cli.output import mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Alerts and their acknowledgement.", no_args_is_help=True)
 AlertName = Annotated[str, typer.Argument(metavar="ALERT", help="Its id, from `flywheel alerts list`.")]
@@ -19,45 +19,45 @@ def list_all(
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Newest first."""
-    api, _ = opened(config, token_file)
+    """List alerts, newest first."""
+    api, _ = open_api(config, token_file)
     answer = api.get("/v1/alerts", workload=workload, open=open_only)
     if json:
-        as_json(answer)
+        print_json(answer)
         return
     rows = rows_of(answer, "alerts")
-    table(rows, ("id", "workload", "severity", "state", "summary", "started_at", "acknowledgement.by"), none="No alerts.")
+    print_table(rows, ("id", "workload", "severity", "state", "summary", "started_at", "acknowledgement.by"), none="No alerts.")
     firing = next((row for row in rows if row.get("state") == "firing"), None)
-    next_step(f"flywheel alerts show {firing['id']}" if firing else "nothing to do")
+    print_next_step(f"flywheel alerts show {firing['id']}" if firing else "nothing to do")
 
 
 @commands.command("show")
 def show(alert: AlertName, json: AsJson = False, config: Config = None, token_file: TokenFile = None) -> None:
-    """One alert with its evidence and what to do first."""
-    api, _ = opened(config, token_file)
+    """One alert with its evidence and its first action."""
+    api, _ = open_api(config, token_file)
     answer = api.get(f"/v1/alerts/{alert}")
     if json:
-        as_json(answer)
+        print_json(answer)
         return
-    facts(answer)
-    next_step(f"{answer.get('first_action')} (flywheel alerts ack {alert}; runbook: {answer.get('runbook')})")
+    print_fields(answer)
+    print_next_step(f"{answer.get('first_action')} (flywheel alerts ack {alert}; runbook: {answer.get('runbook')})")
 
 
 @commands.command("ack")
 def acknowledge(
     alert: AlertName,
     note: Annotated[str, typer.Option("--note", help="What you know or will do.")] = "",
-    hours: Annotated[float | None, typer.Option("--hours", min=0.01, max=336, help="How long you take it for.")] = None,
+    hours: Annotated[float | None, typer.Option("--hours", min=0.01, max=336, help="How long; else the workload's setting.")] = None,
     json: AsJson = False,
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Take an alert, by your token's name."""
-    api, _ = opened(config, token_file)
+    """Acknowledge an alert, in your token's name."""
+    api, _ = open_api(config, token_file)
     answer = api.post(f"/v1/alerts/{alert}/ack", {"note": note, **({"hours": hours} if hours is not None else {})})
     if json:
-        as_json(answer)
+        print_json(answer)
         return
-    taken = inner(answer, "acknowledgement")
-    said(f"{alert} is {taken.get('by')}'s until {taken.get('until')}.")
-    next_step(str(answer.get("first_action")))
+    taken = mapping_of(answer, "acknowledgement")
+    print_sentence(f"{alert} is acknowledged by {taken.get('by')} until {taken.get('until')}.")
+    print_next_step(str(answer.get("first_action")))

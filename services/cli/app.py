@@ -6,13 +6,25 @@ import typer
 from typer.main import get_command
 
 from flywheel.errors import CannotRun
-from services.cli import alerts, check_config, corrections, dataset, dlq, gate, golden, lineage, reference, release, train
+from services.cli import (
+    alerts,
+    check_config,
+    corrections,
+    drift,
+    gate,
+    lineage,
+    regression_suite,
+    retraining,
+    rollout,
+    traffic,
+    training_set,
+)
 
 FAR = {
     "up": ("services.cli.up.command", "Start, watch and stop everything."),
-    "doctor": ("services.cli.doctor", "Say what this machine can do and what is wrong."),
+    "doctor": ("services.cli.doctor", "Say what this machine can run, and what is wrong."),
     "demo": ("services.cli.demo.command", "Show one full cycle on this machine, on real parts."),
-    "report": ("services.cli.report.command", "Write the report of a ledger."),
+    "report": ("services.cli.report.command", "Write what happened as JSON and as a page."),
 }
 """Commands that do not speak to the api and bring their own options: the module that holds each, imported when called."""
 
@@ -21,7 +33,7 @@ def build_app() -> typer.Typer:
     """All commands."""
     app = typer.Typer(
         name="flywheel",
-        help="Stands beside a production language model and makes it better from its own failures.",
+        help="Improves a production language model from its own failures: drift, corrections, training, gate, rollout.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -32,14 +44,14 @@ def build_app() -> typer.Typer:
     app.command("check-config")(check_config.check_config)
     app.add_typer(corrections.commands, name="corrections")
     app.add_typer(alerts.commands, name="alerts")
-    app.add_typer(reference.commands, name="reference")
-    app.add_typer(golden.commands, name="golden")
-    app.add_typer(dataset.commands, name="dataset")
-    app.command("train")(train.train)
+    app.add_typer(drift.commands, name="reference")
+    app.add_typer(regression_suite.commands, name="golden")
+    app.add_typer(training_set.commands, name="dataset")
+    app.command("train")(retraining.train)
     app.add_typer(gate.commands, name="gate")
-    app.add_typer(release.commands, name="release")
+    app.add_typer(rollout.commands, name="release")
     app.command("lineage")(lineage.lineage)
-    app.add_typer(dlq.commands, name="dlq")
+    app.add_typer(traffic.commands, name="dlq")
     return app
 
 

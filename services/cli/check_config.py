@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flywheel.errors import InvalidSettings
 from services.cli.options import AsJson, Config
-from services.cli.show import as_json, next_step, plain, said, with_config
+from services.cli.output import json_scalar, print_json, print_next_step, print_sentence, with_config
 from services.settings import Settings
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.known_keys import keys_of, sections
@@ -22,7 +22,7 @@ def check_config(json: AsJson = False, config: Config = None) -> None:
     except InvalidSettings as error:
         if not json:
             raise
-        as_json({"valid": False, "faults": faults_as_json(error), "keys": _keys()})
+        print_json({"valid": False, "faults": faults_as_json(error), "keys": _keys()})
         raise SystemExit(error.exit_code) from None
     _say(configuration, configuration.settings, config=config, json=json)
 
@@ -30,15 +30,15 @@ def check_config(json: AsJson = False, config: Config = None) -> None:
 def _say(configuration: Configuration, settings: Settings, *, config: Path | None, json: bool) -> None:
     file = configuration.file
     if json:
-        as_json({"valid": True, "file": str(file) if file else None, "workloads": sorted(settings.workloads), "keys": _keys()})
+        print_json({"valid": True, "file": str(file) if file else None, "workloads": sorted(settings.workloads), "keys": _keys()})
         return
     if file is None:
-        said(without_a_file(settings))
-        next_step("write a flywheel.yaml that names a workload under workloads:; deploy/demo/flywheel.yaml is an example")
+        print_sentence(without_a_file(settings))
+        print_next_step("write a flywheel.yaml that names a workload under workloads:; deploy/demo/flywheel.yaml is an example")
         return
     names = ", ".join(f"{name} ({workload.mode})" for name, workload in settings.workloads.items())
-    said(f"{file} can be used. Workloads: {names or 'none yet'}.")
-    next_step(with_config("flywheel doctor", config) if settings.workloads else f"name a workload under workloads: in {file}")
+    print_sentence(f"{file} can be used. Workloads: {names or 'none yet'}.")
+    print_next_step(with_config("flywheel doctor", config) if settings.workloads else f"name a workload under workloads: in {file}")
 
 
 def without_a_file(settings: Settings) -> str:
@@ -79,9 +79,9 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path | None]]:
 def faults_as_json(error: InvalidSettings) -> list[dict[str, object]]:
     """All faults of a configuration."""
     faults = error.faults if isinstance(error, UnusableSettings) else (error,)
-    return [{"where": one.where, "value": plain(one.value), "reason": one.reason, "remedy": one.remedy} for one in faults]
+    return [{"where": one.where, "value": json_scalar(one.value), "reason": one.reason, "remedy": one.remedy} for one in faults]
 
 
 def _keys() -> list[dict[str, object]]:
     keys = (key for path, section in sections() for key in keys_of(section, path))
-    return [{"key": key.path, "type": key.type, "default": plain(key.default)} for key in keys]
+    return [{"key": key.path, "type": key.type, "default": json_scalar(key.default)} for key in keys]

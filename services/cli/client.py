@@ -1,6 +1,6 @@
-"""The daemon's own api, as its command line sees it.
+"""The client of the daemon's api.
 
-In: where the api listens, a token. Out: parsed JSON, or the api's error with the exit code it names.
+In: the api's URL, a token. Out: parsed JSON, or the api's error with its exit code.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Json = object
 
 
 class ApiError(FlywheelError):
-    """What the api answered, word for word."""
+    """An error that the api answered, unchanged."""
 
     def __init__(self, *, reason: str, remedy: str, where: str, value: object, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -36,11 +36,11 @@ class ApiClient:
         return _parsed(self._ask("GET", path, params=_query(query)))
 
     def post(self, path: str, body: Mapping[str, object], *, once: str | None = None) -> dict[str, Json]:
-        """``once``: the same key asks once."""
+        """``once`` is an idempotency key: the same key asks once. Raises ApiError, CannotRun."""
         return _parsed(self._ask("POST", path, json=dict(body), headers={"Idempotency-Key": once} if once else None))
 
     def upload(self, path: str, content: bytes, **query: object) -> str:
-        """NDJSON in, text out."""
+        """Sends NDJSON, returns text. Raises ApiError, CannotRun."""
         return self._ask("POST", path, content=content, params=_query(query), headers={"Content-Type": "application/x-ndjson"}).text
 
     def _ask(
@@ -56,7 +56,7 @@ class ApiClient:
         try:
             answer = self._client.request(method, path, params=params, json=json, content=content, headers=headers)
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise InvalidInput("cannot be asked for", where=path[:80], remedy="Correct the names and ids in the command.") from error
+            raise InvalidInput("is not a valid path", where=path[:80], remedy="Correct the names and ids in the command.") from error
         except httpx.HTTPError as error:
             raise CannotRun(
                 f"the api does not answer: {error}",
@@ -69,13 +69,13 @@ class ApiClient:
 
 
 def client(settings: Settings, *, token: str) -> ApiClient:
-    """Talks to the api that this configuration names."""
+    """The client of the api that this configuration names."""
     return ApiClient(url=f"http://{settings.http.host}:{settings.http.api_port}", token=token)
 
 
 def read_token(token_file: Path | None, from_environment: str | None) -> str:
     """The file wins over FLYWHEEL_TOKEN. Raises InvalidInput when there is neither."""
-    remedy = "Give --token-file, or set FLYWHEEL_TOKEN to a token that stands under tokens in flywheel.yaml."
+    remedy = "Give --token-file, or set FLYWHEEL_TOKEN to one of the tokens in flywheel.yaml."
     if token_file is not None:
         try:
             token = token_file.read_text().strip()
@@ -87,7 +87,7 @@ def read_token(token_file: Path | None, from_environment: str | None) -> str:
         raise InvalidInput("there is no token", where=str(token_file or "FLYWHEEL_TOKEN"), remedy=remedy)
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InvalidInput(
-            "is not a token: it holds blanks or signs that no token has", where=str(token_file or "FLYWHEEL_TOKEN"), remedy=remedy
+            "is not a token: it contains blanks or unprintable characters", where=str(token_file or "FLYWHEEL_TOKEN"), remedy=remedy
         )
     return token
 
@@ -102,7 +102,9 @@ def _parsed(answer: httpx.Response) -> dict[str, Json]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise CannotRun("does not answer like the api", where=str(answer.url), remedy="See what listens on http.api_port.")
+        raise CannotRun(
+            "is not the api: the answer is no JSON object", where=str(answer.url), remedy="Check what listens on http.api_port."
+        )
     return value
 
 
@@ -118,5 +120,5 @@ def _error(answer: httpx.Response) -> FlywheelError:
         )
     except (ValueError, KeyError, TypeError):
         return CannotRun(
-            f"answered {answer.status_code} without a reason", where=str(answer.url), remedy="See what listens on http.api_port."
+            f"answered {answer.status_code} without a reason", where=str(answer.url), remedy="Check what listens on http.api_port."
         )

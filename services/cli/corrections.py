@@ -1,4 +1,4 @@
-"""``flywheel corrections``: hand fixes in, see what became of them."""
+"""``flywheel corrections``: submit corrections, list what became of them."""
 
 import json as json_text
 from typing import Annotated
@@ -7,10 +7,10 @@ import typer
 
 from flywheel.corrections.correction import CorrectionState
 from services.cli.client import Json
-from services.cli.options import AsJson, Config, TokenFile, WorkloadName, content_of, opened
-from services.cli.show import as_json, next_step, rows_of, said, table
+from services.cli.options import AsJson, Config, TokenFile, WorkloadName, open_api, read_file
+from services.cli.output import print_json, print_next_step, print_sentence, print_table, rows_of
 
-commands = typer.Typer(help="Captured failures and their fixes.", no_args_is_help=True)
+commands = typer.Typer(help="Corrections of production failures.", no_args_is_help=True)
 
 
 @commands.command("submit")
@@ -20,19 +20,19 @@ def submit(
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Hand in corrections. Safe to repeat: the same id and content counts once."""
-    api, _ = opened(config, token_file)
-    answer = api.upload("/v1/corrections:batch", content_of(file))
+    """Submit corrections. Safe to repeat: the same id and content counts once."""
+    api, _ = open_api(config, token_file)
+    answer = api.upload("/v1/corrections:batch", read_file(file))
     results: list[dict[str, Json]] = [json_text.loads(line) for line in answer.splitlines() if line]
     refused = [result for result in results if result.get("result") == "refused"]
     if json:
-        as_json({"results": results})
+        print_json({"results": results})
     else:
         counts = {word: sum(result.get("result") == word for result in results) for word in ("accepted", "duplicate", "refused")}
-        said(f"{counts['accepted']} taken in, {counts['duplicate']} known already, {counts['refused']} refused.")
+        print_sentence(f"{counts['accepted']} accepted, {counts['duplicate']} known already, {counts['refused']} refused.")
         if refused:
-            table(refused, ("line", "error.where", "error.reason", "error.value", "error.remedy"), none="")
-        next_step("correct the refused lines and submit the file again" if refused else "flywheel corrections list")
+            print_table(refused, ("line", "error.where", "error.reason", "error.value", "error.remedy"), none="")
+        print_next_step("correct the refused lines and submit the file again" if refused else "flywheel corrections list")
     if refused:
         raise typer.Exit(1)
 
@@ -46,14 +46,14 @@ def list_all(
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """What became of them, newest first."""
-    api, _ = opened(config, token_file)
+    """List corrections and their states, newest first."""
+    api, _ = open_api(config, token_file)
     answer = api.get("/v1/corrections", workload=workload, state=state.value if state else None, limit=limit)
     if json:
-        as_json(answer)
+        print_json(answer)
         return
     rows = rows_of(answer, "corrections")
-    table(rows, ("id", "workload", "source", "state", "reason", "held_out", "decided_at"), none="No corrections.")
+    print_table(rows, ("id", "workload", "source", "state", "reason", "held_out", "decided_at"), none="No corrections.")
     if rows:
-        said(f"{len(rows)} of {answer.get('total')}")
-    next_step("flywheel dataset build --reason ..." if rows else "flywheel corrections submit FILE")
+        print_sentence(f"{len(rows)} of {answer.get('total')}")
+    print_next_step("flywheel dataset build --reason ..." if rows else "flywheel corrections submit FILE")

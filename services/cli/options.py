@@ -1,4 +1,4 @@
-"""The options that every command has, and what they open."""
+"""The options that commands share, and what they open."""
 
 import os
 from pathlib import Path
@@ -15,18 +15,18 @@ Config = Annotated[
     Path | None, typer.Option("--config", metavar="PATH", help="flywheel.yaml; else $FLYWHEEL_CONFIG, else ./flywheel.yaml.")
 ]
 TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="PATH", help="File with your token; else $FLYWHEEL_TOKEN.")]
-WorkloadName = Annotated[str | None, typer.Option("--workload", "-w", help="May be left out when only one is configured.")]
-Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it stands in the journal beside your name.")]
+WorkloadName = Annotated[str | None, typer.Option("--workload", "-w", help="Its name; optional when only one is configured.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; the journal keeps it with your name.")]
 
 
-def opened(config: Path | None, token_file: Path | None) -> tuple[ApiClient, Settings]:
-    """The api that the configuration names, spoken to with the caller's token."""
+def open_api(config: Path | None, token_file: Path | None) -> tuple[ApiClient, Settings]:
+    """The api that the configuration names, with the caller's token, and the settings."""
     settings = load(config)
     return client(settings, token=read_token(token_file, os.environ.get("FLYWHEEL_TOKEN"))), settings
 
 
-def the_workload(settings: Settings, given: str | None) -> str:
-    """The one named, or the only one there is."""
+def chosen_workload(settings: Settings, given: str | None) -> str:
+    """The workload named, or the only one configured. Raises InvalidInput."""
     known = sorted(settings.workloads)
     if given is None and len(known) == 1:
         return known[0]
@@ -39,7 +39,7 @@ def the_workload(settings: Settings, given: str | None) -> str:
     return given
 
 
-def content_of(file: str) -> bytes:
+def read_file(file: str) -> bytes:
     """A file's bytes; ``-`` is standard input."""
     if file == "-":
         return typer.get_binary_stream("stdin").read()

@@ -122,7 +122,7 @@ def seed(parts: ApiParts) -> None:
     assert parts.releases.save_release(release, line("release", "release-1", "gated"), expected=None)
 
 
-def test_alerts_are_listed_shown_and_taken_by_name(daemon: Daemon) -> None:
+def test_alerts_are_listed_shown_and_acknowledged_by_name(daemon: Daemon) -> None:
     code, out, err = daemon.run("alerts", "list", "--open")
     assert code == 0
     assert "alert-1\ttool-router\twarning" in out
@@ -134,7 +134,7 @@ def test_alerts_are_listed_shown_and_taken_by_name(daemon: Daemon) -> None:
     assert (code, "acknowledged" in out, "look at the slice" in err) == (0, True, True)
 
 
-def test_an_unknown_thing_is_one_sentence_with_the_apis_exit_code(daemon: Daemon) -> None:
+def test_an_unknown_alert_is_one_sentence_and_exit_code_2(daemon: Daemon) -> None:
     code, out, err = daemon.run("alerts", "show", "nobody", "--json")
     assert code == 2
     assert out == ""
@@ -143,7 +143,7 @@ def test_an_unknown_thing_is_one_sentence_with_the_apis_exit_code(daemon: Daemon
     assert "Traceback" not in err
 
 
-def test_a_gate_that_cannot_tell_ends_with_four(daemon: Daemon) -> None:
+def test_a_gate_that_cannot_tell_is_exit_code_4(daemon: Daemon) -> None:
     code, out, err = daemon.run("gate", "show")
     assert code == 4
     assert "too few items" in out
@@ -152,13 +152,13 @@ def test_a_gate_that_cannot_tell_ends_with_four(daemon: Daemon) -> None:
     assert (code, json.loads(out)["decision"]["verdict"]) == (4, "cannot_tell")
 
 
-def test_a_gate_is_not_run_for_an_unknown_adapter(daemon: Daemon) -> None:
+def test_a_gate_for_an_unknown_adapter_is_exit_code_2(daemon: Daemon) -> None:
     code, _, err = daemon.run("gate", "run", "nobody")
     assert code == 2
     assert "there is no such adapter" in err
 
 
-def test_a_release_is_approved_by_name_after_status_said_how(daemon: Daemon) -> None:
+def test_status_names_the_release_to_approve_and_approve_approves_it(daemon: Daemon) -> None:
     code, out, err = daemon.run("release", "status")
     assert code == 0
     assert "champion=base" in out
@@ -167,7 +167,7 @@ def test_a_release_is_approved_by_name_after_status_said_how(daemon: Daemon) -> 
     assert (code, f"{ADAPTER} is gated, approved by ada.\n") == (0, out)
 
 
-def test_what_stands_against_an_action_ends_with_three(daemon: Daemon) -> None:
+def test_a_refused_action_is_exit_code_3(daemon: Daemon) -> None:
     code, _, err = daemon.run("release", "rollback", "--reason", "just in case")
     assert code == 3
     assert "base model answers already" in err
@@ -176,7 +176,7 @@ def test_what_stands_against_an_action_ends_with_three(daemon: Daemon) -> None:
     assert daemon.run("golden", "freeze")[0] == 3
 
 
-def test_corrections_are_handed_in_line_by_line(daemon: Daemon, tmp_path: Path) -> None:
+def test_each_line_of_a_corrections_file_has_its_own_result(daemon: Daemon, tmp_path: Path) -> None:
     body = {
         "correction_id": "c-1",
         "workload_id": "tool-router",
@@ -189,7 +189,7 @@ def test_corrections_are_handed_in_line_by_line(daemon: Daemon, tmp_path: Path) 
     file = tmp_path / "fixes.ndjson"
     file.write_text(f"{json.dumps(body)}\n{json.dumps(body)}\n")
     code, out, _ = daemon.run("corrections", "submit", str(file))
-    assert (code, out) == (0, "1 taken in, 1 known already, 0 refused.\n")
+    assert (code, out) == (0, "1 accepted, 1 known already, 0 refused.\n")
     file.write_text("{rubbish\n")
     code, out, _ = daemon.run("corrections", "submit", str(file))
     assert code == 1
@@ -198,7 +198,7 @@ def test_corrections_are_handed_in_line_by_line(daemon: Daemon, tmp_path: Path) 
     assert daemon.run("corrections", "list")[0] == 0
 
 
-def test_golden_cases_go_from_file_to_version(daemon: Daemon, tmp_path: Path) -> None:
+def test_golden_cases_are_imported_frozen_and_shown(daemon: Daemon, tmp_path: Path) -> None:
     row = {
         "tier": "golden",
         "messages": [{"role": "user", "content": "what?"}],
@@ -228,7 +228,7 @@ def test_golden_cases_go_from_file_to_version(daemon: Daemon, tmp_path: Path) ->
         ("check-config",),
     ],
 )
-def test_every_command_speaks_to_people_and_to_machines(daemon: Daemon, words: tuple[str, ...]) -> None:
+def test_commands_print_text_and_a_next_step_or_json(daemon: Daemon, words: tuple[str, ...]) -> None:
     code, out, err = daemon.run(*words)
     assert code == 0, err
     assert out
@@ -241,7 +241,7 @@ def test_every_command_speaks_to_people_and_to_machines(daemon: Daemon, words: t
 @pytest.mark.parametrize(
     ("words", "code"), [(("bogus",), 2), (("alerts",), 2), (("alerts", "ack"), 2), (("train",), 2), (("gate", "run"), 2), (("--help",), 0)]
 )
-def test_wrong_usage_ends_with_two(words: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_exit_code_2(words: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(list(words)) == code
     assert "Traceback" not in capsys.readouterr().err
 
@@ -259,7 +259,7 @@ def test_an_unknown_or_missing_token_is_refused(daemon: Daemon, monkeypatch: pyt
     assert "FLYWHEEL_TOKEN" in err
 
 
-def test_a_daemon_that_does_not_run_is_said_with_its_remedy(
+def test_a_stopped_daemon_is_one_sentence_with_a_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLYWHEEL_TOKEN", "ada")
@@ -279,7 +279,7 @@ def test_a_daemon_that_does_not_run_is_said_with_its_remedy(
         ("- a list", "must be a mapping"),
     ],
 )
-def test_check_config_names_what_is_wrong_and_the_known_keys(
+def test_check_config_names_the_fault_and_the_known_keys(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, named: str
 ) -> None:
     config = tmp_path / "flywheel.yaml"

@@ -1,6 +1,6 @@
-"""How answers look: tables on a terminal, tabs in a pipe, JSON when asked for; and always the next step.
+"""Prints answers: tables on a terminal, tabs in a pipe, JSON when asked for, and the next step.
 
-In: JSON values of the api. Out: lines on standard output; the next step goes to standard error, so that pipes stay clean.
+In: JSON values of the api. Out: lines on standard output; the next step goes to standard error, so a pipe gets data only.
 """
 
 import json
@@ -17,13 +17,13 @@ from rich.table import Table
 from services.cli.client import Json
 
 
-def as_json(value: Json) -> None:
-    """The api's answer as it is. Half a character, as a file's name may hold it, is escaped: JSON and the terminal bear nothing else."""
+def print_json(value: Json) -> None:
+    """The api's answer as it is. Half of a character, which a file's name may contain, is escaped."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 
-def table(rows: Sequence[Mapping[str, Json]], columns: Sequence[str], *, none: str) -> None:
-    """``none`` is said when there are no rows. A column ``a.b`` looks into ``a``."""
+def print_table(rows: Sequence[Mapping[str, Json]], columns: Sequence[str], *, none: str) -> None:
+    """Prints ``none`` when there are no rows. A column ``a.b`` is the field ``b`` of ``a``."""
     if not rows:
         typer.echo(none)
         return
@@ -40,47 +40,47 @@ def table(rows: Sequence[Mapping[str, Json]], columns: Sequence[str], *, none: s
     Console().print(drawn, markup=False)
 
 
-def facts(values: Mapping[str, Json], names: Sequence[str] | None = None) -> None:
-    """One thing, a line per field."""
+def print_fields(values: Mapping[str, Json], names: Sequence[str] | None = None) -> None:
+    """One object, a line per field."""
     chosen = list(names or values)
     width = max((len(name) for name in chosen), default=0)
     for name in chosen:
         typer.echo(f"{name.replace('_', ' '):<{width}}  {_text(_inside(values, name))}")
 
 
-def said(sentence: str) -> None:
-    """What happened."""
+def print_sentence(sentence: str) -> None:
+    """What the command did."""
     typer.echo(sentence)
 
 
-def next_step(sentence: str) -> None:
-    """What to do now."""
+def print_next_step(sentence: str) -> None:
+    """What to do next, on standard error."""
     typer.echo(f"Next: {sentence}", err=True)
 
 
 def with_config(command: str, config: Path | None) -> str:
-    """A command to type, about the same configuration."""
+    """A command to type, with the same configuration."""
     return command if config is None else f"{command} --config {shlex.quote(str(config))}"
 
 
-def plain(value: object) -> Json:
-    """An error's value as JSON can hold it."""
+def json_scalar(value: object) -> Json:
+    """An error's value as a JSON value."""
     return value if isinstance(value, str | int | None) or (isinstance(value, float) and isfinite(value)) else str(value)
 
 
 def rows_of(answer: Mapping[str, Json], name: str) -> list[dict[str, Json]]:
-    """A list of objects in an answer."""
+    """The objects of a list in an answer."""
     value = answer.get(name)
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
-def inner(answer: Mapping[str, Json], name: str) -> dict[str, Json]:
+def mapping_of(answer: Mapping[str, Json], name: str) -> dict[str, Json]:
     """An object in an answer; empty when there is none."""
     value = answer.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def number(value: Json) -> float | None:
+def number_of(value: Json) -> float | None:
     """A number, or None."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
@@ -105,5 +105,5 @@ def _text(value: Json) -> str:
         return ", ".join(_text(item) for item in value) or "-"
     text = str(value).replace("\n", " ").replace("\t", " ")
     if len(text) == 27 and text.endswith("Z") and text[10] == "T":
-        return text[:19].replace("T", " ") + "Z"  # microseconds help nobody on a screen
-    return "".join(sign for sign in text if sign.isprintable())  # a terminal must not obey what a user wrote
+        return text[:19].replace("T", " ") + "Z"  # no microseconds on a screen
+    return "".join(character for character in text if character.isprintable())  # no control sequences from users' texts
