@@ -17,7 +17,7 @@ from flywheel.drift.budget import BudgetPolicy
 from flywheel.drift.late import RetestPolicy
 from flywheel.drift.stated import DriftPolicy
 from flywheel.gate.axis_order import GatePolicy
-from flywheel.gate.exact import LEAST_MARGIN
+from flywheel.gate.exact import LEAST_MARGIN, NUISANCE_CHANCE
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
@@ -32,15 +32,16 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]  # 30 years: added to a time of today, the sum is still a date
-SecondsAboveZero = Annotated[float, Field(gt=0, le=1e9)]
+SecondsAboveZero = Annotated[float, Field(ge=0.001, le=1e9)]
 Minutes = Annotated[float, Field(ge=0, le=1e6)]
 Hours = Annotated[float, Field(ge=0, le=87_600)]  # ten years
-HoursAboveZero = Annotated[float, Field(gt=0, le=87_600)]
+HoursAboveZero = Annotated[float, Field(ge=0.001, le=87_600)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 ShareOfSessions = Annotated[float, Field(gt=0, lt=1)]  # of a canary: at 1 there is no control
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]  # one-sided
+NonInferiorityAlpha = Annotated[float, Field(gt=NUISANCE_CHANCE, lt=0.5)]
 GuardAlpha = Annotated[float, Field(ge=LEAST_ALPHA, lt=1)]
 
 
@@ -210,7 +211,9 @@ class Gate(Section):
 
     margins: dict[str, Margin] = {}  # by axis: format, golden, golden[<protected slice>], recurrence, held_out, general, safety
     superiority_alpha: Alpha = GatePolicy.superiority_alpha  # probability that a challenger which is no better passes "golden"
-    non_inferiority_alpha: Alpha = GatePolicy.non_inferiority_alpha  # of every other axis: that one which is worse by the margin passes
+    non_inferiority_alpha: NonInferiorityAlpha = (
+        GatePolicy.non_inferiority_alpha
+    )  # of every other axis: that one which is worse by the margin passes
     recurrence_at_most: CountOrZero = GatePolicy.recurrence_at_most  # recurrence cases that a gate asks
     held_out_at_most: CountOrZero = GatePolicy.held_out_at_most  # held-out cases that a gate asks
     few_shot: CountOrZero = GatePolicy.few_shot  # examples in the prompted baseline

@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from services.settings import Workload, sections
+from services.settings.faults import UnusableSettings
 from services.settings.policies import WorkloadPolicies, build_policies
 
 PLAIN = {"alias": "w"}
@@ -156,6 +158,26 @@ def test_policies_are_built_by_one_function_only() -> None:
 
 def _policy_classes() -> list[type]:
     return [type(getattr(build_policies(Workload(alias="w")), field.name)) for field in fields(WorkloadPolicies)]
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_the_ends_of_every_range_build_or_are_a_fault(path: str) -> None:
+    """A policy that refuses a value of its range would do so in one process only, when it starts."""
+    section, name = KEYS[path]
+    for value in _ends(section.model_fields[name].metadata):
+        with suppress(UnusableSettings):
+            build_policies(workload_with(path, value))
+
+
+def _ends(limits: list[Any]) -> Iterator[float]:
+    for limit in limits:
+        for kind in ("ge", "le"):
+            if hasattr(limit, kind):
+                yield getattr(limit, kind)
+        if hasattr(limit, "gt"):
+            yield limit.gt * (1 + 1e-9) or 1e-300
+        if hasattr(limit, "lt"):
+            yield limit.lt - 1 if isinstance(limit.lt, int) and limit.lt > 1 else limit.lt * (1 - 1e-9)
 
 
 def test_every_key_of_a_workload_is_read_somewhere() -> None:
