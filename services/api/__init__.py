@@ -1,1 +1,1 @@
-"""Every HTTP route but the gateway's; the outbox's relay."""
+"""Process: every HTTP route but the gateway's, and the relay of the outbox."""

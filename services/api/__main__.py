@@ -37,9 +37,9 @@ def run(settings: Settings, stop: threading.Event) -> int:
     """Starts relay, side port and server; ends them in the mirror order."""
     parts = api_parts(settings)
     relay = Relay(
-        outbox=parts.outbox,
-        corrections=parts.corrections,
-        journal=parts.journal,
+        outbox=parts.ledger.outbox,
+        corrections=parts.ledger.corrections,
+        journal=parts.ledger.journal,
         open_publisher=parts.open_publisher,
         corrections_topic=parts.corrections_topic,
     )

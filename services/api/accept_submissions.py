@@ -86,7 +86,7 @@ def _accept(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receip
         raise InvalidInput("is set by the api", where="$.submitted_by", remedy="Leave it out: it is the name of your token.")
     now = parts.clock()
     submission, message = _submission(parts, body, workload=workload, person=person, now=now)
-    result = parts.corrections.submit(submission, message)
+    result = parts.ledger.corrections.submit(submission, message)
     RECEIVED.labels(result).inc()
     return Receipt(id=submission.id, result=result)
 
@@ -122,7 +122,7 @@ def _submission(
 
 def _count_refused(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:
     RECEIVED.labels(kind).inc()
-    parts.corrections.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
+    parts.ledger.corrections.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
 
 
 def _claimed_source(raw: bytes) -> str:

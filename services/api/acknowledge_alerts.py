@@ -20,7 +20,7 @@ def acknowledge(parts: ApiParts, alert_id: AlertId, *, by: Person, note: str, ho
     """Raises NotFound; Refused when the alert is resolved; Conflict."""
 
     def attempt() -> Alert | None:
-        alert = parts.alerts.alert(alert_id)
+        alert = parts.ledger.alerts.alert(alert_id)
         if alert is None:
             raise NotFound("there is no such alert", where="alert", value=alert_id, remedy="List them: flywheel alerts list.")
         until = now + (timedelta(hours=hours) if hours is not None else _default_length(parts, alert.workload))
@@ -35,7 +35,7 @@ def acknowledge(parts: ApiParts, alert_id: AlertId, *, by: Person, note: str, ho
             actor=by,
             evidence={"until": until.isoformat(), "from": alert.state.value},
         )
-        return parts.alerts.save_alert(changed, entry)
+        return parts.ledger.alerts.save_alert(changed, entry)
 
     return until_saved(attempt, kind="alert", subject=alert_id)
 

@@ -29,11 +29,11 @@ class RolledBack:
 
 def find_release(parts: ApiParts, name: str) -> Release:
     """By its id, or by the adapter's name (its newest release). Raises NotFound."""
-    found = parts.releases.release(ReleaseId(name))
+    found = parts.ledger.releases.release(ReleaseId(name))
     if found is not None:
         return found
     for workload in parts.workloads:
-        for release in parts.releases.releases(workload):
+        for release in parts.ledger.releases.releases(workload):
             if release.adapter == name:
                 return release
     raise NotFound("there is no such release", where="release", value=name, remedy="List them: flywheel release status.")
@@ -60,7 +60,7 @@ def approve(parts: ApiParts, release_id: ReleaseId, *, override: bool, by: Perso
             caused_by=gate.id if gate is not None else "",
             evidence={"from": release.state.value, "override_gate": override, "gate_verdict": verdict},
         )
-        return changed if parts.releases.save_release(changed, entry, expected=release) else None
+        return changed if parts.ledger.releases.save_release(changed, entry, expected=release) else None
 
     return until_saved(attempt, kind="release", subject=release_id)
 
@@ -69,10 +69,10 @@ def roll_back(parts: ApiParts, workload: WorkloadRules, *, to_base: bool, by: Pe
     """Routes everybody to the previous adapter, or to the base model. Raises Refused when there is nothing to roll back; Conflict."""
 
     def attempt() -> RolledBack | None:
-        route = parts.releases.route(workload.id)
+        route = parts.ledger.releases.route(workload.id)
         if route is None:
             raise Refused("there is no route yet", where=workload.id, remedy="Wait until the release controller has published one.")
-        releases = parts.releases.releases(workload.id)
+        releases = parts.ledger.releases.releases(workload.id)
         decide = detach if to_base else to_previous
         decision = decide(workload=workload.id, route=route, releases=releases, by=by, reason=reason, now=now)
         if not _save(parts, decision, before={release.id: release for release in releases}, by=by, reason=reason, now=now):
@@ -83,7 +83,7 @@ def roll_back(parts: ApiParts, workload: WorkloadRules, *, to_base: bool, by: Pe
 
 
 def _newest_gate(parts: ApiParts, release: Release) -> GateRecord | None:
-    return next(iter(parts.gates.gates(release.workload, adapter=release.adapter)), None)
+    return next(iter(parts.ledger.gates.gates(release.workload, adapter=release.adapter)), None)
 
 
 def _save(
@@ -91,10 +91,10 @@ def _save(
 ) -> bool:
     """The first changed release carries the route: one transaction. False when nothing was written."""
     if not decision.releases:
-        return parts.releases.save_route(decision.route, route_line(decision.route, actor=by, reason=reason, at=now))
+        return parts.ledger.releases.save_route(decision.route, route_line(decision.route, actor=by, reason=reason, at=now))
     for index, release in enumerate(decision.releases):
         entry = release_line(release, by="person", evidence={"to": decision.route.champion, "route": decision.route.version})
         with_route = decision.route if index == 0 else None
-        if not parts.releases.save_release(release, entry, expected=before[release.id], route=with_route) and index == 0:
+        if not parts.ledger.releases.save_release(release, entry, expected=before[release.id], route=with_route) and index == 0:
             return False  # nothing is written yet: decide again on what stands there now
     return True

@@ -35,15 +35,15 @@ def ask(
         payload={**payload, "actor": by},
         caused_by=derive("asked", by, cause),
     )
-    new = parts.work.put(item, now=now)
-    return RequestedWork(id=item.id, kind=kind, state=parts.work.state(item.id) or "open", new=new)
+    new = parts.ledger.work.put(item, now=now)
+    return RequestedWork(id=item.id, kind=kind, state=parts.ledger.work.state(item.id) or "open", new=new)
 
 
 def ask_for_gate(parts: ApiParts, workload: WorkloadRules, *, adapter: str, by: Person, key: str | None, now: datetime) -> RequestedWork:
     """Raises NotFound for an adapter that is not registered."""
-    bundle = parts.runs.adapter(AdapterName(adapter))
+    bundle = parts.ledger.runs.adapter(AdapterName(adapter))
     if bundle is None or bundle.workload != workload.id:
-        names: Sequence[str] = [known.name for known in parts.runs.adapters(workload.id)][:5]
+        names: Sequence[str] = [known.name for known in parts.ledger.runs.adapters(workload.id)][:5]
         raise NotFound(
             "there is no such adapter", where="adapter", value=adapter, remedy=f"Registered are: {', '.join(names) or 'none yet'}."
         )

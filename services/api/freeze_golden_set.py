@@ -33,7 +33,7 @@ def import_cases(parts: ApiParts, workload: WorkloadRules, raw: bytes, *, by: Pe
         cases.setdefault(case.id, case)
     if not cases:
         raise InvalidInput("contains no case", where="body", remedy="Send one JSON object a line; see deploy/docs.")
-    known = {case.id for case in parts.suite.cases(workload.id)}
+    known = {case.id for case in parts.ledger.suite.cases(workload.id)}
     new = [case for case in cases.values() if case.id not in known]
     tiers = {tier.value: sum(case.tier is tier for case in cases.values()) for tier in (Tier.GOLDEN, Tier.GENERAL, Tier.SAFETY)}
     if new:
@@ -47,18 +47,18 @@ def import_cases(parts: ApiParts, workload: WorkloadRules, raw: bytes, *, by: Pe
             actor=by,
             evidence={"tiers": tiers, "new": len(new)},
         )
-        parts.suite.add_cases(new, entry)
+        parts.ledger.suite.add_cases(new, entry)
     return ImportedCases(tiers=tiers, new=len(new))
 
 
 def freeze(parts: ApiParts, workload: WorkloadRules, *, by: Person, now: datetime) -> tuple[GoldenSet, bool]:
     """The imported golden cases as the next version, and whether it is new: the same cases as in the newest version stay that version."""
-    cases = parts.suite.cases(workload.id, tier=Tier.GOLDEN)
-    newest = parts.suite.golden(workload.id)
+    cases = parts.ledger.suite.cases(workload.id, tier=Tier.GOLDEN)
+    newest = parts.ledger.suite.golden(workload.id)
     golden = make_golden(cases=cases, workload=workload.id, version=newest.version + 1 if newest else 1, by=by, now=now)
     if newest is not None and newest.id == golden.id:
         return newest, False
-    parts.suite.freeze_golden(
+    parts.ledger.suite.freeze_golden(
         golden,
         JournalEntry(
             at=now,

@@ -29,12 +29,12 @@ def pin(
     if since >= until:
         raise InvalidInput("the period is empty", where="start", value=since.isoformat(), remedy="Give a start before the end.")
     counts = parts.traffic.window(workload=workload.id, start=since, end=until)
-    route = parts.releases.route(workload.id)
+    route = parts.ledger.releases.route(workload.id)
     adapter = route.champion if route is not None else BASE
-    at = pinning_moment(parts.drift.references(workload.id), now=now)
+    at = pinning_moment(parts.ledger.drift.references(workload.id), now=now)
     reference = make_reference(counts=counts, adapter=adapter, by=by, now=at, whole_day=workload.whole_day, columns=COLUMNS)
     rows = {name: int(number) for name, number in counts.rows.items()}
-    parts.drift.pin(
+    parts.ledger.drift.pin(
         reference,
         JournalEntry(
             at=now,

@@ -1,6 +1,6 @@
-"""The parts of the api process.
+"""Opens the parts of the api process.
 
-In: the settings. Out: ledgers, queues and stores behind their ports, and per workload the few rules that its routes need.
+In: the settings. Out: ledger, record of traffic and queues behind their ports; by workload, the few rules that its routes need.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,25 +63,23 @@ class WorkloadRules:
 
 
 class Access(Protocol):
-    """Who is behind a token."""
+    """Finds the person behind a token."""
 
     def person(self, authorization: str | None, *, scope: str, workload: str | None = None) -> Person:
         """Raises NotAllowed."""
 
 
 class EncodeEvent(Protocol):
-    """The envelope around an event."""
+    """Encodes an event in its envelope."""
 
     def __call__(self, *, type: str, id: str, workload: WorkloadId, time: datetime, data: Mapping[str, object], partitionkey: str) -> bytes:
         """Bytes for the topic."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiParts:
-    """Everything a route may touch."""
+class ApiLedger:
+    """The ledger, one port per concept."""
 
-    workloads: Mapping[WorkloadId, WorkloadRules]
-    access: Access
     journal: Journal
     outbox: Outbox
     work: WorkQueue
@@ -93,10 +91,19 @@ class ApiParts:
     runs: RunLedger
     gates: GateLedger
     releases: ReleaseLedger
-    gateways: Gateways
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiParts:
+    """Everything that a route may use."""
+
+    workloads: Mapping[WorkloadId, WorkloadRules]
+    access: Access
+    ledger: ApiLedger
     traffic: TrafficReader
+    gateways: Gateways
     open_publisher: Callable[[], EventPublisher]
-    open_redactor: Callable[[], Redactor]  # when first needed: it takes seconds
+    open_redactor: Callable[[], Redactor]  # at its first use: it takes seconds
     encode: EncodeEvent
     check_correction: Callable[[object], None]  # raises InvalidInput with the path
     corrections_topic: str
@@ -104,30 +111,36 @@ class ApiParts:
 
 
 def api_parts(settings: Settings) -> ApiParts:
-    """One straight line from settings to parts."""
+    """Opens the ledger, the record of traffic and everything else from the settings."""
     key = internal_key(settings.data_dir)
-    engine = open_ledger(settings.ledger_url)
     return ApiParts(
         workloads=rules(settings),
         access=Tokens(entries=known_tokens(settings), internal=key),
+        ledger=_ledger(settings),
+        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
+        gateways=GatewayAdmin(urls=[settings.gateway_url], key=key),
+        open_publisher=lambda: KafkaEventPublisher(KafkaAccess(**broker_fields(settings))),
+        open_redactor=cache(lambda: PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))),
+        encode=encode,
+        check_correction=check_correction,
+        corrections_topic=settings.kafka.topics.corrections,
+    )
+
+
+def _ledger(settings: Settings) -> ApiLedger:
+    engine, topics = open_ledger(settings.ledger_url), settings.kafka.topics
+    return ApiLedger(
         journal=LedgerJournal(engine),
         outbox=LedgerOutbox(engine),
         work=LedgerWorkQueue(engine),
         corrections=LedgerCorrections(engine),
         suite=LedgerSuite(engine),
         training_sets=LedgerTrainingSets(engine),
-        drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
-        alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
+        drift=LedgerDrift(engine, topic=topics.drift),
+        alerts=LedgerAlerts(engine, topic=topics.alerts),
         runs=LedgerRuns(engine),
         gates=LedgerGates(engine),
-        releases=LedgerReleases(engine, topic=settings.kafka.topics.releases),
-        gateways=GatewayAdmin(urls=[settings.gateway_url], key=key),
-        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
-        open_publisher=lambda: KafkaEventPublisher(KafkaAccess(**broker_fields(settings))),
-        open_redactor=cache(lambda: PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))),
-        encode=encode,
-        check_correction=check_correction,
-        corrections_topic=settings.kafka.topics.corrections,
+        releases=LedgerReleases(engine, topic=topics.releases),
     )
 
 

@@ -28,22 +28,7 @@ def build_app(
     desk: CorrectionDesk, stream: CorrectionStream, *, on_assigned: Callable[[int], None], retry_seconds: float = 1.0
 ) -> faust.App:
     """Call inside the running loop. ``on_assigned`` receives the number of partitions that this worker has."""
-    app = faust.App(
-        "flywheel-correction-desk",
-        broker=stream.broker,
-        broker_credentials=stream.credentials,
-        store="memory://",
-        datadir=stream.scratch,
-        web_enabled=False,
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        consumer_auto_offset_reset="earliest",
-        broker_session_timeout=stream.session_timeout_seconds,
-        broker_heartbeat_interval=stream.session_timeout_seconds / 4,
-        broker_rebalance_timeout=stream.session_timeout_seconds + 2.0,
-        broker_commit_interval=1.0,
-        stream_wait_empty=False,
-    )
+    app = _faust_app(stream)
     raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
     incoming, letters = app.topic(stream.topic, **raw), app.topic(stream.dead_letter_topic, **raw)
     one_at_a_time = asyncio.Lock()
@@ -87,6 +72,25 @@ def build_app(
     app.timer(interval=retry_seconds)(waiting)
     app.on_partitions_assigned.connect(assigned, weak=False)
     return app
+
+
+def _faust_app(stream: CorrectionStream) -> faust.App:
+    return faust.App(
+        "flywheel-correction-desk",
+        broker=stream.broker,
+        broker_credentials=stream.credentials,
+        store="memory://",
+        datadir=stream.scratch,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=stream.session_timeout_seconds,
+        broker_heartbeat_interval=stream.session_timeout_seconds / 4,
+        broker_rebalance_timeout=stream.session_timeout_seconds + 2.0,
+        broker_commit_interval=1.0,
+        stream_wait_empty=False,
+    )
 
 
 def _end(error: Exception, position: RecordPosition | None) -> None:

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecidedCorrection:
+class CorrectionResult:
     """``new`` is False when the correction was decided before, or still waits for its request."""
 
     state: CorrectionState
@@ -46,7 +46,7 @@ class CorrectionDesk:
         self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
         self._excluded: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
 
-    def receive(self, raw: bytes, *, now: datetime) -> DecidedCorrection:
+    def receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
         """Decides on one event. Raises InvalidInput when it can never be a correction, so that it is dead-lettered."""
         correction, submitted_by = self._parts.decode(raw)
         if correction.workload not in self._parts.rules:
@@ -58,7 +58,7 @@ class CorrectionDesk:
             )
         known = self._ledger.correction(correction.id)
         if known is not None and known.state is not CorrectionState.SUBMITTED:
-            return DecidedCorrection(state=known.state, reason=f"decided before: {known.reason}", new=False)
+            return CorrectionResult(state=known.state, reason=f"decided before: {known.reason}", new=False)
         since = known.decided_at if known is not None else now
         return self._join_and_decide(self._redacted(correction), since=since, now=now, submitted_by=submitted_by)
 
@@ -67,7 +67,7 @@ class CorrectionDesk:
         waiting = [kept for workload in self._parts.rules for kept in self._ledger.corrections(workload, state=CorrectionState.SUBMITTED)]
         return sum(self._join_and_decide(kept.joined.correction, since=kept.decided_at, now=now).new for kept in waiting)
 
-    def _join_and_decide(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> DecidedCorrection:
+    def _join_and_decide(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> CorrectionResult:
         rules = self._parts.rules[correction.workload]
         recorded = None
         if correction.request_id is not None:
@@ -81,14 +81,14 @@ class CorrectionDesk:
         kept = _kept(without_request(correction), outcome, at=at)
         return self._decided(kept, self._ledger.keep(kept, None, _entry(kept, outcome, submitted_by, now=now)))
 
-    def _decide(self, joined: JoinedCorrection, rules: CorrectionRules, *, now: datetime, submitted_by: str) -> DecidedCorrection:
+    def _decide(self, joined: JoinedCorrection, rules: CorrectionRules, *, now: datetime, submitted_by: str) -> CorrectionResult:
         try:
             return self._decide_once(joined, rules, now=now, submitted_by=submitted_by)
         except Conflict:  # another process accepted the same prompt since we last looked: look again
             self._accepted.pop(joined.correction.workload, None)
             return self._decide_once(joined, rules, now=now, submitted_by=submitted_by)
 
-    def _decide_once(self, joined: JoinedCorrection, rules: CorrectionRules, *, now: datetime, submitted_by: str) -> DecidedCorrection:
+    def _decide_once(self, joined: JoinedCorrection, rules: CorrectionRules, *, now: datetime, submitted_by: str) -> CorrectionResult:
         workload = joined.correction.workload
         so_far = self._so_far(workload, rules.policy)
         outcome = acceptance.decide(joined=joined, so_far=so_far, golden=self._exclusion_set(workload, rules.policy), policy=rules.policy)
@@ -100,7 +100,7 @@ class CorrectionDesk:
             _remember(so_far, kept)
         return self._decided(kept, new)
 
-    def _decided(self, kept: KeptCorrection, new: bool) -> DecidedCorrection:
+    def _decided(self, kept: KeptCorrection, new: bool) -> CorrectionResult:
         waits = kept.state is CorrectionState.SUBMITTED
         if new:
             log.info(
@@ -109,7 +109,7 @@ class CorrectionDesk:
                 correction=kept.joined.correction.id,
                 workload=kept.joined.correction.workload,
             )
-        return DecidedCorrection(state=kept.state, reason=kept.reason, new=new and not waits)
+        return CorrectionResult(state=kept.state, reason=kept.reason, new=new and not waits)
 
     def _redacted(self, correction: Correction) -> Correction:
         """Without personal data; the author gets a pseudonym. Comes before anything is stored."""

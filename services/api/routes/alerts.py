@@ -26,7 +26,7 @@ def alert_routes(parts: ApiParts) -> APIRouter:
     def list_alerts(authorization: Bearer = None, workload: str | None = None, open: bool = False) -> dict[str, Json]:
         found: list[Alert] = []
         for name in visible(parts, authorization, workload):
-            found.extend(parts.alerts.alerts(workload=name, open_only=open))
+            found.extend(parts.ledger.alerts.alerts(workload=name, open_only=open))
         return {"alerts": [alert_json(alert) for alert in sorted(found, key=lambda alert: alert.started_at, reverse=True)]}
 
     @routes.get("/v1/alerts/{alert_id}")
@@ -43,7 +43,7 @@ def alert_routes(parts: ApiParts) -> APIRouter:
         return alert_json(acknowledge(parts, AlertId(alert_id), by=person, note=body.note, hours=body.hours, now=parts.clock()))
 
     def _alert(alert_id: str) -> Alert:
-        alert = parts.alerts.alert(AlertId(alert_id))
+        alert = parts.ledger.alerts.alert(AlertId(alert_id))
         if alert is None:
             raise NotFound("there is no such alert", where="alert", value=alert_id, remedy="List them: flywheel alerts list.")
         return alert

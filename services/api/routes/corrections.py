@@ -42,14 +42,14 @@ def correction_routes(parts: ApiParts) -> APIRouter:
     ) -> dict[str, Json]:
         found: list[KeptCorrection] = []
         for name in visible(parts, authorization, workload, SUBMITTER_READS):
-            found.extend(parts.corrections.corrections(name, state=state))
+            found.extend(parts.ledger.corrections.corrections(name, state=state))
         newest = sorted(found, key=lambda kept: kept.decided_at, reverse=True)[:limit]
         return {"corrections": [_summary(kept) for kept in newest], "total": len(found)}
 
     @routes.get("/v1/corrections/{correction_id:path}")
     def show_correction(correction_id: str, authorization: Bearer = None) -> Json:
         admitted(parts, authorization, SUBMITTER_READS)
-        kept = parts.corrections.correction(CorrectionId(correction_id))
+        kept = parts.ledger.corrections.correction(CorrectionId(correction_id))
         if kept is None:
             raise NotFound(
                 "there is no such correction yet",

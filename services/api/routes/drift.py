@@ -26,7 +26,7 @@ def drift_routes(parts: ApiParts) -> APIRouter:
     def list_references(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
         found: list[Reference] = []
         for name in visible(parts, authorization, workload):
-            found.extend(parts.drift.references(name))
+            found.extend(parts.ledger.drift.references(name))
         return {"references": [reference_json(reference) for reference in found]}
 
     @routes.post("/v1/references/pin")

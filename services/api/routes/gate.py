@@ -30,12 +30,12 @@ def gate_routes(parts: ApiParts) -> APIRouter:
     def list_gates(authorization: Bearer = None, workload: str | None = None, adapter: str | None = None) -> dict[str, Json]:
         names = visible(parts, authorization, workload)
         wanted = AdapterName(adapter) if adapter is not None else None
-        return {"gates": [json_of(gate) for name in names for gate in parts.gates.gates(name, adapter=wanted)]}
+        return {"gates": [json_of(gate) for name in names for gate in parts.ledger.gates.gates(name, adapter=wanted)]}
 
     @routes.get("/v1/gates/{gate_id}")
     def show_gate(gate_id: str, authorization: Bearer = None) -> Json:
         admitted(parts, authorization, READ)
-        gate = parts.gates.gate(GateId(gate_id))
+        gate = parts.ledger.gates.gate(GateId(gate_id))
         if gate is None:
             raise NotFound("there is no such gate", where="gate", value=gate_id, remedy="List them: flywheel gate show.")
         admitted(parts, authorization, READ, workload=gate.workload)

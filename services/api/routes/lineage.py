@@ -17,7 +17,7 @@ def lineage_routes(parts: ApiParts) -> APIRouter:
     @routes.get("/v1/lineage/{adapter}")
     def show_lineage(adapter: str, authorization: Bearer = None) -> dict[str, Json]:
         admitted(parts, authorization, READ)
-        bundle = parts.runs.adapter(AdapterName(adapter))
+        bundle = parts.ledger.runs.adapter(AdapterName(adapter))
         if bundle is None:
             remedy = "The base model has no lineage." if adapter == BASE else "List releases with: flywheel release status."
             raise NotFound("there is no such adapter", where="adapter", value=adapter, remedy=remedy)
@@ -28,13 +28,13 @@ def lineage_routes(parts: ApiParts) -> APIRouter:
 
 
 def _lineage(parts: ApiParts, bundle: AdapterBundle) -> dict[str, Json]:
-    run = parts.runs.run(bundle.run)
-    kept = parts.training_sets.snapshot(run.plan.snapshot) if run is not None else None
-    releases = [release for release in parts.releases.releases(bundle.workload) if release.adapter == bundle.name]
+    run = parts.ledger.runs.run(bundle.run)
+    kept = parts.ledger.training_sets.snapshot(run.plan.snapshot) if run is not None else None
+    releases = [release for release in parts.ledger.releases.releases(bundle.workload) if release.adapter == bundle.name]
     history = [
         entry
         for subject in [bundle.name, bundle.run, *(release.id for release in releases)]
-        for entry in parts.journal.entries(workload=bundle.workload, subject=subject)
+        for entry in parts.ledger.journal.entries(workload=bundle.workload, subject=subject)
     ]
     corrections = sorted({str(row.correction) for row in kept[0].examples if row.correction}) if kept else []
     return {
@@ -43,7 +43,7 @@ def _lineage(parts: ApiParts, bundle: AdapterBundle) -> dict[str, Json]:
         "parent": run.plan.parent if run is not None else None,
         "snapshot": snapshot_json(kept[0], path=kept[1]) if kept else None,
         "corrections": corrections,
-        "gates": [gate_summary(gate) for gate in parts.gates.gates(bundle.workload, adapter=bundle.name)],
+        "gates": [gate_summary(gate) for gate in parts.ledger.gates.gates(bundle.workload, adapter=bundle.name)],
         "releases": [json_of(release) for release in releases],
         "history": [json_of(entry) for entry in sorted(history, key=lambda entry: entry.at)],
     }

@@ -35,7 +35,7 @@ def regression_suite_routes(parts: ApiParts) -> APIRouter:
     @routes.get("/v1/golden")
     def show_golden(workload: str, version: int | None = None, items: bool = False, authorization: Bearer = None) -> dict[str, Json]:
         _, rules = admitted_to(parts, authorization, READ, workload)
-        golden = parts.suite.golden(rules.id, version=version)
+        golden = parts.ledger.suite.golden(rules.id, version=version)
         if golden is None:
             raise NotFound(
                 "no golden set is frozen" if version is None else "there is no such version",

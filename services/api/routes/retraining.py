@@ -21,12 +21,12 @@ def retraining_routes(parts: ApiParts) -> APIRouter:
 
     @routes.get("/v1/runs")
     def list_runs(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
-        return {"runs": [json_of(run) for name in visible(parts, authorization, workload) for run in parts.runs.runs(name)]}
+        return {"runs": [json_of(run) for name in visible(parts, authorization, workload) for run in parts.ledger.runs.runs(name)]}
 
     @routes.get("/v1/work/{work_id}")
     def show_work(work_id: str, authorization: Bearer = None) -> dict[str, Json]:
         admitted(parts, authorization, READ)
-        state = parts.work.state(work_id)
+        state = parts.ledger.work.state(work_id)
         if state is None:
             raise NotFound("there is no such work", where="work", value=work_id, remedy="Use the id from the answer to your request.")
         return {"id": work_id, "state": state}

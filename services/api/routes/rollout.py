@@ -26,12 +26,12 @@ def rollout_routes(parts: ApiParts) -> APIRouter:
     @routes.get("/v1/routes")
     def list_routes(authorization: Bearer = None) -> dict[str, Json]:
         names = visible(parts, authorization, None, ("internal", "operate"))
-        return {"routes": [json_of(route) for route in parts.releases.routes() if route.workload in names]}
+        return {"routes": [json_of(route) for route in parts.ledger.releases.routes() if route.workload in names]}
 
     @routes.get("/v1/releases")
     def list_releases(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
         names = visible(parts, authorization, workload)
-        return {"releases": [json_of(release) for name in names for release in parts.releases.releases(name)]}
+        return {"releases": [json_of(release) for name in names for release in parts.ledger.releases.releases(name)]}
 
     @routes.post("/v1/releases/{release_id}/approve")
     def approve_release(release_id: str, body: ApprovalBody, authorization: Bearer = None) -> Json:

@@ -23,28 +23,28 @@ def status_routes(parts: ApiParts) -> APIRouter:
 
 def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
     rules = parts.workloads[workload]
-    golden = parts.suite.golden(workload)
-    windows = parts.drift.windows(workload, limit=1)
-    references = parts.drift.references(workload)
+    golden = parts.ledger.suite.golden(workload)
+    windows = parts.ledger.drift.windows(workload, limit=1)
+    references = parts.ledger.drift.references(workload)
     states: dict[str, int] = {}
-    for kept in parts.corrections.corrections(workload):
+    for kept in parts.ledger.corrections.corrections(workload):
         states[kept.state.value] = states.get(kept.state.value, 0) + 1
     return {
         "workload": workload,
         "alias": rules.alias,
         "mode": rules.mode,
-        "route": json_of(parts.releases.route(workload)),
+        "route": json_of(parts.ledger.releases.route(workload)),
         "gateways": json_of(parts.gateways.applied_versions(workload)),
         "traffic": {**_as_dict(json_of(parts.traffic.counts(workload))), "newest": json_of(parts.traffic.newest(workload))},
         "reference": reference_json(references[0]) if references else None,
         "window": _window_summary(windows[0]) if windows else None,
-        "open_alerts": [alert_json(alert) for alert in parts.alerts.alerts(workload=workload, open_only=True)],
-        "corrections": {"handed_in": json_of(parts.corrections.submission_counts(workload)), "states": states},
+        "open_alerts": [alert_json(alert) for alert in parts.ledger.alerts.alerts(workload=workload, open_only=True)],
+        "corrections": {"handed_in": json_of(parts.ledger.corrections.submission_counts(workload)), "states": states},
         "golden": {"version": golden.version, "items": len(golden.cases)} if golden else None,
-        "snapshots": [snapshot_json(snapshot) for snapshot in parts.training_sets.snapshots(workload)[:NEWEST]],
-        "runs": [json_of(run) for run in parts.runs.runs(workload)[:NEWEST]],
-        "gates": [gate_summary(gate) for gate in parts.gates.gates(workload)[:NEWEST]],
-        "releases": [json_of(release) for release in parts.releases.releases(workload)[:NEWEST]],
+        "snapshots": [snapshot_json(snapshot) for snapshot in parts.ledger.training_sets.snapshots(workload)[:NEWEST]],
+        "runs": [json_of(run) for run in parts.ledger.runs.runs(workload)[:NEWEST]],
+        "gates": [gate_summary(gate) for gate in parts.ledger.gates.gates(workload)[:NEWEST]],
+        "releases": [json_of(release) for release in parts.ledger.releases.releases(workload)[:NEWEST]],
     }
 
 

@@ -23,12 +23,12 @@ def training_set_routes(parts: ApiParts) -> APIRouter:
     @routes.get("/v1/datasets")
     def list_datasets(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
         names = visible(parts, authorization, workload)
-        return {"datasets": [snapshot_json(snapshot) for name in names for snapshot in parts.training_sets.snapshots(name)]}
+        return {"datasets": [snapshot_json(snapshot) for name in names for snapshot in parts.ledger.training_sets.snapshots(name)]}
 
     @routes.get("/v1/datasets/{snapshot_id}")
     def show_dataset(snapshot_id: str, rows: bool = False, authorization: Bearer = None) -> dict[str, Json]:
         admitted(parts, authorization, READ)
-        found = parts.training_sets.snapshot(SnapshotId(snapshot_id))
+        found = parts.ledger.training_sets.snapshot(SnapshotId(snapshot_id))
         if found is None:
             raise NotFound("there is no such training set", where="dataset", value=snapshot_id, remedy="List them: flywheel dataset show.")
         snapshot, path = found

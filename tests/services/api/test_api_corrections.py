@@ -24,11 +24,11 @@ def correction(**changes: Any) -> dict[str, Any]:
 
 
 def waiting(api: Any) -> list[OutboxMessage]:
-    return list(api.parts.outbox.due(now=api.now, resend_after=api.now - api.now))
+    return list(api.parts.ledger.outbox.due(now=api.now, resend_after=api.now - api.now))
 
 
 def counts(api: Any) -> dict[str, int]:
-    return dict(api.parts.corrections.submission_counts("tool-router"))
+    return dict(api.parts.ledger.corrections.submission_counts("tool-router"))
 
 
 def test_a_submission_is_taken_once_and_its_event_names_who_sent_it(api: Any) -> None:

@@ -30,7 +30,7 @@ def line(api: Any, kind: str, subject: str, state: str) -> JournalEntry:
 
 
 def journal(api: Any, kind: str) -> list[JournalEntry]:
-    return [entry for entry in api.parts.journal.entries(kind=kind) if entry.reason != "seeded by the test"]
+    return [entry for entry in api.parts.ledger.journal.entries(kind=kind) if entry.reason != "seeded by the test"]
 
 
 def fire(api: Any, name: str = "alert-1", state: AlertState = AlertState.FIRING) -> None:
@@ -45,7 +45,7 @@ def fire(api: Any, name: str = "alert-1", state: AlertState = AlertState.FIRING)
         last_seen_at=api.now,
         resolved_at=api.now if state is AlertState.RESOLVED else None,
     )
-    assert api.parts.alerts.save_alert(alert, line(api, "alert", name, state.value))
+    assert api.parts.ledger.alerts.save_alert(alert, line(api, "alert", name, state.value))
 
 
 def record(api: Any, number: int) -> None:
@@ -72,7 +72,7 @@ def release(api: Any, adapter: AdapterName, state: ReleaseState, *, gate: str = 
         actor=Person("flywheel"),
         gate=gate,
     )
-    assert api.parts.releases.save_release(made, line(api, "release", made.id, state.value), expected=None, route=route)
+    assert api.parts.ledger.releases.save_release(made, line(api, "release", made.id, state.value), expected=None, route=route)
     return made
 
 
@@ -98,7 +98,7 @@ def gate(api: Any, adapter: AdapterName, verdict: GateVerdict) -> GateRecord:
         decision=GateDecision(verdict=verdict, reason="as the test wants it", axes=()),
         at=api.now,
     )
-    api.parts.gates.save_gate(record, line(api, "gate", record.id, verdict.value))
+    api.parts.ledger.gates.save_gate(record, line(api, "gate", record.id, verdict.value))
     return record
 
 
@@ -125,7 +125,7 @@ def test_a_resolved_alert_cannot_be_taken_any_more(api: Any) -> None:
 def test_an_alert_is_taken_with_operate_on_its_workload_only(api: Any, token: str, status: int) -> None:
     fire(api)
     assert api.ask("POST", "/v1/alerts/alert-1/ack", token=token, json={}).status_code == status
-    assert api.parts.alerts.alert(AlertId("alert-1")).state is AlertState.FIRING
+    assert api.parts.ledger.alerts.alert(AlertId("alert-1")).state is AlertState.FIRING
 
 
 def test_a_list_shows_only_workloads_that_the_token_covers(api: Any) -> None:
@@ -190,7 +190,7 @@ def test_one_bad_line_imports_nothing_and_is_named(api: Any) -> None:
     answer = upload(api, [case(1), case(2, "treasure")])
     assert answer.status_code == 422
     assert answer.json()["error"]["where"].startswith("line 2")
-    assert api.parts.suite.cases(ROUTER) == []
+    assert api.parts.ledger.suite.cases(ROUTER) == []
 
 
 def test_work_is_asked_for_once_per_key(api: Any) -> None:
@@ -199,7 +199,7 @@ def test_work_is_asked_for_once_per_key(api: Any) -> None:
     first = api.ask("POST", "/v1/train", json=body, headers=once)
     again = api.ask("POST", "/v1/train", json=body, headers=once)
     assert (first.status_code, first.json()["new"], again.json()["new"]) == (202, True, False)
-    item = api.parts.work.lease("train_request", worker="w", now=api.now, hold=timedelta(minutes=1))
+    item = api.parts.ledger.work.lease("train_request", worker="w", now=api.now, hold=timedelta(minutes=1))
     assert item.payload == {"reason": "try it", "actor": "ada"}
     assert api.ask("GET", f"/v1/work/{item.id}").json()["state"] == "leased"
     assert api.ask("POST", "/v1/datasets/build", json=body).json()["kind"] == "snapshot"
@@ -209,7 +209,7 @@ def test_a_gate_is_asked_for_a_registered_adapter_only(api: Any) -> None:
     body = {"workload": ROUTER, "adapter": GOOD}
     assert api.ask("POST", "/v1/gates", json=body).status_code == 404
     bundle = AdapterBundle(name=GOOD, workload=ROUTER, run=RunId("run-1"), path="/nowhere", digest="d", base_digest="b", made_at=api.now)
-    api.parts.runs.register_adapter(bundle, line(api, "adapter", GOOD, "registered"))
+    api.parts.ledger.runs.register_adapter(bundle, line(api, "adapter", GOOD, "registered"))
     assert api.ask("POST", "/v1/gates", json=body).status_code == 202
     assert api.ask("GET", f"/v1/lineage/{GOOD}").json()["adapter"]["name"] == GOOD
 
@@ -238,14 +238,14 @@ def test_past_a_refusing_gate_only_with_the_scope_override(api: Any) -> None:
 
 
 def test_rolling_back_puts_the_champion_back_alone_in_one_go(api: Any) -> None:
-    assert api.parts.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
+    assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
     release(api, BAD, ReleaseState.CANARY, route=route(2, challenger=BAD))
     answer = api.ask("POST", f"/v1/workloads/{ROUTER}/rollback", json={"reason": "answers are wrong"})
     assert answer.status_code == 200, answer.text
     assert answer.json()["route"]["version"] == 3
     assert answer.json()["route"]["challenger"] is None
     assert list(answer.json()["gateways"].values()) in ([], [False])  # no gateway listens in this test
-    assert api.parts.releases.release(ReleaseId(f"release-{BAD}")).state is ReleaseState.ROLLED_BACK
+    assert api.parts.ledger.releases.release(ReleaseId(f"release-{BAD}")).state is ReleaseState.ROLLED_BACK
     (entry,) = [entry for entry in journal(api, "release") if entry.state == "rolled_back"]
     assert (entry.actor, entry.reason) == ("ada", "answers are wrong")
     again = api.ask("POST", f"/v1/workloads/{ROUTER}/rollback", json={"reason": "once more"})
@@ -253,11 +253,11 @@ def test_rolling_back_puts_the_champion_back_alone_in_one_go(api: Any) -> None:
 
 
 def test_detaching_puts_the_base_back(api: Any) -> None:
-    assert api.parts.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
+    assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
     release(api, GOOD, ReleaseState.LIVE, route=route(2, champion=GOOD))
     answer = api.ask("POST", f"/v1/workloads/{ROUTER}/detach", json={"reason": "to be safe"})
     assert answer.json()["route"]["champion"] == "base", answer.text
-    assert api.parts.releases.route(ROUTER).champion == BASE
+    assert api.parts.ledger.releases.route(ROUTER).champion == BASE
 
 
 def test_nothing_to_roll_back_is_refused_with_a_remedy(api: Any) -> None:
@@ -267,7 +267,7 @@ def test_nothing_to_roll_back_is_refused_with_a_remedy(api: Any) -> None:
 
 
 def test_our_own_processes_read_the_route_table(api: Any, internal: str) -> None:
-    assert api.parts.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
+    assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
     routes = api.ask("GET", "/v1/routes", token=internal).json()["routes"]
     assert [(one["workload"], one["version"], one["champion"], one["challenger_arm"]) for one in routes] == [(ROUTER, 1, "base", None)]
     assert api.ask("GET", "/v1/routes", token="app").status_code == 403
@@ -276,7 +276,7 @@ def test_our_own_processes_read_the_route_table(api: Any, internal: str) -> None
 def test_the_status_page_holds_everything_of_a_workload(api: Any) -> None:
     fire(api)
     record(api, 5)
-    assert api.parts.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
+    assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
     release(api, GOOD, ReleaseState.GATED)
     page = api.ask("GET", "/v1/status", params={"workload": ROUTER}).json()["workloads"][0]
     assert page["route"]["version"] == 1

@@ -18,9 +18,9 @@ def relay(api: Any) -> Relay:
 
 def relay_of(api: Any, **changes: Any) -> Relay:
     wanted = {
-        "outbox": api.parts.outbox,
-        "corrections": api.parts.corrections,
-        "journal": api.parts.journal,
+        "outbox": api.parts.ledger.outbox,
+        "corrections": api.parts.ledger.corrections,
+        "journal": api.parts.ledger.journal,
         "open_publisher": api.parts.open_publisher,
         "corrections_topic": api.parts.corrections_topic,
     }
@@ -45,11 +45,11 @@ def alert_event(api: Any, name: str = "a-1") -> OutboxMessage:
 
 
 def left(api: Any) -> list[str]:
-    return [message.id for message in api.parts.outbox.due(now=api.now + timedelta(days=1), resend_after=timedelta(0))]
+    return [message.id for message in api.parts.ledger.outbox.due(now=api.now + timedelta(days=1), resend_after=timedelta(0))]
 
 
 def test_an_event_leaves_once_and_is_forgotten_when_the_broker_has_it(api: Any, relay: Relay) -> None:
-    api.parts.outbox.put(alert_event(api))
+    api.parts.ledger.outbox.put(alert_event(api))
     assert relay.step(api.now) == 1
     assert relay.step(api.now) == 0
     assert [message.id for message in api.publisher.arrived] == ["a-1"]
@@ -70,7 +70,7 @@ def test_a_correction_stays_until_the_desk_has_kept_it_and_is_sent_again(api: An
 def test_a_correction_that_the_desk_wrote_off_is_forgotten(api: Any, relay: Relay) -> None:
     submit(api)
     relay.step(api.now)
-    api.parts.journal.append(
+    api.parts.ledger.journal.append(
         JournalEntry(
             at=api.now, workload=WorkloadId("tool-router"), kind="correction", subject="c-1", state="dead_lettered", reason="unreadable"
         )
@@ -83,7 +83,7 @@ def test_a_correction_that_the_desk_wrote_off_is_forgotten(api: Any, relay: Rela
 
 def test_while_the_broker_is_down_everything_waits_and_it_is_said(api: Any, relay: Relay) -> None:
     submit(api)
-    api.parts.outbox.put(alert_event(api))
+    api.parts.ledger.outbox.put(alert_event(api))
     api.publisher.down = True
     assert relay.step(api.now) == 0
     assert relay.trouble is not None
@@ -95,7 +95,7 @@ def test_while_the_broker_is_down_everything_waits_and_it_is_said(api: Any, rela
 
 
 def test_what_the_broker_did_not_acknowledge_is_sent_again(api: Any, relay: Relay) -> None:
-    api.parts.outbox.put(alert_event(api))
+    api.parts.ledger.outbox.put(alert_event(api))
     api.publisher.losing = True
     assert relay.step(api.now) == 0
     assert relay.trouble is not None
@@ -105,7 +105,7 @@ def test_what_the_broker_did_not_acknowledge_is_sent_again(api: Any, relay: Rela
 
 
 def test_a_submission_cannot_stand_in_for_another_message(api: Any, relay: Relay) -> None:
-    api.parts.outbox.put(alert_event(api, "a-1"))
+    api.parts.ledger.outbox.put(alert_event(api, "a-1"))
     submit(api, "a-1")
     relay.step(api.now)
     assert sorted(message.id for message in api.publisher.arrived) == ["a-1", "correction:a-1"]

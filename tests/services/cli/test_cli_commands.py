@@ -89,7 +89,7 @@ def seed(parts: ApiParts) -> None:
         started_at=now,
         last_seen_at=now,
     )
-    assert parts.alerts.save_alert(alert, line("alert", "alert-1", "firing"))
+    assert parts.ledger.alerts.save_alert(alert, line("alert", "alert-1", "firing"))
     axis = AxisVerdict(
         name="golden",
         role=Role.SUPERIORITY,
@@ -106,8 +106,8 @@ def seed(parts: ApiParts) -> None:
     )
     decision = GateDecision(verdict=GateVerdict.CANNOT_TELL, reason="golden: too few items", axes=(axis,))
     gate = GateRecord(id=GateId("gate-1"), workload=ROUTER, adapter=ADAPTER, champion=BASE, golden_version=1, decision=decision, at=now)
-    parts.gates.save_gate(gate, line("gate", "gate-1", "cannot_tell"))
-    assert parts.releases.save_route(
+    parts.ledger.gates.save_gate(gate, line("gate", "gate-1", "cannot_tell"))
+    assert parts.ledger.releases.save_route(
         Route(workload=ROUTER, alias="tool-router", version=1, champion=BASE), line("route", ROUTER, "changed")
     )
     release = Release(
@@ -119,7 +119,7 @@ def seed(parts: ApiParts) -> None:
         reason="",
         actor=Person("flywheel"),
     )
-    assert parts.releases.save_release(release, line("release", "release-1", "gated"), expected=None)
+    assert parts.ledger.releases.save_release(release, line("release", "release-1", "gated"), expected=None)
 
 
 def test_alerts_are_listed_shown_and_acknowledged_by_name(daemon: Daemon) -> None:

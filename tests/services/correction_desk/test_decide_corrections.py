@@ -17,7 +17,7 @@ from flywheel.regression_suite.golden import freeze
 from flywheel.traffic.inference import Inference
 from flywheel.training_set.curate import CurationPolicy, curate
 from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
-from services.correction_desk.decide_corrections import CorrectionDesk, DecidedCorrection
+from services.correction_desk.decide_corrections import CorrectionDesk, CorrectionResult
 from services.correction_desk.knowledge_gap_events import knowledge_gap_message
 from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.integrations.kafka.event_codec import decode_correction
@@ -69,7 +69,7 @@ class Story:
     def recorded(self, request: str, prompt: str, **changes: object) -> None:
         self.traffic.rows[request] = inference(request, prompt, **changes)
 
-    def receive(self, name: str, *, corrected: str | None = CALL, now: datetime = NOON, **changes: object) -> DecidedCorrection:
+    def receive(self, name: str, *, corrected: str | None = CALL, now: datetime = NOON, **changes: object) -> CorrectionResult:
         return self.desk.receive(event(name, corrected=corrected, **changes), now=now)
 
     def state(self, name: str) -> CorrectionState:
