@@ -1,1 +1,1 @@
-"""What acts: one folder per process; what they need stands in ports, what we keep in stores, what others made in integrations."""
+"""What acts: one folder per process; ports, stores and integrations that they share."""
