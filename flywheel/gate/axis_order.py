@@ -46,7 +46,7 @@ def _check_range(name: str, value: float, *, above: float, below: float, remedy:
 
 
 def slice_axis(slice_name: str) -> str:
-    """The golden cases of one protected slice."""
+    """The name of the axis of one protected slice's golden cases."""
     return f"golden[{slice_name}]"
 
 
@@ -56,9 +56,9 @@ def is_slice(axis: str) -> bool:
 
 
 def axes_in_order(*, policy: GatePolicy, protected: Sequence[str], attempts: Attempts | None = None) -> tuple[AxisPolicy, ...]:
-    """Held-out failures are reported unless a margin is named for them: they are selected for the champion's errors.
+    """Held-out failures are only reported unless a margin is named for them, because they were selected for the champion's errors.
 
-    Only the superiority alpha is divided over attempts: the others must all pass, where dividing would only destroy power.
+    Only the superiority alpha is divided over attempts. The other axes must all pass, so dividing theirs would only cost power.
     Raises InvalidInput for a margin of no axis, and for one that is wider than the standard and gives no reason.
     """
     not_worse = [FORMAT, GOLDEN, *(slice_axis(name) for name in protected), RECURRENCE, HELD_OUT, GENERAL, SAFETY]

@@ -1,7 +1,7 @@
 """The exact p-value of "not worse": how likely is a result this good from a challenger that is worse by the whole margin?
 
 In: items, wins, losses, the margin. Out: a p-value that is at most alpha in at most alpha of all gates, at any number of items.
-The interval that a reader sees, and the verdict, are not made here.
+The interval and the verdict are made elsewhere.
 
 Tango's score interval is an approximation: at a nominal 1 % its true error, over all ways in which wins and losses can be mixed, lies
 between 0 and 1.4 %. So an axis passes only when this p-value agrees.
@@ -12,20 +12,21 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from flywheel.gate.paired import limit_of, needed_without_loss, score, score_z
+from flywheel.gate.paired import needed_without_loss, normal_quantile, score, score_z
 
 LEAST_MARGIN = 1e-6
 """Below it no number of items that can be counted shows anything."""
 NUISANCE_CHANCE = 1e-4
-"""Chance that the share of losses lies above the range searched; added to every p-value, so alphas must be well above it."""
+"""Probability that the share of losses lies above the range searched. It is added to every p-value, so alphas must be well above it."""
 _STEPS = 96
-"""Points at which the unknown share of losses is tried, closer together where it is small."""
+"""The unknown share of losses is tried at so many points, closer together where it is small."""
 _MOST_ITEMS = 50_000
 """Beyond it the search is slow, and a bound is enough."""
 _TIE = 1e-9  # outcomes whose scores differ by less are equally good
-_BEYOND = 9.0  # standard deviations of losses after which nothing is left to add
+_BEYOND = 9.0  # standard deviations of losses beyond which probabilities are negligible
 
 
+@lru_cache(maxsize=65_536)
 def p_worse(*, n: int, wins: int, losses: int, margin: float) -> float:
     """The largest chance of a score at least this good when "challenger minus baseline" is exactly ``-margin`` (a share in (0, 1)).
 
@@ -36,11 +37,6 @@ def p_worse(*, n: int, wins: int, losses: int, margin: float) -> float:
 
     Of very many items it is an upper bound and not the chance itself: Hoeffding (1963), JASA 58:13-30, for means of values from -1 to 1.
     """
-    return _p_worse(n, wins, losses, margin)
-
-
-@lru_cache(maxsize=65_536)
-def _p_worse(n: int, wins: int, losses: int, margin: float) -> float:
     if n == 0:
         return 1.0
     if n > _MOST_ITEMS:
@@ -51,20 +47,16 @@ def _p_worse(n: int, wins: int, losses: int, margin: float) -> float:
 
 def shown_not_worse(*, n: int, wins: int, losses: int, margin: float, alpha: float) -> bool:
     """Tango's interval lies above ``-margin`` and the exact p-value agrees: the rule by which an axis passes."""
-    if score_z(n=n, wins=wins, losses=losses, difference=-margin) <= limit_of(alpha) or n == 0:
+    if score_z(n=n, wins=wins, losses=losses, difference=-margin) <= normal_quantile(alpha) or n == 0:
         return False
     return p_worse(n=n, wins=wins, losses=losses, margin=margin) <= alpha
 
 
+@cache
 def least_items(*, margin: float, alpha: float) -> int:
     """The fewest items on which an arm that loses and wins nothing passes; on fewer, an axis passes only by winning items.
 
     ``alpha`` is above ``NUISANCE_CHANCE``."""
-    return _least_items(margin, alpha)
-
-
-@cache
-def _least_items(margin: float, alpha: float) -> int:
     n = needed_without_loss(margin=margin, alpha=alpha)  # the interval's answer; at a wide alpha the exact one is larger
     n = max(n, math.floor(math.log(alpha - NUISANCE_CHANCE) / math.log1p(-margin)) - 1)  # below, no loss at all is too likely
     while not shown_not_worse(n=n, wins=0, losses=0, margin=margin, alpha=alpha):
@@ -93,7 +85,7 @@ def _losses_that_count(n: int, losses: int, margin: float) -> int:
 
 
 def _fewest_wins(n: int, at_least: float, margin: float, most_losses: int) -> np.ndarray:
-    """For 0, 1, ... losses the fewest wins whose score is no lower; n + 1 where there are none. It rises with the losses: one walk."""
+    """For 0, 1, ... losses the fewest wins whose score is no lower; n + 1 where there are none. They rise with the losses: one pass."""
     fewest = np.full(most_losses + 1, n + 1)
     wins = 0
     for losses in range(most_losses + 1):

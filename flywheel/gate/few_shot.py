@@ -11,7 +11,7 @@ from flywheel.training_set.example import CORRECTION, Example
 
 
 def choose(*, examples: Sequence[Example], count: int) -> tuple[Example, ...]:
-    """The same ones for every case and every gate on this training set: which follows from their ids. One an entity."""
+    """The choice depends on the examples' ids alone, so it is the same for every case and gate on this training set. One an entity."""
     chosen: dict[str, Example] = {}
     for example in sorted(examples, key=lambda each: derive("few-shot", each.id)):
         if example.source == CORRECTION and len(chosen) < count:

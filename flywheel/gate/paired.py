@@ -1,7 +1,7 @@
 """What the same items asked of two arms can show: better (exact McNemar) or not worse (Tango's score interval).
 
 In: correct or incorrect per item and arm. Out: paired counts, a p-value, bounds of the difference challenger minus baseline,
-and how many items would be needed. Turning these into a verdict is not done here.
+and how many items are needed. The verdict is made in ``judge_axis``.
 """
 
 import math
@@ -61,14 +61,14 @@ def score(n: int, wins: int, losses: int, d: float) -> float:
     q = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
     variance = n * (2 * q + d * (1 - d))
     distance = wins - losses - n * d
-    if variance <= _SMALLEST_VARIANCE:  # d at the edge of what is possible: no spread is left
+    if variance <= _SMALLEST_VARIANCE:  # d at the edge of what is possible: no variance is left
         return 0.0 if abs(distance) < 1e-9 else math.copysign(math.inf, distance)
     return distance / math.sqrt(variance)
 
 
 def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[float, float]:
     """Lower and upper bound of challenger minus baseline, each one-sided at ``alpha``, by inverting the score."""
-    limit = limit_of(alpha)
+    limit = normal_quantile(alpha)
     if n == 0:
         return -1.0, 1.0
     seen = (wins - losses) / n
@@ -79,7 +79,7 @@ def difference_bounds(*, n: int, wins: int, losses: int, alpha: float) -> tuple[
 
 def needed_without_loss(*, margin: float, alpha: float) -> int:
     """The fewest items on which an arm that answers exactly like the baseline is shown to be within ``margin``."""
-    limit = limit_of(alpha)
+    limit = normal_quantile(alpha)
     n = math.floor(limit * limit * (1 - margin) / margin)
     while score_z(n=max(n, 1), wins=0, losses=0, difference=-margin) <= limit:
         n += 1
@@ -93,14 +93,14 @@ def needed_at_this_rate(*, n: int, wins: int, losses: int, margin: float, alpha:
     seen = (wins - losses) / n
     if seen <= -margin:
         return None
-    limit = limit_of(alpha)
+    limit = normal_quantile(alpha)
     # z grows with the square root of n at fixed shares, so one division gives the answer.
     z = score_z(n=n, wins=wins, losses=losses, difference=-margin)
     return math.ceil(n * (limit / z) ** 2 - 1e-9) if z > 0 else None
 
 
-def limit_of(alpha: float) -> float:
-    """The standard normal's quantile that is exceeded with chance ``alpha``."""
+def normal_quantile(alpha: float) -> float:
+    """The quantile that a standard normal variable exceeds with probability ``alpha``."""
     return -NormalDist().inv_cdf(alpha) if alpha < _TINY else NormalDist().inv_cdf(1 - alpha)  # 1 - 1e-17 is 1
 
 

@@ -13,7 +13,7 @@ from flywheel.gate.axes import AxisPolicy, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, SAFETY
 from flywheel.gate.entities import design_effect
 from flywheel.gate.exact import LEAST_MARGIN, least_items, shown_not_worse
-from flywheel.gate.paired import limit_of, p_better, wins_needed
+from flywheel.gate.paired import normal_quantile, p_better, wins_needed
 
 FOUR_IN_FIVE = 0.8
 _LOOKS = 12
@@ -34,8 +34,8 @@ TEN_POINTS_BETTER = Discordance(losses=0.03, wins=0.13)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assumed:
-    """What kind of challenger the chances are for: one that gains ten points on the task and forgets nothing."""
+class AssumedChallenger:
+    """The challenger whose chances are predicted: it gains ten points on the task and forgets nothing."""
 
     on_task: Discordance = TEN_POINTS_BETTER
     elsewhere: Mapping[str, Discordance] = field(
@@ -54,32 +54,30 @@ class Assumed:
 
 @dataclass(frozen=True, kw_only=True)
 class AxisPower:
-    """``smallest_n``, where it must not be worse: the fewest items on which no loss is enough; on fewer, items must be won.
-    ``least_wins``, where it must be better: the fewest wins that are enough without a loss. ``likely_n``: with so many items about four
-    in five such challengers pass."""
+    """The predicted power of one axis, and the numbers of items behind it."""
 
     name: str
     n: int
-    independent_n: int
-    smallest_n: int | None
-    least_wins: int | None
-    likely_n: int | None
+    independent_n: int  # the effective sample size
+    smallest_n: int | None  # "not worse": the fewest items on which an equal challenger passes
+    least_wins: int | None  # "better": the fewest wins that are enough without a loss
+    likely_n: int | None  # the required sample size: with so many items about four in five such challengers pass
     chance: float
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatePower:
-    """``chance``: the product over deciding axes; a challenger that is better on one is likelier to be on the next, so a low estimate."""
+    """``chance``: the product over deciding axes. A low estimate: who is better on one axis is likelier to be on the next."""
 
     chance: float
     reason: str
     axes: tuple[AxisPower, ...]
 
 
-def before(*, axes: Sequence[AxisPolicy], entities: Mapping[str, Sequence[str]], assumed: Assumed | None = None) -> GatePower:
-    """``entities[axis]``: the entity of each of its items; an axis that has none there is not asked and not counted."""
-    given = assumed or Assumed()
+def predict(*, axes: Sequence[AxisPolicy], entities: Mapping[str, Sequence[str]], assumed: AssumedChallenger | None = None) -> GatePower:
+    """``entities[axis]``: the entity of each of its items. Axes without items do not count."""
+    given = assumed or AssumedChallenger()
     found = tuple(
         _axis(policy, entities[policy.name], given) for policy in axes if policy.role is not Role.REPORTED and entities.get(policy.name)
     )
@@ -102,7 +100,7 @@ def chance_to_pass(*, policy: AxisPolicy, n: int, discordance: Discordance) -> f
 
     lost, won = discordance.losses, discordance.wins
     if n > _MOST_SUMMED:
-        return _nearly(policy, n, discordance)
+        return _normal_approximation(policy, n, discordance)
     total, enough = 0.0, 0
     for losses in range(n + 1):
         here = _binomial(n, losses, lost)
@@ -116,17 +114,17 @@ def chance_to_pass(*, policy: AxisPolicy, n: int, discordance: Discordance) -> f
     return min(total, 1.0)
 
 
-def _axis(policy: AxisPolicy, entities: Sequence[str], assumed: Assumed) -> AxisPower:
-    spread = design_effect(entities=entities, icc=assumed.icc)
-    n, independent = len(entities), math.floor(len(entities) / spread + 1e-9)
+def _axis(policy: AxisPolicy, entities: Sequence[str], assumed: AssumedChallenger) -> AxisPower:
+    effect = design_effect(entities=entities, icc=assumed.icc)
+    n, independent = len(entities), math.floor(len(entities) / effect + 1e-9)
     smallest = least_wins = None
     if policy.role is Role.NON_INFERIORITY:
         least = least_items(margin=policy.margin, alpha=policy.alpha)
-        smallest = math.ceil(least * spread - 1e-9)
-        said = f"an equal challenger needs {smallest}"
-    else:  # one win of each of so many entities is enough, however alike the items of an entity are
+        smallest = math.ceil(least * effect - 1e-9)
+        needed = f"an equal challenger needs {smallest}"
+    else:  # one win of each of so many entities is enough, whatever the correlation of an entity's items is
         least = least_wins = wins_needed(alpha=policy.alpha)
-        said = f"it needs {least_wins} wins at least"
+        needed = f"it needs {least_wins} wins at least"
     discordance = assumed.of(policy.name)
     chance = chance_to_pass(policy=policy, n=independent, discordance=discordance)
     likely = _likely_n(policy, discordance, least)
@@ -136,18 +134,18 @@ def _axis(policy: AxisPolicy, entities: Sequence[str], assumed: Assumed) -> Axis
         independent_n=independent,
         smallest_n=smallest,
         least_wins=least_wins,
-        likely_n=None if likely is None else math.ceil(likely * spread - 1e-9),
+        likely_n=None if likely is None else math.ceil(likely * effect - 1e-9),
         chance=chance,
-        reason=f"{n} items, {chance:.0%}; {said}",
+        reason=f"{n} items, {chance:.0%}; {needed}",
     )
 
 
 def _likely_n(policy: AxisPolicy, discordance: Discordance, least: int) -> int | None:
-    """From the normal approximation ((z_alpha + z_power) * spread / distance)^2 upwards. None when no number of items would do."""
+    """Searched from the normal approximation ((z_alpha + z_power) * sigma / distance)^2 upwards. None where no number is enough."""
     distance, variance = _distance(policy, discordance)
     if distance < LEAST_MARGIN:
         return None
-    reach = limit_of(policy.alpha) + NormalDist().inv_cdf(FOUR_IN_FIVE)
+    reach = normal_quantile(policy.alpha) + NormalDist().inv_cdf(FOUR_IN_FIVE)
     n = max(least, math.floor(0.9 * reach * reach * variance / (distance * distance)))
     for _ in range(_LOOKS):
         if n > _MOST_ITEMS or chance_to_pass(policy=policy, n=n, discordance=discordance) >= FOUR_IN_FIVE:
@@ -156,15 +154,15 @@ def _likely_n(policy: AxisPolicy, discordance: Discordance, least: int) -> int |
     return n
 
 
-def _nearly(policy: AxisPolicy, n: int, discordance: Discordance) -> float:
+def _normal_approximation(policy: AxisPolicy, n: int, discordance: Discordance) -> float:
     distance, variance = _distance(policy, discordance)
-    if variance < LEAST_MARGIN:  # every gate sees the same
+    if variance < LEAST_MARGIN:  # every gate gives the same counts
         return float(distance > 0)
-    return NormalDist().cdf(distance * math.sqrt(n / variance) - limit_of(policy.alpha))
+    return NormalDist().cdf(distance * math.sqrt(n / variance) - normal_quantile(policy.alpha))
 
 
 def _distance(policy: AxisPolicy, discordance: Discordance) -> tuple[float, float]:
-    """From what must be shown to what is assumed, and the variance of one item."""
+    """The distance from the hypothesis to the assumed difference, and the variance of one item."""
     gain = discordance.wins - discordance.losses
     margin = policy.margin if policy.role is Role.NON_INFERIORITY else 0.0
     return gain + margin, max(discordance.wins + discordance.losses - gain * gain, 0.0)

@@ -102,7 +102,7 @@ class RolloutPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class GateFact:
-    """The newest gate of the adapter."""
+    """The gate that counts for the adapter: its newest against the present champion, else its newest."""
 
     id: GateId
     champion: AdapterName  # what it was compared with
@@ -132,9 +132,26 @@ class Action:
     kind: ActionKind
     reason: str
     by: str = "policy"  # probe, gate, guard, policy
+    asks_for_gate: bool = False  # against the present champion
     release: Release | None = None
     route: Route | None = None
     evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+def gate_that_counts(newest_first: Sequence[GateFact], *, champion: AdapterName) -> GateFact | None:
+    """The newest gate against the present champion; else the newest."""
+    return next((gate for gate in newest_first if gate.champion == champion), newest_first[0] if newest_first else None)
+
+
+def reads_gate(release: Release) -> bool:
+    """Does the policy look at the gate in this state?"""
+    return release.state in (ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.REFUSED)
+
+
+def reads_sessions(release: Release, route: Route) -> bool:
+    """Does the policy look at sessions in this state? On a canary, and in the watch period after it."""
+    watched = release.state is ReleaseState.LIVE and route.champion == release.adapter and route.challenger_arm is Arm.HOLDOUT
+    return release.state is ReleaseState.CANARY or watched
 
 
 def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy, mode: Mode, now: datetime) -> Action:
@@ -189,8 +206,8 @@ def _probed(release: Release, facts: ReleaseFacts, route: Route, now: datetime) 
     if facts.served is Served.NOT_SERVABLE:
         return _not_servable(release, facts, now)
     gate = facts.gate
-    if gate is None or gate.champion != route.champion:
-        return _wait("waits for its gate")
+    if gate is None or gate.champion != route.champion:  # without any gate the gatekeeper runs one by itself
+        return Action(kind=ActionKind.WAIT, reason="waits for its gate", asks_for_gate=gate is not None)
     if gate.verdict is GateVerdict.PASS:
         return _gate_passed(release, gate, now)
     refused = replace(release, gate=gate.id)

@@ -109,7 +109,7 @@ class _OpenGate:
 
     def predicted_power(self) -> power.GatePower:
         """From the numbers of cases alone, before an arm is asked."""
-        return power.before(axes=self._axes, entities={axis.name: entities_of(axis.name, self._cases(axis)) for axis in self._axes})
+        return power.predict(axes=self._axes, entities={axis.name: entities_of(axis.name, self._cases(axis)) for axis in self._axes})
 
     @cached_property
     def _axes(self) -> Sequence[AxisPolicy]:

@@ -15,11 +15,19 @@ from prometheus_client import Counter
 from flywheel.errors import InvalidInput
 from flywheel.ids import DAEMON, ReleaseId, WorkloadId, derive
 from flywheel.rollout.arm_sessions import columns_of
-from flywheel.rollout.next_action import Action, ActionKind, GateFact, ReleaseFacts, next_action
+from flywheel.rollout.next_action import (
+    Action,
+    ActionKind,
+    GateFact,
+    ReleaseFacts,
+    gate_that_counts,
+    next_action,
+    reads_gate,
+    reads_sessions,
+)
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.rollout.rollback import rollback_target
 from flywheel.rollout.routes import first_route, renamed
-from flywheel.traffic.inference import Arm
 from services.ports.work import WorkItem
 from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica, Wanted
@@ -107,14 +115,14 @@ def _advance(
     """True when the route has changed, or may have."""
     decided_at = time.monotonic()
     facts = _facts(parts, replica, rules, release, route)
-    if release.state is ReleaseState.PROBED and facts.gate is not None and facts.gate.champion != route.champion:
-        _ask_for_gate(parts, release, route, now=now)
     try:
         action = next_action(release=release, facts=facts, policy=rules.policy, mode=rules.mode, now=now)
     except InvalidInput as error:  # a wrong clock or a canary beyond the policy's steps: this release waits, the others go on
         ACTIONS.labels(rules.id, "not_judged").inc()
         log.error("A release cannot be judged.", action="release_not_judged", release=release.id, reason=str(error))
         return False
+    if action.asks_for_gate:
+        _ask_for_gate(parts, release, route, now=now)
     if action.release is None:
         return False
     if not _store(parts, release, action):
@@ -142,12 +150,11 @@ def _facts(parts: ControllerParts, replica: Replica, rules: ReleaseRules, releas
     state, workload = release.state, release.workload
     others = parts.releases.releases(workload)
     proof = replica.proof(release.adapter)
-    gate = _gate(parts, release, route) if state in (ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.REFUSED) else None
+    gate = gate_that_counts(_gates(parts, release), champion=route.champion) if reads_gate(release) else None
     shadow = sessions = None
     if state is ReleaseState.SHADOW:
         shadow = parts.shadows.shadowed(workload=workload, adapter=release.adapter, since=release.since)
-    watched = state is ReleaseState.LIVE and route.champion == release.adapter and route.challenger_arm is Arm.HOLDOUT
-    if state is ReleaseState.CANARY or watched:
+    if reads_sessions(release, route):
         guards = rules.policy.guards
         outcomes = parts.traffic.outcomes(workload=workload, since=release.since)
         sessions = columns_of(outcomes, slices=guards.protected, signals=guards.informative)
@@ -164,13 +171,12 @@ def _facts(parts: ControllerParts, replica: Replica, rules: ReleaseRules, releas
     )
 
 
-def _gate(parts: ControllerParts, release: Release, route: Route) -> GateFact | None:
-    """The newest against the present champion; else the newest."""
-    gates = parts.gates.gates(release.workload, adapter=release.adapter)
-    newest = next((gate for gate in gates if gate.champion == route.champion), gates[0] if gates else None)
-    if newest is None:
-        return None
-    return GateFact(id=newest.id, champion=newest.champion, verdict=newest.decision.verdict, reason=newest.decision.reason)
+def _gates(parts: ControllerParts, release: Release) -> list[GateFact]:
+    """Of the adapter, newest first."""
+    return [
+        GateFact(id=gate.id, champion=gate.champion, verdict=gate.decision.verdict, reason=gate.decision.reason)
+        for gate in parts.gates.gates(release.workload, adapter=release.adapter)
+    ]
 
 
 def _in_flight(releases: Sequence[Release], *, but: ReleaseId) -> ReleaseId | None:

@@ -14,7 +14,7 @@ from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, SAFETY, slice_axis
 from flywheel.gate.exact import shown_not_worse
-from flywheel.gate.power import Discordance, before, chance_to_pass
+from flywheel.gate.power import Discordance, chance_to_pass, predict
 from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
 from tests.benchmarks.gate_simulation import Part, Rates, golden, passed, passed_by_entity, policies
 from tests.benchmarks.pictures import Line, draw
@@ -108,7 +108,7 @@ def _stratified_figures(cells: Cells) -> list[Figure]:
     for goal, general, a_slice in ((75, 300, 150), (85, 400, 250)):
         parts = _stratified(general, a_slice)
         entities = {part.axis or "golden": [str(at) for at in range(part.items)] for part in parts}
-        predicted = before(axes=list(policies(parts).values()), entities=entities).chance
+        predicted = predict(axes=list(policies(parts).values()), entities=entities).chance
         figures.append(
             at_least(
                 goal, name=f"(d) +10, three slices of {a_slice}, golden, safety and format 300, general {general}: passes",

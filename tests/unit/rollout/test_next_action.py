@@ -10,7 +10,7 @@ import pytest
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
 from flywheel.ids import BASE, AdapterName, ReleaseId
-from flywheel.rollout.next_action import Action, ActionKind, Mode, ReleaseFacts, RolloutPolicy, Served, next_action
+from flywheel.rollout.next_action import Action, ActionKind, Mode, ReleaseFacts, RolloutPolicy, Served, gate_that_counts, next_action
 from flywheel.rollout.release import Release, ReleaseState, release_line
 from flywheel.rollout.shadow import ShadowCounts
 from flywheel.traffic.inference import Arm
@@ -322,3 +322,17 @@ def test_the_policy_is_total_and_never_goes_on_without_facts() -> None:
 def test_the_same_facts_give_the_same_action() -> None:
     facts = replace(on_route(Arm.CANARY), sessions=columns(sessions(NEW, 5, bad_format=20) + sessions(BASE, 30)))
     assert act(release(ReleaseState.CANARY), facts) == act(release(ReleaseState.CANARY), facts)
+
+
+def test_the_newest_gate_against_the_present_champion_counts() -> None:
+    gates = [gate(GateVerdict.REFUSE, champion=OLD, name="gate-3"), gate(GateVerdict.PASS, name="gate-2"), gate(GateVerdict.REFUSE)]
+    assert gate_that_counts(gates, champion=BASE) == gates[1]
+    assert gate_that_counts(gates, champion=NEW) == gates[0]
+    assert gate_that_counts([], champion=BASE) is None
+
+
+def test_a_gate_against_another_champion_asks_for_a_new_one() -> None:
+    probed = release(ReleaseState.PROBED)
+    assert act(probed, replace(APPLIED, gate=gate(GateVerdict.PASS, champion=OLD))).asks_for_gate
+    assert not act(probed, APPLIED).asks_for_gate
+    assert not act(probed, replace(APPLIED, gate=gate(GateVerdict.PASS))).asks_for_gate
