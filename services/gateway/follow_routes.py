@@ -1,7 +1,6 @@
-"""The routes in force: the highest version of each workload that any source has shown.
+"""Follows routes: of each workload, the highest version from any source is in force.
 
-In: routes from disk, topic, api and admin port, in any order and again and again. Out: the one to serve by. The sources are
-equals, so that no two of them need to be up.
+In: routes from disk, topic, api and admin port, in any order and repeatedly. Out: the route to serve by. One source is enough.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ VERSION = Gauge("flywheel_gateway_route_version", "Version of the route in force
 
 
 class RouteDisk(Protocol):
-    """The gateway's own copy."""
+    """The gateway's own copy of its routes."""
 
     def save(self, route: Route) -> None: ...
 
@@ -32,7 +31,7 @@ class RouteDisk(Protocol):
 
 
 class RouteApi(Protocol):
-    """All routes, asked for."""
+    """All routes, on request."""
 
     async def read(self, session: aiohttp.ClientSession) -> Sequence[Route]: ...
 
@@ -44,14 +43,14 @@ class RouteTopic(Protocol):
 
 
 class RouteTable:
-    """Read and changed by the event loop alone; other threads only read."""
+    """The routes in force. Only the event loop changes it; other threads may read."""
 
     def __init__(self, *, workloads: Collection[WorkloadId], disk: RouteDisk) -> None:
         self._workloads, self._disk = frozenset(workloads), disk
         self._routes: dict[WorkloadId, Route] = {}
 
     def restore(self) -> None:
-        """From disk, at start."""
+        """Reads the routes from disk, at start."""
         routes, unreadable = self._disk.load()
         for sentence in unreadable:
             log.warning("A route file cannot be read.", action="route_file_unreadable", file=sentence)
@@ -69,7 +68,7 @@ class RouteTable:
         return sorted(self._workloads - self._routes.keys())
 
     def adapters(self) -> frozenset[str]:
-        """Every name that a route speaks of."""
+        """The champions and challengers of all routes."""
         return frozenset(name for route in self._routes.values() for name in (route.champion, route.challenger) if name is not None)
 
     def apply(self, route: Route) -> int:
@@ -84,7 +83,7 @@ class RouteTable:
         self._put_in_force(route)
         try:
             self._disk.save(route)
-        except OSError as error:  # the route is in force; only a restart without api and broker would not know it
+        except OSError as error:  # the route is in force; only a restart without api and broker would miss it
             log.warning("The route could not be kept on disk.", action="route_not_kept", workload=route.workload, error=str(error))
         log.info(
             "A route came into force.",
@@ -104,7 +103,7 @@ class RouteTable:
 
 
 async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientSession) -> None:
-    """Until cancelled. With the api down the last routes stay."""
+    """Runs until cancelled. With the api down the last routes stay."""
     silent = False
     while True:
         try:
@@ -112,14 +111,14 @@ async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientS
                 _apply_quietly(table, route)
             silent = False
         except FlywheelError as error:
-            if not silent:  # once per silence, not once per second
+            if not silent:  # once per outage, not once per second
                 log.warning("The api gives no routes; the last ones stay.", action="route_poll_failed", error=str(error))
             silent = True
         await asyncio.sleep(POLL_SECONDS)
 
 
 async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:
-    """Until cancelled. With the broker down the last routes stay."""
+    """Runs until cancelled. With the broker down the last routes stay."""
     silent = False
     while True:
         try:
@@ -137,5 +136,5 @@ async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:
 
 
 def _apply_quietly(table: RouteTable, route: Route) -> None:
-    with suppress(NotFound):  # topic and api speak of every workload, this gateway serves those of its own flywheel.yaml
+    with suppress(NotFound):  # topic and api hold routes of every workload; this gateway serves those of its own flywheel.yaml
         table.apply(route)

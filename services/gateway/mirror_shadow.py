@@ -21,7 +21,7 @@ SHADOWS = Counter("flywheel_gateway_shadows_total", "Requests mirrored to a chal
 
 
 class Shadow:
-    """Lives in the gateway's event loop."""
+    """The queue of requests to mirror, and its workers, in the gateway's event loop."""
 
     def __init__(self, *, table: RouteTable, ask: Callable[[Exchange], Awaitable[None]]) -> None:
         self._table, self._ask = table, ask
@@ -37,7 +37,7 @@ class Shadow:
             SHADOWS.labels("dropped").inc()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Runs until cancelled."""
         await asyncio.gather(*(self._mirror() for _ in range(AT_ONCE)))
 
     async def _mirror(self) -> None:

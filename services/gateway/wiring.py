@@ -1,7 +1,7 @@
 """The parts of the gateway process.
 
 In: the settings. Out: tokens, routes and their sources, redactor, spool, publisher. Nothing here waits for another process:
-the gateway serves while all of them are down.
+the gateway serves while all others are down.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The envelope around every event that we produce: CloudEvents 1.0 in structured JSON."""
+"""The envelope of every event that Flywheel produces: CloudEvents 1.0 in structured JSON."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ SOURCE = "flywheel/daemon"
 def encode(
     *, type: str, id: str, workload: str, time: datetime, data: Mapping[str, object], partitionkey: str = "", source: str = SOURCE
 ) -> bytes:
-    """The event as one JSON object. It is not checked here: the reader trusts nobody."""
+    """The event as one JSON object. It is not validated here: every reader validates."""
     event: dict[str, object] = {
         "specversion": "1.0",
         "id": id,

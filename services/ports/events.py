@@ -1,4 +1,4 @@
-"""Events on their way out."""
+"""Publishing events to a broker."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from services.ports.outbox import OutboxMessage
 
 
 class NotPublished(FlywheelError):
-    """The broker cannot be reached; the message is still ours."""
+    """The broker cannot be reached; the caller still has the message."""
 
 
 class EventPublisher(Protocol):
@@ -20,4 +20,4 @@ class EventPublisher(Protocol):
         """Waits for the broker; returns the ids it has acknowledged since the last flush. The others must be sent again."""
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""

@@ -1,4 +1,4 @@
-"""Considers a retraining: facts -> trigger -> readiness -> snapshot -> plan -> a queued run. Training is not done here.
+"""Considers retraining a workload: facts -> trigger -> readiness -> snapshot -> plan -> a queued run. Training is not done here.
 
 Safe to repeat: the ids of trigger, snapshot, plan and run follow from their causes, so asking twice asks once.
 """
@@ -28,7 +28,7 @@ from services.ports.work import WorkItem
 from services.retrain_scheduler.wiring import SchedulerParts, TrainedWorkload
 
 HOLD = timedelta(seconds=60)
-EDITED = "edited"  # a rehearsal's adapter: nothing was learnt, so it resets no count and no cool-down
+EDITED = "edited"  # an adapter edited for a rehearsal: it learnt nothing, so it resets no count and no cool-down
 log = structlog.get_logger("retrain_scheduler")
 
 
@@ -42,7 +42,7 @@ def consider_retraining(
     cause: str = "",
     why: str = "",
 ) -> str:
-    """Returns what became of it, in one sentence."""
+    """Returns the outcome in one sentence."""
     kept = parts.corrections.corrections(workload.id)
     runs = [run for run in parts.runs.runs(workload.id) if run.plan.method != EDITED]
     _queue_again(runs, parts, now)
@@ -50,7 +50,7 @@ def consider_retraining(
     decision = trigger.decide(workload=workload.id, facts=facts, policy=workload.trigger, now=now)
     if not decision.retrain:
         return decision.reason
-    # One trigger per last run: until a run comes of it, the same trigger is looked at again and again.
+    # One trigger for each last run: until it leads to a run, every check finds the same trigger.
     cause = cause or derive("trigger", workload.id, decision.reason, runs[0].id if runs else "")
     asked = JournalEntry(
         at=now,
@@ -63,9 +63,9 @@ def consider_retraining(
         caused_by=decision.caused_by,
         evidence=decision.evidence,
     )
-    _say(parts, asked)
+    _journal(parts, asked)
     ready = _readiness(workload, parts, kept)
-    _say(parts, _readiness_entry(workload, ready, cause, now))
+    _journal(parts, _readiness_entry(workload, ready, cause, now))
     if ready.light is Light.RED:
         return f"not ready: {ready.reason}"
     snapshot, reason = build_snapshot(workload=workload, parts=parts, now=now, cause=cause, actor=asked_by or DAEMON)
@@ -77,7 +77,7 @@ def consider_retraining(
 def build_snapshot(
     *, workload: TrainedWorkload, parts: SchedulerParts, now: datetime, cause: str, actor: Person
 ) -> tuple[Snapshot | None, str]:
-    """File first, then its row: a row never names a file that is not there."""
+    """The snapshot and the reason, or None and why not. Writes the file before its row: a row never names a missing file."""
     golden = parts.suite.golden(workload.id)
     result = curate(
         workload=workload.id,
@@ -107,7 +107,7 @@ def build_snapshot(
         },
     )
     if snapshot is None:
-        if _say(parts, entry):
+        if _journal(parts, entry):
             log.warning(f"No snapshot: {result.reason}", action="snapshot_refused", workload=workload.id)
         return None, f"no snapshot: {result.reason}"
     if parts.training_sets.snapshot(snapshot.id) is None:
@@ -117,7 +117,7 @@ def build_snapshot(
 
 
 def serve_requests(parts: SchedulerParts, now: datetime) -> None:
-    """What a person asked for over the api: a data set, or a training."""
+    """Serves one request of a person for a data set, and one for a training."""
     for kind in ("snapshot", "train_request"):
         item = parts.work.lease(kind, worker=parts.worker, now=now, hold=HOLD)
         if item is not None:
@@ -138,7 +138,7 @@ def _serve(item: WorkItem, parts: SchedulerParts, now: datetime) -> None:
             why = str(item.payload.get("reason", ""))
             told = consider_retraining(workload=workload, parts=parts, now=now, asked_by=actor, cause=item.id, why=why)
             result = {"reason": told}
-    except FlywheelError as error:  # such as a general_file that cannot be read: told to the one who asked
+    except FlywheelError as error:  # such as a general_file that cannot be read: the requester gets the reason
         parts.work.fail(item.id, worker=parts.worker, now=now, reason=str(error))
         log.error(str(error), action="request_failed", workload=item.workload)
         return
@@ -155,7 +155,7 @@ def _facts(
     calendar: bool,
     asked_by: Person | None,
 ) -> TriggerFacts:
-    """A failed run taught nothing: corrections count from the last run that trained."""
+    """The facts for the trigger. Corrections count from the last run that trained: a failed run learnt nothing."""
     learnt_until = max((run.requested_at for run in runs if run.state is RunState.TRAINED), default=None)
     new = [
         one
@@ -208,7 +208,7 @@ def _readiness_entry(workload: TrainedWorkload, ready: Readiness, cause: str, no
 
 
 def _general(workload: TrainedWorkload, parts: SchedulerParts, now: datetime) -> Sequence[Example]:
-    """The file's rows are kept in the ledger at their first use, so that a later edit of the file changes no old snapshot."""
+    """The general rows. The first use copies the file's rows to the ledger, so that a later edit of the file changes no snapshot."""
     rows = parts.training_sets.general_examples(workload.id)
     if rows or workload.general_file is None:
         return rows
@@ -235,7 +235,8 @@ def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot,
     adapter = adapter_name(plan)
     if parts.runs.adapter(adapter) is not None:
         return f"this exact plan has been trained already: {adapter}"
-    attempt = sum(run.adapter == adapter for run in runs)  # not the cause: a person and the schedule who ask at once ask for one run
+    # Not of the cause: a person and the schedule that ask at once get one run.
+    attempt = sum(run.adapter == adapter for run in runs)
     run_id = RunId(derive("run", adapter, attempt))
     run = Run(id=run_id, workload=workload.id, plan=plan, adapter=adapter, state=RunState.QUEUED, requested_at=now)
     if parts.runs.run(run.id) is None:
@@ -256,7 +257,7 @@ def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot,
 
 
 def _queue_again(runs: Sequence[Run], parts: SchedulerParts, now: datetime) -> None:
-    """A kill between the run's row and its work item would leave a run that nobody does."""
+    """Puts the work of queued runs again: a kill between a run's row and its work would leave a run that nobody trains."""
     for run in runs:
         if run.state is RunState.QUEUED:
             _put(run, parts, now)
@@ -267,7 +268,7 @@ def _put(run: Run, parts: SchedulerParts, now: datetime) -> None:
     parts.work.put(item, now=now)
 
 
-def _say(parts: SchedulerParts, entry: JournalEntry) -> bool:
+def _journal(parts: SchedulerParts, entry: JournalEntry) -> bool:
     """Appends the line, unless the newest one of its subject says the same: a line is a decision. True when it was appended."""
     before = parts.journal.entries(workload=entry.workload, kind=entry.kind, subject=entry.subject, limit=1)
     if not before or (before[-1].state, before[-1].reason, before[-1].caused_by) != (entry.state, entry.reason, entry.caused_by):

@@ -44,7 +44,7 @@ JOBS = "services.retrain_scheduler.jobs"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedWorkload:
-    """How a workload is retrained."""
+    """The policies by which a workload is retrained."""
 
     id: WorkloadId
     mode: str
@@ -130,7 +130,7 @@ def calendar_schedule(settings: Settings, config: Path | None, *, on_error: Call
 
 
 def _version(package: str) -> str | None:
-    """None where it is not installed: plans made on a host without training libraries say so by leaving them out."""
+    """None where it is not installed; a plan made on a host without training libraries leaves them out."""
     try:
         return version(package)
     except PackageNotFoundError:

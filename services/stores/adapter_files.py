@@ -1,6 +1,6 @@
-"""An adapter's folder: complete or not there. And the identity of the base model's files.
+"""Writes and reads an adapter's folder, which is complete or absent; and the digest of the base model's files.
 
-In: the two files that training left, what is known about the run, the probe. Out: a folder that a server may load:
+In: the two files that training left, the run, the probe. Out: a folder that a server may load:
 adapter_config.json, adapter_model.safetensors, manifest.json, probe.json, README.md. Training is not done here.
 """
 
@@ -51,7 +51,7 @@ def write_bundle(
 ) -> AdapterBundle:
     """Completes ``staged`` (adapter_config.json, adapter_model.safetensors) and renames it to ``target``.
 
-    Refuses what the serving engine would refuse. Run twice with the same weights it leaves the first folder as it is.
+    Raises Refused for an adapter that the serving engine would refuse. With the same weights again, the first folder stays.
     """
     against = objections(config=_read(staged / ADAPTER_CONFIG), tensors=_tensor_names(staged / ADAPTER_WEIGHTS), max_rank=max_rank)
     if against:
@@ -119,7 +119,7 @@ def read_probe(path: str | Path) -> tuple[ProbeItem, ...]:
 
 
 def scaled_copy(*, source: str | Path, out: str | Path, factor: float) -> None:
-    """The adapter with every lora_B times ``factor`` (0 switches it off): an edited adapter for rehearsals of what must be caught."""
+    """Writes a copy of the adapter with every lora_B times ``factor`` (0 switches it off), for rehearsals of what a gate must catch."""
     from safetensors.numpy import load_file, save_file
 
     folder = Path(out)
@@ -132,7 +132,7 @@ def scaled_copy(*, source: str | Path, out: str | Path, factor: float) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[Path]:
-    """The folder of one run, held by this process only; a second one is told so. Released by the kernel when the process dies."""
+    """Locks the folder of one run for this process; raises CannotRun when another process holds it. The lock ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
@@ -143,7 +143,7 @@ def alone_in(folder: Path) -> Iterator[Path]:
 
 
 def _tensor_names(path: Path) -> Sequence[str]:
-    """From the header alone: 8 bytes length, then JSON."""
+    """Tensor names from the safetensors header: 8 bytes of length, then JSON."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return [name for name in json.loads(file.read(length)) if name != "__metadata__"]
@@ -171,7 +171,7 @@ def _to_disk(path: Path) -> None:
 
 
 def _card(run: Run, facts: Mapping[str, object]) -> str:
-    """For a reader; the manifest holds everything."""
+    """The model card, for a reader; the manifest holds everything."""
     policy = run.plan.policy
     return f"""---
 library_name: peft
@@ -190,5 +190,6 @@ LoRA adapter for the workload `{run.workload}`, made by Flywheel run `{run.id}`.
 | base | SHA-256 `{run.plan.base_digest}` |
 | made from | {f"`{run.plan.parent}`: {run.plan.edit}" if run.plan.parent else "the base"} |
 
-It is served only behind the release gate; `manifest.json` holds plan, files and versions, `probe.json` what serving must reproduce.
+It is served only after it passed the release gate. `manifest.json` holds plan, files and versions; `probe.json` holds the
+log-probabilities that serving must reproduce (weight parity check).
 """

@@ -1,7 +1,7 @@
-"""The gateway's own outbox: captured events on disk until they are known to be recorded.
+"""The gateway's spool: captured events on disk until they are known to be recorded.
 
-In: encoded events, redacted already. Out: those that must be sent (again), and those whose fate must be asked. Sending and
-asking are not done here. A file of its own, because the gateway serves and keeps while every other process is down.
+In: encoded, redacted events. Out: those to send (again), and those to ask about. Sending and asking are not done here. A database of
+its own, because the gateway serves and captures while every other process is down.
 """
 
 import threading
@@ -33,7 +33,7 @@ spool_table = Table(
 LIMIT_BYTES = 2 * 1024**3
 RESEND_AFTER = timedelta(seconds=10)
 RESEND_AT_MOST = timedelta(seconds=60)
-"""Doubles from ``RESEND_AFTER`` with each sending: a recorder that is only behind must not be buried in copies."""
+"""The wait doubles from ``RESEND_AFTER`` with each sending: a recorder that is only slow must not be flooded with copies."""
 
 
 class SpoolUnwritable(CannotRun):
@@ -50,7 +50,7 @@ class SpooledEvent:
 
 
 class CaptureSpool:
-    """One writer process; its threads may call at the same time."""
+    """Used by one process; its threads may call at the same time."""
 
     def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
         self._engine = open_database(f"sqlite:///{path}")
@@ -61,7 +61,7 @@ class CaptureSpool:
             self._bytes = int(connection.execute(select(func.coalesce(func.sum(func.length(spool_table.c.body)), 0))).scalar_one())
 
     def keep(self, events: Sequence[SpooledEvent], *, now: datetime) -> int:
-        """All that fit, in one transaction; returns how many did not, because the spool is full."""
+        """Writes all that fit, in one transaction; returns how many did not fit."""
         kept: list[SpooledEvent] = []
         with self._lock:
             room = self._limit - self._bytes
@@ -83,7 +83,7 @@ class CaptureSpool:
             return [SpooledEvent(id=row.id, key=row.key, body=row.body) for row in connection.execute(query)]
 
     def sent(self, ids: Sequence[str], *, now: datetime) -> None:
-        """The broker has acknowledged them; whether they are recorded is still to be asked."""
+        """Marks events that the broker has acknowledged; whether they are recorded is asked later."""
         if not ids:
             return
         with self._writing() as connection:
@@ -95,7 +95,7 @@ class CaptureSpool:
             )
 
     def unconfirmed(self, *, after: int = 0, limit: int = 500) -> tuple[Sequence[str], int]:
-        """Sent, fate unknown, oldest first; and where the next page begins (0: this was the last)."""
+        """Ids of events sent and not known to be recorded, oldest first; and where the next page begins (0: this was the last)."""
         query = (
             select(spool_table.c.id, spool_table.c.seq)
             .where(spool_table.c.sent_at.is_not(None), spool_table.c.seq > after)
@@ -107,7 +107,7 @@ class CaptureSpool:
         return [row.id for row in rows], rows[-1].seq if len(rows) == limit else 0
 
     def recorded(self, ids: Sequence[str]) -> None:
-        """They are in the record: forget them."""
+        """Deletes events that are recorded."""
         if not ids:
             return
         with self._lock, self._writing() as connection:
@@ -116,10 +116,10 @@ class CaptureSpool:
             self._bytes -= int(gone)
 
     def not_recorded(self, ids: Sequence[str], *, now: datetime) -> int:
-        """Of these, which the api does not know, those sent long enough ago become due again. Returns how many did."""
+        """Makes those of these events due again that were sent long enough ago. Returns how many."""
         if not ids:
             return 0
-        waits = [(spool_table.c.sends == sends, to_text(now - _patience(sends))) for sends in (1, 2, 3)]
+        waits = [(spool_table.c.sends == sends, to_text(now - _resend_after(sends))) for sends in (1, 2, 3)]
         long_ago = case(*waits, else_=to_text(now - RESEND_AT_MOST))
         with self._writing() as connection:
             return connection.execute(
@@ -127,7 +127,7 @@ class CaptureSpool:
             ).rowcount
 
     def waiting(self) -> int:
-        """Events kept and not known to be recorded."""
+        """How many events are not known to be recorded."""
         with reading(self._engine) as connection:
             return int(connection.execute(select(func.count()).select_from(spool_table)).scalar_one())
 
@@ -144,5 +144,5 @@ class CaptureSpool:
             ) from error
 
 
-def _patience(sends: int) -> timedelta:
+def _resend_after(sends: int) -> timedelta:
     return min(RESEND_AFTER * (1 << (sends - 1)), RESEND_AT_MOST)

@@ -1,6 +1,7 @@
 """General instruction rows from a file: NDJSON, one {"messages": [{"role", "content"}], "completion": text} a line.
 
-They are mixed into every training set against forgetting. In: a path. Out: examples whose ids follow from their content.
+They are mixed into every training set, so that the model does not forget general tasks.
+In: a path. Out: examples whose ids are derived from their content.
 """
 
 import json
@@ -29,7 +30,7 @@ def _example(line: str, *, where: str) -> Example:
         completion = row["completion"]
     except (ValueError, LookupError, TypeError) as error:
         raise InvalidInput(
-            "is no general row",
+            "is not a general instruction row",
             where=where,
             value=type(error).__name__,
             remedy='Write {"messages": [{"role", "content"}], "completion": text}.',

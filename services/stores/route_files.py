@@ -13,13 +13,13 @@ from services.ports.route_on_the_wire import from_wire, to_wire
 
 
 class RouteFiles:
-    """The last routes in force, one file per workload: with everything else down, users are served by these."""
+    """The last routes in force. With everything else down, the gateway serves by these."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def save(self, route: Route) -> None:
-        """Written beside and renamed, so that a kill leaves the old file or the new one."""
+        """Writes a temporary file and renames it, so that a kill leaves the old file or the new one."""
         self._directory.mkdir(parents=True, exist_ok=True)
         descriptor, made = tempfile.mkstemp(dir=self._directory, prefix=f".{route.workload}-")
         try:
@@ -33,7 +33,7 @@ class RouteFiles:
             raise
 
     def load(self) -> tuple[Sequence[Route], Sequence[str]]:
-        """The routes, and a sentence for each file that cannot be read."""
+        """The routes, and one sentence for each file that cannot be read."""
         routes, unreadable = [], []
         for path in sorted(self._directory.glob("*.json")):
             try:

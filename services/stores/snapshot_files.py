@@ -1,7 +1,7 @@
-"""Snapshots on disk: content-addressed JSONL, one row a line, complete or not there.
+"""Writes and reads snapshots: content-addressed JSONL, one row a line.
 
 In: a snapshot. Out: the path of its file. A file is written under a temporary name, flushed to disk, then renamed, so that a
-kill at any moment leaves no half file under a name that counts. Reading holds the rows to the hash in the snapshot's id.
+kill leaves no incomplete file under its final name. Reading checks the rows against the hash in the snapshot's id.
 """
 
 import os
@@ -37,7 +37,7 @@ def write_snapshot(snapshot: Snapshot, *, folder: Path) -> Path:
 
 
 def read_examples(path: Path, *, snapshot_id: SnapshotId, workload: WorkloadId) -> Sequence[Example]:
-    """The rows, when they are the ones that the id speaks of."""
+    """The rows. Raises CannotRun when the file cannot be read or its rows do not match the id."""
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -61,7 +61,7 @@ def read_examples(path: Path, *, snapshot_id: SnapshotId, workload: WorkloadId) 
 
 
 def _sync_folder(folder: Path) -> None:
-    """The rename itself survives a power cut only once the folder is on disk."""
+    """Flushes the folder: only then the rename survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

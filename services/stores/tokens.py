@@ -1,4 +1,4 @@
-"""Static tokens and the secrets that the daemon makes for itself.
+"""Static tokens, and the secrets that the daemon makes for itself.
 
 In: the Authorization header, the scope an action needs. Out: the person behind the token, or NotAllowed.
 Not done here: reading flywheel.yaml, and deciding which scope an action needs.
@@ -22,19 +22,19 @@ EVERY_WORKLOAD = "*"
 
 
 class UnknownToken(NotAllowed):
-    """No token, or one that nobody was given."""
+    """There is no token, or an unknown one."""
 
     status = 401
 
 
 class ScopeMissing(NotAllowed):
-    """The token is known, and does not cover this."""
+    """The token is known, but does not allow this."""
 
     status = 403
 
 
 class TokenEntry(Protocol):
-    """Who, what for, and the SHA-256 of the token: the token itself is kept nowhere."""
+    """A name, scopes, workloads, and the SHA-256 of the token. The token itself is not stored."""
 
     @property
     def name(self) -> str: ...
@@ -57,7 +57,7 @@ class InternalToken:
 
 
 class Tokens:
-    """Every action has a person. The internal key belongs to the daemon's own processes and covers ``internal`` alone."""
+    """Says which person a token belongs to. The internal key belongs to the daemon's own processes and has the scope ``internal`` only."""
 
     def __init__(self, *, entries: Sequence[TokenEntry], internal: str) -> None:
         self._entries: tuple[TokenEntry, ...] = (InternalToken(sha256=sha256_of(internal)), *entries)
@@ -86,23 +86,23 @@ class Tokens:
             raise UnknownToken("there is no token", where="Authorization", remedy="Send the header `Authorization: Bearer <token>`.")
         digest = sha256_of(token)
         found: TokenEntry | None = None
-        for entry in self._entries:  # to the end, always: the time taken must not tell which one fits
+        for entry in self._entries:  # always to the end: the time taken must not reveal which one matches
             if hmac.compare_digest(digest, entry.sha256):
                 found = entry
         if found is None:
             raise UnknownToken(
-                "the token is unknown", where="Authorization", remedy="Use a token that stands under tokens in flywheel.yaml."
+                "the token is unknown", where="Authorization", remedy="Use a token that is listed under tokens in flywheel.yaml."
             )
         return found
 
 
 def sha256_of(token: str) -> str:
-    """As it stands in flywheel.yaml: 64 hex digits."""
+    """64 hexadecimal digits, as in flywheel.yaml."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def internal_key(data_dir: Path) -> str:
-    """The secret between the daemon's own processes, made when it is missing."""
+    """The secret between the daemon's own processes; made when it is missing."""
     return own_secret(data_dir / "keys" / "internal")
 
 
@@ -115,7 +115,7 @@ def redaction_key(data_dir: Path, *, configured: bytes | None = None) -> bytes:
 
 
 def own_secret(path: Path) -> str:
-    """Reads the secret at ``path``; makes it (mode 0600) when missing. Of several that start at once, one wins and all read the same."""
+    """The secret at ``path``; made with mode 0600 when missing. Processes that start at once all get the same secret."""
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -136,5 +136,5 @@ def own_secret(path: Path) -> str:
             f"the secret cannot be read or made: {error.strerror}", where=str(path), remedy="Give this user the right to write there."
         ) from error
     if not secret:
-        raise CannotRun("the secret is empty", where=str(path), remedy="Delete the file; it is made anew at the next start.")
+        raise CannotRun("the secret is empty", where=str(path), remedy="Delete the file; the next start makes a new one.")
     return secret

@@ -1,7 +1,7 @@
-"""The loop that feeds the record: batches from the topic, one transaction each, positions from the record itself.
+"""Consumes the traffic topic: one transaction for each batch, and consumer offsets that are kept with the recorded traffic.
 
-One lock stands around a batch and around every change of partitions, so that nothing is written for a partition that is
-being handed over. A step backward or an offset that the log does not hold means: read the topic's id again.
+One lock covers a batch and every change of partitions, so that nothing is written for a partition that is being handed over.
+After an offset that goes backward, or one that the topic does not hold, the topic's id is read again.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from services.traffic_windower.record_batches import Recording, record_batch
 from services.traffic_windower.wiring import OutOfRange, WindowerParts
 
 PROCESS = "traffic_windower"
-LOG_CHECK_SECONDS = 15.0  # a broker that came back empty without a rebalance is noticed after at most this long
+TOPIC_ID_CHECK_SECONDS = 15.0  # a broker that came back empty without a rebalance is noticed after at most this long
 TOPIC_ID_ATTEMPTS = 20
 TOPIC_ID_PAUSE_SECONDS = 0.5
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(PROCESS)
 
 
 class Recorder:
-    """One consumer of the traffic topic and what it holds."""
+    """One consumer of the traffic topic, and the partitions it holds."""
 
     def __init__(self, parts: WindowerParts, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._batches, self._topic_id, self._store, self._clock = parts.batches, parts.topic_id, parts.recorder, clock
@@ -43,7 +43,7 @@ class Recorder:
         self._lock = asyncio.Lock()
         self._positions: dict[Partition, PartitionPosition] = {}
         self._reading_at: dict[Partition, int] = {}
-        self._generation = 0  # grows with every assignment: a batch fetched under an older one is from who knows which log
+        self._generation = 0  # grows with every assignment: a batch fetched under an older one may be from a topic that is gone
         self._failure: BaseException | None = None
         self.joined = False
 
@@ -52,7 +52,7 @@ class Recorder:
         await self._batches.start(on_assigned=self._assigned, on_revoked=self._revoked)
 
     async def step(self) -> None:
-        """One batch, perhaps an empty one. Raises whatever makes going on unsafe."""
+        """Records one batch, which may be empty. Raises any error that makes it unsafe to go on."""
         if self._failure is not None:
             raise self._failure
         fetched_under = self._generation
@@ -60,9 +60,8 @@ class Recorder:
             records = await self._batches.next()
         except OutOfRange as error:
             async with self._lock:
-                await self._place_again(
-                    set(self._positions), why="offset out of range" if error.partitions else "no place yet", unreadable=error.partitions
-                )
+                why = "offset out of range" if error.partitions else "no offset yet"
+                await self._reposition(set(self._positions), why=why, unreadable=error.partitions)
             return
         if not records:
             return
@@ -72,14 +71,14 @@ class Recorder:
                 return
             await self._record(records)
 
-    async def check_log(self) -> None:
-        """Is it still the same log? Costs one request to the broker."""
+    async def check_topic_id(self) -> None:
+        """Starts again at 0 when the topic has another id. Costs one request to the broker."""
         async with self._lock:
             for topic in {topic for topic, _ in self._positions}:
                 held = {partition for partition in self._positions if partition[0] == topic}
-                current = await self._log_of(topic)
+                current = await self._current_topic_id(topic)
                 if any(self._positions[partition].log != current for partition in held):
-                    await self._place_again(held, why="the topic has another id")
+                    await self._reposition(held, why="the topic has another id")
 
     async def stop(self) -> None:
         await self._batches.stop()
@@ -95,9 +94,9 @@ class Recorder:
                 now=self._clock(),
             )
         except LostPartition as error:
-            log.warning("A partition was lost to another worker; the batch is theirs", action="partition_lost", where=error.where)
+            log.warning("Another worker has taken a partition; it records the batch", action="partition_lost", where=error.where)
             RECORDS.labels("fenced").inc(len(records))
-            self._forget()  # the rebalance that is under way hands out afresh
+            self._forget()  # the rebalance under way assigns partitions again
             return
         for partition, offset in done.moved_to.items():
             self._positions[partition] = replace(self._positions[partition], offset=offset)
@@ -107,12 +106,12 @@ class Recorder:
         STEPS.labels(PROCESS, "done").inc()
         LAST_STEP.labels(PROCESS).set_to_current_time()
         if done.went_backward:
-            await self._place_again(set(done.went_backward), why="offsets went backward")
+            await self._reposition(set(done.went_backward), why="offsets went backward")
         if done.moved_to and (refused := await self._batches.commit(done.moved_to)):
-            log.info("The group did not take our offsets; ours stand in the record", action="commit_refused", reason=refused)
+            log.info("The consumer group did not take our offsets; those in traffic.db count", action="commit_refused", reason=refused)
 
     async def _assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        """aiokafka swallows what a listener raises, so a failure is kept for the next step, which ends the process."""
+        """aiokafka ignores what a listener raises, so a failure is kept for the next step, which ends the process."""
         async with self._lock:
             self._forget()
             try:
@@ -133,16 +132,17 @@ class Recorder:
         self._reading_at.clear()
 
     async def _take(self, partitions: Collection[Partition]) -> None:
-        """The topic's id is read at every assignment: a seek to an offset of a log that is gone loses data in silence."""
-        logs = {topic: await self._log_of(topic) for topic in {topic for topic, _ in partitions}}
+        """Reads the topic's id at every assignment: a seek to an offset of a topic that is gone would lose data unnoticed."""
+        ids = {topic: await self._current_topic_id(topic) for topic in {topic for topic, _ in partitions}}
         for topic, partition in sorted(partitions):
-            place = await asyncio.to_thread(self._store.assign, log=logs[topic], topic=topic, partition=partition)
-            self._positions[topic, partition] = place
-            self._reading_at[topic, partition] = place.offset
-        log.info("Partitions taken", action="partitions_taken", places={f"{t}[{p}]": at for (t, p), at in self._reading_at.items()})
+            position = await asyncio.to_thread(self._store.assign, log=ids[topic], topic=topic, partition=partition)
+            self._positions[topic, partition] = position
+            self._reading_at[topic, partition] = position.offset
+        log.info("Partitions taken", action="partitions_taken", offsets={f"{t}[{p}]": at for (t, p), at in self._reading_at.items()})
 
-    async def _place_again(self, partitions: Collection[Partition], *, why: str, unreadable: Collection[Partition] = ()) -> None:
-        """On a new log we start at 0. On the same log, where our offset cannot be read, at the oldest there is: ids make that safe."""
+    async def _reposition(self, partitions: Collection[Partition], *, why: str, unreadable: Collection[Partition] = ()) -> None:
+        """Takes the partitions again. A topic with another id is read from 0; of the same topic, a partition whose next offset cannot
+        be read goes on at its oldest record. Event ids make both safe."""
         before = {partition: self._positions[partition] for partition in partitions}
         self._generation += 1
         await self._take(partitions)
@@ -151,18 +151,18 @@ class Recorder:
         ]
         for partition, first in (await self._batches.first_offsets(stuck)).items() if stuck else ():
             log.error(
-                "The log does not hold our next offset; records may have expired unread",
+                "The topic does not hold our next offset; records may have expired unread",
                 action="records_expired",
                 partition=partition,
                 wanted=self._reading_at[partition],
                 oldest=first,
             )
             self._reading_at[partition] = first
-        log.warning("Reading was placed again", action="placed_again", reason=why, partitions=len(partitions))
+        log.warning("Partitions are read from other offsets", action="repositioned", reason=why, partitions=len(partitions))
         self._batches.move({partition: self._reading_at[partition] for partition in partitions})
 
-    async def _log_of(self, topic: str) -> str:
-        """A broker that is just coming up may not know its topics yet."""
+    async def _current_topic_id(self, topic: str) -> str:
+        """Tries again for a while: a broker that has just started may not know its topics yet."""
         for attempt in range(1, TOPIC_ID_ATTEMPTS + 1):
             try:
                 return await asyncio.to_thread(self._topic_id, topic)

@@ -1,6 +1,6 @@
-"""The Faust app that hosts the recorder: Faust gives start, stop and supervision; group and rebalance are the recorder's own.
+"""The Faust app that hosts the recorder. Faust starts, stops and supervises; the recorder has its own consumer group.
 
-No agent stands here: Faust's path per event is twenty times slower than a batch, and it acknowledges what failed.
+It uses no Faust agent: an agent is twenty times slower than a batch, and it acknowledges events that failed.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from typing import Any
 import faust
 from mode import Service
 
-from services.traffic_windower.consume_partitions import LOG_CHECK_SECONDS, Recorder
+from services.traffic_windower.consume_partitions import TOPIC_ID_CHECK_SECONDS, Recorder
 
 
 def build_app(recorder: Recorder, *, broker: str, data_dir: str) -> tuple[Any, Any]:
-    """The app and the service inside it; a failure of the service is the app's end (see ``__main__``)."""
+    """The app and the service inside it. ``__main__`` ends the process when the service fails."""
     Path(data_dir).mkdir(parents=True, exist_ok=True)
     app = faust.App(
         "flywheel-traffic-windower",
@@ -31,7 +31,7 @@ def build_app(recorder: Recorder, *, broker: str, data_dir: str) -> tuple[Any, A
 
 
 class RecorderService(Service):  # type: ignore[misc]
-    """Runs the recorder's steps until it is told to stop. An error ends it: nothing is passed over."""
+    """Runs the recorder's steps until it is told to stop. An error ends it."""
 
     def __init__(self, recorder: Recorder, **options: Any) -> None:
         super().__init__(**options)
@@ -46,11 +46,11 @@ class RecorderService(Service):  # type: ignore[misc]
             await self.recorder.step()
 
     @Service.task  # type: ignore[untyped-decorator]
-    async def _check_log(self) -> None:
+    async def _check_topic_id(self) -> None:
         while not self.should_stop:
-            await self.sleep(LOG_CHECK_SECONDS)
+            await self.sleep(TOPIC_ID_CHECK_SECONDS)
             if not self.should_stop:
-                await self.recorder.check_log()
+                await self.recorder.check_topic_id()
 
     async def on_stop(self) -> None:
         await asyncio.shield(self.recorder.stop())

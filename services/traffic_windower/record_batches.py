@@ -1,6 +1,6 @@
-"""One batch from the topic into the record: read -> decide -> redact and measure -> store. Acknowledging is the caller's.
+"""Records one batch of the traffic topic: read -> decide -> redact and measure -> store. The caller acknowledges.
 
-Safe to repeat: ids decide what is new, positions move by compare-and-set. Anything unexpected leaves the batch unrecorded.
+Safe to repeat: ids decide what is new, consumer offsets move by compare-and-set. An unexpected error leaves the batch unrecorded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +26,12 @@ from services.ports.traffic import (
     TrafficRecorder,
 )
 
-KEPT_RAW_BYTES = 1_048_576  # of a dead letter; a longer one is of no more use
+KEPT_RAW_BYTES = 1_048_576  # kept of a dead letter's bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What a recorder needs beside the records."""
+    """The parts that recording a batch needs."""
 
     recorder: TrafficRecorder
     decode: Callable[[bytes], Inference]
@@ -42,7 +42,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What became of a batch: the next offset per partition that moved, and those that must be looked at."""
+    """What became of a batch. ``moved_to``: the next offset of each partition; ``went_backward``: partitions to read from other offsets."""
 
     moved_to: Mapping[Partition, int]
     went_backward: tuple[Partition, ...]
@@ -58,9 +58,9 @@ def record_batch(
     parts: Recording,
     now: datetime,
 ) -> Recorded:
-    """``reading_at`` is the next offset expected; it differs from the stored position only where a log has lost its oldest part.
+    """``reading_at``: the next offset expected. It differs from the stored offset only where the topic's oldest records expired.
 
-    Raises LostPartition: nothing was written then.
+    Raises LostPartition, and has written nothing then.
     """
     read = [ReadRecord(record=record, outcome=_read(record, parts)) for record in records]
     decision = recording.decide(records=read, expected=reading_at, workloads=frozenset(parts.formats), now=now)
@@ -69,7 +69,9 @@ def record_batch(
     batch = RecordingBatch(
         advances=[Advance(position=positions[partition], to_offset=offset) for partition, offset in sorted(decision.advances.items())],
         rows=[_measured(kept, parts) for kept in decision.keep],
-        dead_letters=[_dead_letter(aside, log=positions[_of(aside)].log, known=parts.formats, now=now) for aside in decision.dead],
+        dead_letters=[
+            _dead_letter(unusable, topic_id=positions[_of(unusable)].log, known=parts.formats, now=now) for unusable in decision.dead
+        ],
         in_batch_duplicates=decision.duplicates,
         recorded_at=now,
     )
@@ -86,7 +88,7 @@ def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:
 
 
 def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
-    """Form is judged on the answer as given: a pseudonym in place of a number would break its JSON."""
+    """The format is checked on the answer as given: a pseudonym in place of a number would break its JSON."""
     inference = kept.inference
     valid = None if inference.truncated else fits(inference.answer, parts.formats[inference.workload])
     if not inference.redacted:
@@ -108,10 +110,10 @@ def _redacted(inference: Inference, redactor: Redactor) -> Inference:
     )
 
 
-def _dead_letter(aside: UnusableRecord, *, log: str, known: Mapping[WorkloadId, object], now: datetime) -> DeadLetter:
-    """The id follows from what was read where: a redelivery is the same letter, and so is a resent event with the same bytes."""
-    record, why = aside.record, aside.why
-    cause = (why.event_id, sha256(record.value).hexdigest()) if why.event_id else (log, record.topic, record.partition, record.offset)
+def _dead_letter(unusable: UnusableRecord, *, topic_id: str, known: Mapping[WorkloadId, object], now: datetime) -> DeadLetter:
+    """The id is derived from content and position: a redelivery is the same dead letter, and so is a resent event with the same bytes."""
+    record, why = unusable.record, unusable.why
+    cause = (why.event_id, sha256(record.value).hexdigest()) if why.event_id else (topic_id, record.topic, record.partition, record.offset)
     return DeadLetter(
         id=derive("dead", *cause),
         topic=record.topic,
@@ -126,5 +128,5 @@ def _dead_letter(aside: UnusableRecord, *, log: str, known: Mapping[WorkloadId, 
     )
 
 
-def _of(aside: UnusableRecord) -> Partition:
-    return aside.record.topic, aside.record.partition
+def _of(unusable: UnusableRecord) -> Partition:
+    return unusable.record.topic, unusable.record.partition

@@ -1,4 +1,4 @@
-"""Parts of the recorder, from settings."""
+"""The recorder's parts, from the settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ OutOfRange = kafka_batches.OutOfRange
 
 @dataclass(frozen=True, kw_only=True)
 class WindowerParts:
-    """What the recorder is made of."""
+    """Everything the recorder works with."""
 
     broker_answers: Callable[[], str | None]  # None, or why not
     batches: KafkaBatches
@@ -33,14 +33,14 @@ class WindowerParts:
     recorder: TrafficRecorder
     decode: Callable[[bytes], Inference]
     claimed_ids: Callable[[bytes], tuple[str, str]]
-    redactor: Callable[[], Redactor]  # made when the first event comes that its producer has not redacted
-    formats: Mapping[WorkloadId, dict[str, object] | None]  # also: the workloads there are
+    redactor: Callable[[], Redactor]  # made for the first event that its producer has not redacted
+    formats: Mapping[WorkloadId, dict[str, object] | None]  # of every configured workload
     faust_broker: str
     faust_dir: str
 
 
 def windower_parts(settings: Settings) -> WindowerParts:
-    """One straight line."""
+    """Opens the traffic database; raises CannotRun when it cannot be used."""
     broker = KafkaAccess(**broker_fields(settings))
     return WindowerParts(
         broker_answers=partial(topics.broker_answers, broker),
@@ -62,7 +62,7 @@ def windower_parts(settings: Settings) -> WindowerParts:
 
 
 def _redactor(settings: Settings) -> Redactor:
-    """Imported here: most events come redacted by the gateway, and the import alone costs seconds."""
+    """Imported at first use: the gateway redacts most events, and the import takes seconds."""
     from services.integrations.presidio.redactor import PresidioRedactor
 
     return PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))

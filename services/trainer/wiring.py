@@ -135,5 +135,5 @@ def run_parts(settings: Settings) -> RunParts:
 
 
 def run_folder(adapters: Path, run_id: RunId) -> Path:
-    """Where a run keeps its checkpoints: beside the finished adapters, so that the last step is one rename."""
+    """Where a run keeps its checkpoints: beside the finished adapters, so that completing one is a rename."""
     return adapters / ".runs" / run_id

@@ -63,7 +63,7 @@ def fake_worker(tmp_path: Path, body: str) -> EvidentlyReports:
     [
         ("sys.exit(3)", "ended with code 3"),
         ("print(json.dumps({'ready': '0'}), flush=True); sys.stdin.readline(); sys.stdin.read()", "no answer in time"),
-        ("print('not json', flush=True); sys.stdin.read()", "no second opinion: Expecting value"),
+        ("print('not json', flush=True); sys.stdin.read()", "no scores: Expecting value"),
         (
             'print(\'{"ready": 0}\', flush=True); sys.stdin.readline(); print(\'{"id": 1, "error": "bad column"}\', flush=True)',
             "bad column",

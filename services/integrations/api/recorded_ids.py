@@ -1,6 +1,6 @@
-"""Asks the api which events are recorded: only then may the gateway's spool forget them.
+"""Asks the api which events are recorded, so that the gateway can delete them from its spool.
 
-In: event ids. Out: those that are recorded. Raises NoAnswer when the api cannot say; nothing follows from that.
+In: event ids. Out: those that are recorded. Raises NoAnswer when the api does not answer; the events stay in the spool then.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Evidently's opinion of two samples, from a worker process that imports it once.
+"""Evidently's drift scores of two samples, from a worker process that imports Evidently once.
 
-In: recorded rows per slice, current and reference. Out: its scores. The import costs about ten seconds and 250 MB, so it
-happens in a process of its own; one that does not answer in time is ended, and started again at the next question.
+In: recorded rows per slice, current and reference. Out: its scores. The import takes about ten seconds and 250 MB, so
+a process of its own does it. A worker that does not answer in time is ended, and started again at the next request.
 """
 
 import json
@@ -139,7 +139,7 @@ class EvidentlyReports:
 
 def _unavailable(reason: str) -> CannotRun:
     return CannotRun(
-        f"Evidently gave no second opinion: {reason}",
+        f"Evidently gave no scores: {reason}",
         where="drift report",
         remedy="Install the extra `drift`, or see the worker's lines in the log.",
     )

@@ -1,8 +1,8 @@
-"""The process that imports Evidently: started by ``evidently_reports``, once, and asked over its pipes.
+"""The process that imports Evidently: started once by ``reports.py``, and asked over its pipes.
 
 In: one JSON object a line, {"id", "slices": {name: {"current": {column: values}, "reference": {column: values}}}, "methods":
 {column: method}, "html_to"}. Out: one a line, {"id", "scores": [...]} or {"id", "error"}; first of all {"ready": version}.
-It ends when its input ends. What is Evidently's stands in this file alone; versions are pinned to 0.7 (pandas below 3).
+It ends when its input ends. Only this file imports Evidently; versions are pinned to 0.7 (pandas below 3).
 """
 
 import json
@@ -17,7 +17,7 @@ NUMERIC = "ks"  # the method of columns that are numbers; the others are read as
 
 
 def main() -> None:
-    """Standard output is for answers only: what libraries print goes to standard error."""
+    """Answers requests until the input ends. Standard output is for answers only: what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; we end with our input, quietly
@@ -62,7 +62,7 @@ def _slice(name: str, parts: dict[str, Any], order: dict[str, Any]) -> list[dict
 
 
 def _usable(parts: dict[str, Any], methods: dict[str, str]) -> list[str]:
-    """With a value in both parts, and not the same single value everywhere."""
+    """Columns with a value in both parts, and more than one distinct value."""
     usable = []
     for column in methods:
         now, before = ({value for value in parts[part].get(column, []) if value is not None} for part in ("current", "reference"))
@@ -123,7 +123,7 @@ def _run(parts: dict[str, Any], columns: list[str], methods: dict[str, str]) -> 
 
 
 def _write_html(order: dict[str, Any]) -> None:
-    """One page for the first slice, with pictures; under a temporary name first, so that a half-written page is never seen."""
+    """One page for the first slice, with charts; under a temporary name first, so that nobody sees a half-written page."""
     target = Path(order["html_to"])
     name = next(iter(order["slices"]), None)
     columns = _usable(order["slices"][name], order["methods"]) if name else []

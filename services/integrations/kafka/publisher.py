@@ -1,6 +1,6 @@
-"""Publishes events by kafka-python, synchronously: for outbox relays and scripts.
+"""Publishes events by kafka-python, synchronously.
 
-In: outbox messages. Out: the ids that the broker has acknowledged (all in-sync replicas). Sending again is the caller's.
+In: outbox messages. Out: the ids that the broker has acknowledged (all in-sync replicas). The caller sends the others again.
 """
 
 from contextlib import suppress
@@ -17,7 +17,7 @@ FLUSH_SECONDS = 10.0
 
 
 class KafkaEventPublisher:
-    """One connection, made at the first message, so that a process starts while the broker is down."""
+    """One connection, opened at the first message, so that a process can start while the broker is down."""
 
     def __init__(self, access: KafkaAccess) -> None:
         self._access = access
@@ -48,7 +48,7 @@ class KafkaEventPublisher:
     def flush(self) -> frozenset[str]:
         if self._producer is None:
             return frozenset()
-        with suppress(KafkaError):  # which of them arrived stands in the futures below; the others are sent again
+        with suppress(KafkaError):  # the futures below say which of them arrived
             self._producer.flush(timeout=FLUSH_SECONDS)
         arrived = frozenset(id for id, sent in self._in_flight if sent.succeeded())
         self._in_flight = []

@@ -1,7 +1,7 @@
-"""Topics on the broker: made once, and told apart by their id.
+"""Creates topics, and reads a topic's id.
 
-In: bootstrap, names, ``deploy/kafka/topics.yaml``. Out: topics that exist; a topic's id, which changes when a broker comes
-back empty although its name, its offsets and the cluster's id do not.
+In: bootstrap, names, ``deploy/kafka/topics.yaml``. Out: topics that exist; the id of a topic, which changes when a broker comes
+back empty, although the topic's name and the cluster's id stay the same.
 """
 
 import ssl
@@ -23,7 +23,7 @@ BOOTSTRAP_TIMEOUT_MS = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaAccess:
-    """Where the broker is and how it lets us in."""
+    """The broker's address and credentials."""
 
     bootstrap: str
     security_protocol: str = "PLAINTEXT"
@@ -47,14 +47,14 @@ class KafkaAccess:
 
 
 def topic_spec() -> dict[str, Any]:
-    """deploy/kafka/topics.yaml."""
+    """The content of deploy/kafka/topics.yaml."""
     return dict(yaml.safe_load((deploy_dir() / "kafka" / "topics.yaml").read_text()))
 
 
 def create_topics(access: KafkaAccess, *, names: Mapping[str, str], spec: Mapping[str, Any], replication: int = 1) -> tuple[str, ...]:
-    """Makes each topic of ``names`` (key in ``spec["topics"]`` to its name) and its dead-letter topic; returns the new ones.
+    """Creates each topic of ``names`` (key in ``spec["topics"]`` to its name) and its dead-letter topic; returns those it created.
 
-    A topic that is there stays as it is, also when its partitions differ: changing those would move keys.
+    An existing topic stays as it is, even with another number of partitions: changing it would move keys.
     """
     wanted = [_new(name, spec["topics"][key], replication) for key, name in names.items()]
     letters = spec["dead_letters"]
@@ -71,7 +71,7 @@ def create_topics(access: KafkaAccess, *, names: Mapping[str, str], spec: Mappin
 
 
 def topic_id(access: KafkaAccess, topic: str) -> str:
-    """The id of the log behind the name."""
+    """The id behind the name: a topic that was deleted and created again has another one."""
     with _admin(access) as admin:
         described = admin.describe_topics([topic])
     if not described or not described[0].get("topic_id") or described[0].get("error_code"):

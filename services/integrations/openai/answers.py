@@ -1,7 +1,7 @@
-"""Asks a model over the OpenAI protocol, straight at the server and not through the gateway: gates are no traffic.
+"""Asks a model over the OpenAI protocol, at the server and not through the gateway: a gate's requests are no traffic.
 
-All arms are asked in the same way: temperature 0, the same concurrency (temperature 0 is not batch-invariant).
-An answer is kept by a digest of what was asked, so that the baselines of the next gate are asked once.
+All arms are asked in the same way: temperature 0, the same concurrency (temperature 0 is not batch-invariant). Answers are
+cached by a digest of the request, so that the next gate need not ask the baselines again.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ class OpenAiAnswers:
     def __init__(
         self, url: str, *, cache: GateLedger, base_identity: Callable[[], str], key: str | None = None, timeout_seconds: float = 180.0
     ) -> None:
-        """``base_identity``: what tells one base model from another; adapters carry it in their name, the base does not."""
+        """``base_identity`` returns what identifies the base model: an adapter's name identifies it, ``base`` does not."""
         self._url = url.rstrip("/")
         self._cache = cache
         self._base_identity = base_identity
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout = timeout_seconds
-        # Loading the certificates of the world takes longer than many an answer: once, and only where they are needed.
+        # Loading the system's certificates takes longer than many answers: done once, and only for https.
         self._tls = httpx.create_ssl_context() if url.startswith("https") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def ask(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], *, max_tokens: int, concurrency: int) -> Sequence[Answer]:
@@ -48,19 +48,19 @@ class OpenAiAnswers:
         return [known[key] for key in keys]
 
     async def _ask_all(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], max_tokens: int, concurrency: int) -> list[Answer]:
-        places = asyncio.Semaphore(concurrency)
+        slots = asyncio.Semaphore(concurrency)
         limits = httpx.Limits(max_connections=concurrency)
         async with httpx.AsyncClient(
             timeout=self._timeout, headers=self._headers, limits=limits, trust_env=False, verify=self._tls
         ) as client:
 
             async def one(prompt: Sequence[Message]) -> Answer:
-                async with places:
-                    return await self._with_patience(client, adapter, prompt, max_tokens)
+                async with slots:
+                    return await self._with_retries(client, adapter, prompt, max_tokens)
 
             return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
 
-    async def _with_patience(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Sequence[Message], max_tokens: int) -> Answer:
+    async def _with_retries(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Sequence[Message], max_tokens: int) -> Answer:
         for attempt in range(ATTEMPTS):
             answer = await self._once(client, adapter, prompt, max_tokens)
             if answer.status not in TRY_AGAIN:

@@ -1,7 +1,7 @@
-"""Personal data found by Presidio's pattern recognisers and replaced by keyed pseudonyms.
+"""Finds personal data by Presidio's pattern recognisers, and replaces it by keyed pseudonyms.
 
-In: a text. Out: the text with pseudonyms, and how many findings were replaced. Names of people are not found here: that
-needs a language model, and this runs without one. Fails closed: without Presidio nothing starts that stores text.
+In: a text. Out: the text with pseudonyms, and how many findings were replaced. Names of people are not found: that needs a
+language model. Fails closed: without Presidio, no process that stores text starts.
 """
 
 import importlib
@@ -26,8 +26,8 @@ RECOGNISERS = (
     "UsSsnRecognizer",
     "CryptoRecognizer",
 )
-"""Not among them: dates, URLs and licence numbers. They match ordinary numbers and addresses of requests, and a request whose
-numbers were replaced teaches nothing."""
+"""Without the recognisers of dates, URLs and licence numbers: they match ordinary numbers and addresses, and a request whose
+numbers were replaced is useless for training."""
 MINIMUM_SCORE = 0.4
 _NOT_NEEDED = ("torch", "transformers", "stanza")
 _JSON_BEFORE = re.compile(r"[:\[,]\s*$")
@@ -39,7 +39,7 @@ class PresidioRedactor:
 
     def __init__(self, *, key: bytes) -> None:
         self._key = key
-        self._lock = threading.Lock()  # phonenumbers' matcher and the registry make no promise for threads
+        self._lock = threading.Lock()  # neither phonenumbers' matcher nor the registry is documented as thread-safe
         self._analyzer = _analyzer()
 
     def redact(self, text: str) -> tuple[str, int]:
@@ -67,7 +67,7 @@ class RedactorAtFirstText:
 
 
 def require_presidio() -> None:
-    """Cheap: says at start what would fail at the first event."""
+    """Raises CannotRun when Presidio is not installed, without importing it."""
     if importlib.util.find_spec("presidio_analyzer") is None:
         raise CannotRun(
             "personal data cannot be redacted: presidio-analyzer is not installed",
@@ -77,7 +77,7 @@ def require_presidio() -> None:
 
 
 def _without_brackets(text: str, finding: PersonalDataSpan) -> PersonalDataSpan:
-    """The recogniser of phone numbers takes the [ of a JSON list for the beginning of a number."""
+    """The finding without a leading [ or {, which the recogniser of phone numbers takes for the beginning of a number."""
     start = finding.start
     while start < finding.end and text[start] in "[{":
         start += 1
@@ -85,7 +85,7 @@ def _without_brackets(text: str, finding: PersonalDataSpan) -> PersonalDataSpan:
 
 
 def _is_json_number(text: str, finding: PersonalDataSpan) -> bool:
-    """A bare number as a JSON value: a pseudonym there would break the JSON, and a phone number is written as a string."""
+    """Whether the finding is a bare number in JSON: a pseudonym would break the JSON, and phone numbers are written as strings."""
     before, after = text[max(0, finding.start - 8) : finding.start], text[finding.end : finding.end + 8]
     return text[finding.start : finding.end].isdecimal() and bool(_JSON_BEFORE.search(before)) and bool(_JSON_AFTER.search(after))
 
@@ -107,7 +107,7 @@ def _analyzer() -> Any:
 
 @contextmanager
 def _absent(*names: str) -> Iterator[None]:
-    """Presidio imports torch and transformers where it finds them, for engines unused here: 18 s and 440 MB a process."""
+    """Hides modules during Presidio's import: it would import torch and transformers for engines unused here (18 s, 440 MB a process)."""
     hidden = [name for name in names if name not in sys.modules]
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # None is how Python marks "may not be imported"
     for name in hidden:
@@ -121,7 +121,7 @@ def _absent(*names: str) -> Iterator[None]:
 
 
 def _keep_offline() -> None:
-    """The e-mail recogniser asks tldextract, which would download the list of public suffixes; its own copy will do."""
+    """Makes tldextract, which the e-mail recogniser uses, read its own list of public suffixes instead of downloading one."""
     tldextract: Any = importlib.import_module("tldextract")
     inner: Any = importlib.import_module("tldextract.tldextract")
     inner.TLD_EXTRACTOR = tldextract.extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

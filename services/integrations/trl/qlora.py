@@ -1,8 +1,8 @@
-"""QLoRA by TRL, PEFT and bitsandbytes. The only file that imports them; loaded in the process of a run and nowhere else.
+"""QLoRA by TRL, PEFT and bitsandbytes. Only this file imports them, and only the process of a run imports this file.
 
 In: a plan, a snapshot, the base model's folder. Out: adapter_config.json and adapter_model.safetensors, and the probe's replay.
-The bundle around them is not written here. The same path runs on a GPU (bf16, paged 8-bit AdamW, gradient checkpointing) and
-on a CPU (float32: 1.4 to 1.6 times faster there than bf16, and learns a little more).
+The folder around them is not completed here. The same code runs on a GPU (bf16, paged 8-bit AdamW, gradient checkpointing) and
+on a CPU (float32: there 1.4 to 1.6 times faster than bf16, with a slightly lower loss).
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class TrlQlora:
     """Trainer on TRL."""
 
     def train(self, plan: TrainingPlan, snapshot: Snapshot, *, base_path: str, out: str, progress: Progress) -> TrainedFiles:
-        """Checkpoints stand beside ``out``; a killed run goes on from the last complete one and ends in the same bytes."""
+        """Writes checkpoints beside ``out``; a killed run goes on from the last complete one and produces the same bytes."""
         target = Path(out)
         if (target / _SUMMARY).exists():
             return _trained(target)
@@ -72,7 +72,7 @@ class TrlQlora:
         return _trained(target)
 
     def replay(self, *, base_path: str, adapter_path: str, snapshot: Snapshot, items: int) -> tuple[ProbeItem, ...]:
-        """In bf16 and without quantisation, as it is served: the trainer's own numbers (NF4) would be too coarse."""
+        """Log-probabilities in bf16 without quantisation, as served: those of the NF4 model would differ too much."""
         tokenizer = _tokenizer(base_path)
         probes = _probes(snapshot.examples, tokenizer, items)
         model = PeftModel.from_pretrained(load_base(base_path, quantization="none", dtype=torch.bfloat16), adapter_path)
@@ -81,14 +81,17 @@ class TrlQlora:
 
 
 def _single_tokens(prompt: Sequence[int], answer: Sequence[int], replay: Sequence[float]) -> list[ProbeItem]:
-    """A few tokens of the answer, spread over it, each with all that comes before it: a server is asked one token at a time."""
-    places = sorted({round(step * (len(answer) - 1) / PROBED_TOKENS) for step in range(PROBED_TOKENS)})
-    return [ProbeItem(prompt_ids=(*prompt, *answer[:place]), answer_ids=(answer[place],), replay=(replay[place],)) for place in places]
+    """A few tokens spread over the answer, each with everything before it: a server is asked for one token at a time."""
+    positions = sorted({round(step * (len(answer) - 1) / PROBED_TOKENS) for step in range(PROBED_TOKENS)})
+    return [ProbeItem(prompt_ids=(*prompt, *answer[:at]), answer_ids=(answer[at],), replay=(replay[at],)) for at in positions]
 
 
 def load_base(path: str, *, quantization: str, dtype: Any = None) -> Any:
-    """On a CPU with avx512_bf16 the first forward in eval mode re-packs every Linear4bit for a kernel without backward, and
-    train() does not undo it: losses look right, gradients are noise. Switched off here, before the first forward."""
+    """The base model, ready to train.
+
+    On a CPU with avx512_bf16 the first forward in eval mode re-packs every Linear4bit for a kernel without backward, and train()
+    does not undo it: losses look right, gradients are noise. It is switched off here, before the first forward.
+    """
     on_gpu = torch.cuda.is_available()
     dtype = dtype or (torch.bfloat16 if on_gpu else torch.float32)
     four_bit = (
@@ -108,7 +111,7 @@ def load_base(path: str, *, quantization: str, dtype: Any = None) -> Any:
 
 
 def lora_config(policy: TrainingPolicy) -> LoraConfig:
-    """Plain LoRA, no bias, nothing beside it: what the serving engine takes."""
+    """Plain LoRA without bias: what the serving engine accepts."""
     everything = policy.target_modules == ("all-linear",)
     return LoraConfig(
         r=policy.rank,
@@ -120,7 +123,7 @@ def lora_config(policy: TrainingPolicy) -> LoraConfig:
 
 
 def to_float32(model: Any) -> None:
-    """TRL makes the LoRA weights of an NF4 model bf16, but a resumed run has them in float32: then the two runs differ."""
+    """Makes the LoRA weights float32: TRL makes those of an NF4 model bf16, but a resumed run has float32, and the runs would differ."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -135,7 +138,7 @@ def log_probabilities(model: Any, prompt: Sequence[int], answer: Sequence[int]) 
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Tells the step and its loss, and ends a run whose loss is no number."""
+    """Reports each step and its loss, and ends a run whose loss is not a number."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -161,7 +164,7 @@ def _sft_trainer(
         warmup_steps=policy.warmup_steps,
         max_grad_norm=1.0,
         max_length=policy.max_length,
-        completion_only_loss=True,  # the prompt is not learnt
+        completion_only_loss=True,  # no loss on the prompt
         packing=False,
         bf16=on_gpu,
         use_cpu=not on_gpu,
@@ -201,7 +204,7 @@ def _tokenizer(path: str) -> Any:
 
 
 def _rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[dict[str, Any]], int]:
-    """As TRL wants them. A row that does not fit is left out and counted: a cut answer teaches cut answers."""
+    """Rows in TRL's form, and how many were too long. Too long rows are left out: a truncated answer teaches truncated answers."""
     rows: list[dict[str, Any]] = []
     for example in examples:
         prompt = [{"role": message.role, "content": message.content} for message in example.messages]
@@ -214,7 +217,7 @@ def _rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple
 
 
 def _probes(examples: Sequence[Example], tokenizer: Any, items: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Corrections first: on them the adapter is far from the base. Which ones follows from their ids."""
+    """(prompt, answer) token ids of up to ``items`` examples, corrections first: there the adapter differs most from the base."""
     probes = []
     for example in sorted(examples, key=lambda each: (each.source != "correction", derive("probe", each.id))):
         messages = [{"role": message.role, "content": message.content} for message in example.messages]
@@ -228,7 +231,7 @@ def _probes(examples: Sequence[Example], tokenizer: Any, items: int) -> list[tup
 
 
 def _last_complete(checkpoints: Path) -> str | None:
-    """A kill in the middle of a save leaves a folder without its last file (trainer_state.json): such a one is removed."""
+    """The newest complete checkpoint. Removes incomplete ones: a kill during a save leaves a folder without trainer_state.json."""
     found = sorted(checkpoints.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]), reverse=True)
     for folder in found:
         try:
@@ -242,11 +245,11 @@ def _last_complete(checkpoints: Path) -> str | None:
 
 
 def _write_adapter(model: Any, plan: TrainingPlan, target: Path, *, steps: int, seconds: float, metrics: dict[str, Any]) -> None:
-    """Under another name first. Paths of this machine and the order of a Python set do not enter the files."""
+    """Writes under another name first. Keeps paths of this machine and the order of a Python set out of the files."""
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, safe_serialization=True)
-    (partial / "README.md").unlink(missing_ok=True)  # the bundle brings its own card
+    (partial / "README.md").unlink(missing_ok=True)  # the adapter's folder gets a model card of its own
     config = json.loads((partial / ADAPTER_CONFIG).read_text())
     config["base_model_name_or_path"] = plan.base
     if isinstance(config["target_modules"], list):

@@ -1,7 +1,7 @@
-"""Adapters on one vLLM replica: list, load, unload, and what it really serves.
+"""Lists, loads and unloads adapters on one vLLM replica, and measures the log-probabilities that it serves.
 
-In: adapter names and folders. Out: nothing, or NotLoaded with vLLM's own words. Deciding what should be loaded is not done here.
-vLLM's key opens chat and load alike, so only gateway and release controller know it.
+In: adapter names and folders. Out: nothing, or NotLoaded with vLLM's message. Which adapters should be loaded is not decided here.
+vLLM's key allows chat and loading alike, so only the gateway and the release controller know it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ HEALTH_TIMEOUT_SECONDS = 3.0
 LOAD_TIMEOUT_SECONDS = 120.0  # measured 35 to 125 ms for a small model; a large one is read from disk
 PROBE_TIMEOUT_SECONDS = 120.0
 PROBED_AT_A_TIME = 4
-REASON_LENGTH = 500  # of the server's text; a stack trace may hang on it
+REASON_LENGTH = 500  # kept of the server's message, which may hold a stack trace
 
 
 class VllmAdapters:
-    """The AdapterServer on vLLM's HTTP interface. Runtime loading must be allowed there (VLLM_ALLOW_RUNTIME_LORA_UPDATING)."""
+    """The AdapterServer on vLLM's HTTP interface. The server must allow runtime loading (VLLM_ALLOW_RUNTIME_LORA_UPDATING)."""
 
     def __init__(self, *, url: str, key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
         self._url = url.rstrip("/")
@@ -45,7 +45,7 @@ class VllmAdapters:
             return
         if answer.status_code == 400 and self.listed().get(name) == path:
             return  # loaded already, by a call whose answer was lost
-        if _says_nothing_of_the_adapter(answer) or not self.healthy():
+        if _is_no_fault_of_the_adapter(answer) or not self.healthy():
             raise CannotRun(
                 f"vLLM cannot load adapters: {_reason(answer)}", where=self._url, value=answer.status_code, remedy=_remedy(answer)
             )
@@ -62,7 +62,7 @@ class VllmAdapters:
             raise CannotRun(f"vLLM does not unload it: {_reason(answer)}", where=name, value=answer.status_code, remedy="See vLLM's log.")
 
     def log_probabilities(self, model: AdapterName, items: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Sequence[Sequence[float]]:
-        # Several at a time: one prompt alone leaves most of the server's time to its own bookkeeping.
+        # Several at a time: for a single prompt the server spends most of its time on overhead.
         with ThreadPoolExecutor(PROBED_AT_A_TIME, thread_name_prefix="probe") as pool:
             return list(pool.map(lambda item: self._answer_log_probabilities(model, *item), items))
 
@@ -71,12 +71,12 @@ class VllmAdapters:
         self._client.close()
 
     def _answer_log_probabilities(self, model: AdapterName, prompt: Sequence[int], answer: Sequence[int]) -> Sequence[float]:
-        """One request a token, each allowed to say only that token; its log-probability is taken before that restriction.
+        """One request for each token, allowed to generate only that token; vLLM takes its log-probability before that restriction.
 
-        Not ``prompt_logprobs``: with LoRA on a CPU one such request in a batch with others ends vLLM's engine (the shapes of
-        prompt tokens and sampled tokens differ), and others there are, because users are served meanwhile.
+        Not ``prompt_logprobs``: with LoRA on a CPU, one such request in a batch with users' requests ends vLLM's engine, because
+        the shapes of prompt tokens and sampled tokens differ.
         """
-        return [self._token_log_probability(model, [*prompt, *answer[:place]], token) for place, token in enumerate(answer)]
+        return [self._token_log_probability(model, [*prompt, *answer[:at]], token) for at, token in enumerate(answer)]
 
     def _token_log_probability(self, model: AdapterName, before: Sequence[int], token: int) -> float:
         body = {
@@ -116,7 +116,7 @@ class VllmAdapters:
             ) from error
 
     def _content(self, response: httpx.Response, what: str) -> dict[str, Any]:
-        """The JSON of a good answer; a bad one is a fault of the server, not of the adapter."""
+        """The JSON of a successful answer. Raises CannotRun otherwise: it is a fault of the server, not of the adapter."""
         if response.status_code != 200:
             value = response.status_code
             raise CannotRun(f"vLLM refuses {what}: {_reason(response)}", where=self._url, value=value, remedy=_remedy(response))
@@ -135,7 +135,7 @@ def _reason(answer: httpx.Response) -> str:
     return " ".join(text.split())[:REASON_LENGTH].rstrip(".")
 
 
-def _says_nothing_of_the_adapter(answer: httpx.Response) -> bool:
+def _is_no_fault_of_the_adapter(answer: httpx.Response) -> bool:
     """A wrong key, or a server without the route: 404 with FastAPI's own text instead of vLLM's."""
     return answer.status_code in (401, 403, 405) or (answer.status_code == 404 and _reason(answer) == "Not Found")
 

@@ -1,4 +1,4 @@
-"""Starting vLLM: its command line, its environment, and what must be there before.
+"""Starts vLLM: its command line, its environment, and what must exist before.
 
 In: interpreter, model folder, limits. Out: a ChildCommand; CannotRun with one sentence when it cannot work.
 Not done here: watching it (services/cli/up/command.py), loading adapters (adapter_server.py).
@@ -18,7 +18,7 @@ from services.process.child_process import ChildCommand
 from services.process.machine import Machine, require_processor
 
 DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "VLLM_PLUGINS")
-"""Ours, not its own: its environment holds other versions of the same packages."""
+"""Variables of our environment, which holds other versions of the same packages than vLLM's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class VllmLaunch:
 
 
 def check(*, python: Path, model: Path, machine: Machine) -> None:
-    """Raises CannotRun for what would otherwise end in a stack trace half a minute later."""
+    """Raises CannotRun for faults that would end in a stack trace half a minute later."""
     if not python.is_file() or not os.access(python, os.X_OK):
         raise CannotRun(
             "there is no such Python interpreter",
@@ -90,7 +90,7 @@ def why_not_healthy(url: str, *, seconds: float = 1.0) -> str | None:
 
 
 def server_version(url: str) -> str:
-    """What the server says of itself; "of unknown version" when it does not say."""
+    """The server's version; "of unknown version" when it does not answer."""
     try:
         with urllib.request.urlopen(f"{url}/version", timeout=2.0) as answer:  # noqa: S310 (the configured server)
             return str(json.load(answer).get("version", "of unknown version"))

@@ -1,7 +1,7 @@
-"""Signed notices to a URL: the Standard Webhooks headers (https://www.standardwebhooks.com), version 1, symmetric.
+"""Sends signed notifications to a URL, with the headers of Standard Webhooks (https://www.standardwebhooks.com), version 1, symmetric.
 
-In: an alert and what is to be told of it. Out: what the receiver answered. The id is the same at every attempt, so that a
-receiver can drop what it has; trying again, and when, is the desk's.
+In: an alert and the kind of notification. Out: the receiver's answer. Every attempt has the same id, so that a receiver can drop
+repetitions. The alert service decides when to try again.
 """
 
 import base64
@@ -24,14 +24,14 @@ PREFIX = "whsec_"
 
 
 class WebhookNotifier:
-    """One receiver. Without a secret the notice goes out unsigned."""
+    """One receiver. Without a secret the notification is unsigned."""
 
     def __init__(self, url: str, *, secret: str | None = None) -> None:
         self._url = url
         self._key = signing_key(secret) if secret else None
 
     def notify(self, alert: Alert, *, kind: str) -> str:
-        body = orjson.dumps(notice(alert, kind=kind))
+        body = orjson.dumps(notification(alert, kind=kind))
         message_id = derive("notice", alert.id, kind, self._url)
         stamp = str(int(datetime.now(UTC).timestamp()))
         headers = {"Content-Type": "application/json", "webhook-id": message_id, "webhook-timestamp": stamp}
@@ -46,13 +46,13 @@ class WebhookNotifier:
         return f"HTTP {answer.status_code}"
 
     def _not_delivered(self, reason: str) -> NotDelivered:
-        # The path of a webhook's URL is often a secret of its own: only the host is told.
+        # The path of a webhook's URL is often a secret: the message names the host only.
         host = self._url.partition("://")[2].partition("/")[0].rpartition("@")[2]
         return NotDelivered(reason, where=f"webhook {host}", remedy="It is tried again; see that the receiver is up and its URL right.")
 
 
-def notice(alert: Alert, *, kind: str) -> dict[str, object]:
-    """What a person on call needs, and nothing that a user wrote."""
+def notification(alert: Alert, *, kind: str) -> dict[str, object]:
+    """The body: what a person on call needs, without any text that a user wrote."""
     return {
         "type": f"flywheel.alert.{kind.partition('@')[0]}",
         "timestamp": rfc3339(alert.last_seen_at),
@@ -80,7 +80,7 @@ def signature(key: bytes, *, message_id: str, timestamp: str, body: bytes) -> st
 
 
 def signing_key(secret: str) -> bytes:
-    """The bytes behind ``whsec_<base64>``; any other text is taken as it stands."""
+    """The bytes of ``whsec_<base64>``; any other text is used as it is."""
     if not secret.startswith(PREFIX):
         return secret.encode()
     try:

@@ -146,7 +146,7 @@ def test_a_workload_that_cannot_be_judged_keeps_no_other_from_its_turn(world: Wo
 
 
 def test_without_evidently_the_window_closes_and_says_so(world: World) -> None:
-    world.reports.broken = "Evidently gave no second opinion: it is not installed"
+    world.reports.broken = "Evidently gave no scores: it is not installed"
     world.send(NOON, hours=3)
     world.pin(NOON, NOON + HOUR)
     tick(world.parts, NOON + 3 * HOUR)

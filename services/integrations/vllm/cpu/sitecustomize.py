@@ -1,7 +1,7 @@
 """Keeps adapters out of the base's answers on a CPU (deploy/decisions/0007).
 
-vLLM marks tokens of the base by place -1. Its operations on a CPU index the places' weights with it, which is the last place, so the
-base was answered by whichever adapter lay there. Here the inputs of such tokens are zero before they are multiplied by any adapter.
+vLLM marks tokens of the base model by LoRA slot -1. Its CPU operations use -1 as an index, which selects the last slot, so the
+adapter in that slot changed the base's answers. Here the inputs of such tokens are set to zero before they meet any adapter.
 Standard library only: this runs in vLLM's environment, at the start of each of its processes.
 """
 
@@ -15,7 +15,7 @@ EXPANDING = ("bgmv_expand", "bgmv_expand_slice")  # all others end in these
 
 
 class AfterImport(MetaPathFinder):
-    """Finds the module as Python would, and corrects it once it is executed, before anybody has taken a name out of it."""
+    """Finds the module as Python would, and replaces its operations right after it is executed, before anything else imports them."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname != OPERATIONS:
@@ -35,10 +35,10 @@ class AfterImport(MetaPathFinder):
 
 
 def without_base(operation: Any) -> Any:
-    """``operation(inputs [tokens, rank], weights, output, places [tokens], ...)`` with nothing of tokens whose place is negative."""
+    """``operation(inputs [tokens, rank], weights, output, slots [tokens], ...)``, with the inputs of tokens in a negative slot set to 0."""
 
-    def expand(inputs: Any, weights: Any, output: Any, places: Any, *rest: Any, **named: Any) -> Any:
-        return operation(inputs * (places >= 0).unsqueeze(1).to(inputs.dtype), weights, output, places, *rest, **named)
+    def expand(inputs: Any, weights: Any, output: Any, slots: Any, *rest: Any, **named: Any) -> Any:
+        return operation(inputs * (slots >= 0).unsqueeze(1).to(inputs.dtype), weights, output, slots, *rest, **named)
 
     return expand
 
