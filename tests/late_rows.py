@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from deploy import deploy_dir
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.drift.late import RetestPolicy
@@ -26,9 +25,9 @@ from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, WatchRules
 from services.ports.drift import ClosedWindow
 from services.ports.traffic import RecordingBatch
-from services.stores.database import open_database
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.traffic.record import TrafficStore
+from tests.databases import migrated_ledger, migrated_traffic
 from tests.fakes.watching import ScriptedReports
 from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, recorded
@@ -40,9 +39,8 @@ class LateWorld:
     """An hour of traffic is 120 rows. ``at`` is hours after noon; windows of one and of two hours end with each hour."""
 
     def __init__(self, folder: Path, *, retest: RetestPolicy | None = None) -> None:
-        migrations = deploy_dir() / "migrations"
-        self.engine: Engine = open_database(f"sqlite:///{folder}/ledger.db", migrations=migrations / "ledger")
-        self.traffic_engine: Engine = open_database(f"sqlite:///{folder}/traffic.db", migrations=migrations / "traffic")
+        self.engine: Engine = migrated_ledger(folder)
+        self.traffic_engine: Engine = migrated_traffic(folder)
         self.watch = WatchingLedger(self.engine)
         self.traffic = TrafficStore(
             self.traffic_engine, shapes={ROUTER: PaneShape(pane=5 * MINUTE, slices=SlicePolicy(dimensions=("tenant",)))}

@@ -14,14 +14,17 @@ from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.tokens import Tokens, internal_key
 from services.stores.traffic.record import TrafficStore
+from tests.databases import empty_databases
 from tests.ledgers import LearningLedger, WatchingLedger
 
 
 def open_ledger(settings: Settings) -> Engine:
+    empty_databases(settings.data_dir)
     return database.open_ledger(settings.ledger_url)
 
 
 def open_traffic(settings: Settings) -> Engine:
+    empty_databases(settings.data_dir)
     return database.open_traffic(settings.traffic_url)
 
 

@@ -24,6 +24,7 @@ FAR = {
     "up": ("services.cli.up.command", "Start, watch and stop everything."),
     "doctor": ("services.cli.doctor", "Say what this machine can run, and what is wrong."),
     "demo": ("services.cli.demo.command", "Show one full cycle on this machine, on real parts."),
+    "migrate": ("services.cli.migrate.command", "Bring the databases to the schema of this version."),
     "report": ("services.cli.report.command", "Write what happened as JSON and as a page."),
 }
 """Commands that do not speak to the api and bring their own options: the module that holds each, imported when called."""

@@ -1,4 +1,4 @@
-"""The ledger's database: one place that opens it, brings it to the newest schema, and gives out transactions.
+"""The databases: one place that opens them and gives out transactions. Migrating is done in ``migrate``.
 
 SQLite for one host: WAL, BEGIN IMMEDIATE (a write transaction takes the lock at once, so it never fails half-way), and a
 busy time-out instead of an error. Keep network and model calls out of a transaction.
@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
-from sqlalchemy.pool import NullPool
 
-from deploy import deploy_dir
 from flywheel.errors import CannotRun
+from services.stores.schema import LEDGER, TRAFFIC, check
 
 BUSY_TIMEOUT_MS = 30_000
 IDS_A_QUERY = 500  # SQLite takes 32,766 variables; short statements keep its plan cache useful
@@ -23,13 +23,10 @@ metadata = MetaData()
 """Every table of ``ledger.db``; each ``ledger_<part>`` adds its own."""
 
 
-def open_database(url: str, *, migrations: Path | None = None) -> Engine:
-    """Opens ``url`` and, when ``migrations`` is given, upgrades it to the newest revision."""
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    else:
-        raise CannotRun("only SQLite ledgers are supported in this version", where="ledger.url", value=url, remedy="Use sqlite:///<path>")
-    engine = create_engine(url, poolclass=NullPool)
+def open_database(url: str) -> Engine:
+    """An engine that keeps its connections, so that a query costs neither a connection nor its settings. Checks nothing."""
+    path_of(url).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
     def _prepare(dbapi: Any, _record: object) -> None:
@@ -46,31 +43,28 @@ def open_database(url: str, *, migrations: Path | None = None) -> Engine:
         read_only = connection.get_execution_options().get("read_only", False)
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
-    if migrations is not None:
-        upgrade(engine, migrations)
     return engine
 
 
+@cache
 def open_ledger(url: str) -> Engine:
-    """ledger.db: everything but traffic."""
-    return open_database(url, migrations=deploy_dir() / "migrations" / "ledger")
+    """ledger.db: everything but traffic. One engine a process. Raises CannotRun for a database that this code must not use."""
+    check(path_of(url), LEDGER)
+    return open_database(url)
 
 
+@cache
 def open_traffic(url: str) -> Engine:
-    """traffic.db: rows, panes, offsets, dead letters."""
-    return open_database(url, migrations=deploy_dir() / "migrations" / "traffic")
+    """traffic.db: rows, panes, offsets, dead letters. One engine a process. Raises CannotRun as ``open_ledger`` does."""
+    check(path_of(url), TRAFFIC)
+    return open_database(url)
 
 
-def upgrade(engine: Engine, migrations: Path) -> None:
-    """Runs the migrations in ``migrations`` up to the newest; safe when several processes start at once."""
-    from alembic import command  # here, not above: half a second that readers of a table definition need not wait
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    with engine.begin() as connection:  # BEGIN IMMEDIATE: the second starter waits, then finds nothing to do
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+def path_of(url: str) -> Path:
+    """The database's file. Raises CannotRun for a URL that is none of SQLite's."""
+    if not url.startswith("sqlite:///"):
+        raise CannotRun("only SQLite ledgers are supported in this version", where="ledger.url", value=url, remedy="Use sqlite:///<path>")
+    return Path(url.removeprefix("sqlite:///"))
 
 
 @contextmanager

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alembic import command
-from alembic.config import Config
 from jsonschema import Draft202012Validator
 from sqlalchemy import Engine
 
-from deploy import deploy_dir
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.lifecycle import AlertPolicy, advance
 from flywheel.alerts.window_finding import finding_of
@@ -28,6 +25,9 @@ from services.ports.traffic import TrafficCounts
 from services.stores.database import open_database, to_text
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import LedgerOutbox
+from services.stores.migrate import migrate
+from services.stores.schema import LEDGER
+from tests.databases import migrated_ledger
 from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, reference_of, some_rows, verdict, window_counts
 
@@ -36,7 +36,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
+    return migrated_ledger(tmp_path)
 
 
 @pytest.fixture
@@ -182,25 +182,19 @@ def test_late_findings_come_in_the_order_in_which_they_were_found_with_their_own
 
 
 def test_a_ledger_of_before_keeps_its_windows_and_none_of_them_can_be_judged_again(tmp_path: Path) -> None:
-    url, migrations = f"sqlite:///{tmp_path}/before.db", deploy_dir() / "migrations" / "ledger"
-    _upgrade(url, migrations, to="l0006")
+    path = tmp_path / "ledger.db"
+    url = f"sqlite:///{path}"
+    migrate(path, replace(LEDGER, revisions=LEDGER.revisions[:6]))
     with open_database(url).begin() as connection:
         counts = '{"recorded":7,"duplicates_ignored":0,"dead_lettered":0}'
         old = ("old", ROUTER, to_text(NOON), to_text(NOON + HOUR), "", counts, "[]", "[]")
         connection.exec_driver_sql("INSERT INTO drift_window VALUES (?, ?, ?, ?, ?, ?, ?, ?)", old)
-    watch = WatchingLedger(open_database(url, migrations=migrations))
+    migrate(path, LEDGER)
+    watch = WatchingLedger(open_database(url))
     (window,) = watch.windows(ROUTER)
     assert (window.id, window.judged_again, window.traffic.recorded) == ("old", 0, 7)
     assert watch.judgements(ROUTER, ended_after=NOON - HOUR) == []
     assert close(watch, 1)
-
-
-def _upgrade(url: str, migrations: Path, *, to: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    with open_database(url).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, to)
 
 
 def test_each_save_of_an_alert_is_one_journal_line_and_one_event(watch: WatchingLedger, engine: Engine) -> None:

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
-from deploy import deploy_dir
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind, OtherKind, ReleaseChange
-from services.stores.database import open_database, writing
+from services.stores.database import writing
 from services.stores.ledger.journal import LedgerJournal
+from tests.databases import migrated_ledger
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ROUTER = WorkloadId("router")
@@ -19,7 +19,7 @@ ROUTER = WorkloadId("router")
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
+    return migrated_ledger(tmp_path)
 
 
 def line(minute: int, *, kind: JournalKind | OtherKind = JournalKind.RUN, subject: str = "run-1", **evidence: object) -> JournalEntry:

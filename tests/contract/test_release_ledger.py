@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from deploy import deploy_dir
 from flywheel.ids import BASE, DAEMON, AdapterName, Person, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.traffic.inference import Arm
 from schemas import schema
 from services.ports.rollout import ReleaseLedger
-from services.stores.database import open_database
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.ledger.releases import LedgerReleases
+from tests.databases import migrated_ledger
 from tests.fakes.release_ledger import ReleasesInMemory
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -40,7 +39,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     if request.param == "memory":
         memory = ReleasesInMemory()
         return Kept(ledger=memory, lines=lambda: memory.lines, published=lambda: [route.version for route in memory.published])
-    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=deploy_dir() / "migrations" / "ledger")
+    engine = migrated_ledger(tmp_path)
     outbox = LedgerOutbox(engine)
 
     def published() -> Sequence[int]:
@@ -144,7 +143,7 @@ def test_an_unknown_release_is_none(kept: Kept) -> None:
 
 
 def test_the_route_event_fits_its_schema_and_its_key_is_the_workload(tmp_path: Path) -> None:
-    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=deploy_dir() / "migrations" / "ledger")
+    engine = migrated_ledger(tmp_path)
     ledger = LedgerReleases(engine, topic="releases")
     assert ledger.save_route(a_route(1, challenger="router-1"), first(a_route(1)))
     (message,) = LedgerOutbox(engine).due(now=NOW, resend_after=timedelta(seconds=1))

@@ -8,15 +8,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from deploy import deploy_dir
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.features import COLUMNS, columns_of
 from flywheel.traffic.firsts import with_firsts
@@ -27,8 +24,11 @@ from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.ports.traffic import Advance, DeadLetter, PartitionPosition, RecordedInference, RecordingBatch
 from services.stores.database import open_database, reading, to_text
+from services.stores.migrate import migrate
+from services.stores.schema import TRAFFIC
 from services.stores.traffic.record import TrafficStore
 from services.stores.traffic.tables import metadata, pane_to_blob
+from tests.databases import migrated_traffic
 from tests.traffic_events import NOON, inference
 
 SUPPORT = WorkloadId("support")
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> TrafficStore:
 
 
 def opened(folder: Path) -> TrafficStore:
-    engine = open_database(f"sqlite:///{folder / 'traffic.db'}", migrations=deploy_dir() / "migrations" / "traffic")
+    engine = migrated_traffic(folder)
     shape = PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy(dimensions=("tenant",)))
     return TrafficStore(engine, shapes={SUPPORT: shape, WorkloadId("other"): shape})
 
@@ -71,9 +71,11 @@ def letter(number: int, *, workload: str = "", event_id: str = "") -> DeadLetter
 
 
 def test_the_migration_makes_exactly_the_tables(tmp_path: Path) -> None:
-    engine = open_database(f"sqlite:///{tmp_path / 'traffic.db'}", migrations=deploy_dir() / "migrations" / "traffic")
+    engine = migrated_traffic(tmp_path)
     with reading(engine) as connection:
-        context = MigrationContext.configure(connection, opts={"include_name": lambda name, kind, parents: name != "alembic_version"})
+        context = MigrationContext.configure(
+            connection, opts={"include_name": lambda name, kind, parents: name not in ("alembic_version", "flywheel_schema")}
+        )
         assert compare_metadata(context, metadata) == []
 
 
@@ -293,18 +295,17 @@ def test_in_any_order_and_however_often_delivered_each_session_counts_once_a_day
 
 
 def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_path: Path) -> None:
-    url, migrations = f"sqlite:///{tmp_path / 'before.db'}", deploy_dir() / "migrations" / "traffic"
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
+    path = tmp_path / "traffic.db"
+    url = f"sqlite:///{path}"
+    migrate(path, replace(TRAFFIC, revisions=TRAFFIC.revisions[:1]))
     with open_database(url).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "t0001")
         pane = pane_to_blob(tally(rows=[(columns_of(inference(n), valid_format=None), ("all",)) for n in range(3)], columns=COLUMNS))
         old = (SUPPORT, to_text(NOON), "t", 0, pane)
         connection.exec_driver_sql("INSERT INTO panes VALUES (?, ?, ?, ?, ?)", old)
         connection.exec_driver_sql("INSERT INTO traffic_counts VALUES (?, 3, 0, 0, NULL)", (SUPPORT,))
     shapes = {SUPPORT: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy())}
-    store = TrafficStore(open_database(url, migrations=migrations), shapes=shapes)
+    migrate(path, TRAFFIC)
+    store = TrafficStore(open_database(url), shapes=shapes)
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
     store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(7))]))
     assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows["all"] == 4

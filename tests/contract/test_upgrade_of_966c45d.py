@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from deploy import deploy_dir
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notifications import owed
 from flywheel.drift.reference import Reference, thresholds_of
@@ -23,13 +22,15 @@ from flywheel.drift.threshold_values import thresholds_to_values
 from flywheel.ids import EventId, RequestId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.windows.slices import SlicePolicy
-from services.stores.database import open_database
+from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.migrate import migrate
+from services.stores.schema import LEDGER, TRAFFIC, Database
 from services.stores.traffic.record import PaneShape, TrafficStore
 from tests.ledgers import LearningLedger, WatchingLedger
 
@@ -41,18 +42,25 @@ TRAFFIC_NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def restored(folder: Path, name: str) -> str:
-    """The URL of a copy of the database as 966c45d left it."""
+def upgraded(folder: Path, database: Database) -> str:
+    """The URL of a copy of what 966c45d left, after ``flywheel migrate``."""
+    path = restored(folder, database.name)
+    migrate(path, database)
+    return f"sqlite:///{path}"
+
+
+def restored(folder: Path, name: str) -> Path:
+    """A copy of the database as 966c45d left it."""
     path = folder / f"{name}.db"
     connection = sqlite3.connect(path)
     connection.executescript(gzip.decompress((WRITTEN / f"{name}.sql.gz").read_bytes()).decode().replace("@FOLDER@", str(WRITTEN)))
     connection.close()
-    return f"sqlite:///{path}"
+    return path
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Engine:
-    return open_database(restored(tmp_path, "ledger"), migrations=deploy_dir() / "migrations" / "ledger")
+    return open_ledger(upgraded(tmp_path, LEDGER))
 
 
 @pytest.fixture
@@ -251,7 +259,7 @@ def test_unsent_events_are_still_due(ledger: Engine) -> None:
 
 
 def test_traffic_is_found_and_recording_goes_on(tmp_path: Path) -> None:
-    engine = open_database(restored(tmp_path, "traffic"), migrations=deploy_dir() / "migrations" / "traffic")
+    engine = open_traffic(upgraded(tmp_path, TRAFFIC))
     store = TrafficStore(engine, shapes={SUPPORT: PaneShape(pane=timedelta(minutes=10), slices=SlicePolicy(dimensions=("tenant",)))})
     end = TRAFFIC_NOON + HOUR
     window, counts = store.window(workload=SUPPORT, start=TRAFFIC_NOON, end=end), store.counts(SUPPORT)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy import deploy_dir
 from flywheel.alerts.alert import AlertState
 from flywheel.alerts.lifecycle import AlertPolicy, advance
 from flywheel.alerts.window_finding import finding_of
@@ -17,7 +16,7 @@ from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
 from services.ports.drift import ClosedWindow, Judgement, LateFinding
 from services.ports.traffic import TrafficCounts
-from services.stores.database import open_database
+from tests.databases import migrated_ledger
 from tests.fakes.watching import WatchLedgerInMemory
 from tests.ledgers import WatchingLedger
 from tests.watching import NOON, ROUTER, reference_of, some_rows, verdict, window_counts
@@ -29,7 +28,7 @@ HOUR = timedelta(hours=1)
 def watch(request: pytest.FixtureRequest, tmp_path: Path) -> WatchingLedger | WatchLedgerInMemory:
     if request.param == "memory":
         return WatchLedgerInMemory()
-    engine = open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
+    engine = migrated_ledger(tmp_path)
     return WatchingLedger(engine)
 
 

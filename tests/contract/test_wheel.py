@@ -21,9 +21,11 @@ def test_an_installed_wheel_opens_its_ledgers_in_an_empty_directory(tmp_path: Pa
     config.write_text(yaml.safe_dump({"data_dir": str(empty / "var"), "workloads": {"router": {"alias": "router"}}}))
     script = (
         "from pathlib import Path; from services.settings import load; from services.stores.database import open_ledger, open_traffic;"
+        "from services.cli.migrate.command import migrate;"
         "from deploy import deploy_dir; import schemas, services;"
         f"assert Path(services.__file__).is_relative_to({str(installed)!r}), services.__file__;"
-        "s = load(Path('flywheel.yaml')); open_ledger(s.ledger_url); open_traffic(s.traffic_url); schemas.schema('traffic/traffic.v1');"
+        "migrate(None, Path('flywheel.yaml')); s = load(Path('flywheel.yaml'));"
+        "open_ledger(s.ledger_url); open_traffic(s.traffic_url); schemas.schema('traffic/traffic.v1');"
         "assert (deploy_dir() / 'kafka' / 'topics.yaml').exists() and (deploy_dir() / 'runbooks' / 'drift.md').exists();"
         "from importlib.resources import files;"
         "assert (files('services.cli.report') / 'pages' / 'report.html').is_file();"

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from services.process.names import PROCESSES
+from tests.databases import empty_databases
 
 DEADLINE_SECONDS = 90
 
@@ -36,6 +37,7 @@ def test_a_process_becomes_ready_and_ends_quietly(process: str, tmp_path: Path) 
     config.write_text(
         yaml.safe_dump({"data_dir": str(tmp_path / "var"), "http": {"metrics_port": first}, "workloads": {"router": {"alias": "router"}}})
     )
+    empty_databases(tmp_path / "var")
     running = subprocess.Popen(
         [sys.executable, "-m", f"services.{process}", "--config", str(config)], stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
     )

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from flywheel.errors import CannotRun, InvalidInput, NotFound
@@ -56,7 +55,7 @@ def open_report_ledgers(ledger: Path) -> ReportLedgers:
         engine = open_ledger(settings.ledger_url)
         journal = LedgerJournal(engine)
         journal.entries(limit=1)
-    except (SQLAlchemyError, CommandError) as error:
+    except SQLAlchemyError as error:
         why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
         remedy = "Copy it whole into a folder that you may write to, and report with the version of flywheel that wrote it."
         raise CannotRun(f"this ledger cannot be read: {why}", where=str(ledger), remedy=remedy) from error

@@ -25,7 +25,9 @@ from services.process.machine import Machine, require_disk, require_port
 from services.process.names import PROCESSES, metrics_port
 from services.settings import Settings
 from services.settings.secrets import broker_fields, serving_key
-from services.stores.database import open_ledger, open_traffic
+from services.stores.database import path_of
+from services.stores.migrate import migrate
+from services.stores.schema import LEDGER, TRAFFIC
 from services.stores.tokens import internal_key, redaction_key
 
 FOLDERS = ("adapters", "snapshots", "reports", "spool", "routes", "keys", "logs")
@@ -85,8 +87,8 @@ def prepare(settings: Settings) -> None:
     internal_key(settings.data_dir)
     if settings.redaction_key_file is None:
         redaction_key(settings.data_dir)
-    for database in (open_ledger(settings.ledger_url), open_traffic(settings.traffic_url)):
-        database.dispose()
+    migrate(path_of(settings.ledger_url), LEDGER)
+    migrate(path_of(settings.traffic_url), TRAFFIC)
 
 
 def check(settings: Settings, machine: Machine) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from deploy import deploy_dir
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.lifecycle import AlertPolicy
@@ -21,9 +20,9 @@ from services.alert_desk.send_notifications import Notifications
 from services.alert_desk.wiring import AlertRules, DeskParts, Receiver
 from services.ports.drift import ClosedWindow, Judgement
 from services.ports.traffic import TrafficCounts
-from services.stores.database import open_database
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import LedgerOutbox
+from tests.databases import migrated_ledger
 from tests.fakes.watching import ReceiverInMemory
 from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, verdict
@@ -65,7 +64,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    engine = open_database(f"sqlite:///{tmp_path}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
+    engine = migrated_ledger(tmp_path)
     watch = WatchingLedger(engine)
     receiver = ReceiverInMemory()
     rules = AlertRules(policy=AlertPolicy(resolve_after=HOUR), receivers=(Receiver(name="phone", notifier=receiver),))

@@ -12,6 +12,7 @@ import httpx
 
 from services.stores.tokens import sha256_of
 from tests.brokers import free_port
+from tests.databases import empty_databases
 
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE_SECONDS = 240.0
@@ -31,6 +32,7 @@ def config(folder: Path, port: int) -> Path:
 
 @contextmanager
 def started(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    empty_databases(path.parent / "var")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "services.api", "--config", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -20,6 +20,7 @@ from services.ports.gate import GateRecord
 from services.settings import load
 from services.stores.tokens import sha256_of
 from tests.brokers import free_port
+from tests.databases import empty_databases
 
 ROUTER = WorkloadId("tool-router")
 ADAPTER = AdapterName("tool-router-one")
@@ -49,6 +50,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         f"tokens: [{{name: ada, scopes: [operate, submit], sha256: {sha256_of('ada')}}}]\n"
         "workloads: {tool-router: {alias: tool-router, slices: {dimensions: [tenant], protected: ['tenant=globex']}}}\n"
     )
+    empty_databases(folder / "var")
     parts = api_parts(load(config))
     server = uvicorn.Server(
         uvicorn.Config(build_app(parts, ready=lambda: None), host="127.0.0.1", port=port, log_config=None, lifespan="off")

@@ -80,9 +80,9 @@ def test_a_truncated_or_newer_ledger_is_refused(tmp_path: Path, capsys: pytest.C
     assert "is not a ledger" in refused(capsys, ledger)
     ledger.write_bytes(kept)
     with sqlite3.connect(ledger) as newer:
-        newer.execute("UPDATE alembic_version SET version_num = 'l9999'")
+        newer.execute("UPDATE flywheel_schema SET minimum_version = '9.0.0'")
     newer.close()
-    assert "this ledger cannot be read" in refused(capsys, ledger, code=1)
+    assert "only version 9.0.0 or newer may use this database" in refused(capsys, ledger, code=1)
 
 
 def test_a_report_ignores_the_environment_and_writes_two_files(

@@ -24,6 +24,7 @@ from services.ports.outbox import OutboxMessage
 from services.settings import load
 from services.stores.ledger.journal import LedgerJournal
 from tests.brokers import free_port
+from tests.databases import empty_databases
 from tests.learning import NOON
 from tests.opened import create_topics, learn_ledger, open_ledger, publisher
 
@@ -55,6 +56,7 @@ def until(condition: Callable[[], bool], what: str, *, of: subprocess.Popen[byte
 
 @contextmanager
 def desk(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    empty_databases(config.parent / "var")
     with log.open("ab") as sink:
         process = subprocess.Popen([sys.executable, "-m", "services.correction_desk", "--config", str(config)], stderr=sink, stdout=sink)
         try:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from deploy import deploy_dir
 from flywheel.drift.reference import Covers, Maturity, PinningPolicy, pin, thresholds_of
 from flywheel.drift.verdict import DriftPolicy, DriftStatus
 from flywheel.errors import InvalidInput
@@ -18,8 +17,8 @@ from flywheel.rollout.release import Route
 from flywheel.windows.assign import WindowPolicy
 from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, WatchRules
-from services.stores.database import open_database
 from services.stores.ledger.journal import LedgerJournal
+from tests.databases import migrated_ledger
 from tests.fakes.watching import ScriptedReports, TrafficInMemory
 from tests.ledgers import WatchingLedger
 from tests.watching import MARIA, NOON, ROUTER, recorded
@@ -32,7 +31,7 @@ class World:
     """An hour of traffic is 120 rows of two tenants."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine: Engine = open_database(f"sqlite:///{folder}/ledger.db", migrations=deploy_dir() / "migrations" / "ledger")
+        self.engine: Engine = migrated_ledger(folder)
         self.watch = WatchingLedger(self.engine)
         self.traffic, self.reports = TrafficInMemory(), ScriptedReports()
         self.route: Route | None = None

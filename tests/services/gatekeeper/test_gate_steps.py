@@ -29,13 +29,13 @@ from services.gatekeeper.take_gates import GateWorker
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts
 from services.integrations.openai.answers import OpenAiAnswers
 from services.ports.work import WorkItem
-from services.stores.database import open_database
 from services.stores.ledger.gates import LedgerGates, gates_table
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
+from tests.databases import migrated_ledger
 from tests.fakes.vllm_server import FakeVllm
 from tests.ledgers import LearningLedger
 
@@ -122,7 +122,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
+    engine = migrated_ledger(tmp_path)
     learn, train, gates = LearningLedger(engine), LedgerRuns(engine), LedgerGates(engine)
     golden = [case(Tier.GOLDEN, n, slice_name="tenant=globex" if n % 2 == 0 else "all") for n in range(ITEMS)]
     learn.freeze_golden(freeze(cases=golden, workload=ROUTER, version=1, by=Person("ada"), now=NOW), entry("golden", "g"))
@@ -194,7 +194,7 @@ def test_the_ledger_and_the_journal_hold_the_other_arms_too(house: House) -> Non
 
 def test_a_gate_of_an_older_ledger_is_still_read(house: House, tmp_path: Path) -> None:
     house.gate()
-    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
+    engine = migrated_ledger(tmp_path)
     with engine.begin() as connection:
         kept = json.loads(connection.execute(select(gates_table.c.decision)).scalar_one())
         for axis in kept["axes"]:

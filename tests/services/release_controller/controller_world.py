@@ -24,6 +24,7 @@ from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.wiring import ControllerParts, controller_parts
 from services.settings import Format, ReleaseSettings, Settings, Workload
 from services.stores.traffic.record import TrafficStore
+from tests.databases import empty_databases
 from tests.fakes.gateway_server import FakeGateway
 from tests.fakes.vllm_server import FakeVllm
 from tests.opened import traffic_store
@@ -175,6 +176,7 @@ def world(folder: Path, *, mode: str = "auto") -> Iterator[World]:
         shadow_requests=10, canary_shares=(0.25, 0.5), canary_sessions=20, minimum_sessions=10, step_minutes=0, holdout_share=0
     )
     router = Workload(alias="router-1", mode=mode, release=release, format=Format(json_schema={"type": "object"}))  # type: ignore[arg-type]
+    empty_databases(folder / "var")
     settings = Settings(data_dir=folder / "var", workloads={"router": router})
     with FakeVllm(log_probability=lambda model, position, token: TRAINED.get(model, -3.0)) as vllm, FakeGateway(key="k") as gateway:
         parts = replace(controller_parts(settings), server=VllmAdapters(url=vllm.url), gateways=GatewayAdmin(urls=[gateway.url], key="k"))

@@ -11,6 +11,7 @@ import httpx
 
 from services.process.names import PROCESSES
 from tests.brokers import free_port
+from tests.databases import empty_databases
 from tests.fakes.vllm_server import FakeVllm
 
 
@@ -23,6 +24,7 @@ def start(folder: Path, *, vllm_url: str, metrics_port: int) -> subprocess.Popen
         f"serving: {{url: '{vllm_url}'}}\n"
         "workloads: {router: {alias: router-1}}\n"
     )
+    empty_databases(folder / "var")
     command = [sys.executable, "-m", "services.release_controller", "--config", str(config)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}, cwd=Path(__file__).parents[3])
 

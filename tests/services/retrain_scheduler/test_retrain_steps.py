@@ -25,12 +25,12 @@ from services.retrain_scheduler.check_regularly import RetrainScheduler
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
 from services.settings import Workload
-from services.stores.database import open_database
 from services.stores.general_examples import read_general_rows
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.work import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
+from tests.databases import migrated_ledger
 from tests.ledgers import LearningLedger
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -107,7 +107,7 @@ def entry(kind: str, subject: str) -> JournalEntry:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", migrations=Path("deploy/migrations/ledger"))
+    engine = migrated_ledger(tmp_path)
     learn, alerts, general = LearningLedger(engine), OpenAlerts(), tmp_path / "general.ndjson"
     golden = [
         Case(

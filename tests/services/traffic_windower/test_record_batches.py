@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import deploy_dir
 from flywheel.errors import CannotRun
 from flywheel.ids import WorkloadId
 from flywheel.traffic.recording import RawRecord
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
-from services.stores.database import open_database
 from services.stores.traffic.record import TrafficStore
 from services.traffic_windower.record_batches import Recorded, Recording, record_batch
+from tests.databases import migrated_traffic
 from tests.traffic_events import NOON, traffic_event
 
 SUPPORT = WorkloadId("support")
@@ -34,7 +33,7 @@ def no_redactor() -> Masks:
 
 @pytest.fixture
 def store(tmp_path: Path) -> TrafficStore:
-    engine = open_database(f"sqlite:///{tmp_path / 'traffic.db'}", migrations=deploy_dir() / "migrations" / "traffic")
+    engine = migrated_traffic(tmp_path)
     return TrafficStore(engine, shapes={SUPPORT: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy())})
 
 
