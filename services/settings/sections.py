@@ -74,12 +74,12 @@ class Http(Section):
 class Topics(Section):
     """Names on the broker; their partitions and retention are in deploy/kafka/topics.yaml."""
 
-    traffic: str = "flywheel.traffic.v1"
-    corrections: str = "flywheel.corrections.v1"
-    drift: str = "flywheel.drift.v1"
-    alerts: str = "flywheel.alerts.v1"
-    releases: str = "flywheel.releases.v1"
-    knowledge_gaps: str = "flywheel.knowledge-gaps.v1"
+    traffic: str = "flywheel.traffic.v1"  # requests and answers
+    corrections: str = "flywheel.corrections.v1"  # corrections of answers
+    drift: str = "flywheel.drift.v1"  # verdicts on windows
+    alerts: str = "flywheel.alerts.v1"  # alerts and their states
+    releases: str = "flywheel.releases.v1"  # routes: which adapter serves
+    knowledge_gaps: str = "flywheel.knowledge-gaps.v1"  # corrections that belong in a source
 
 
 class Kafka(Section):
@@ -91,8 +91,8 @@ class Kafka(Section):
     security_protocol: str = "PLAINTEXT"  # PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
     ssl_cafile: Path | None = None  # certificates of the authorities that are trusted
     sasl_mechanism: str | None = None  # PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
-    sasl_username: str | None = None
-    sasl_password_file: Path | None = None
+    sasl_username: str | None = None  # of the daemon at the broker
+    sasl_password_file: Path | None = None  # text file with the password on its first line
     session_timeout_seconds: SecondsAboveZero = 6.0  # of consumers; the embedded broker forms a group after half of it
 
 
@@ -211,9 +211,8 @@ class Gate(Section):
 
     margins: dict[str, Margin] = {}  # by axis: format, golden, golden[<protected slice>], recurrence, held_out, general, safety
     superiority_alpha: Alpha = GatePolicy.superiority_alpha  # probability that a challenger which is no better passes "golden"
-    non_inferiority_alpha: NonInferiorityAlpha = (
-        GatePolicy.non_inferiority_alpha
-    )  # of every other axis: that one which is worse by the margin passes
+    # probability that a challenger which is worse by the margin passes one of the other axes
+    non_inferiority_alpha: NonInferiorityAlpha = GatePolicy.non_inferiority_alpha
     recurrence_at_most: CountOrZero = GatePolicy.recurrence_at_most  # recurrence cases that a gate asks
     held_out_at_most: CountOrZero = GatePolicy.held_out_at_most  # held-out cases that a gate asks
     few_shot: CountOrZero = GatePolicy.few_shot  # examples in the prompted baseline

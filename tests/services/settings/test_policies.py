@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from services.settings import Workload, sections
+from services.settings import Workload, known_keys, sections
 from services.settings.faults import UnusableSettings
 from services.settings.policies import WorkloadPolicies, build_policies
 
@@ -186,3 +186,7 @@ def test_every_key_of_a_workload_is_read_somewhere() -> None:
     code = [file for file in settings.parent.rglob("*.py") if file.parent != settings or file.name in ("policies.py", "validation.py")]
     read = {node.attr for file in code for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
     assert {name for path, (_, name) in KEYS.items() if name not in read and not path.startswith("release.guard_alphas.")} == set()
+
+
+def test_every_key_says_what_it_means() -> None:
+    assert [key.path for path, section in known_keys.sections() for key in known_keys.keys_of(section, path) if not key.meaning] == []
