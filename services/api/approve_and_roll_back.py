@@ -96,5 +96,5 @@ def _save(
         entry = release_line(release, by="person", evidence={"to": decision.route.champion, "route": decision.route.version})
         with_route = decision.route if index == 0 else None
         if not parts.ledger.releases.save_release(release, entry, expected=before[release.id], route=with_route) and index == 0:
-            return False  # nothing is written yet: decide again on what stands there now
+            return False  # nothing is written yet: read and decide again
     return True

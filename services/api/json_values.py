@@ -42,7 +42,7 @@ def json_of(value: object) -> Json:
 
 
 def alert_json(alert: Alert) -> dict[str, Json]:
-    """With its labels, and without its parts: what a person reads stands at the top."""
+    """Flat: what a person reads first comes first."""
     held = {field.name: json_of(getattr(alert, field.name)) for field in fields(alert) if field.name not in ("message", "seen")}
     message, seen = ({field.name: json_of(getattr(part, field.name)) for field in fields(part)} for part in (alert.message, alert.seen))
     drifted = [{"slice": series.slice, "column": series.column} for series in sorted(alert.seen.drifted)]

@@ -27,7 +27,7 @@ FAR = {
     "migrate": ("services.cli.migrate.command", "Bring the databases to the schema of this version."),
     "report": ("services.cli.report.command", "Write what happened as JSON and as a page."),
 }
-"""Commands that do not speak to the api and bring their own options: the module that holds each, imported when called."""
+"""Commands that do not use the api: their module, imported when called, and their help text."""
 
 
 def build_app() -> typer.Typer:

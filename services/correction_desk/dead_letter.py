@@ -43,7 +43,7 @@ def dead_letter_value(raw: bytes, *, at: RecordPosition, error: InvalidInput) ->
 
 
 def dead_letter_entry(*, at: RecordPosition, error: InvalidInput, workload: str, known: Collection[str]) -> JournalEntry:
-    """The journal line. An unknown workload's name is a stranger's text and stays out of the journal."""
+    """The journal line. The journal never contains a workload's name that is not configured: it is unchecked text."""
     return JournalEntry(
         at=at.time,
         workload=WorkloadId(workload if workload in known else ""),

@@ -26,7 +26,7 @@ from services.cli.demo.daemon import Daemon
 from services.cli.demo.items_and_files import demo_items, golden_file, protected_file
 from services.cli.demo.people import Colleague, make_tokens, token_of
 from services.cli.demo.stage_clock import wait_for
-from services.cli.demo.support_tool import hand_in
+from services.cli.demo.support_tool import submit_corrections
 from services.cli.demo.tool_router import WORKLOAD, ToolItem
 from services.cli.demo.write_report import write_demo_report
 from services.settings import Settings, load
@@ -79,8 +79,8 @@ class SmallCycle:
         self.maria.runs("reference", "pin", "--workload", WORKLOAD, "--reason", "the launch traffic")
         live = self.send(self.items.live[:LIVE], "live")
         alert = self.wait(self.daemon.firing_alert, "an alert", 180)
-        self.maria.runs("alerts", "ack", alert.id, "--note", "collecting fixes")
-        hand_in(
+        self.maria.runs("alerts", "ack", alert.id, "--note", "collecting corrections")
+        submit_corrections(
             live,
             url=f"http://127.0.0.1:{self.settings.http.api_port}",
             token=token_of(self.settings, "support-desk"),

@@ -1,6 +1,6 @@
-"""The demo's users: they ask the gateway through the ``openai`` client, as any application would.
+"""The demo's users: they send requests to the gateway through the ``openai`` client, as an application does.
 
-In: items, a session for each. Out: what was sent and what came back, in order. Nothing is recorded here: that is the gateway's.
+In: items, each in a session of its own. Out: requests and answers, in order. The gateway records them.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ class AppTraffic:
         self.failed = 0
 
     def send(self, items: Sequence[ToolItem], *, round_name: str, done: Callable[[Asked], None]) -> list[Asked]:
-        """Asks all items; ``round_name`` is part of the session, so that another round is another user."""
+        """Sends all items; ``round_name`` is part of the session id, so another round is other users."""
         return asyncio.run(self._send(items, round_name, done, lambda: False))
 
     def send_until(
         self, items: Sequence[ToolItem], *, round_name: str, done: Callable[[Asked], None], enough: Callable[[], bool]
     ) -> list[Asked]:
-        """Asks items until ``enough`` says so; no new request starts after that."""
+        """Sends items until ``enough`` returns True; no request starts after that."""
         return asyncio.run(self._send(items, round_name, done, enough))
 
     async def _send(

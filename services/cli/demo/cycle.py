@@ -20,7 +20,7 @@ from services.cli.demo.items_and_files import demo_items, golden_file, protected
 from services.cli.demo.people import Colleague, token_of
 from services.cli.demo.release_stages import ReleaseStages
 from services.cli.demo.stage_clock import StageClock, wait_for
-from services.cli.demo.support_tool import hand_in
+from services.cli.demo.support_tool import submit_corrections
 from services.cli.demo.tool_router import WORKLOAD, ToolItem, is_correct
 from services.cli.demo.write_report import write_demo_report
 from services.settings import Settings
@@ -93,23 +93,23 @@ class DemoCycle:
         return asked
 
     def _pin_reference(self) -> None:
-        with self._clock.stage("the reference is pinned early, by maria"):
+        with self._clock.stage("maria pins the early traffic as the reference"):
             self._maria.runs("reference", "pin", "--workload", WORKLOAD, "--reason", "the launch traffic is what we tested for")
 
     def _live_traffic(self) -> list[Asked]:
-        return self._traffic("live traffic: users write now, mostly one tenant's", self._items.live, "live")
+        return self._traffic("live traffic: written by users, mostly of one tenant", self._items.live, "live")
 
     def _alert_and_acknowledgement(self) -> None:
-        with self._clock.stage("drift is judged and an alert opens"):
+        with self._clock.stage("drift is detected and an alert opens"):
             alert = wait_for(self._daemon.firing_alert, what="an alert", seconds=120, alive=self._daemon.check)
         self._clock.say(alert.message.summary)
         self._clock.say(f"first action: {alert.message.first_action}")
         with self._clock.stage("maria acknowledges"):
-            self._maria.runs("alerts", "ack", alert.id, "--note", "users found us; collecting fixes")
+            self._maria.runs("alerts", "ack", alert.id, "--note", "users found us; collecting corrections")
 
     def _corrections(self, asked: Sequence[Asked]) -> None:
-        with self._clock.stage("the support tool hands in its fixes") as step:
-            handed = hand_in(
+        with self._clock.stage("the support tool submits its corrections") as step:
+            submitted = submit_corrections(
                 asked,
                 tickets=self._items.early[EARLY_REQUESTS:][:OLD_TICKETS],
                 url=f"http://127.0.0.1:{self._settings.http.api_port}",
@@ -118,17 +118,17 @@ class DemoCycle:
                 now=datetime.now(UTC),
                 progress=lambda done, of: step(done=done, of=of),
             )
-            expected = handed.fixes + handed.old_tickets + handed.contradictions
+            expected = submitted.fixes + submitted.old_tickets + submitted.contradictions
             wait_for(
                 lambda: step(note=f"{self._daemon.decided()} of {expected} decided") or self._daemon.decided() >= expected or None,
-                what="the desk's decisions",
+                what="the decisions on them",
                 seconds=180,
                 alive=self._daemon.check,
             )
-        self._clock.fact("corrections", asdict(handed))
+        self._clock.fact("corrections", asdict(submitted))
 
     def _training(self) -> AdapterName:
-        with self._clock.stage("the trigger fires") as step:
+        with self._clock.stage("the retraining trigger fires") as step:
             run = wait_for(lambda: next(iter(self._daemon.runs()), None), what="a run", seconds=180, alive=self._daemon.check)
             step(note=run.reason)
         with self._clock.stage("QLoRA: 4-bit NF4, TRL, PEFT, bitsandbytes", of=run.plan.policy.steps) as step:
@@ -151,10 +151,10 @@ class DemoCycle:
         for one in [*better[:3], *[other for other in chosen if other not in better][:1]]:
             table.add_row(one.item.user.partition("\n")[2][:80], one.answer[:120], by_item[one.item.id].answer[:120])
         self._clock.show(table)
-        self._clock.say(f"right before: {sum(is_correct(one.item, one.answer) for one in chosen)} of {len(chosen)}, after: {len(better)}")
+        self._clock.say(f"correct before: {sum(is_correct(one.item, one.answer) for one in chosen)} of {len(chosen)}, after: {len(better)}")
 
     def _report(self) -> None:
-        with self._clock.stage("everything sent is recorded, again"):
+        with self._clock.stage("everything sent is recorded"):
             self._daemon.settle(self._app.sent - self._app.failed)
         self._clock.fact("traffic", {"sent": self._app.sent, "failed": self._app.failed, **self._daemon.counts()})
         self._clock.fact("total", {"seconds": round(self._clock.total_seconds(), 1)})

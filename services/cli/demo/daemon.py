@@ -1,4 +1,4 @@
-"""The running daemon, as the demo's driver sees it: started and stopped as ``flywheel up``, and looked at through its ledgers."""
+"""The running daemon: the demo starts and stops it as ``flywheel up`` and watches it through its databases."""
 
 import json
 import os
@@ -36,7 +36,7 @@ STOP_SECONDS = 40.0
 
 
 class Daemon:
-    """``with Daemon(...) as daemon``: at the end, also on Ctrl-C, nothing of it is left."""
+    """``with Daemon(...) as daemon``: at the end, also on Ctrl-C, no process of it is left."""
 
     def __init__(self, *, config: Path, settings: Settings) -> None:
         self._config, self._settings = config, settings
@@ -59,7 +59,7 @@ class Daemon:
             self._process.wait()
 
     def start(self, *, show: Callable[[str], None]) -> None:
-        """Until every process is ready."""
+        """Returns when every process is ready. Raises CannotRun after 300 s."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -87,7 +87,9 @@ class Daemon:
         """Raises CannotRun when the daemon has ended."""
         if self._process is not None and self._process.poll() is not None:
             lines = self._log.read_text(errors="replace").strip().splitlines()
-            raise CannotRun(f"the daemon ended: {lines[-1] if lines else 'no word'}", where=str(self._log), remedy="Read that file.")
+            raise CannotRun(
+                f"the daemon ended: {lines[-1] if lines else 'without a message'}", where=str(self._log), remedy="Read that file."
+            )
 
     def recorded(self) -> int:
         """Rows of the demo's workload."""
@@ -98,7 +100,7 @@ class Daemon:
         return asdict(self._traffic.counts(self._workload))
 
     def settle(self, at_least: int) -> None:
-        """Waits until all that was answered is recorded."""
+        """Waits, at most a minute, until this many requests are recorded."""
         until = time.monotonic() + 60
         while self.recorded() < at_least and time.monotonic() < until:
             self.check()
@@ -126,7 +128,7 @@ class Daemon:
         return next(iter(self._gates.gates(self._workload, adapter=adapter)), None)
 
     def rollback_measured(self, adapter: AdapterName) -> dict[str, object] | None:
-        """What the controller wrote down about it."""
+        """What the release controller measured of it."""
         for entry in self.journal.entries(workload=self._workload, kind=JournalKind.ROLLBACK):
             if RollbackMeasurement.of(entry).adapter == adapter:
                 return dict(entry.evidence)

@@ -1,4 +1,4 @@
-"""Items and files the demo needs, from what ``make setup`` fetched: nothing comes from the network here."""
+"""Items and files of the demo, from what ``make setup`` downloaded. Uses no network."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The demo's people: each acts through the ``flywheel`` command with a token of their own, as they would at work."""
+"""The demo's named people: each uses the ``flywheel`` command with a token of their own."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from services.settings import Settings
 
 
 def make_tokens(settings: Settings) -> None:
-    """A fresh secret per token of the configuration; files that only the owner reads."""
+    """Writes a new secret for each token of the configuration, readable by the owner only."""
     for token in settings.tokens:
         if token.token_file is not None:
             token.token_file.parent.mkdir(parents=True, exist_ok=True)
@@ -38,11 +38,11 @@ class Colleague:
         self.name = name
 
     def runs(self, *words: str, refused_is_fine: bool = False) -> Any:
-        """``flywheel <words> --json``; its answer. Raises CannotRun with what the command said."""
+        """The JSON answer of ``flywheel <words> --json``. Raises CannotRun with the command's output."""
         done = subprocess.run(
             [sys.executable, "-m", "services.cli", *words, "--json"], env=self._environment, capture_output=True, text=True, check=False
         )
         if done.returncode != 0 and not (refused_is_fine and done.returncode in (3, 4)):
-            said = (done.stderr or done.stdout).strip()[-400:]
-            raise CannotRun(f"`flywheel {' '.join(words)}` said: {said}", where=f"demo, {self.name}", remedy="Read var/demo/logs.")
+            output = (done.stderr or done.stdout).strip()[-400:]
+            raise CannotRun(f"`flywheel {' '.join(words)}` failed: {output}", where=f"demo, {self.name}", remedy="Read var/demo/logs.")
         return json.loads(done.stdout) if done.stdout.strip() else None

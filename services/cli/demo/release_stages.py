@@ -1,7 +1,7 @@
 """The demo's releases: a good adapter goes live, three bad ones are stopped.
 
-In: adapters, users who go on asking. Out: nothing but what the release controller did; an end that the demo does not expect raises
-CannotRun with its reason.
+In: adapters, users who send requests. Out: what the release controller did; an end that the demo does not expect raises CannotRun with
+its reason.
 """
 
 import os
@@ -46,14 +46,14 @@ class ReleaseStages:
         self._round = 0
 
     def release(self, adapter: AdapterName) -> None:
-        self._until(adapter, ReleaseState.PROBED, "loaded into vLLM and proven to be applied")
+        self._until(adapter, ReleaseState.PROBED, "loaded into vLLM, served weights checked")
         self._gated(adapter)
-        self._with_users(adapter, ReleaseState.CANARY, "shadow: answers nobody sees", at_a_time=SHADOWED)
+        self._with_users(adapter, ReleaseState.CANARY, "shadow: answers that no user sees", at_a_time=SHADOWED)
         self._with_users(adapter, ReleaseState.LIVE, "canary: a third of the sessions, sticky", at_a_time=CANARY_ROUND)
 
     def _gated(self, adapter: AdapterName) -> None:
-        """Sixty items and a model this small: in some runs improvement cannot be shown. Then the gate's word stands in the report, and a
-        named person lets the adapter on, so that shadow, canary and rollback are seen all the same."""
+        """With sixty items and a model this small, some runs cannot show an improvement. Then the report has the gate's refusal, and a
+        named person overrides it, so that shadow, canary and rollback run all the same."""
         with self._clock.stage("the gate: base, few-shot prompt and challenger on the same items") as step:
 
             def judged() -> Release | None:
@@ -68,8 +68,8 @@ class ReleaseStages:
         self._clock.say(f"{release.state.value}: {release.reason}")
         self._clock.fact("good_adapter", {"adapter": adapter, "passed_the_gate": release.state is not ReleaseState.REFUSED})
         if release.state is ReleaseState.REFUSED:
-            with self._clock.stage("omar lets it past the gate, in his name: this time the items could not show it"):
-                reason = f"the demo goes on to shadow and canary; the gate said: {release.reason}"
+            with self._clock.stage("omar overrides the gate, in his name: this time the items cannot show an improvement"):
+                reason = f"the demo goes on to shadow and canary; the gate: {release.reason}"
                 self._omar.runs("release", "approve", release.id, "--override-gate", "--reason", reason[:300])
 
     def try_bad_adapters(self, good: AdapterName) -> None:
@@ -80,12 +80,14 @@ class ReleaseStages:
         self._sabotage(sabotage, refused)
 
     def _sabotage(self, bad: AdapterName, refused: Release) -> None:
-        with self._clock.stage("omar lets it past the gate, in his name"):
+        with self._clock.stage("omar overrides the gate, in his name"):
             self._omar.runs(
                 "release", "approve", refused.id, "--override-gate", "--reason", "the demo's sabotage: the canary must catch it"
             )
         self._with_users(bad, ReleaseState.CANARY, "shadow of the sabotage", at_a_time=SHADOWED)
-        self._with_users(bad, ReleaseState.ROLLED_BACK, "canary of the sabotage: caught and rolled back by itself", at_a_time=CANARY_ROUND)
+        self._with_users(
+            bad, ReleaseState.ROLLED_BACK, "canary of the sabotage: detected and rolled back automatically", at_a_time=CANARY_ROUND
+        )
         with self._clock.stage("the rollback is measured"):
             wait_for(lambda: self._daemon.rollback_measured(bad), what="the measurement", seconds=60, alive=self._daemon.check)
 
@@ -96,7 +98,7 @@ class ReleaseStages:
         return release
 
     def _with_users(self, adapter: AdapterName, state: ReleaseState, name: str, *, at_a_time: int) -> None:
-        """Users go on asking, ``at_a_time`` requests and then a look, until the release gets there."""
+        """Sends ``at_a_time`` requests again and again, until the release has this state."""
         with self._clock.stage(name) as step:
             for _ in range(ROUNDS):
                 self._round += 1
@@ -113,7 +115,7 @@ class ReleaseStages:
         self._clock.say(f"{release.state.value}: {release.reason}")
 
     def _soon(self, adapter: AdapterName, state: ReleaseState, step: Any) -> Release | None:
-        """What was answered must be recorded and looked at before more users are needed."""
+        """Waits a little: the answers must be recorded and judged before more users are needed."""
         try:
             return wait_for(lambda: self._reached(adapter, state, step), what="the release", seconds=12, alive=self._daemon.check)
         except TimeoutError:
@@ -124,7 +126,7 @@ class ReleaseStages:
         return release if release is not None and release.state is state else None
 
     def _reached(self, adapter: AdapterName, state: ReleaseState, step: Any) -> Release | None:
-        """The release once it is there, or past it; an end that the story does not know ends the demo with its reason."""
+        """The release once it has this state or a later one. Raises CannotRun when it ended in another way."""
         release = self._daemon.release_of(adapter)
         if release is None:
             return None
@@ -137,13 +139,13 @@ class ReleaseStages:
             raise CannotRun(
                 f"the release is {release.state.value}: {release.reason}",
                 where=release.id,
-                remedy="Read the report; this is not the demo's story.",
+                remedy="Read the report: the demo expects another end.",
             )
         return None
 
     def _make_bad(self, good: AdapterName) -> list[tuple[str, AdapterName]]:
-        """(factor, name) each: one that does nothing, one that is broken, and the sabotage."""
-        with self._clock.stage("bad adapters are made: lora_B x 0, and the factors at which this one breaks"):
+        """(factor, name) of three adapters: one without effect, one that is broken, and the sabotage."""
+        with self._clock.stage("three bad adapters: lora_B x 0, and the factors at which this one breaks"):
             arguments = ["--config", str(self._config), "--adapter", good, "--factor", "0", "--harm", *map(str, HARMS)]
             done = subprocess.run(
                 [sys.executable, "-m", "services.cli.demo.make_bad_adapters", *arguments],

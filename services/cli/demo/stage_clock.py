@@ -69,7 +69,7 @@ class StageClock:
                     workload=self._workload,
                     kind=FACT,
                     subject=subject,
-                    state="told",
+                    state="reported",
                     reason="by the driver",
                     actor=DRIVER,
                     evidence=evidence,

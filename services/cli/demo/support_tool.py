@@ -1,7 +1,7 @@
-"""The demo's support tool: for each answer that was wrong it hands in the right one, and some of what real tools send besides.
+"""The demo's support tool: submits a correction for each incorrect answer, and some of the faulty submissions that real tools send.
 
-In: what the users asked and got, and the tickets that were solved before the daemon was there: those carry their own request, since
-nobody recorded it. Out: HTTP submissions to the api, with the counts of what was handed in.
+In: requests and answers of users, and old tickets, which contain their own request because it was never recorded. Out: HTTP submissions
+to the api, and their counts.
 """
 
 import json
@@ -18,8 +18,8 @@ TICKETS_ARE_OLD = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HandedIn:
-    """How many of each kind were posted."""
+class SubmittedCorrections:
+    """How many of each kind were submitted."""
 
     fixes: int
     old_tickets: int
@@ -30,7 +30,7 @@ class HandedIn:
     forged: int
 
 
-def hand_in(
+def submit_corrections(
     asked: Sequence[Asked],
     *,
     tickets: Sequence[ToolItem] = (),
@@ -39,10 +39,10 @@ def hand_in(
     workload: str,
     now: datetime,
     progress: Callable[[int, int], None],
-) -> HandedIn:
-    """One fix per wrong answer and old ticket; every 20th again, two that contradict, four with personal data, three broken, one forged."""
-    wrong = [one for one in asked if one.ok and not is_correct(one.item, one.answer)]
-    fixes = [_fix(one, workload, now) for one in wrong]
+) -> SubmittedCorrections:
+    """One per incorrect answer and old ticket; every 20th twice, two contradictions, four with personal data, three invalid, one forged."""
+    incorrect = [one for one in asked if one.ok and not is_correct(one.item, one.answer)]
+    fixes = [_fix(one, workload, now) for one in incorrect]
     for fix in fixes[3:7]:
         fix["comment"] = "Customer Jane Doe, jane.doe@example.org, +49 30 901820, asked for this twice."
     again = fixes[::20]
@@ -59,9 +59,9 @@ def hand_in(
             client.post("/v1/corrections", json=body)
             progress(at + 1, total)
         forged = {**fixes[1], "correction_id": "forged-1"}
-        client.post("/v1/corrections", json=forged, headers={"Authorization": "Bearer not-a-token-of-this-house"})
+        client.post("/v1/corrections", json=forged, headers={"Authorization": "Bearer a-forged-token"})
         progress(total, total)
-    return HandedIn(
+    return SubmittedCorrections(
         fixes=len(fixes),
         old_tickets=len(old),
         same_again=len(again),
@@ -81,7 +81,7 @@ def _fix(one: Asked, workload: str, now: datetime) -> dict[str, object]:
 
 
 def _ticket(item: ToolItem, workload: str, solved: datetime) -> dict[str, object]:
-    """A ticket with its request in it."""
+    """A ticket that contains its request."""
     return {
         **_edit(item, workload, solved),
         "correction_id": f"ticket-{item.id}",
@@ -103,7 +103,7 @@ def _edit(item: ToolItem, workload: str, at: datetime) -> dict[str, object]:
 
 
 def _contradiction(fix: dict[str, object], at: int) -> dict[str, object]:
-    """The same request with another answer, handed in under another id."""
+    """The same request with another answer, under another id."""
     call = json.loads(str(fix["corrected"]))
     call["arguments"] = {}
     return {**fix, "correction_id": f"contradiction-{at}", "corrected": json.dumps(call)}

@@ -22,7 +22,7 @@ TENANTS = ("acme", "globex", "initech", "umbrella")
 LIVE_TENANT = "globex"
 LIVE_TENANT_SHARE = 0.7  # of the live part; the rest goes by hash, like the early part
 GOLDEN_ITEMS = 60
-GOLDEN_OF_ONE_FUNCTION = 4  # questions to one function succeed and fail together: sixty of them must not be seventeen times the weather
+GOLDEN_OF_ONE_FUNCTION = 4  # questions to one function succeed and fail together
 MAX_PROMPT_TOKENS = 110
 MAX_ANSWER_TOKENS = 48
 _TYPES = {
@@ -40,13 +40,13 @@ _PARTS = {"early": "BFCL_v4_simple_python.json", "live": "BFCL_v4_live_simple.js
 
 @dataclass(frozen=True, kw_only=True)
 class ToolItem:
-    """One request with the values its call may carry: ``allowed[argument]`` lists them, an empty string means it may be left out."""
+    """One request and the calls that are correct: ``allowed[argument]`` lists its values, an empty string means it is optional."""
 
     id: str
     part: str  # "early" or "live"
     function: str
     user: str
-    answer: str  # one right call, as JSON
+    answer: str  # one correct call, as JSON
     allowed: dict[str, list[object]]
     tenant: str
 

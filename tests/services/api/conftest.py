@@ -1,4 +1,4 @@
-"""The api on a real ledger, a fake broker, and a clock that stands still."""
+"""The api on a real ledger, with a fake broker and a fixed clock."""
 
 import re
 import shutil

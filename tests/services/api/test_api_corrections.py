@@ -31,7 +31,7 @@ def counts(api: Any) -> dict[str, int]:
     return dict(api.parts.ledger.corrections.submission_counts("tool-router"))
 
 
-def test_a_submission_is_taken_once_and_its_event_names_who_sent_it(api: Any) -> None:
+def test_a_submission_counts_once_and_its_event_names_the_sender(api: Any) -> None:
     first = api.ask("POST", "/v1/corrections", token="desk", json=correction())
     again = api.ask("POST", "/v1/corrections", token="desk", json=correction())
     assert (first.status_code, first.json()) == (202, {"id": "c-1", "result": "accepted"})
@@ -57,7 +57,7 @@ def test_the_same_id_with_another_body_is_a_conflict(api: Any) -> None:
     assert len(waiting(api)) == 1
 
 
-def test_a_forged_token_is_refused_and_counted_and_nothing_else_is_kept(api: Any) -> None:
+def test_a_forged_token_is_refused_and_only_counted(api: Any) -> None:
     answer = api.ask("POST", "/v1/corrections", token="forged", json=correction())
     assert answer.status_code == 401
     assert answer.json()["error"]["kind"] == "NotAllowed"
@@ -90,7 +90,7 @@ def test_a_token_without_scope_or_workload_is_forbidden(api: Any, token: str) ->
         ({"kind": "poem"}, "$.kind"),
     ],
 )
-def test_a_misfit_is_named_by_its_path(api: Any, changes: dict[str, Any], where: str) -> None:
+def test_an_invalid_value_is_named_by_its_path(api: Any, changes: dict[str, Any], where: str) -> None:
     answer = api.ask("POST", "/v1/corrections", json=correction(**changes))
     assert answer.status_code == 422
     error = answer.json()["error"]
@@ -101,17 +101,17 @@ def test_a_misfit_is_named_by_its_path(api: Any, changes: dict[str, Any], where:
     assert counts(api)["rejected"] == 1
 
 
-def test_a_misfit_never_repeats_a_long_text(api: Any) -> None:
+def test_an_error_never_repeats_a_long_text(api: Any) -> None:
     answer = api.ask("POST", "/v1/corrections", json=correction(comment="secret " * 5_000))
     assert answer.status_code == 422
     assert len(answer.text) < 1_000
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(api: Any) -> None:
+def test_a_body_over_the_limit_is_refused(api: Any) -> None:
     assert api.ask("POST", "/v1/corrections", content=b"x" * 1_000_000).status_code == 413
 
 
-def test_rubbish_is_never_a_failure_of_ours(api: Any) -> None:
+def test_random_bytes_never_cause_a_server_error(api: Any) -> None:
     seed = 20260501
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -126,7 +126,7 @@ def test_rubbish_is_never_a_failure_of_ours(api: Any) -> None:
         assert api.ask("POST", "/v1/corrections", content=content).status_code == 422, content[:20]
 
 
-def test_a_batch_answers_line_by_line(api: Any) -> None:
+def test_a_batch_has_a_result_per_line(api: Any) -> None:
     good, other = correction(), correction(corrected="other")
     content = "\n".join(
         [json.dumps(good), "", "{rubbish", json.dumps(good), json.dumps(other), json.dumps(correction(correction_id="c-2"))]
@@ -144,19 +144,19 @@ def test_a_batch_answers_line_by_line(api: Any) -> None:
     assert len(waiting(api)) == 2
 
 
-def test_a_batch_with_a_forged_token_is_refused_as_a_whole_and_counted(api: Any) -> None:
+def test_a_batch_with_a_forged_token_is_refused_and_counted(api: Any) -> None:
     answer = api.ask("POST", "/v1/corrections:batch", token="forged", content=json.dumps(correction()).encode())
     assert answer.status_code == 401
     assert counts(api)["forged"] == 1
 
 
-def test_a_correction_that_nobody_decided_on_yet_is_not_found(api: Any) -> None:
+def test_an_undecided_correction_is_not_found(api: Any) -> None:
     api.ask("POST", "/v1/corrections", json=correction())
     assert api.ask("GET", "/v1/corrections/c-1").status_code == 404
     assert api.ask("GET", "/v1/corrections").json() == {"corrections": [], "total": 0}
 
 
-def test_which_ids_are_recorded_is_for_our_own_processes_only(api: Any, internal: str) -> None:
+def test_only_the_daemons_own_processes_ask_for_recorded_ids(api: Any, internal: str) -> None:
     assert api.ask("POST", "/v1/recorded", json={"ids": ["e-1"]}).status_code == 403
     answer = api.ask("POST", "/v1/recorded", token=internal, json={"ids": ["e-1"]})
     assert (answer.status_code, answer.json()) == (200, {"recorded": []})

@@ -102,7 +102,7 @@ def gate(api: Any, adapter: AdapterName, verdict: GateVerdict) -> GateRecord:
     return record
 
 
-def test_a_named_person_takes_an_alert(api: Any) -> None:
+def test_a_named_person_acknowledges_an_alert(api: Any) -> None:
     fire(api)
     answer = api.ask("POST", "/v1/alerts/alert-1/ack", json={"note": "mine", "hours": 2})
     assert answer.status_code == 200
@@ -115,14 +115,14 @@ def test_a_named_person_takes_an_alert(api: Any) -> None:
     assert api.ask("GET", "/v1/alerts", params={"open": True}).json()["alerts"][0]["severity"] == "warning"
 
 
-def test_a_resolved_alert_cannot_be_taken_any_more(api: Any) -> None:
+def test_a_resolved_alert_cannot_be_acknowledged(api: Any) -> None:
     fire(api, state=AlertState.RESOLVED)
     answer = api.ask("POST", "/v1/alerts/alert-1/ack", json={})
     assert (answer.status_code, answer.json()["error"]["exit_code"]) == (409, 3)
 
 
 @pytest.mark.parametrize(("token", "status"), [("desk", 403), ("narrow", 403), ("nobody", 401)])
-def test_an_alert_is_taken_with_operate_on_its_workload_only(api: Any, token: str, status: int) -> None:
+def test_acknowledging_needs_operate_on_the_alerts_workload(api: Any, token: str, status: int) -> None:
     fire(api)
     assert api.ask("POST", "/v1/alerts/alert-1/ack", token=token, json={}).status_code == status
     assert api.parts.ledger.alerts.alert(AlertId("alert-1")).state is AlertState.FIRING
@@ -134,7 +134,7 @@ def test_a_list_shows_only_workloads_that_the_token_covers(api: Any) -> None:
     assert api.ask("GET", "/v1/alerts", token="narrow").json()["alerts"] == []
 
 
-def test_a_reference_is_pinned_early_by_name_over_all_that_was_recorded(api: Any) -> None:
+def test_a_reference_is_pinned_by_name_over_all_traffic(api: Any) -> None:
     record(api, 40)
     answer = api.ask("POST", "/v1/references/pin", json={"workload": ROUTER, "reason": "good enough for now"})
     assert answer.status_code == 200, answer.text
@@ -186,14 +186,14 @@ def test_golden_cases_are_imported_once_and_frozen_as_versions(api: Any) -> None
     assert api.ask("GET", "/v1/golden", params={"workload": ROUTER, "version": 1}).json()["items"] == 2
 
 
-def test_one_bad_line_imports_nothing_and_is_named(api: Any) -> None:
+def test_one_bad_line_is_named_and_nothing_is_imported(api: Any) -> None:
     answer = upload(api, [case(1), case(2, "treasure")])
     assert answer.status_code == 422
     assert answer.json()["error"]["where"].startswith("line 2")
     assert api.parts.ledger.suite.cases(ROUTER) == []
 
 
-def test_work_is_asked_for_once_per_key(api: Any) -> None:
+def test_one_idempotency_key_is_one_piece_of_work(api: Any) -> None:
     body = {"workload": ROUTER, "reason": "try it"}
     once = {"Idempotency-Key": "k-1"}
     first = api.ask("POST", "/v1/train", json=body, headers=once)
@@ -205,7 +205,7 @@ def test_work_is_asked_for_once_per_key(api: Any) -> None:
     assert api.ask("POST", "/v1/datasets/build", json=body).json()["kind"] == "snapshot"
 
 
-def test_a_gate_is_asked_for_a_registered_adapter_only(api: Any) -> None:
+def test_a_gate_needs_a_registered_adapter(api: Any) -> None:
     body = {"workload": ROUTER, "adapter": GOOD}
     assert api.ask("POST", "/v1/gates", json=body).status_code == 404
     bundle = AdapterBundle(name=GOOD, workload=ROUTER, run=RunId("run-1"), path="/nowhere", digest="d", base_digest="b", made_at=api.now)
@@ -225,7 +225,7 @@ def test_a_gated_release_is_approved_by_name_and_only_once(api: Any) -> None:
     assert (entry.actor, entry.caused_by, entry.evidence["gate_verdict"]) == ("ada", f"gate-{GOOD}", "pass")
 
 
-def test_past_a_refusing_gate_only_with_the_scope_override(api: Any) -> None:
+def test_overriding_a_gate_needs_the_scope_override(api: Any) -> None:
     refused = gate(api, BAD, GateVerdict.REFUSE)
     release(api, BAD, ReleaseState.REFUSED, gate=refused.id)
     path = f"/v1/releases/release-{BAD}/approve"
@@ -237,7 +237,7 @@ def test_past_a_refusing_gate_only_with_the_scope_override(api: Any) -> None:
     assert (answer.json()["state"], answer.json()["overridden_by"]) == ("gated", "olga")
 
 
-def test_rolling_back_puts_the_champion_back_alone_in_one_go(api: Any) -> None:
+def test_rollback_restores_the_champion_in_one_transaction(api: Any) -> None:
     assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
     release(api, BAD, ReleaseState.CANARY, route=route(2, challenger=BAD))
     answer = api.ask("POST", f"/v1/workloads/{ROUTER}/rollback", json={"reason": "answers are wrong"})
@@ -252,7 +252,7 @@ def test_rolling_back_puts_the_champion_back_alone_in_one_go(api: Any) -> None:
     assert again.status_code == 409
 
 
-def test_detaching_puts_the_base_back(api: Any) -> None:
+def test_detach_restores_the_base_model(api: Any) -> None:
     assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
     release(api, GOOD, ReleaseState.LIVE, route=route(2, champion=GOOD))
     answer = api.ask("POST", f"/v1/workloads/{ROUTER}/detach", json={"reason": "to be safe"})
@@ -266,14 +266,14 @@ def test_nothing_to_roll_back_is_refused_with_a_remedy(api: Any) -> None:
     assert api.ask("POST", "/v1/workloads/nobody/rollback", json={"reason": "x"}).status_code == 404
 
 
-def test_our_own_processes_read_the_route_table(api: Any, internal: str) -> None:
+def test_the_daemons_own_processes_read_the_route_table(api: Any, internal: str) -> None:
     assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
     routes = api.ask("GET", "/v1/routes", token=internal).json()["routes"]
     assert [(one["workload"], one["version"], one["champion"], one["challenger_arm"]) for one in routes] == [(ROUTER, 1, "base", None)]
     assert api.ask("GET", "/v1/routes", token="app").status_code == 403
 
 
-def test_the_status_page_holds_everything_of_a_workload(api: Any) -> None:
+def test_the_status_has_route_traffic_alerts_and_releases(api: Any) -> None:
     fire(api)
     record(api, 5)
     assert api.parts.ledger.releases.save_route(route(1), line(api, "route", ROUTER, "changed"))
@@ -285,7 +285,7 @@ def test_the_status_page_holds_everything_of_a_workload(api: Any) -> None:
     assert [one["adapter"] for one in page["releases"]] == [GOOD]
 
 
-def test_dead_letters_are_listed_without_content_and_shown_redacted(api: Any) -> None:
+def test_dead_letters_are_listed_without_content_and_redacted(api: Any) -> None:
     record(api, 1)
     (letter,) = api.ask("GET", "/v1/dead-letters").json()["dead_letters"]
     assert letter["reason"] == "is not JSON"
@@ -293,7 +293,7 @@ def test_dead_letters_are_listed_without_content_and_shown_redacted(api: Any) ->
     assert "a@b.example" not in api.ask("GET", f"/v1/dead-letters/{letter['id']}").text
 
 
-def test_without_a_redactor_no_dead_letter_is_shown(api: Any) -> None:
+def test_without_a_redactor_no_content_is_shown(api: Any) -> None:
     def missing() -> Redactor:
         raise CannotRun("presidio is missing", remedy="Install it.")
 
@@ -309,7 +309,7 @@ def test_health_and_metrics_need_no_token(api: Any) -> None:
         assert api.ask("GET", path, token="").status_code == 200
 
 
-def test_an_unknown_route_answers_in_the_same_form(api: Any) -> None:
+def test_an_unknown_route_is_an_error_of_the_same_form(api: Any) -> None:
     answer = api.ask("GET", "/v1/nothing")
     assert (answer.status_code, answer.json()["error"]["kind"]) == (404, "NotFound")
 

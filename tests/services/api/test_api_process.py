@@ -49,7 +49,7 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, errors
 
 
-def test_it_serves_without_a_broker_and_ends_quietly_on_sigterm(tmp_path: Path) -> None:
+def test_it_serves_without_a_broker_and_ends_on_sigterm(tmp_path: Path) -> None:
     port = free_port()
     with started(config(tmp_path, port)) as process:
         status = 0

@@ -48,7 +48,7 @@ def left(api: Any) -> list[str]:
     return [message.id for message in api.parts.ledger.outbox.due(now=api.now + timedelta(days=1), resend_after=timedelta(0))]
 
 
-def test_an_event_leaves_once_and_is_forgotten_when_the_broker_has_it(api: Any, relay: Relay) -> None:
+def test_an_event_is_sent_once_and_deleted_when_acknowledged(api: Any, relay: Relay) -> None:
     api.parts.ledger.outbox.put(alert_event(api))
     assert relay.step(api.now) == 1
     assert relay.step(api.now) == 0
@@ -56,7 +56,7 @@ def test_an_event_leaves_once_and_is_forgotten_when_the_broker_has_it(api: Any, 
     assert left(api) == []
 
 
-def test_a_correction_stays_until_the_desk_has_kept_it_and_is_sent_again(api: Any, relay: Relay) -> None:
+def test_a_correction_is_sent_again_until_it_is_saved(api: Any, relay: Relay) -> None:
     submit(api)
     relay.step(api.now)
     api.later(seconds=10)
@@ -67,7 +67,7 @@ def test_a_correction_stays_until_the_desk_has_kept_it_and_is_sent_again(api: An
     assert left(api) == ["correction:c-1"]
 
 
-def test_a_correction_that_the_desk_wrote_off_is_forgotten(api: Any, relay: Relay) -> None:
+def test_a_dead_lettered_correction_is_deleted(api: Any, relay: Relay) -> None:
     submit(api)
     relay.step(api.now)
     api.parts.ledger.journal.append(
@@ -81,7 +81,7 @@ def test_a_correction_that_the_desk_wrote_off_is_forgotten(api: Any, relay: Rela
     assert len(api.publisher.arrived) == 1
 
 
-def test_while_the_broker_is_down_everything_waits_and_it_is_said(api: Any, relay: Relay) -> None:
+def test_messages_wait_while_the_broker_is_down(api: Any, relay: Relay) -> None:
     submit(api)
     api.parts.ledger.outbox.put(alert_event(api))
     api.publisher.down = True
@@ -94,7 +94,7 @@ def test_while_the_broker_is_down_everything_waits_and_it_is_said(api: Any, rela
     assert relay.trouble is None
 
 
-def test_what_the_broker_did_not_acknowledge_is_sent_again(api: Any, relay: Relay) -> None:
+def test_an_unacknowledged_message_is_sent_again(api: Any, relay: Relay) -> None:
     api.parts.ledger.outbox.put(alert_event(api))
     api.publisher.losing = True
     assert relay.step(api.now) == 0
@@ -104,7 +104,7 @@ def test_what_the_broker_did_not_acknowledge_is_sent_again(api: Any, relay: Rela
     assert left(api) == []
 
 
-def test_a_submission_cannot_stand_in_for_another_message(api: Any, relay: Relay) -> None:
+def test_a_submission_cannot_replace_another_message(api: Any, relay: Relay) -> None:
     api.parts.ledger.outbox.put(alert_event(api, "a-1"))
     submit(api, "a-1")
     relay.step(api.now)
