@@ -10,13 +10,15 @@ from sqlalchemy import Engine
 
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.lifecycle import AlertPolicy
-from flywheel.drift.late import RetestPolicy
-from flywheel.drift.reference import PinningPolicy, pin
-from flywheel.drift.verdict import DriftPolicy, DriftVerdict
+from flywheel.drift.late_data import ReevaluationPolicy
+from flywheel.drift.pinning import PinningPolicy
+from flywheel.drift.reference import pin
+from flywheel.drift.thresholds import DriftPolicy
+from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
-from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.alert_desk.advance_alerts import AlertStates
@@ -38,7 +40,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 class LateWorld:
     """An hour of traffic is 120 rows. ``at`` is hours after noon; windows of one and of two hours end with each hour."""
 
-    def __init__(self, folder: Path, *, retest: RetestPolicy | None = None) -> None:
+    def __init__(self, folder: Path, *, retest: ReevaluationPolicy | None = None) -> None:
         self.engine: Engine = migrated_ledger(folder)
         self.traffic_engine: Engine = migrated_traffic(folder)
         self.watch = WatchingLedger(self.engine)
@@ -59,7 +61,7 @@ class LateWorld:
                     drift=DriftPolicy(),
                     pinning=PinningPolicy(whole_day=DAY, watch=2 * HOUR),
                     sample_rows=50,
-                    retest=retest or RetestPolicy(),
+                    late_data=retest or ReevaluationPolicy(),
                 )
             },
             reports_folder=folder / "reports",

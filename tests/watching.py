@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from flywheel.drift.reference import Maturity, Reference
-from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.ids import BASE, AdapterName, EventId, Person, RequestId, WorkloadId
 from flywheel.traffic.column import Column, Family, FeatureRow, Measure
 from flywheel.traffic.inference import Arm, Inference, Message
-from flywheel.windows.pane import WindowCounts, count_rows
+from flywheel.windows.counts import WindowCounts, count_rows
 from services.ports.traffic import RecordedInference
 
 ROUTER = WorkloadId("router")
@@ -46,7 +46,12 @@ def some_rows(
 def window_counts(
     rows: Sequence[tuple[FeatureRow, Sequence[str]]], *, start: datetime = NOON, minutes: float = 60, columns: Sequence[Column] = FEW
 ) -> WindowCounts:
-    return count_rows(workload=ROUTER, start=start, end=start + timedelta(minutes=minutes), rows=rows, columns=columns)
+    matrix = count_rows(
+        values={column.name: [row.get(column.name) for row, _ in rows] for column in columns},
+        slices=[slices for _, slices in rows],
+        columns=columns,
+    )
+    return WindowCounts(workload=ROUTER, start=start, end=start + timedelta(minutes=minutes), matrix=matrix)
 
 
 def reference_of(
@@ -61,8 +66,7 @@ def reference_of(
         maturity=maturity,
         pinned_by=MARIA,
         pinned_at=counts.end,
-        counts=counts,
-        meta={"covers": "all"},
+        counts=counts.matrix,
     )
 
 
@@ -88,10 +92,7 @@ def verdict(
         n=500,
         n_reference=5_000,
         method="binned_ks",
-        score=score,
-        effect=effect,
-        threshold=1e-4,
-        effect_floor=0.1,
+        comparison=DriftComparison(score=score, effect=effect, threshold=1e-4, minimum_effect=0.1) if score is not None else None,
         evidence={"reference_maturity": "pooled_days"},
     )
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from flywheel.alerts.alert import Alert, AlertState, WindowsSeen, fingerprint_of
 from flywheel.alerts.window_finding import SHOWN, WindowFinding
-from flywheel.drift.incident import Standing
+from flywheel.drift.incident import IncidentState
 from flywheel.ids import AlertId, derive
 
 REMEMBERED = 50  # late-data findings that were taken in
@@ -53,11 +53,11 @@ def advance(*, alert: Alert | None, finding: WindowFinding | None, policy: Alert
     if alert is None or alert.state is AlertState.RESOLVED:
         return _open(alert, finding, now)
     news = finding if finding is not None and _is_news(finding, alert) else None
-    if news is not None and news.standing is Standing.MOVED:
+    if news is not None and news.standing is IncidentState.DRIFTED:
         return _seen_again(alert, news, now)
     if alert.state is AlertState.ACKNOWLEDGED and alert.acknowledgement is not None and now >= alert.acknowledgement.until:
         return _fire_again(alert, "the acknowledgement expired", now)
-    quiet = news is not None and news.standing is Standing.QUIET and not news.late  # late rows are of the past: they end nothing
+    quiet = news is not None and news.standing is IncidentState.QUIET and not news.late  # late rows are of the past: they end nothing
     if alert.state is AlertState.PENDING:
         if quiet:
             gone = replace(alert, state=AlertState.RESOLVED, resolved_at=now)
@@ -73,7 +73,7 @@ def advance(*, alert: Alert | None, finding: WindowFinding | None, policy: Alert
 
 
 def _open(last: Alert | None, finding: WindowFinding | None, now: datetime) -> AlertTransition:
-    if finding is None or finding.standing is not Standing.MOVED:
+    if finding is None or finding.standing is not IncidentState.DRIFTED:
         return AlertTransition(alert=last, move=Move.NONE, reason="nothing drifts")
     if last is not None and not _is_news(finding, last):
         return AlertTransition(alert=last, move=Move.NONE, reason="this window belongs to the alert that was resolved")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from flywheel.alerts.alert import AlertMessage, DriftedSeries, Severity
-from flywheel.drift.incident import Incident, Standing, incident_of
+from flywheel.drift.incident import Incident, IncidentState, incident_of
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.ids import EVERYTHING, WorkloadId
 from flywheel.traffic.column import Family
@@ -26,7 +26,7 @@ class WindowFinding:
     workload: WorkloadId
     window: str  # the closed window's id
     at: datetime  # its end
-    standing: Standing
+    standing: IncidentState
     severity: Severity
     message: AlertMessage
     drifted: tuple[DriftedSeries, ...] = ()  # at most ``SHOWN``, largest effect first
@@ -52,22 +52,22 @@ def finding_of(
     ``judged_again``: the window is read only now, after late rows changed its verdicts. It is then never quiet: drift that late rows
     withdrew does not say that anything is over.
     """
-    incident = incident_of(verdicts, moved_before=drifted_before)
-    drifted = incident.movers
+    incident = incident_of(verdicts, drifted_before=drifted_before)
+    drifted = incident.drifted
     watched = {EVERYTHING, *protected}
     answers_drifted = any(verdict.kind in (Family.OUTPUT, Family.QUALITY) and verdict.slice in watched for verdict in drifted)
     return WindowFinding(
         workload=workload,
         window=window,
         at=at,
-        standing=Standing.UNKNOWN if judged_again and incident.standing is Standing.QUIET else incident.standing,
+        standing=IncidentState.UNKNOWN if judged_again and incident.state is IncidentState.QUIET else incident.state,
         severity=Severity.CRITICAL if answers_drifted else Severity.WARNING,
         message=AlertMessage(summary=_summary(workload, incident), first_action=_first_action(drifted, answers_drifted)),
         drifted=tuple(DriftedSeries(verdict.slice, verdict.column) for verdict in drifted[:SHOWN]),
         drifted_count=len(drifted),
         evidence={
             "judged": sum(verdict.status in (DriftStatus.OK, DriftStatus.DRIFTING) for verdict in verdicts),
-            "primary_drivers": [f"{verdict.column} of {verdict.slice}" for verdict in incident.behind[:SHOWN]],
+            "primary_drivers": [f"{verdict.column} of {verdict.slice}" for verdict in incident.primary[:SHOWN]],
             "grouping": incident.reason,
             "drifted_series": [_series_evidence(verdict) for verdict in drifted[:SHOWN]],
             "reference_maturity": sorted({str(verdict.evidence.get("reference_maturity", "none")) for verdict in drifted}),
@@ -87,8 +87,8 @@ def _series_evidence(verdict: DriftVerdict) -> dict[str, object]:
         "score": verdict.score,
         "threshold": verdict.threshold,
         "effect": verdict.effect,
-        "effect_floor": verdict.effect_floor,
-        "limits": verdict.evidence.get("limits"),
+        "minimum_effect": verdict.minimum_effect,
+        "threshold_source": verdict.evidence.get("threshold_source", verdict.evidence.get("limits")),  # 966c45d wrote the latter
         "n": verdict.n,
         "n_reference": verdict.n_reference,
         "window_start": verdict.window_start.isoformat(),
@@ -98,7 +98,7 @@ def _series_evidence(verdict: DriftVerdict) -> dict[str, object]:
 
 
 def _summary(workload: WorkloadId, incident: Incident) -> str:
-    drifted = incident.movers
+    drifted = incident.drifted
     if not drifted:
         return f"{workload}: {incident.reason}"
     kinds = [kind for kind in Family if any(verdict.kind is kind for verdict in drifted)]

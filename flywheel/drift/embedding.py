@@ -4,28 +4,34 @@ In: the vectors of a window's rows, a reference, the alarm budget. Out: one drif
 eight scores it rests on and the rows and topics a person should look at. Embedding texts is not done here, nor is pinning.
 
 The window is cut down to a bounded number of rows, those with the smallest hashes. Whether it is strange is asked of chance: how often
-would it look as strange if the same sessions had been dealt to window and reference at random? There is no floor under the effect: the
-cut already hides what is too small to matter.
+would it look as strange if the same sessions had been assigned to window and reference at random (permutations)? There is no minimum
+effect: the cut already hides what is too small to matter.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flywheel.drift.embedding_reference import EmbeddingPolicy, EmbeddingReference, checked, labels_of, pin_embeddings, smallest
+from flywheel.drift.embedding_reference import (
+    EmbeddedRows,
+    EmbeddingPolicy,
+    EmbeddingReference,
+    checked,
+    labels_of,
+    pin_embeddings,
+    smallest,
+)
 from flywheel.drift.embedding_relabelling import Compared, Part, compare
 from flywheel.drift.embedding_scores import Numbers, Pool, Score, Vectors, pooled, surplus
 from flywheel.drift.reference import Maturity
-from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING, EventId, WorkloadId, derive
-from flywheel.plausible import check_moments, check_number, check_whole
 from flywheel.traffic.column import Family
 
-__all__ = ["COLUMN", "EmbeddingBudget", "EmbeddingPolicy", "EmbeddingReference", "judge_embeddings", "pin_embeddings"]
+__all__ = ["COLUMN", "EmbeddedRows", "EmbeddingBudget", "EmbeddingPolicy", "EmbeddingReference", "judge_embeddings", "pin_embeddings"]
 
 COLUMN = "embedding"
 METHOD = "embedding_relabelling"
@@ -36,142 +42,148 @@ _Evidence = dict[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingBudget:
-    """Of the pages a day that may be false, those left to embeddings; and how many windows share them."""
+    """The false alarms a day that are left to embeddings, and how many windows share them."""
 
-    pages_a_day: float = 0.02
+    alarms_a_day: float = 0.02
     windows_a_day: float = 24.0
-    dealings: int = 5_000  # at most: what a p-value is counted from
+    permutations: int = 5_000  # at most: what a p-value is counted from
 
     @property
     def p_below(self) -> float:
         """The share of windows without drift that may be called drifting."""
-        return self.pages_a_day / self.windows_a_day
+        return self.alarms_a_day / self.windows_a_day
 
 
 def judge_embeddings(
     *,
-    vectors: NDArray[np.floating],
-    ids: Sequence[EventId],
-    sessions: Sequence[str] | None = None,
+    rows: EmbeddedRows,
     reference: EmbeddingReference | None,
     workload: WorkloadId,
-    window_start: datetime,
-    window_end: datetime,
+    window: tuple[datetime, datetime],
     now: datetime,
     budget: EmbeddingBudget,
     slice_name: str = EVERYTHING,
 ) -> DriftVerdict:
-    """``vectors`` [n, d] of the window's rows, or of the k of them with the smallest hashes; n may be 0. Order and repeats change nothing.
-    ``sessions`` names for each row what it came with; left out, rows are taken for independent, and too many windows are called strange
-    where they are not.
+    """``rows``: those of the window, or the k of them with the smallest hashes; there may be none. Order and repeats change nothing.
+    Without sessions rows are taken for independent, and too many windows are called strange where they are not.
 
-    Raises InvalidInput for vectors that cannot be compared, a reference of another workload, a window that ends before it
-    starts, and a budget so small that no window could ever be called drifting.
+    Raises InvalidInput for vectors that cannot be compared, a reference of another workload, and a budget so small that no window could
+    ever be called drifting.
     """
-    where = f"embeddings of {workload}, {slice_name}, {window_start.isoformat()}"
-    check_moments(where, start=window_start, end=window_end, now=now)
-    _refuse(where, reference, workload, window_start, window_end, budget)
-    if not np.ndim(vectors) or (len(vectors) == 0 and len(ids)):
-        raise InvalidInput(
-            f"there are {len(ids)} ids for no vector", where=where, value=type(vectors).__name__, remedy="Hand over a vector for each id."
-        )
-    effect: float | None = None
-    if len(vectors) == 0:
-        status, said, n, p, evidence = DriftStatus.NO_DATA, "no row of this window has a vector", 0, None, _Evidence()
-    else:
-        rows, known = checked(vectors, ids, where=where)
-        n, p, evidence = len(known), None, _Evidence()
-        if reference is None:
-            status, said = DriftStatus.LEARNING, "there is no embedding reference yet"
-        elif rows.shape[1] != reference.anchors.shape[1]:
-            raise InvalidInput(
-                f"the reference holds vectors of {reference.anchors.shape[1]} dimensions",
-                where=where,
-                value=rows.shape[1],
-                remedy="Pin a new reference after a change of the embedding model: its vectors cannot be compared with the old ones.",
-            )
-        elif reference.held_out < reference.fewest_rows:
-            status = DriftStatus.INSUFFICIENT_DATA
-            said = f"the reference holds out {reference.held_out} rows, under {reference.fewest_rows}: too few to compare with"
-        elif n < reference.fewest_rows:
-            status = DriftStatus.INSUFFICIENT_DATA
-            said = f"{n} rows with vectors: under {reference.fewest_rows} are not judged"
-        else:
-            sample = smallest(known, reference.most_rows)
-            session_of = labels_of(sessions, ids, what="sessions", where=where)
-            place = {one: number for number, one in enumerate(known)}
-            measured = _measure(
-                rows[[place[one] for one in sample]], sample, [session_of[one] for one in sample], reference, most=budget.dealings
-            )
-            p, effect, evidence = measured.compared.p, measured.effect, measured.evidence
-            evidence["sessions"] = len({session_of[one] for one in sample}) if sessions is not None else None
-            status = _status(p, budget, reference)
-            said = _said(measured, budget, reference)
+    where = f"embeddings of {workload}, {slice_name}, {window[0].isoformat()}"
+    _refuse(where, reference, workload, budget)
+    found = _compared(rows, reference, budget, where=where)
     if reference is not None:
-        evidence |= {
-            "reference": reference.id,
-            "reference_maturity": reference.maturity.value,
-            "reference_age_hours": round((now - reference.pinned_at).total_seconds() / 3600, 3),
-            "held_out_rows": reference.held_out,
-            "real_windows": reference.real_windows,
-        }
+        found.evidence.update(
+            {
+                "reference": reference.id,
+                "reference_maturity": reference.maturity.value,
+                "reference_age_hours": round((now - reference.pinned_at).total_seconds() / 3600, 3),
+                "held_out_rows": reference.held_out,
+                "real_windows": reference.real_windows,
+            }
+        )
     return DriftVerdict(
         workload=workload,
-        window_start=window_start,
-        window_end=window_end,
+        window_start=window[0],
+        window_end=window[1],
         kind=Family.INPUT,
         slice=slice_name,
         column=COLUMN,
-        status=status,
-        reason=said,
-        n=n,
+        status=found.status,
+        reason=found.reason,
+        n=found.n,
         n_reference=reference.rows if reference else 0,
         method=METHOD,
-        score=p,
-        effect=effect,
-        threshold=budget.p_below if p is not None else None,
-        effect_floor=None,
-        evidence=evidence,
+        comparison=found.comparison,
+        evidence=found.evidence,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Measured:
+class _EmbeddingState:
+    status: DriftStatus
+    reason: str
+    n: int = 0
+    comparison: DriftComparison | None = None
+    evidence: _Evidence = field(default_factory=dict)
+
+
+def _compared(given: EmbeddedRows, reference: EmbeddingReference | None, budget: EmbeddingBudget, *, where: str) -> _EmbeddingState:
+    if len(given.vectors) == 0:
+        return _EmbeddingState(status=DriftStatus.NO_DATA, reason="no row of this window has a vector")
+    rows, known = checked(given, where=where)
+    n = len(known)
+    if reference is None:
+        return _EmbeddingState(status=DriftStatus.LEARNING, reason="there is no embedding reference yet", n=n)
+    if rows.shape[1] != reference.anchors.shape[1]:
+        raise InvalidInput(
+            f"the reference has vectors of {reference.anchors.shape[1]} dimensions",
+            where=where,
+            value=rows.shape[1],
+            remedy="Pin a new reference after a change of the embedding model: its vectors cannot be compared with the old ones.",
+        )
+    if reference.held_out < reference.fewest_rows:
+        reason = f"the reference holds out {reference.held_out} rows, under {reference.fewest_rows}: too few to compare with"
+        return _EmbeddingState(status=DriftStatus.INSUFFICIENT_DATA, reason=reason, n=n)
+    if n < reference.fewest_rows:
+        reason = f"{n} rows with vectors: under {reference.fewest_rows} are not judged"
+        return _EmbeddingState(status=DriftStatus.INSUFFICIENT_DATA, reason=reason, n=n)
+    sample = smallest(known, reference.most_rows)
+    session_of = labels_of(given.sessions, given.ids)
+    place = {one: number for number, one in enumerate(known)}
+    sessions = [session_of[one] for one in sample]
+    measured = _measure(rows[[place[one] for one in sample]], sample, sessions, reference, most=budget.permutations)
+    measured.evidence["sessions"] = len(set(sessions)) if given.sessions is not None else None
+    p = measured.compared.p
+    return _EmbeddingState(
+        status=_status(p, budget, reference),
+        reason=_said(measured, budget, reference),
+        n=n,
+        comparison=DriftComparison(score=p, threshold=budget.p_below, effect=measured.effect, minimum_effect=None),
+        evidence=measured.evidence,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MeasuredEmbeddings:
     compared: Compared
     effect: float  # share of rows that are novel, or gathered in one place, beyond what is usual
     evidence: _Evidence
 
 
-def _measure(rows: Vectors, ids: Sequence[EventId], sessions: Sequence[str], reference: EmbeddingReference, *, most: int) -> _Measured:
+def _measure(
+    rows: Vectors, ids: Sequence[EventId], sessions: Sequence[str], reference: EmbeddingReference, *, most: int
+) -> _MeasuredEmbeddings:
     size = len(rows)
     together = np.concatenate([rows, reference.held])
     pool = pooled(together, anchors=reference.anchors, centres=reference.centres, novelty_tail=reference.novelty_tail)
     in_window = np.arange(len(together)) < size
     of_window = np.unique(sessions, return_inverse=True)[1]
-    spread = _spread_at(size, reference)
+    dispersion = _dispersion_at(size, reference)
     compared = compare(
         pool,
         in_window,
         np.concatenate([of_window, of_window.max() + 1 + reference.sessions]),
-        spread=spread,
+        dispersion=dispersion,
         most=most,
-        chance=np.random.default_rng(list(derive("dealings", reference.id, *ids).encode())),
+        rng=np.random.default_rng(list(derive("dealings", reference.id, *ids).encode())),
     )
     window, before = pool.traits[:size].mean(axis=0), pool.traits[size:].mean(axis=0)
     novel, usual_novel = float(window[1]), float(before[1])
     wide = list(Score).index(Score.WIDE)
     dense, usual_dense = (float(held[wide] ** 2) / size for held in (compared.scores, compared.usual))
-    decided = list(Part)[int((compared.parts / np.sqrt(spread)).argmax())]
+    decided = list(Part)[int((compared.parts / np.sqrt(dispersion)).argmax())]
     evidence: _Evidence = {
         "sampled_rows": size,
         "deviations": {score.value: round(float(value), 2) for score, value in zip(Score, compared.deviations, strict=True)},
         "parts": {part.value: round(float(value), 2) for part, value in zip(Part, compared.parts, strict=True)},
         "decided_by": decided.value,
-        "dealings": compared.dealings,
+        "permutations": compared.permutations,
         "as_strange": compared.as_strange,
-        "company_deviation": round(compared.company_deviation, 3),
-        "hour_to_hour_spread": (
-            {part.value: round(float(value), 2) for part, value in zip(Part, spread, strict=True)} if reference.real_windows else None
+        "local_density_deviation": round(compared.density_deviation, 3),
+        "hour_to_hour_dispersion": (
+            {part.value: round(float(value), 2) for part, value in zip(Part, dispersion, strict=True)} if reference.real_windows else None
         ),
         "novel_share": novel,
         "usual_novel_share": usual_novel,
@@ -184,21 +196,21 @@ def _measure(rows: Vectors, ids: Sequence[EventId], sessions: Sequence[str], ref
         "strangest_rows": _strangest(pool, ids, reference),
         "changed_topics": _changed(window, before, pool, ids),
     }
-    return _Measured(
+    return _MeasuredEmbeddings(
         compared=compared,
         effect=max(0.0, novel - usual_novel, dense - usual_dense),
         evidence=evidence,
     )
 
 
-def _spread_at(size: int, reference: EmbeddingReference) -> Numbers:
-    """What differs from hour to hour does not shrink with more rows, as the noise of dealing does."""
-    then = 1 / reference.spread_rows + 1 / max(1, reference.held_out - reference.spread_rows)
-    return 1.0 + (reference.spread - 1.0) * then / (1 / size + 1 / reference.held_out)
+def _dispersion_at(size: int, reference: EmbeddingReference) -> Numbers:
+    """What differs from hour to hour does not shrink with more rows, as the noise of permutations does."""
+    then = 1 / reference.dispersion_rows + 1 / max(1, reference.held_out - reference.dispersion_rows)
+    return 1.0 + (reference.dispersion - 1.0) * then / (1 / size + 1 / reference.held_out)
 
 
 def _gathered(pool: Pool, compared: Compared, ids: Sequence[EventId]) -> list[_Evidence]:
-    """The window's rows with the largest surplus of company, by the scale that says more; and how many rows lie near them in all."""
+    """The window's rows with the largest surplus of local density, by the scale that says more; and how many rows lie near them in all."""
     close, wide = (compared.deviations[list(Score).index(score)] for score in (Score.CLOSE_SURPLUS, Score.WIDE_SURPLUS))
     near = pool.near[0 if close > wide else 1]
     inside = (np.arange(len(pool.traits)) < len(ids)).astype(np.float32)
@@ -206,7 +218,8 @@ def _gathered(pool: Pool, compared: Compared, ids: Sequence[EventId]) -> list[_E
     beyond = surplus(counts, near, part=inside.mean(keepdims=True)[None].astype(np.float64))[0, : len(ids)]
     around = near.sum(axis=1)
     return [
-        {"event": ids[at], "company": int(counts[0, at]), "near_by": int(around[at])} for at in np.argsort(-beyond, kind="stable")[:SHOWN]
+        {"event": ids[at], "local_density": int(counts[0, at]), "near_by": int(around[at])}
+        for at in np.argsort(-beyond, kind="stable")[:SHOWN]
     ]
 
 
@@ -234,13 +247,13 @@ def _status(p: float, budget: EmbeddingBudget, reference: EmbeddingReference) ->
     return DriftStatus.DRIFTING if p <= budget.p_below else DriftStatus.OK
 
 
-def _said(measured: _Measured, budget: EmbeddingBudget, reference: EmbeddingReference) -> str:
+def _said(measured: _MeasuredEmbeddings, budget: EmbeddingBudget, reference: EmbeddingReference) -> str:
     evidence, compared = measured.evidence, measured.compared
     parts = evidence["parts"]
     assert isinstance(parts, dict)
     said = (
         f"{evidence['decided_by']} lies {parts[evidence['decided_by']]:+.1f} deviations from usual: {compared.as_strange} of "
-        f"{compared.dealings} random dealings of the same rows went as far, p {compared.p:.2g} (drifts up to {budget.p_below:.2g}); "
+        f"{compared.permutations} permutations of the same rows went as far, p {compared.p:.2g} (drifts up to {budget.p_below:.2g}); "
         f"novel rows {evidence['novel_share']:.1%} against {evidence['usual_novel_share']:.1%}, "
         f"gathered in one place {evidence['gathered_share']:.1%} against {evidence['usual_gathered_share']:.1%}"
     )
@@ -251,34 +264,20 @@ def _said(measured: _Measured, budget: EmbeddingBudget, reference: EmbeddingRefe
     return said if reference.real_windows else f"{said}; how much hours differ from one another was not measured"
 
 
-def _refuse(
-    where: str,
-    reference: EmbeddingReference | None,
-    workload: WorkloadId,
-    window_start: datetime,
-    window_end: datetime,
-    budget: EmbeddingBudget,
-) -> None:
-    if window_end <= window_start:
-        raise InvalidInput(
-            "the window ends before it starts", where=where, value=window_end.isoformat(), remedy="Check the clock that closed it."
-        )
-    check_number(budget.pages_a_day, where=f"{where}, budget: pages_a_day")
-    check_number(budget.windows_a_day, where=f"{where}, budget: windows_a_day")
-    if not (budget.windows_a_day > 0 and 0 < budget.p_below < 1):
+def _refuse(where: str, reference: EmbeddingReference | None, workload: WorkloadId, budget: EmbeddingBudget) -> None:
+    if not 0 < budget.p_below < 1:
         raise InvalidInput(
             "the budget leaves no share of false alarms between 0 and 1",
             where=where,
-            value=f"{budget.pages_a_day} pages a day over {budget.windows_a_day} windows a day",
-            remedy="Give more than 0 pages and fewer pages than windows a day.",
+            value=f"{budget.alarms_a_day} alarms a day over {budget.windows_a_day} windows a day",
+            remedy="Give more than 0 alarms and fewer alarms than windows a day.",
         )
-    check_whole(budget.dealings, where=f"{where}, budget: dealings", least=1)
-    if budget.p_below < 1 / (1 + budget.dealings):
+    if budget.p_below < 1 / (1 + budget.permutations):
         raise InvalidInput(
-            f"with {budget.dealings} dealings no p-value can be that small: nothing would ever be called drifting",
+            f"with {budget.permutations} permutations no p-value can be that small: nothing would ever be called drifting",
             where=where,
             value=budget.p_below,
-            remedy=f"Deal at least {int(np.ceil(1 / budget.p_below))} times, or allow more false alarms.",
+            remedy=f"Permute at least {int(np.ceil(1 / budget.p_below))} times, or allow more false alarms.",
         )
     if reference is not None and reference.workload != workload:
         raise InvalidInput(

@@ -11,20 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.drift.embedding_relabelling import Part, spread_of
+from flywheel.drift.embedding_relabelling import Part, dispersion_of
 from flywheel.drift.embedding_scores import Numbers, Vectors, cluster_centres, of_length_one, pooled
 from flywheel.drift.reference import Maturity
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import EventId, WorkloadId, derive, unit_interval
-from flywheel.plausible import CLOCKS, check_moments, check_number, check_text, check_whole
 from flywheel.windows.sample import rank
 
-WINDOWS_FOR_A_SPREAD = 12  # fewer real windows do not tell how much one hour differs from another
+WINDOWS_FOR_A_DISPERSION = 12  # fewer real windows do not tell how much one hour differs from another
 WINDOWS_LOOKED_AT = 48  # more tell no more; bounds the time of pinning
 
 
@@ -40,17 +38,15 @@ class EmbeddingPolicy:
     most_rows: int = 800
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        for said, number in (
-            ("anchors", self.anchors),
-            ("held_out", self.held_out),
-            ("clusters", self.clusters),
-            ("fewest_rows", self.fewest_rows),
-        ):
-            check_whole(number, where=f"embedding policy: {said}", least=1)
-        check_whole(self.seed, where="embedding policy: seed")
-        check_number(self.novelty_tail, where="embedding policy: novelty_tail", most=1.0)
-        check_whole(self.most_rows, where="embedding policy: most_rows", least=self.fewest_rows)
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedRows:
+    """Vectors [n, d], the id of each row and what it came with. Without sessions rows are independent, without windows hours alike."""
+
+    vectors: NDArray[np.floating]
+    ids: Sequence[EventId]
+    sessions: Sequence[str] | None = None
+    windows: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +55,7 @@ class EmbeddingReference:
 
     id: str
     workload: WorkloadId
-    start: datetime
-    end: datetime
+    period: tuple[datetime, datetime]
     maturity: Maturity
     pinned_at: datetime
     rows: int
@@ -69,42 +64,42 @@ class EmbeddingReference:
     centres: Vectors  # [K, d]
     held: Vectors  # [H, d]
     sessions: NDArray[np.intp]  # [H], numbers from 0
-    spread: Numbers  # [5], 1 or more: variance of real windows over that of dealt ones, at ``spread_rows``
-    spread_rows: int
-    real_windows: int  # behind the spread; 0 where it was not measured
-    novelty_tail: float
-    fewest_rows: int
-    most_rows: int
+    dispersion: Numbers  # [5], 1 or more: variance of real windows over that of permuted ones, at ``dispersion_rows``
+    dispersion_rows: int
+    real_windows: int  # behind the dispersion; 0 where it was not measured
+    policy: EmbeddingPolicy
 
     @property
     def held_out(self) -> int:
         """Rows."""
         return len(self.held)
 
+    @property
+    def novelty_tail(self) -> float:
+        return self.policy.novelty_tail
+
+    @property
+    def fewest_rows(self) -> int:
+        return self.policy.fewest_rows
+
+    @property
+    def most_rows(self) -> int:
+        return self.policy.most_rows
+
 
 def pin_embeddings(
     *,
-    vectors: NDArray[np.floating],
-    ids: Sequence[EventId],
-    sessions: Sequence[str] | None = None,
-    windows: Sequence[str] | None = None,
+    rows: EmbeddedRows,
     workload: WorkloadId,
-    start: datetime,
-    end: datetime,
+    period: tuple[datetime, datetime],
     maturity: Maturity,
     now: datetime,
     policy: EmbeddingPolicy,
 ) -> EmbeddingReference:
-    """``sessions``, ``windows`` name for each row what it came with; left out, rows are independent and hours alike.
-
-    Raises Refused without two sessions, InvalidInput for vectors that cannot be read.
-    """
-    check_text(workload, where="workload of an embedding reference")
-    _check_period(start, end, now, where=f"embedding reference of {workload}")
-    given = ids
-    rows, ids = checked(vectors, ids, where=f"embedding reference of {workload}")
-    session_of = labels_of(sessions, given, what="sessions", where=f"embedding reference of {workload}")
-    window_of = labels_of(windows, given, what="windows", where=f"embedding reference of {workload}")
+    """Raises Refused without two sessions, InvalidInput for vectors that cannot be read."""
+    where = f"embedding reference of {workload}"
+    vectors, ids = checked(rows, where=where)
+    session_of, window_of = labels_of(rows.sessions, rows.ids), labels_of(rows.windows, rows.ids)
     by_id = dict(zip(ids, range(len(ids)), strict=True))
     half = {one: unit_interval("held out", session_of[one]) < 0.5 for one in by_id}
     anchor_ids = smallest([one for one in by_id if not half[one]], policy.anchors)
@@ -112,66 +107,52 @@ def pin_embeddings(
     if not anchor_ids or not held_ids:
         raise Refused(
             "too few sessions: one half would be empty",
-            where=f"embedding reference of {workload}",
+            where=where,
             value=len(set(session_of.values())),
-            remedy="Name a period that holds more traffic.",
+            remedy="Name a period that has more traffic.",
         )
-    anchors, held = rows[[by_id[one] for one in anchor_ids]], rows[[by_id[one] for one in held_ids]]
-    centres = cluster_centres(anchors, clusters=policy.clusters, chance=np.random.default_rng((policy.seed, 1)))
+    anchors, held = vectors[[by_id[one] for one in anchor_ids]], vectors[[by_id[one] for one in held_ids]]
+    centres = cluster_centres(anchors, clusters=policy.clusters, rng=np.random.default_rng((policy.seed, 1)))
     groups = np.unique([session_of[one] for one in held_ids], return_inverse=True)[1]
-    spread, spread_rows, real_windows = np.ones(len(Part)), 1, 0
-    full = _full_windows([window_of[one] for one in held_ids], policy) if windows is not None else []
-    if len(full) >= WINDOWS_FOR_A_SPREAD:
+    dispersion, dispersion_rows, real_windows = np.ones(len(Part)), 1, 0
+    full = _full_windows([window_of[one] for one in held_ids], policy) if rows.windows is not None else []
+    if len(full) >= WINDOWS_FOR_A_DISPERSION:
         pool = pooled(held, anchors=anchors, centres=centres, novelty_tail=policy.novelty_tail)
-        spread = spread_of(pool, full, groups, np.random.default_rng((policy.seed, 2)))
-        spread_rows, real_windows = round(float(np.mean([one.sum() for one in full]))), len(full)
+        dispersion = dispersion_of(pool, full, groups, np.random.default_rng((policy.seed, 2)))
+        dispersion_rows, real_windows = round(float(np.mean([one.sum() for one in full]))), len(full)
     content = sha256()
-    for array in (anchors, centres, held, groups, spread):
+    for array in (anchors, centres, held, groups, dispersion):
         array.flags.writeable = False
         content.update(str(array.shape).encode() + array.tobytes())
     limits = (policy.novelty_tail, policy.fewest_rows, policy.most_rows)
+    start, end = period
     return EmbeddingReference(
         id=derive("embeddings", workload, start.isoformat(), end.isoformat(), *limits, *anchor_ids, *held_ids, content.hexdigest()),
         workload=workload,
-        start=start,
-        end=end,
+        period=period,
         maturity=maturity,
         pinned_at=now,
-        rows=len(rows),
+        rows=len(vectors),
         anchor_ids=anchor_ids,
-        spread_rows=spread_rows,
+        dispersion_rows=dispersion_rows,
         real_windows=real_windows,
-        novelty_tail=policy.novelty_tail,
-        fewest_rows=policy.fewest_rows,
-        most_rows=policy.most_rows,
+        policy=policy,
         anchors=anchors,
         centres=centres,
         held=held,
         sessions=groups,
-        spread=spread,
+        dispersion=dispersion,
     )
 
 
-def checked(vectors: NDArray[np.floating], ids: Sequence[EventId], *, where: str) -> tuple[Vectors, tuple[EventId, ...]]:
-    """Vectors of length one and their ids, each id once. Raises InvalidInput for what cannot be compared."""
-    array = _array(vectors, where)
-    if array.ndim != 2 or array.shape[1] == 0 or not np.issubdtype(array.dtype, np.floating):
-        raise InvalidInput(
-            "vectors must be numbers in rows and columns",
-            where=where,
-            value=f"{array.dtype} of shape {array.shape}",
-            remedy="Hand over an array [rows, dimensions] of floating numbers.",
-        )
-    if len(ids) != len(array):
-        raise InvalidInput(
-            f"there are {len(ids)} ids for {len(array)} vectors", where=where, remedy="Give each vector the id of its event."
-        )
-    for one in ids:
-        check_text(one, where=f"{where}, ids", empty=True)
+def checked(rows: EmbeddedRows, *, where: str) -> tuple[Vectors, tuple[EventId, ...]]:
+    """Vectors of length one and their ids, each id once. Raises InvalidInput for what an embedding model may return that cannot be
+    compared."""
+    array, ids = np.asarray(rows.vectors), rows.ids
     unreadable = ~np.isfinite(array).all(axis=1)
     if unreadable.any():
         raise InvalidInput(
-            "a vector holds NaN or infinity",
+            "a vector contains NaN or infinity",
             where=f"{where}, row {int(unreadable.argmax())}",
             value=ids[int(unreadable.argmax())],
             remedy="Leave out rows that could not be embedded; their share is a column of its own.",
@@ -183,35 +164,9 @@ def checked(vectors: NDArray[np.floating], ids: Sequence[EventId], *, where: str
     return of_length_one(array[list(first.values())]), tuple(first)
 
 
-def labels_of(labels: Sequence[str] | None, ids: Sequence[EventId], *, what: str, where: str) -> dict[EventId, str]:
-    """The session or window of each row; its own id where none is given. Raises InvalidInput for labels that do not fit."""
-    for label in set(labels or ()):
-        check_text(label, where=f"{where}, {what}", empty=True)
-    if labels is not None and len(labels) != len(ids):
-        raise InvalidInput(
-            f"there are {len(labels)} {what} for {len(ids)} rows", where=where, remedy=f"Name one of the {what} for each row."
-        )
+def labels_of(labels: Sequence[str] | None, ids: Sequence[EventId]) -> dict[EventId, str]:
+    """The session or window of each row; its own id where none is given."""
     return dict(zip(ids, ids if labels is None else labels, strict=True))
-
-
-def _array(vectors: object, where: str) -> NDArray[Any]:
-    try:
-        return np.asarray(vectors)
-    except ValueError as error:
-        raise InvalidInput(
-            "vectors must have one width", where=where, value=str(error), remedy="Hand over an array [rows, dimensions]."
-        ) from error
-
-
-def _check_period(start: datetime, end: datetime, now: datetime, *, where: str) -> None:
-    check_moments(where, start=start, end=end, now=now)
-    if not start < end:
-        raise InvalidInput(
-            "the period does not end after its start",
-            where=where,
-            value=f"{start.isoformat()} to {end.isoformat()}",
-            remedy=CLOCKS,
-        )
 
 
 def smallest(ids: Sequence[EventId], k: int) -> tuple[EventId, ...]:

@@ -7,10 +7,10 @@ windows at once. How large a score must be is not said here.
 2. centroid: the squared distance of the mean vectors, |m - r|^2. Sees a small change that all rows share, such as of style.
 3. cluster counts: the sum over clusters of (p - q)^2 / q (Pearson 1900), p and q being shares of rows. Sees a change of topics.
 4. novelty share: the share of rows farther from every anchor than all but a few rows are. Sees a few strange rows.
-5. close company, 6. wide company: how many rows of its own window lie nearer to a row than its 3rd (20th) nearest anchor; the mean
-   over the rows that have most. Sees a topic that has become frequent, also where the reference holds rows that are stranger. The
-   ratio of two densities by nearest neighbours (Loftsgaarden and Quesenberry 1965), at the place where it is largest.
-7. close surplus, 8. wide surplus: the same company beyond what the window's part of all rows near by would be, in deviations of that
+5. close density, 6. wide density (local density): how many rows of its own window lie nearer to a row than its 3rd (20th) nearest
+   anchor; the mean over the rows that have most. Sees a topic that has become frequent, also where the reference has rows that are
+   stranger. The ratio of two densities by nearest neighbours (Loftsgaarden and Quesenberry 1965), at the place where it is largest.
+7. close surplus, 8. wide surplus: the same density beyond what the window's part of all rows near by would be, in deviations of that
    number; the mean over the rows that have most. Sees a small topic beside places where the reference is dense too.
 
 No single one sees all of these. On what people really write the first four alone find little: users' traffic is so mixed that its own
@@ -39,24 +39,24 @@ class Score(StrEnum):
     CENTROID = "centroid"
     CLUSTERS = "cluster counts"
     NOVELTY = "novelty share"
-    CLOSE = "close company"
-    WIDE = "wide company"
+    CLOSE = "close density"
+    WIDE = "wide density"
     CLOSE_SURPLUS = "close surplus"
     WIDE_SURPLUS = "wide surplus"
 
 
-SCALES = (3, 20)  # close and wide: the nearest anchor of this rank is how far a row's company may be
-MOST_COMPANY = 0.025  # of a window's rows are those with most company: half of the smallest share of news that should be found
+SCALES = (3, 20)  # close and wide: the nearest anchor of this rank is how far a row's neighbours may be
+DENSEST = 0.025  # of a window's rows are those with the highest local density: half of the smallest share of news that should be found
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowScores:
-    """What is known of each of n rows: the nearest anchor and cluster, and how far company may be."""
+    """What is known of each of n rows: the nearest anchor and cluster, and how far a neighbour may be."""
 
     distance: Numbers  # [n], cosine
     anchor: NDArray[np.intp]  # [n]
     cluster: NDArray[np.intp]  # [n]
-    reach: NDArray[np.float32]  # [n, 2]: the cosine that company must exceed, close and wide
+    reach: NDArray[np.float32]  # [n, 2]: the cosine that a neighbour must exceed, close and wide
 
 
 def score_rows(rows: Vectors, *, anchors: Vectors, centres: Vectors) -> RowScores:
@@ -76,17 +76,17 @@ def score_rows(rows: Vectors, *, anchors: Vectors, centres: Vectors) -> RowScore
     )
 
 
-def company(rows: Vectors, reach: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """[n, d], [n, 2] -> [2, n, n]: is the second row nearer to the first than its anchor of that rank? Nobody is company to himself."""
+def local_density(rows: Vectors, reach: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """[n, d], [n, 2] -> [2, n, n]: is the second row nearer to the first than its anchor of that rank? No row is its own neighbour."""
     similar = rows @ rows.T
     near = np.stack([similar > reach[:, scale, None] + _ROUNDING for scale in range(len(SCALES))])
     near[:, np.arange(len(rows)), np.arange(len(rows))] = False
     return near
 
 
-def most_company(counts: NDArray[np.floating], *, size: int) -> Numbers:
+def densest(counts: NDArray[np.floating], *, size: int) -> Numbers:
     """[..., rows] -> [...]: the mean over those of a window's ``size`` rows that have most; rows that are not in it count below zero."""
-    many = min(max(1, round(MOST_COMPANY * size)), counts.shape[-1])
+    many = min(max(1, round(DENSEST * size)), counts.shape[-1])
     highest: Numbers = np.maximum(-np.partition(-counts, many - 1, axis=-1)[..., :many], 0.0).mean(axis=-1, dtype=np.float64)
     return highest
 
@@ -107,7 +107,7 @@ class Pool:
 
     scores: RowScores
     traits: Vectors  # [N, 2 + clusters + d]
-    near: tuple[Any, Any]  # [N, N] sparse, close and wide: is the second row company to the first?
+    near: tuple[Any, Any]  # [N, N] sparse, close and wide: is the second row a neighbour of the first?
     clusters: int
     novel_beyond: float
 
@@ -119,7 +119,7 @@ def pooled(rows: Vectors, *, anchors: Vectors, centres: Vectors, novelty_tail: f
     scores = score_rows(rows, anchors=anchors, centres=centres)
     novel_beyond = float(np.quantile(scores.distance, 1 - novelty_tail, method="higher"))
     near = []
-    for scale in company(rows, scores.reach):
+    for scale in local_density(rows, scores.reach):
         columns = (np.flatnonzero(scale) % len(rows)).astype(np.int32)  # four times as fast as turning a dense array of numbers
         starts = np.concatenate([[0], np.cumsum(scale.sum(axis=1))]).astype(np.int32)
         near.append(csr_array((np.ones(len(columns), dtype=np.float32), columns, starts), shape=scale.shape))
@@ -135,7 +135,7 @@ def pooled(rows: Vectors, *, anchors: Vectors, centres: Vectors, novelty_tail: f
 def window_scores(chosen: NDArray[np.float32], pool: Pool, *, size: int) -> Numbers:
     """[many, N], 1 for the rows of a window and 0 for those it is compared with -> [many, 8]. ``size``: rows of the window judged.
 
-    The squared scores enter by their cube roots (Wilson and Hilferty 1931), the novelty share and the company by their square roots:
+    The squared scores enter by their cube roots (Wilson and Hilferty 1931), the novelty share and the density by their square roots:
     so each is about normal and its noise about the same however rare novelty is and however dense a topic.
     """
     inside = chosen.sum(axis=1, dtype=np.float64)[:, None]
@@ -153,16 +153,16 @@ def window_scores(chosen: NDArray[np.float32], pool: Pool, *, size: int) -> Numb
         np.sqrt(np.maximum(window[:, 1], 0.0)) - np.sqrt(np.maximum(before[:, 1], 0.0)),
     ]
     counts = [(near @ chosen.T).T for near in pool.near]
-    parts += [np.sqrt(most_company(np.where(chosen > 0, count, -1.0), size=size)) for count in counts]
+    parts += [np.sqrt(densest(np.where(chosen > 0, count, -1.0), size=size)) for count in counts]
     for count, near in zip(counts, pool.near, strict=True):
         beyond = surplus(count, near, part=inside / chosen.shape[1])
-        parts.append(most_company(np.where(chosen > 0, beyond, -1.0), size=size))
+        parts.append(densest(np.where(chosen > 0, beyond, -1.0), size=size))
     return np.stack(parts, axis=-1)
 
 
 def surplus(counts: NDArray[np.float32], near: Any, *, part: Numbers) -> NDArray[np.floating]:
-    """[many, N]: company ``counts`` beyond ``part`` [many, 1] of all rows near by, in binomial deviations. One more in the variance: a row
-    with one neighbour is no crowd."""
+    """[many, N]: local density ``counts`` beyond ``part`` [many, 1] of all rows near by, in binomial deviations. One more in the variance:
+    a row with one neighbour is no crowd."""
     around, part32 = np.asarray(near.sum(axis=1), dtype=np.float32), part.astype(np.float32)
     found: NDArray[np.floating] = (counts - around * part32) / np.sqrt(around * (part32 * (1 - part32)) + np.float32(1.0))
     return found
@@ -177,12 +177,12 @@ def of_length_one(rows: NDArray[np.floating]) -> Vectors:
     return (exact / np.where(length > 0, length, 1.0)).astype(np.float32)
 
 
-def cluster_centres(rows: Vectors, *, clusters: int, chance: np.random.Generator) -> Vectors:
+def cluster_centres(rows: Vectors, *, clusters: int, rng: np.random.Generator) -> Vectors:
     """k-means by cosine (Dhillon and Modha 2001), begun by k-means++ (Arthur and Vassilvitskii 2007). At most ``clusters`` centres."""
-    centres = rows[chance.integers(len(rows), size=1)]
+    centres = rows[rng.integers(len(rows), size=1)]
     apart = np.maximum(0.0, 1.0 - (rows @ centres[0]).astype(np.float64))
     while len(centres) < clusters and apart.max(initial=0.0) > 1e-6:
-        drawn = rows[chance.choice(len(rows), p=apart / apart.sum())]
+        drawn = rows[rng.choice(len(rows), p=apart / apart.sum())]
         centres = np.vstack([centres, drawn])
         apart = np.minimum(apart, np.maximum(0.0, 1.0 - (rows @ drawn).astype(np.float64)))
     for _ in range(ROUNDS_OF_CLUSTERING):

@@ -1,158 +1,123 @@
-"""What moved together, what is behind it, and is it over?
+"""What drifted together, which of it explains the rest, and is it over?
 
-In: the verdicts of all windows that ended at one moment (of any length), and what moved when the incident was last looked at. Out:
-one incident: the movers, which of them explain the others, and whether what moved still does. What moved is let go only when its
-evidence has fallen well under the threshold (hysteresis), so that an evidence that trembles at the threshold is one incident.
-Rows and labels that come late have their own window judged again: ``retested`` says what that changed. Whom to tell is not decided here.
+In: the verdicts of all windows that ended at one moment (of any length), and which series drifted when the incident was last looked at.
+Out: one ``Incident``. A series that drifted is cleared only when its evidence has fallen well under the threshold (hysteresis), so that
+evidence close to the threshold is one incident. Whom to tell is not decided here.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flywheel.drift.verdict import DriftStatus, DriftVerdict
-from flywheel.errors import InvalidInput
-from flywheel.ids import EVERYTHING
-from flywheel.plausible import check_moments, check_number
+import numpy as np
 
-Place = tuple[str, str]
+from flywheel.drift.tests import z_score
+from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.ids import EVERYTHING
+
+Series = tuple[str, str]
 """(slice, column)"""
 
-AS_MUCH_AS_ALL = 1.5  # a slice that moved up to so many times as far as the whole moved with it, not by itself
+AS_MUCH_AS_ALL = 1.5  # a slice whose effect is up to so many times that of all traffic drifted with it, not by itself
 
 
-class Standing(StrEnum):
-    """Missing data is neither moved nor quiet."""
+class IncidentState(StrEnum):
+    """Missing data neither opens nor ends an incident."""
 
-    MOVED = "moved"
-    STILL = "still"  # under the threshold, not yet far enough under it
+    DRIFTED = "drifted"
+    CLEARING = "clearing"  # under the threshold, not yet far enough under it
     QUIET = "quiet"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clearing:
-    """A mover is over when its strength or its effect falls under these parts of their limits."""
+    """The hysteresis band: a series is over when its z-score or its effect falls under these parts of their thresholds."""
 
-    strength: float = 0.6
+    z: float = 0.6
     effect: float = 0.7
-
-    def __post_init__(self) -> None:
-        check_number(self.strength, where="clearing: strength", most=1.0)
-        check_number(self.effect, where="clearing: effect", most=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """``behind``: what explains the rest, largest effect first. ``movers``: all, ``behind`` first."""
+    """What drifted in the windows of one moment."""
 
-    standing: Standing
-    behind: tuple[DriftVerdict, ...]
-    movers: tuple[DriftVerdict, ...]
-    trembling: tuple[DriftVerdict, ...]  # moved before, under the threshold now, not yet over
+    state: IncidentState
+    primary: tuple[DriftVerdict, ...]  # the primary drivers, largest effect first: they explain the rest
+    drifted: tuple[DriftVerdict, ...]  # all, the primary drivers first
+    clearing: tuple[DriftVerdict, ...]  # drifted before, under the threshold now, not yet over
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Retest:
-    """What late rows changed in the verdicts of their own window."""
-
-    found: tuple[DriftVerdict, ...]
-    withdrawn: tuple[DriftVerdict, ...]
-    reason: str
-
-
-def incident_of(verdicts: Sequence[DriftVerdict], *, moved_before: Collection[Place] = (), clearing: Clearing | None = None) -> Incident:
-    """``moved_before``: the movers of the incident that is open, if one is."""
-    movers = sorted((verdict for verdict in verdicts if has_moved(verdict)), key=_size, reverse=True)
-    behind = _behind(movers)
-    rest = tuple(mover for mover in movers if mover not in behind)
-    trembling = tuple(
+def incident_of(verdicts: Sequence[DriftVerdict], *, drifted_before: Collection[Series] = (), clearing: Clearing | None = None) -> Incident:
+    """``drifted_before``: the drifted series of the incident that is open, if one is."""
+    band = clearing or Clearing()
+    drifted = sorted((verdict for verdict in verdicts if has_drifted(verdict)), key=_size, reverse=True)
+    primary = _primary(drifted)
+    rest = tuple(verdict for verdict in drifted if verdict not in primary)
+    not_over = tuple(
         verdict
         for verdict in verdicts
-        if (verdict.slice, verdict.column) in moved_before and verdict not in movers and not _over(verdict, clearing or Clearing())
+        if (verdict.slice, verdict.column) in drifted_before and verdict not in drifted and not is_cleared(verdict, band)
     )
     judged = any(verdict.slice == EVERYTHING and verdict.status in (DriftStatus.OK, DriftStatus.DRIFTING) for verdict in verdicts)
-    if movers:
-        standing, reason = Standing.MOVED, _said(behind, len(rest))
-    elif trembling:
-        standing, reason = Standing.STILL, f"{len(trembling)} that moved before are under their limits, but not yet far enough"
+    if drifted:
+        state, reason = IncidentState.DRIFTED, _in_words(primary, len(rest))
+    elif not_over:
+        state, reason = IncidentState.CLEARING, f"{len(not_over)} that drifted before are under their thresholds, but not yet far enough"
     elif judged:
-        standing, reason = Standing.QUIET, "nothing moved"
+        state, reason = IncidentState.QUIET, "nothing drifted"
     else:
-        standing, reason = Standing.UNKNOWN, "the traffic as a whole could not be judged"
-    return Incident(standing=standing, behind=behind, movers=behind + rest, trembling=trembling, reason=reason)
+        state, reason = IncidentState.UNKNOWN, "all traffic together could not be judged"
+    return Incident(state=state, primary=primary, drifted=primary + rest, clearing=not_over, reason=reason)
 
 
-def has_moved(verdict: DriftVerdict) -> bool:
-    """Drifting; or a slice that vanished, or a new one that takes a real part of the traffic."""
+def has_drifted(verdict: DriftVerdict) -> bool:
+    """Drifting; or a slice that vanished, or a new one with a real part of the traffic."""
     if verdict.status is DriftStatus.DRIFTING:
         return True
-    if verdict.score is None or verdict.threshold is None or verdict.score >= verdict.threshold:
+    found = verdict.comparison
+    if found is None or found.score >= found.threshold:
         return False
     if verdict.status is DriftStatus.NEW_SLICE:
-        return (verdict.effect or 0.0) >= (verdict.effect_floor or 0.0)
+        return found.effect >= (found.minimum_effect or 0.0)
     return verdict.status is DriftStatus.VANISHED_SLICE
 
 
-def retested(before: Sequence[DriftVerdict], after: Sequence[DriftVerdict]) -> Retest:
-    """Raises InvalidInput unless both judge one and the same window: a late row never speaks of today."""
-    for verdict in (*before, *after):
-        check_moments("late rows", start=verdict.window_start, end=verdict.window_end)
-    windows = {(verdict.workload, verdict.window_start, verdict.window_end) for verdict in (*before, *after)}
-    if len(windows) > 1:
-        raise InvalidInput(
-            "a window must be tested again against itself",
-            where="late rows",
-            value=sorted(f"{start.isoformat()} to {end.isoformat()}" for _, start, end in windows),
-            remedy="Judge the window to which the late rows belong.",
-        )
-    moved_then = {(verdict.slice, verdict.column) for verdict in before if has_moved(verdict)}
-    moved_now = {(verdict.slice, verdict.column) for verdict in after if has_moved(verdict)}
-    found = tuple(verdict for verdict in after if has_moved(verdict) and (verdict.slice, verdict.column) not in moved_then)
-    withdrawn = tuple(verdict for verdict in before if has_moved(verdict) and (verdict.slice, verdict.column) not in moved_now)
-    return Retest(
-        found=found, withdrawn=withdrawn, reason=f"with its late rows the window has {len(found)} new movers and {len(withdrawn)} less"
-    )
-
-
-def _behind(movers: Sequence[DriftVerdict]) -> tuple[DriftVerdict, ...]:
-    """In each column: the whole, when slices moved about as far as it; else the slices that moved much further, whom the whole follows."""
-    whole = {mover.column: _size(mover) for mover in movers if mover.slice == EVERYTHING}
-    by_themselves = {
-        mover.column
-        for mover in movers
-        if mover.slice != EVERYTHING and mover.column in whole and _size(mover) > AS_MUCH_AS_ALL * whole[mover.column]
-    }
-    return tuple(
-        mover
-        for mover in movers
-        if mover.column not in whole
-        or (mover.slice == EVERYTHING and mover.column not in by_themselves)
-        or (mover.slice != EVERYTHING and _size(mover) > AS_MUCH_AS_ALL * whole[mover.column])
-    )
-
-
-def _over(verdict: DriftVerdict, clearing: Clearing) -> bool:
-    """Without data nobody can say that it is over."""
-    if verdict.score is None or verdict.threshold is None or verdict.status not in (DriftStatus.OK, DriftStatus.DRIFTING):
+def is_cleared(verdict: DriftVerdict, band: Clearing) -> bool:
+    """Is a series that drifted well under its thresholds? Without data nobody can tell."""
+    found = verdict.comparison
+    if found is None or verdict.status not in (DriftStatus.OK, DriftStatus.DRIFTING):
         return verdict.status is DriftStatus.NEW_SLICE
-    weak = _strength(verdict.score) < clearing.strength * _strength(verdict.threshold)
-    return weak or (verdict.effect or 0.0) < clearing.effect * (verdict.effect_floor or 0.0)
+    return _z(found.score) < band.z * _z(found.threshold) or found.effect < band.effect * (found.minimum_effect or 0.0)
 
 
-def _strength(p: float) -> float:
-    from scipy.special import ndtri
+def _primary(drifted: Sequence[DriftVerdict]) -> tuple[DriftVerdict, ...]:
+    """In each column: all traffic, when slices drifted about as far; else the slices that drifted much further and took it along."""
+    whole = {verdict.column: _size(verdict) for verdict in drifted if verdict.slice == EVERYTHING}
+    further = [
+        verdict
+        for verdict in drifted
+        if verdict.slice != EVERYTHING and verdict.column in whole and _size(verdict) > AS_MUCH_AS_ALL * whole[verdict.column]
+    ]
+    followed = {verdict.column for verdict in further}
+    return tuple(
+        verdict
+        for verdict in drifted
+        if verdict.column not in whole or verdict in further or (verdict.slice == EVERYTHING and verdict.column not in followed)
+    )
 
-    return float(-ndtri(max(1e-300, p))) if p < 0.5 else 0.0
+
+def _z(p: float) -> float:
+    return max(0.0, float(z_score(np.asarray(p), one_sided=True)))
 
 
 def _size(verdict: DriftVerdict) -> float:
     return abs(verdict.effect or 0.0)
 
 
-def _said(behind: Sequence[DriftVerdict], rest: int) -> str:
-    first = behind[0]
-    others = f" and {len(behind) - 1} more" if len(behind) > 1 else ""
-    explained = f"; {rest} others moved with it" if rest else ""
+def _in_words(primary: Sequence[DriftVerdict], rest: int) -> str:
+    first = primary[0]
+    others = f" and {len(primary) - 1} more" if len(primary) > 1 else ""
+    explained = f"; {rest} others drifted with it" if rest else ""
     return f"{first.column} of {first.slice}{others}{explained}"

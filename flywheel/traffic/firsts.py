@@ -9,7 +9,6 @@ from chance with fewer rows than counting answers. Who remembers the sessions is
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
-from flywheel.plausible import check_moments
 from flywheel.traffic.column import Column, FeatureRow
 from flywheel.traffic.features import COLUMNS
 
@@ -25,7 +24,6 @@ def candidates(row: FeatureRow) -> tuple[str, ...]:
 
 def day_of(at: datetime) -> str:
     """The day (UTC) in which a session counts once, as 2026-01-31."""
-    check_moments("a session's first", at=at)
     return at.astimezone(UTC).date().isoformat()
 
 

@@ -1,146 +1,99 @@
-"""Counts that add up: for one slice of time, how many rows fell into each bin of each column of each slice.
+"""How time is cut: which pane a moment belongs to, which windows may close, and which longer windows end with each.
 
-In: rows of column values. Out: integer counts on a fixed fine grid. Addition is the only merge, so panes of many
-workers, of any order and of late rows give the same sums. Which grid lines matter is chosen later, by the reference:
-its edges are a subset of the grid lines, so a newly pinned reference never makes an old pane unreadable.
+In: event times, the clock, the policy. Out: moments. Panes and windows count from the epoch, so that every worker and every restart cuts
+time in the same places.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from math import isfinite, nan
-from numbers import Real
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from flywheel.errors import InvalidInput
-from flywheel.ids import WorkloadId
-from flywheel.plausible import CLOCKS, check_moments, check_names
-from flywheel.traffic.column import Column, Family, FeatureRow, Measure
-from flywheel.windows.plausible_counts import check_columns, check_rows
 
-__all__ = [
-    "Column",
-    "Counts",
-    "Family",
-    "Measure",
-    "SliceCounts",
-    "Tally",
-    "WindowCounts",
-    "add",
-    "bin_of",
-    "count_rows",
-    "empty_counts",
-    "tally",
-    "window_of",
-]
-
-Counts = NDArray[np.int64]
-SliceCounts = Mapping[str, Mapping[str, Counts]]
-"""``counts[slice][column]`` has the column's number of bins."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CENTURY = timedelta(days=36_525)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowCounts:
-    """The sum of the panes of one window. ``counts[slice][column]`` has the column's number of bins."""
+class WindowPolicy:
+    """Lengths in panes, so that a demo in seconds and a production in hours are the same policy."""
 
-    workload: WorkloadId
+    pane: timedelta = timedelta(minutes=5)
+    window_panes: int = 12
+    slide_panes: int = 12
+    lateness: timedelta = timedelta(minutes=1)  # a window closes this long after its end, in event time
+    longer_panes: tuple[int, ...] = (24, 48, 72, 144, 288)  # longer windows that end with each window: 2 to 24 hours in panes of 5 minutes
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput for lengths that a workload's `watch` settings may state and that make no windows."""
+        lengths = (self.window_panes, *self.longer_panes)
+        longest = max(self.slide_panes, *lengths)
+        if self.pane <= timedelta() or min(self.slide_panes, *lengths) < 1 or self.lateness < timedelta():
+            reason, value = "panes, windows and slides must be longer than nothing, and lateness not negative", (str(self.pane), lengths)
+        elif list(lengths) != sorted(set(lengths)):
+            reason, value = "longer windows must each be longer than the one before", ("panes", lengths)
+        elif self.pane.total_seconds() * longest + self.lateness.total_seconds() > CENTURY.total_seconds():
+            reason, value = "a window is longer than a century", (str(self.pane), lengths)
+        else:
+            return
+        remedy = "Give `watch.longer_panes` in ascending order, all above `watch.window_panes`, and every length above zero."
+        raise InvalidInput(reason, where="window policy", value=value, remedy=remedy)
+
+    @property
+    def window(self) -> timedelta:
+        return self.pane * self.window_panes
+
+    @property
+    def slide(self) -> timedelta:
+        return self.pane * self.slide_panes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestedWindow:
+    """A window, and the part of it that no shorter window with the same end contains."""
+
     start: datetime
     end: datetime
-    counts: Mapping[str, Mapping[str, Counts]]
-    rows: Mapping[str, int]  # rows per slice
+    added_until: datetime  # the part is [start, added_until)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tally:
-    """Counts and rows without a place in time: what one pane holds."""
-
-    counts: SliceCounts
-    rows: Mapping[str, int]
-    over: Mapping[str, int] = field(default_factory=dict)  # rows a slice may have had before it got a place of its own: at most these
-
-
-def count_rows(
-    *,
-    workload: WorkloadId,
-    start: datetime,
-    end: datetime,
-    rows: Iterable[tuple[FeatureRow, Sequence[str]]],
-    columns: Sequence[Column],
-) -> WindowCounts:
-    """Counts rows, each given as (column values, names of the slices it belongs to)."""
-    return window_of(workload=workload, start=start, end=end, tallies=[tally(rows=rows, columns=columns)])
+def nested_windows(end: datetime, policy: WindowPolicy) -> tuple[NestedWindow, ...]:
+    """The windows of every length that end here, shortest first. Summing their parts in this order reads each pane once."""
+    windows: list[NestedWindow] = []
+    until = end
+    for panes in (policy.window_panes, *policy.longer_panes):
+        start = end - policy.pane * panes
+        windows.append(NestedWindow(start=start, end=end, added_until=until))
+        until = start
+    return tuple(windows)
 
 
-def tally(*, rows: Iterable[tuple[FeatureRow, Sequence[str]]], columns: Sequence[Column]) -> Tally:
-    """Counts rows. A value of the wrong kind is OTHER, None or a column left out is MISSING: no row is ever dropped."""
-    check_columns(columns, where="rows to count")
-    counts: dict[str, dict[str, Counts]] = {}
-    per_slice: dict[str, int] = {}
-    for row, slices in rows:
-        bins = [bin_of(column, row.get(column.name)) for column in columns]
-        if isinstance(slices, str) or len(set(slices)) < len(slices) or not all(type(name) is str and name.isascii() for name in slices):
-            check_names(slices, where="slices of a row")
-        for name in slices:
-            if name not in counts:
-                counts[name] = empty_counts(columns)
-                per_slice[name] = 0
-            per_slice[name] += 1
-            for column, bin_number in zip(columns, bins, strict=True):
-                counts[name][column.name][bin_number] += 1
-    return Tally(counts=counts, rows=per_slice)
+def pane_start(at: datetime, pane: timedelta) -> datetime:
+    """The start of the pane that contains ``at``."""
+    return EPOCH + (at - EPOCH) // pane * pane
 
 
-def window_of(*, workload: WorkloadId, start: datetime, end: datetime, tallies: Iterable[Tally]) -> WindowCounts:
-    """The sum of panes as a window."""
-    check_moments(f"window of {workload}", start=start, end=end)
-    if end < start:
-        raise InvalidInput(
-            "the window ends before it starts",
-            where=f"window of {workload}",
-            value=f"{start.isoformat()} to {end.isoformat()}",
-            remedy=CLOCKS,
-        )
-    total = add(*tallies)
-    return WindowCounts(workload=workload, start=start, end=end, counts=total.counts, rows=total.rows)
+def closing_edge(*, newest: datetime, now: datetime, policy: WindowPolicy) -> datetime:
+    """The event time up to which windows may close: that of the newest row, never ahead of the clock, at most a pane and the lateness
+    behind it.
+
+    After the last row one window without rows closes, which says that there is no data; later silence closes none.
+    """
+    ahead = now + policy.lateness  # a producer whose clock runs fast must not close what others still fill
+    by_clock = now - policy.pane - policy.lateness
+    last_worth_closing = newest + policy.window + policy.slide + policy.lateness
+    return min(max(newest, min(by_clock, last_worth_closing)), ahead)
 
 
-def add(*tallies: Tally | WindowCounts) -> Tally:
-    """The only merge. Where a column's grid changed between two panes the later one stands and the older is left out."""
-    counts: dict[str, dict[str, Counts]] = {}
-    rows: dict[str, int] = {}
-    for part in tallies:
-        check_rows(part.rows, where="pane")
-        for name, columns in part.counts.items():
-            rows[name] = rows.get(name, 0) + part.rows.get(name, 0)
-            held = counts.setdefault(name, {})
-            for column, values in columns.items():
-                there = held.get(column)
-                held[column] = there + values if there is not None and there.shape == values.shape else values.copy()
-    return Tally(counts=counts, rows=rows)
+def windows_to_close(
+    edge: datetime, last_closed_end: datetime | None, policy: WindowPolicy, *, at_most: int = 500
+) -> list[tuple[datetime, datetime]]:
+    """Windows that no row should reach any more, oldest first. Nothing closed before: only the newest such window.
 
-
-def empty_counts(columns: Sequence[Column]) -> dict[str, Counts]:
-    """Zeroes, one array per column."""
-    return {column.name: np.zeros(column.bins, dtype=np.int64) for column in columns}
-
-
-def bin_of(column: Column, value: float | str | None) -> int:
-    """Which bin a value falls into; total over every value."""
-    other, missing = column.bins - 2, column.bins - 1
-    if value is None:
-        return missing
-    if column.measure is Measure.NAME:
-        return column.names.index(value) if isinstance(value, str) and value in column.names else other
-    try:
-        # nearly all values are floats, and to ask whether something is a Real takes as long as all the rest
-        number = value if type(value) is float else float(value) if isinstance(value, Real) else nan
-    except OverflowError:  # a whole number that no float holds is as unreadable as infinity
-        return other
-    if not isfinite(number):
-        return other
-    if column.measure is Measure.RATE:
-        return int(number) if number in (0, 1) else other
-    return bisect_right(column.lines, number)
+    After a long pause only the newest ``at_most`` are returned: nobody waits for the older ones.
+    """
+    last_end = pane_start(edge - policy.lateness, policy.slide)
+    if last_closed_end is None:
+        return [(last_end - policy.window, last_end)]
+    due = (last_end - pane_start(last_closed_end, policy.slide)) // policy.slide
+    ends = [last_end - policy.slide * back for back in range(min(due, at_most) - 1, -1, -1)]
+    return [(end - policy.window, end) for end in ends]

@@ -50,7 +50,9 @@ def alert_json(alert: Alert) -> dict[str, Json]:
 
 
 def reference_json(reference: Reference) -> dict[str, Json]:
-    """With rows per slice in place of its counts, which are thousands of numbers."""
+    """With rows per slice, and what the thresholds rest on, in place of its counts and thresholds, which are thousands of numbers."""
+    thresholds = reference.thresholds
+    calibration = {"alarms_a_day": thresholds.alarms_a_day, "days": thresholds.days, "seed": thresholds.seed} if thresholds else None
     return {
         "id": reference.id,
         "workload": reference.workload,
@@ -60,8 +62,11 @@ def reference_json(reference: Reference) -> dict[str, Json]:
         "maturity": reference.maturity.value,
         "pinned_by": reference.pinned_by,
         "pinned_at": json_of(reference.pinned_at),
-        "rows": {name: int(count) for name, count in reference.counts.rows.items()},
-        "meta": json_of(reference.meta),
+        "rows": json_of(reference.counts.rows_by_slice),
+        "covers": reference.covers.value,
+        "grids": json_of(reference.grids),
+        "by_hour": bool(reference.seasonal_digest),
+        "calibration": calibration,
     }
 
 

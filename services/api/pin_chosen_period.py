@@ -11,7 +11,7 @@ from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import BASE, Person
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.features import COLUMNS
-from flywheel.windows.assign import pane_start
+from flywheel.windows.pane import pane_start
 from services.api.wiring import ApiParts, WorkloadRules
 
 LONGEST_PERIOD = timedelta(days=28)  # when nobody names a start
@@ -33,7 +33,6 @@ def pin(
     adapter = route.champion if route is not None else BASE
     at = pinning_moment(parts.ledger.drift.references(workload.id), now=now)
     reference = make_reference(counts=counts, adapter=adapter, by=by, now=at, whole_day=workload.whole_day, columns=COLUMNS)
-    rows = {name: int(number) for name, number in counts.rows.items()}
     parts.ledger.drift.pin(
         reference,
         JournalEntry(
@@ -49,7 +48,7 @@ def pin(
                 "start": since.isoformat(),
                 "end": until.isoformat(),
                 "maturity": reference.maturity.value,
-                "rows": rows,
+                "rows": counts.matrix.rows_by_slice,
             },
         ),
     )

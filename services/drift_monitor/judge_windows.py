@@ -1,8 +1,8 @@
-"""Each tick: close the windows that are due, judge them, ask Evidently for a second opinion, keep the verdicts.
+"""Each tick: close the windows that are due, judge them, have Evidently score a sample as a cross-check, keep the verdicts.
 
-read -> load -> decide (flywheel.drift) -> store, with journal line and outbox event in one transaction. Safe to repeat: a
-window's id is its workload and its time, and one that is closed stays closed. Judging again what came late is ``retesting``'s, opening
-alerts the alert desk's.
+read -> load -> decide (flywheel.drift) -> store, with journal line and outbox event in one transaction. Safe to repeat: a window's id
+is its workload and its time, and one that is closed stays closed. Windows whose rows came late are judged again in
+``reevaluate_late_data``; alerts are opened by the alert desk.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,19 @@ from datetime import datetime
 
 import structlog
 
-from flywheel.drift.closing import closing_edge
-from flywheel.drift.incident import has_moved
-from flywheel.drift.late import Judged
+from flywheel.drift.incident import has_drifted
+from flywheel.drift.late_data import JudgedRows
 from flywheel.drift.reference import Reference
 from flywheel.errors import CannotRun, FlywheelError
 from flywheel.ids import EVERYTHING, WorkloadId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
-from flywheel.windows.assign import windows_to_close
-from services.drift_monitor.load_windows import INPUTS, OUTPUTS, Standing, judged_windows, standing_references
+from flywheel.windows.pane import closing_edge, windows_to_close
+from services.drift_monitor.journal_verdicts import named, statuses
+from services.drift_monitor.load_windows import INPUTS, OUTPUTS, ReferencesInForce, judged_lengths, references_in_force
 from services.drift_monitor.pin_references import pin_when_due
-from services.drift_monitor.reevaluate_late_data import judge_what_came_late
-from services.drift_monitor.telling import named, statuses
+from services.drift_monitor.reevaluate_late_data import reevaluate_late_data
 from services.drift_monitor.wiring import MonitorParts, WatchRules
 from services.ports.drift import ClosedWindow, Judgement, SecondOpinion
 from services.ports.traffic import RecordedInference
@@ -32,11 +31,11 @@ from services.ports.traffic import RecordedInference
 log = structlog.get_logger()
 
 AT_MOST_WINDOWS = 24  # of a backlog; older ones nobody waits for
-AT_MOST_FLAGGED = 10  # flagged slices that get a second opinion, those that moved most
+AT_MOST_FLAGGED = 10  # drifted slices that are cross-checked, those with the largest effect
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinions:
+class CrossCheck:
     """Evidently's scores, or why there are none."""
 
     scores: tuple[SecondOpinion, ...] = ()
@@ -45,13 +44,13 @@ class Opinions:
 
 
 def tick(parts: MonitorParts, now: datetime) -> None:
-    """Every workload, one after the other. One that cannot be judged (a profile that cannot be read) keeps no other from its turn; what is
-    wrong with it is raised when all have had theirs."""
+    """Every workload, one after the other. One that cannot be judged (a reference that cannot be read) keeps no other from its turn; what
+    is wrong with it is raised when all have had theirs."""
     wrong: FlywheelError | None = None
     for workload, rules in parts.workloads.items():
         try:
             close_due_windows(parts, workload, rules, now)
-            judge_what_came_late(parts, workload, rules, now)
+            reevaluate_late_data(parts, workload, rules, now)
         except FlywheelError as error:
             log.error("Workload not judged", action="workload_not_judged", workload=workload, reason=str(error))
             wrong = wrong or error
@@ -60,7 +59,7 @@ def tick(parts: MonitorParts, now: datetime) -> None:
 
 
 def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRules, now: datetime) -> None:
-    """Oldest first. Of a backlog only the newest window gets a second opinion, and the others say so."""
+    """Oldest first. Of a backlog only the newest window is cross-checked, and the others say so."""
     newest = parts.traffic.newest(workload)
     if newest is None:
         return
@@ -72,66 +71,59 @@ def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRul
     route = parts.route(workload)
     pin_when_due(parts, workload, rules, route, newest=newest, now=now)
     champion, released_at = (route.champion, route.changed_at) if route else (None, None)
-    standing = standing_references(parts, workload, champion=champion, released_at=released_at)
+    references = references_in_force(parts, workload, champion=champion, released_at=released_at)
     for start, end in due:
-        _close(parts, workload, rules, standing, start=start, end=end, is_newest=end == due[-1][1], now=now)
+        _close(parts, rules, references, window=(workload, start, end), is_newest=end == due[-1][1], now=now)
 
 
 def _close(
     parts: MonitorParts,
-    workload: WorkloadId,
     rules: WatchRules,
-    standing: Standing,
+    references: ReferencesInForce,
     *,
-    start: datetime,
-    end: datetime,
+    window: tuple[WorkloadId, datetime, datetime],
     is_newest: bool,
     now: datetime,
 ) -> None:
-    """The window, and the longer ones that end with it."""
-    inputs, outputs = standing.inputs, standing.outputs
+    """The window (workload, start, end), and the longer ones that end with it."""
+    workload, start, end = window
     traffic = parts.traffic.counts(workload)  # before the panes: what is recorded between the two is looked at again, and none is missed
-    judged = judged_windows(parts, workload, rules, standing, end=end, now=now)
-    rows = judged.counts.rows.get(EVERYTHING, 0)
-    window = ClosedWindow(
+    judged = judged_lengths(parts, workload, rules, references, end=end, now=now)
+    closed = ClosedWindow(
         id=derive("window", workload, start.isoformat(), end.isoformat()),
         workload=workload,
         start=start,
         end=end,
-        reference=inputs.id if inputs else "",
+        reference=references.input_id,
         traffic=traffic,
         verdicts=judged.verdicts,
     )
     if not is_newest:
-        opinions = Opinions(missing="backlog: only the newest window is compared")
-    elif not rows:
-        opinions = Opinions(missing="no rows in this window")
+        check = CrossCheck(missing="backlog: only the newest window is compared")
+    elif not judged.rows_of_shortest:
+        check = CrossCheck(missing="no rows in this window")
     else:
-        opinions = _second_opinions(parts, rules, window, inputs, outputs)
-    entry = _journal_line(window, standing, opinions, rows=rows, now=now)
-    on = Judged(window=window.id, start=start, end=end, since=judged.since, rows=judged.rows, position=traffic.recorded, at=now)
-    judgement = Judgement(on=on, champion=standing.champion, released_at=standing.released_at, line=entry.id)
-    if parts.watch.close(replace(window, second_opinions=opinions.scores), entry, judgement=judgement):
-        log.info("Window closed", action="window_closed", workload=workload, window=window.id, reason=entry.reason)
-
-
-def _second_opinions(
-    parts: MonitorParts, rules: WatchRules, window: ClosedWindow, inputs: Reference | None, outputs: Reference | None
-) -> Opinions:
-    """The whole, the protected slices, and those that our pass flagged. Input and output columns each against their own reference."""
-    if inputs is None and outputs is None:
-        return Opinions(missing="there is no reference yet")
-    moved = sorted(
-        (verdict for verdict in window.verdicts if has_moved(verdict)), key=lambda verdict: abs(verdict.effect or 0), reverse=True
+        check = _cross_check(parts, rules, closed, references)
+    entry = _journal_line(closed, references, check, rows=judged.rows_of_shortest, now=now)
+    on = JudgedRows(
+        window=closed.id, start=start, end=end, since=judged.since, rows=judged.rows_of_longest, position=traffic.recorded, at=now
     )
-    flagged = [name for name in dict.fromkeys(verdict.slice for verdict in moved) if name != EVERYTHING][:AT_MOST_FLAGGED]
+    judgement = Judgement(on=on, champion=references.champion, released_at=references.released_at, line=entry.id)
+    if parts.watch.close(replace(closed, second_opinions=check.scores), entry, judgement=judgement):
+        log.info("Window closed", action="window_closed", workload=workload, window=closed.id, reason=entry.reason)
+
+
+def _cross_check(parts: MonitorParts, rules: WatchRules, window: ClosedWindow, references: ReferencesInForce) -> CrossCheck:
+    """All traffic, the protected slices, and those that drifted. Input and output columns each against their own reference."""
+    inputs, outputs = (held.reference if held is not None else None for held in (references.inputs, references.outputs))
+    if inputs is None and outputs is None:
+        return CrossCheck(missing="there is no reference yet")
+    drifted = sorted((one for one in window.verdicts if has_drifted(one)), key=lambda one: abs(one.effect or 0), reverse=True)
+    flagged = [name for name in dict.fromkeys(verdict.slice for verdict in drifted) if name != EVERYTHING][:AT_MOST_FLAGGED]
     names = tuple(dict.fromkeys((EVERYTHING, *rules.drift.protected, *flagged)))
     current = {name: _sample(parts, window.workload, rules, name, start=window.start, end=window.end) for name in names}
-    html = (
-        str(parts.reports_folder / f"{window.id}.html")
-        if moved and not parts.alerts.alerts(workload=window.workload, open_only=True)
-        else ""
-    )
+    calm = not parts.alerts.alerts(workload=window.workload, open_only=True)
+    html = str(parts.reports_folder / f"{window.id}.html") if drifted and calm else ""
     scores: list[SecondOpinion] = []
     try:
         if inputs is not None and outputs is not None and inputs.id == outputs.id:
@@ -141,16 +133,16 @@ def _second_opinions(
         for reference, columns in asked:
             before = {name: _sample(parts, window.workload, rules, name, start=reference.start, end=reference.end) for name in names}
             if not before[EVERYTHING]:
-                return Opinions(scores=tuple(scores), missing=f"the rows of reference {reference.id} are no longer kept", html="")
+                return CrossCheck(scores=tuple(scores), missing=f"the rows of reference {reference.id} are no longer kept", html="")
             scores += parts.reports.compare(
                 current=_only(current, columns),
                 reference=_only(before, columns),
                 html_to=html if html and reference is asked[0][0] else None,
             )
     except CannotRun as error:
-        log.warning("No second opinion", action="second_opinion_missing", workload=window.workload, window=window.id, reason=error.reason)
-        return Opinions(scores=tuple(scores), missing=error.reason)
-    return Opinions(scores=tuple(scores), html=html)
+        log.warning("No cross-check", action="second_opinion_missing", workload=window.workload, window=window.id, reason=error.reason)
+        return CrossCheck(scores=tuple(scores), missing=error.reason)
+    return CrossCheck(scores=tuple(scores), html=html)
 
 
 def _sample(
@@ -167,14 +159,13 @@ def _only(rows: Mapping[str, Sequence[RecordedInference]], columns: Sequence[Col
     }
 
 
-def _journal_line(window: ClosedWindow, standing: Standing, opinions: Opinions, *, rows: int, now: datetime) -> JournalEntry:
-    inputs, outputs = standing.inputs, standing.outputs
-    moved = [verdict for verdict in window.verdicts if has_moved(verdict)]
-    said = f"{rows} rows: {len(moved)} of {len(window.verdicts)} moved"
-    if standing.left_out:
-        said += f"; pinned on other edges and learned anew: {', '.join(standing.left_out)}"
-    if opinions.missing:
-        said += f"; no second opinion ({opinions.missing})"
+def _journal_line(window: ClosedWindow, references: ReferencesInForce, check: CrossCheck, *, rows: int, now: datetime) -> JournalEntry:
+    drifted = [verdict for verdict in window.verdicts if has_drifted(verdict)]
+    said = f"{rows} rows: {len(drifted)} of {len(window.verdicts)} drifted"
+    if references.left_out:
+        said += f"; pinned on other bins and learned anew: {', '.join(references.left_out)}"
+    if check.missing:
+        said += f"; no cross-check by Evidently ({check.missing})"
     return JournalEntry(
         at=now,
         workload=window.workload,
@@ -188,12 +179,12 @@ def _journal_line(window: ClosedWindow, standing: Standing, opinions: Opinions, 
             "end": window.end.isoformat(),
             "rows": rows,
             "statuses": statuses(window.verdicts),
-            "moved": named(moved),
-            "input_reference": inputs.id if inputs else "",
-            "output_reference": outputs.id if outputs else "",
-            "second_opinions": len(opinions.scores),
-            "second_opinions_drifted": sum(opinion.drifted for opinion in opinions.scores),
-            "no_second_opinion": opinions.missing,
-            "html": opinions.html,
+            "drifted": named(drifted),
+            "input_reference": references.input_id,
+            "output_reference": references.output_id,
+            "evidently_scores": len(check.scores),
+            "evidently_drifted": sum(score.drifted for score in check.scores),
+            "no_evidently_scores": check.missing,
+            "html": check.html,
         },
     )

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flywheel.drift.budget import BudgetPolicy
-from flywheel.drift.late import RetestPolicy
-from flywheel.drift.reference import PinningPolicy
-from flywheel.drift.verdict import DriftPolicy
+from flywheel.drift.alarm_budget import BudgetPolicy
+from flywheel.drift.judge import LaidOutReference
+from flywheel.drift.late_data import ReevaluationPolicy
+from flywheel.drift.pinning import PinningPolicy
+from flywheel.drift.thresholds import DriftPolicy
 from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.features import COLUMNS
-from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.pane import WindowPolicy
 from services.integrations.evidently.reports import EvidentlyReports
 from services.ports.alerts import AlertLedger
 from services.ports.drift import DriftLedger, DriftReports
@@ -35,7 +36,7 @@ class WatchRules:
     pinning: PinningPolicy
     sample_rows: int
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
-    retest: RetestPolicy = field(default_factory=RetestPolicy)
+    late_data: ReevaluationPolicy = field(default_factory=ReevaluationPolicy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class MonitorParts:
     route: Callable[[WorkloadId], Route | None]
     workloads: Mapping[WorkloadId, WatchRules]
     reports_folder: Path
+    laid_out: dict[tuple[object, ...], LaidOutReference] = field(default_factory=dict)  # kept between ticks; see ``load_windows``
 
 
 def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
@@ -76,5 +78,5 @@ def watch_rules(workload: Workload) -> WatchRules:
         pinning=policies.pinning,
         sample_rows=workload.watch.sample_rows,
         budget=policies.budget,
-        retest=policies.late_data,
+        late_data=policies.late_data,
     )

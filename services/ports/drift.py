@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from flywheel.drift.incident import Retest
-from flywheel.drift.late import Judged
-from flywheel.drift.profile import Profile
+from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.reference import Reference
+from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
@@ -47,7 +46,7 @@ class ClosedWindow:
 class Judgement:
     """What verdicts rest on, and whose answers they judged: rows that come late do not change whose they were."""
 
-    on: Judged
+    on: JudgedRows
     champion: AdapterName | None
     released_at: datetime | None  # the last change of the route before the window was closed
     line: str  # the id of the journal's line
@@ -83,19 +82,19 @@ class DriftLedger(Protocol):
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
         """All, newest first."""
 
-    def pin(self, reference: Reference, entry: JournalEntry, *, profile: Profile | None = None) -> None:
-        """Keeps the reference, its profile by the hour if it has one, and the journal's line in one transaction."""
+    def pin(self, reference: Reference, entry: JournalEntry, *, profile: SeasonalReference | None = None) -> None:
+        """Keeps the reference, the same period by the hour if it has one, and the journal's line in one transaction."""
 
-    def profile(self, reference: Reference) -> Profile | None:
+    def profile(self, reference: Reference) -> SeasonalReference | None:
         """What the reference held by the hour; None for one that is not read so."""
 
     def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
         """Keeps the judged window with its journal line and the outbox event; False when it was closed before."""
 
-    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest) -> bool:
+    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation) -> bool:
         """Keeps the newer verdicts in the same way; False when the window was not judged again ``window.judged_again`` - 1 times before."""
 
-    def same_rows(self, judged: Judged, *, position: int) -> None:
+    def same_rows(self, judged: JudgedRows, *, position: int) -> None:
         """Panes changed, but its rows are those that were judged: up to this position nothing came late."""
 
     def judgements(self, workload: WorkloadId, *, ended_after: datetime) -> Sequence[Judgement]:

@@ -1,6 +1,6 @@
 """Traffic: recording it exactly, and reading it back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -9,7 +9,7 @@ from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.column import FeatureRow as FeatureRow
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.sessions import SessionOutcome
-from flywheel.windows.pane import WindowCounts
+from flywheel.windows.counts import CountMatrix, WindowCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,9 @@ class TrafficReader(Protocol):
 
     def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
         """The sum of all panes that start in [start, end)."""
+
+    def hourly(self, *, workload: WorkloadId, start: datetime, hours: int) -> Iterator[CountMatrix]:
+        """The sum of the panes of each of so many hours in a row, by one query."""
 
     def rows(
         self,

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.corrections.acceptance import AcceptancePolicy
-from flywheel.drift.budget import BudgetPolicy
-from flywheel.drift.late import RetestPolicy
-from flywheel.drift.reference import PinningPolicy
-from flywheel.drift.stated import DriftPolicy
+from flywheel.drift.alarm_budget import BudgetPolicy
+from flywheel.drift.late_data import ReevaluationPolicy
+from flywheel.drift.pinning import PinningPolicy
+from flywheel.drift.thresholds import DriftPolicy
 from flywheel.gate.axis_order import GatePolicy, axes_in_order
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.readiness import ReadinessPolicy
@@ -19,7 +19,7 @@ from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import RolloutPolicy
 from flywheel.training_set.curate import CurationPolicy
-from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 from services.settings.faults import Fault, UnusableSettings, as_fault
 from services.settings.sections import Training, Watch, Workload
@@ -34,7 +34,7 @@ class WorkloadPolicies:
     drift: DriftPolicy
     budget: BudgetPolicy
     pinning: PinningPolicy
-    late_data: RetestPolicy
+    late_data: ReevaluationPolicy
     alerts: AlertPolicy
     acceptance: AcceptancePolicy
     trigger: TriggerPolicy
@@ -59,9 +59,9 @@ def build_policies(workload: Workload, *, where: str = "") -> WorkloadPolicies:
         windows=windows,
         slices=SlicePolicy(dimensions=workload.slices.dimensions, protected=workload.slices.protected, top=workload.slices.top),
         drift=_drift(workload),
-        budget=BudgetPolicy(pages_a_day=watch.alarms_a_day),
+        budget=BudgetPolicy(alarms_a_day=watch.alarms_a_day),
         pinning=PinningPolicy(whole_day=timedelta(seconds=watch.learning_seconds), watch=timedelta(seconds=watch.after_promotion_seconds)),
-        late_data=RetestPolicy(reach=timedelta(hours=watch.late_data_hours), rest=windows.pane),
+        late_data=ReevaluationPolicy(look_back=timedelta(hours=watch.late_data_hours), debounce=windows.pane),
         alerts=AlertPolicy(
             hold=timedelta(seconds=workload.alerts.hold_seconds),
             resolve_after=timedelta(seconds=workload.alerts.resolve_after_seconds),
@@ -103,9 +103,9 @@ def _drift(workload: Workload) -> DriftPolicy:
     watch = workload.watch
     return DriftPolicy(
         p_below=watch.p_below,
-        ks_floor=watch.ks_minimum_effect,
-        variation_floor=watch.variation_minimum_effect,
-        rate_floor=watch.rate_minimum_effect,
+        ks_minimum_effect=watch.ks_minimum_effect,
+        variation_minimum_effect=watch.variation_minimum_effect,
+        rate_minimum_effect=watch.rate_minimum_effect,
         minimum_rows=watch.minimum_rows,
         session_rows=watch.session_rows,
         protected=workload.slices.protected,

@@ -13,16 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel.alerts.lifecycle import AlertPolicy
 from flywheel.corrections.acceptance import AcceptancePolicy
-from flywheel.drift.budget import BudgetPolicy
-from flywheel.drift.late import RetestPolicy
-from flywheel.drift.stated import DriftPolicy
+from flywheel.drift.alarm_budget import BudgetPolicy
+from flywheel.drift.late_data import ReevaluationPolicy
+from flywheel.drift.thresholds import DriftPolicy
 from flywheel.gate.axis_order import GatePolicy
 from flywheel.gate.exact import LEAST_MARGIN, NUISANCE_CHANCE
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import RolloutPolicy
-from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 
 METRICS_PORTS = 10  # consecutive ports from http.metrics_port on; one for each of services.process.names.PROCESSES
@@ -130,17 +130,17 @@ class Watch(Section):
     slide_panes: Count = WindowPolicy.slide_panes  # panes between the starts of two windows
     # lengths in panes of longer windows, judged beside each window; the default is 2, 4, 6, 12 and 24 hours
     longer_panes: tuple[Count, ...] = WindowPolicy.longer_panes
-    alarms_a_day: float = Field(default=BudgetPolicy.pages_a_day, gt=0, le=1e6)  # false-alarm budget; thresholds are calibrated to it
+    alarms_a_day: float = Field(default=BudgetPolicy.alarms_a_day, gt=0, le=1e6)  # false-alarm budget; thresholds are calibrated to it
     lateness_seconds: Seconds = WindowPolicy.lateness.total_seconds()  # a window closes this long after its end
-    late_data_hours: Hours = RetestPolicy.reach / HOUR  # late rows re-evaluate a window for so long after its end; 0: never
+    late_data_hours: Hours = ReevaluationPolicy.look_back / HOUR  # late rows re-evaluate a window for so long after its end; 0: never
     learning_seconds: SecondsAboveZero = 86_400.0  # traffic that the first reference needs, unless a person pins one
     after_promotion_seconds: Seconds = 86_400.0  # the new champion gets a reference of its own after so long
     minimum_rows: Count = DriftPolicy.minimum_rows  # of a window; with fewer it is not judged
     session_rows: float = Field(default=DriftPolicy.session_rows, ge=1, le=1e6)  # rows of a session, assumed until they are measured
     p_below: Probability = DriftPolicy.p_below  # p-value under which a column drifts
-    ks_minimum_effect: Share = DriftPolicy.ks_floor  # largest distance of two distribution functions, 0 to 1
-    variation_minimum_effect: Share = DriftPolicy.variation_floor  # total variation of names, 0 to 1
-    rate_minimum_effect: Share = DriftPolicy.rate_floor  # difference of two shares: 0.03 is 3 points
+    ks_minimum_effect: Share = DriftPolicy.ks_minimum_effect  # largest distance of two distribution functions, 0 to 1
+    variation_minimum_effect: Share = DriftPolicy.variation_minimum_effect  # total variation of names, 0 to 1
+    rate_minimum_effect: Share = DriftPolicy.rate_minimum_effect  # difference of two shares: 0.03 is 3 points
     sample_rows: CountOrZero = 500  # rows sampled from each slice for Evidently
 
 

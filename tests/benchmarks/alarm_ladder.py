@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from flywheel.drift.budget import BudgetPolicy, Thresholds
-from flywheel.drift.profile import by_hour
-from flywheel.drift.reference import pin, thresholds_of
-from flywheel.drift.seasons import Season, season_of
+from flywheel.drift.alarm_budget import BudgetPolicy
+from flywheel.drift.reference import calibrated as with_thresholds
+from flywheel.drift.reference import pin
+from flywheel.drift.seasonal_reference import Season, season_of, seasonal_reference
+from flywheel.drift.thresholds import CalibratedThresholds
 from flywheel.ids import Person
 from flywheel.journal import JournalEntry
 from flywheel.traffic.features import COLUMNS
@@ -83,11 +84,11 @@ class Past:
     """
 
     days: int
-    thresholds: Thresholds
+    thresholds: CalibratedThresholds
     rest: Counted
 
 
-def calibrated(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget: BudgetPolicy | None = None) -> Thresholds:
+def calibrated(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget: BudgetPolicy | None = None) -> CalibratedThresholds:
     """Those of the reference that the daemon pins when it looks for the first time, on so many whole days."""
     life = Life(shape, seed=seed, sessions=sessions, budget=budget)
     life.watched.champion(CHAMPION, since=FIRST_HOUR - WEEK)
@@ -95,9 +96,8 @@ def calibrated(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, b
         life.day(FIRST_HOUR + 24 * day, look=False)
     life.watched.look(FIRST_HOUR + 24 * days - 1)
     (reference,) = life.watched.ledger.references(WORKLOAD)
-    thresholds = thresholds_of(reference)
-    assert thresholds is not None  # a whole day was seen
-    return thresholds
+    assert reference.thresholds is not None  # a whole day was seen
+    return reference.thresholds
 
 
 def past(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget: BudgetPolicy | None = None) -> Past:
@@ -161,9 +161,9 @@ def after_change(change: Change, before: Past, shape: WorldShape, world: World, 
 def _pin(watched: Watched, before: Past, *, end: int) -> None:
     """What was recorded so far, with the whole workload's thresholds."""
     start, now = moment(FIRST_HOUR), moment(end)
-    by_the_hour = season_of(first_hour=FIRST_HOUR, hours=24 * before.days).season is Season.HOUR_OF_DAY
-    hours = (watched.traffic.window(workload=WORKLOAD, start=moment(at), end=moment(at + 1)) for at in range(FIRST_HOUR, end))
-    profile = by_hour(hours) if by_the_hour else None
+    by_the_hour = season_of(first_hour=FIRST_HOUR, hours=24 * before.days)[0] is Season.HOUR_OF_DAY
+    hours = watched.traffic.hourly(workload=WORKLOAD, start=start, hours=end - FIRST_HOUR)
+    seasonal = seasonal_reference(hours, first_hour=FIRST_HOUR) if by_the_hour else None
     reference = pin(
         counts=watched.traffic.window(workload=WORKLOAD, start=start, end=now),
         adapter=watched.champion_name,
@@ -171,8 +171,7 @@ def _pin(watched: Watched, before: Past, *, end: int) -> None:
         now=now,
         whole_day=watched.rules.pinning.whole_day,
         columns=COLUMNS,
-        profile=profile,
-        thresholds=before.thresholds,
     )
+    reference = with_thresholds(reference, thresholds=before.thresholds, seasonal=seasonal)
     line = JournalEntry(at=now, workload=WORKLOAD, kind="reference", subject=reference.id, state="pinned", reason="a run of the ladder")
-    watched.ledger.pin(reference, line, profile=profile)
+    watched.ledger.pin(reference, line, profile=seasonal)

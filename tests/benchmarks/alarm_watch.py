@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from flywheel.drift.budget import BudgetPolicy
+from flywheel.drift.alarm_budget import BudgetPolicy
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from services.alert_desk.advance_alerts import AlertStates

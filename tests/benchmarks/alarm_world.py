@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from flywheel.drift.seasons import is_weekend
+from flywheel.drift.seasonal_reference import is_weekend
 from flywheel.traffic.column import Column, Family, Measure
 from flywheel.traffic.features import COLUMNS
 

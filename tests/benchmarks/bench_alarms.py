@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from scipy.stats import beta
 
-from flywheel.drift.budget import BudgetPolicy
+from flywheel.drift.alarm_budget import BudgetPolicy
 from tests.benchmarks.alarm_ladder import LADDER, Change, alarms_over, past
 from tests.benchmarks.alarm_watch import Life, Span
 from tests.benchmarks.alarm_world import FIRST_HOUR, REPORTING, Sessions, WorldShape

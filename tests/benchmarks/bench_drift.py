@@ -15,16 +15,13 @@ from time import perf_counter
 
 import numpy as np
 
-from flywheel.drift.judged_columns import Judged, in_words, judge_table
-from flywheel.drift.limits import Limits, limits_for
+from flywheel.drift.evidence import verdicts
+from flywheel.drift.judge import JudgedWindow, LaidOutReference, judge_window, lay_out
 from flywheel.drift.reference import Maturity, Reference
-from flywheel.drift.stated import DriftPolicy
-from flywheel.drift.window_pass import Pinned, lay_out
+from flywheel.drift.thresholds import DriftPolicy
 from flywheel.ids import BASE, EVERYTHING, Person, WorkloadId
 from flywheel.traffic.column import Column, Family, Measure
-from flywheel.windows.counting import Bins, bins_of, count_events
-from flywheel.windows.pane import WindowCounts
-from flywheel.windows.table import CountTable, tally_of
+from flywheel.windows.counts import CountMatrix, WindowCounts, added, count_rows
 
 EVENTS, SLICES, SEED = 20_000, 200, 20_261
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -42,81 +39,70 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Raw values [events] per column, and which slice each event is of."""
+    """Raw values [events] per column, names as texts, and which slice each event is of."""
 
-    values: dict[str, np.ndarray]
+    values: dict[str, np.ndarray | list[str]]
     slice_of: np.ndarray
     slices: tuple[str, ...]
+    slices_of_rows: list[tuple[str, str]]
 
 
 def traffic(events: int, *, slices: int = SLICES, seed: int = SEED) -> Traffic:
     """Slices by a zipf law, columns as requests and answers have them."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     weights = 1 / np.arange(1, slices + 1)
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray | list[str]] = {}
     for column in COLUMNS:
         if column.measure is Measure.RATE:
-            values[column.name] = (chance.random(events) < 0.03).astype(np.float64)
+            values[column.name] = (rng.random(events) < 0.03).astype(np.float64)
         elif column.measure is Measure.NAME:
-            values[column.name] = chance.integers(0, len(NAMES), events).astype(np.float64)
+            values[column.name] = [NAMES[at] for at in rng.integers(0, len(NAMES), events).tolist()]
         elif column.lines is SHARES:
-            values[column.name] = chance.beta(2, 5, events)
+            values[column.name] = rng.beta(2, 5, events)
         else:
-            values[column.name] = chance.lognormal(4, 0.8, events)
+            values[column.name] = rng.lognormal(4, 0.8, events)
     names = (EVERYTHING, *(f"tenant={at}" for at in range(slices)))
-    return Traffic(values=values, slice_of=1 + chance.choice(slices, events, p=weights / weights.sum()), slices=names)
+    slice_of = 1 + rng.choice(slices, events, p=weights / weights.sum())
+    return Traffic(values=values, slice_of=slice_of, slices=names, slices_of_rows=[(EVERYTHING, names[at]) for at in slice_of.tolist()])
 
 
-def counted(held: Traffic) -> CountTable:
-    """From raw values to counts: what the pane's writer does with a batch."""
-    bins: dict[str, Bins] = {column.name: bins_of(column, held.values[column.name]) for column in COLUMNS}
-    membership = np.stack([np.zeros(len(held.slice_of), dtype=np.intp), held.slice_of], axis=1)
-    return count_events(values=bins, membership=membership, slices=held.slices, columns=COLUMNS)
+def counted(held: Traffic) -> CountMatrix:
+    """From raw values to counts, by the function that the recorder calls."""
+    return count_rows(values=held.values, slices=held.slices_of_rows, columns=COLUMNS)
 
 
-def counted_in_batches(*parts: Traffic) -> CountTable:
+def counted_in_batches(*parts: Traffic) -> CountMatrix:
     """As panes are: each batch is counted alone, and the counts are added."""
-    tables = [counted(part) for part in parts]
-    return CountTable(
-        slices=tables[0].slices,
-        columns=COLUMNS,
-        counts={column.name: sum((table.counts[column.name] for table in tables[1:]), tables[0].counts[column.name]) for column in COLUMNS},
-        rows=sum((table.rows for table in tables[1:]), tables[0].rows),
-    )
+    return added(*(counted(part) for part in parts))
 
 
 def batches(number: int, *, seed: int) -> list[Traffic]:
     return [traffic(EVENTS, seed=seed + at) for at in range(number)]
 
 
-def pinned_from(table: CountTable) -> Pinned:
-    tally = tally_of(table)
-    start, end = NOON - timedelta(days=28), NOON
-    counts = WindowCounts(workload=WorkloadId("bench"), start=start, end=end, counts=tally.counts, rows=tally.rows)
+def laid_out_from(matrix: CountMatrix) -> LaidOutReference:
     reference = Reference(
         id="reference-of-the-benchmark",
-        workload=counts.workload,
+        workload=WorkloadId("bench"),
         adapter=BASE,
-        start=start,
-        end=end,
+        start=NOON - timedelta(days=28),
+        end=NOON,
         maturity=Maturity.POOLED_DAYS,
         pinned_by=Person("benchmark"),
-        pinned_at=end,
-        counts=counts,
-        meta={},
+        pinned_at=NOON,
+        counts=matrix,
     )
     return lay_out(reference, COLUMNS)
 
 
-def limits_of(slices: tuple[str, ...]) -> Limits:
-    return limits_for(policy=DriftPolicy(), thresholds=None, length=timedelta(hours=1), slices=slices, columns=COLUMNS)
+def judged(matrix: CountMatrix, reference: LaidOutReference) -> JudgedWindow:
+    window = WindowCounts(workload=WorkloadId("bench"), start=NOON, end=NOON + timedelta(hours=1), matrix=matrix)
+    return judge_window(window=window, reference=reference, columns=COLUMNS, policy=DriftPolicy())
 
 
-def written(judged: Judged, *, every: bool) -> int:
-    """Verdicts in words for what drifts, as an alert needs them, or for every cell, as the ledger keeps them."""
-    hour = timedelta(hours=1)
-    cells = None if every else judged.drifting
-    return len(in_words(judged, workload=WorkloadId("bench"), start=NOON, end=NOON + hour, now=NOON + hour, cells=cells))
+def written(found: JudgedWindow, *, every: bool) -> int:
+    """Verdicts in words for what is kept of a longer window, or for every cell, as the ledger keeps the shortest."""
+    return len(verdicts(found, now=NOON + timedelta(hours=1), cells=None if every else found.worth_keeping))
 
 
 def seconds(work: Callable[[], object], *, times: int) -> list[float]:
@@ -151,19 +137,26 @@ class Floor:
         self.names = [column.name for column in COLUMNS if column.measure is Measure.NAME]
         self.rates = [column.name for column in COLUMNS if column.measure is Measure.RATE]
         self.edges = {name: np.quantile(before.values[name], np.arange(1, 20) / 20) for name in self.numbers}
+        self._places: dict[tuple[int, str], np.ndarray] = {}
         self.before = self.count(before)
 
     def count(self, held: Traffic) -> dict[str, np.ndarray]:
+        """Names are places already: nothing has to be looked up."""
         counts = {}
         for name in [*self.numbers, *self.names, *self.rates]:
-            bins = (
-                np.searchsorted(self.edges[name], held.values[name], side="right") if name in self.edges else held.values[name].astype(int)
-            )
+            bins = np.searchsorted(self.edges[name], held.values[name], side="right") if name in self.edges else self.places(held, name)
             width = 20 if name in self.edges else 5 if name in self.names else 2
             by_slice = np.bincount(held.slice_of * width + bins, minlength=len(held.slices) * width).reshape(-1, width)
             by_slice[0] = by_slice.sum(axis=0)
             counts[name] = by_slice
         return counts
+
+    def places(self, held: Traffic, name: str) -> np.ndarray:
+        key = (id(held), name)
+        if key not in self._places:
+            values = held.values[name]
+            self._places[key] = np.array([NAMES.index(value) for value in values] if name in self.names else values, dtype=np.intp)
+        return self._places[key]
 
     def judge(self, counts: dict[str, np.ndarray]) -> list[np.ndarray]:
         from scipy.special import chdtrc, gammaln, kolmogorov
@@ -195,11 +188,10 @@ def in_a_process_of_its_own() -> dict[str, float]:
     program = (
         "import json, sys\n"
         "from tests.benchmarks import bench_drift as bench\n"
-        "pinned = bench.pinned_from(bench.counted_in_batches(*(bench.traffic(bench.EVENTS, seed=at) for at in range(20))))\n"
+        "reference = bench.laid_out_from(bench.counted_in_batches(*(bench.traffic(bench.EVENTS, seed=at) for at in range(20))))\n"
         "held = bench.traffic(bench.EVENTS, seed=7)\n"
         "for _ in range(3):\n"
-        "    table = bench.counted(held)\n"
-        "    bench.written(bench.judge_table(window=table, pinned=pinned, limits=bench.limits_of(table.slices)), every=True)\n"
+        "    bench.written(bench.judged(bench.counted(held), reference), every=True)\n"
         "with open('/proc/self/status') as status:\n"
         "    peak = next(int(line.split()[1]) for line in status if line.startswith('VmHWM'))\n"
         "found = [name for name in ('evidently', 'pandas', 'matplotlib', 'scipy.stats') if name in sys.modules]\n"
@@ -221,33 +213,30 @@ def main() -> int:
     with Progress(transient=True) as progress:
         task = progress.add_task("one window", total=5)
         before, held = traffic(20 * EVENTS), traffic(EVENTS, seed=7)
-        pinned, floor = pinned_from(counted(before)), Floor(before)
-        limits = limits_of(held.slices)
+        reference, floor = laid_out_from(counted(before)), Floor(before)
 
-        def ours() -> Judged:
-            judged = judge_table(window=counted(held), pinned=pinned, limits=limits_of(held.slices))
-            written(judged, every=False)
-            return judged
+        def ours() -> JudgedWindow:
+            found = judged(counted(held), reference)
+            written(found, every=False)
+            return found
 
         whole, bare, words = interleaved(ours, lambda: floor.judge(floor.count(held)), lambda: written(ours(), every=True), times=times)
-        pinning = seconds(lambda: pinned_from(counted(before)), times=3)
+        pinning = seconds(lambda: laid_out_from(counted(before)), times=3)
         progress.update(task, advance=1, description="memory")
         alone = in_a_process_of_its_own()
         progress.update(task, advance=1, description="by slices")
         by_slices, many = [], ([50, 100, 200, 400, 800, 1_600] if soak() else [100, 200, 400, 800])
         for slices in many:
-            table = counted(traffic(EVENTS, slices=slices))
-            laid_out, around = pinned_from(table), limits_of(table.slices)
-            by_slices.append(
-                median(seconds(lambda t=table, p=laid_out, a=around: judge_table(window=t, pinned=p, limits=a), times=times // 4))
-            )
+            matrix = counted(traffic(EVENTS, slices=slices))
+            of_its_own = laid_out_from(matrix)
+            by_slices.append(median(seconds(lambda m=matrix, r=of_its_own: judged(m, r), times=times // 4)))
         progress.update(task, advance=1, description="by traffic")
         counting, judging, volumes = [], [], [1, 10, 100]
         for volume in volumes:
             more = batches(volume, seed=1_000)
-            table = counted_in_batches(*more)
+            matrix = counted_in_batches(*more)
             counting.append(median(seconds(lambda m=more: counted_in_batches(*m), times=5 if volume == 100 else 11)))
-            judging.append(median(seconds(lambda t=table: judge_table(window=t, pinned=pinned, limits=limits), times=times // 2)))
+            judging.append(median(seconds(lambda m=matrix: judged(m, reference), times=times // 2)))
         progress.update(task, advance=1, description="Evidently, slice by slice")
         naive, reports = seconds_a_slice(COLUMNS, before, held, slices=12 if soak() else 4, seed=SEED)
         progress.update(task, advance=1)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
-from flywheel.drift.embedding import EmbeddingBudget, EmbeddingPolicy, EmbeddingReference, judge_embeddings, pin_embeddings
+from flywheel.drift.embedding import EmbeddedRows, EmbeddingBudget, EmbeddingPolicy, EmbeddingReference, judge_embeddings, pin_embeddings
 from flywheel.drift.embedding_scores import of_length_one
 from flywheel.drift.reference import Maturity
 from flywheel.drift.verdict import DriftStatus
@@ -57,7 +57,7 @@ NEW = 0.05
 SHARES = (0.01, 0.02, 0.03, 0.05)  # the rarest topic fills no more of a window
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 WORKLOAD = WorkloadId("bfcl-live")
-BUDGET = EmbeddingBudget()  # calibrated to 0.02 pages a day at 24 windows a day
+BUDGET = EmbeddingBudget()  # calibrated to 0.02 alarms a day at 24 windows a day
 PAGES_AT_MOST = 0.04  # a day: the same twofold room that the whole budget has, 0.1 calibrated and 0.2 promised
 
 
@@ -103,13 +103,13 @@ _traffic: Traffic
 
 
 def _round(number: int, *, news: bool) -> Round:
-    chance = np.random.default_rng((SEED, number))
-    reference, after = _split(_traffic.known, chance)
+    rng = np.random.default_rng((SEED, number))
+    reference, after = _split(_traffic.known, rng)
     begun = perf_counter()
-    false = float(np.mean([_found(_draw(after, WINDOW, chance), reference) for _ in range(QUIET)]))
+    false = float(np.mean([_found(_draw(after, WINDOW, rng), reference) for _ in range(QUIET)]))
     seconds = (perf_counter() - begun) / QUIET
     found = {
-        (name, share): [_found(_mixed(after, new, share, chance), reference) for _ in range(WITH_NEWS if share == NEW else 1)]
+        (name, share): [_found(_mixed(after, new, share, rng), reference) for _ in range(WITH_NEWS if share == NEW else 1)]
         for name, new in (_traffic.new.items() if news else ())
         for share in SHARES
     }
@@ -123,7 +123,7 @@ def _figures(false: NDArray[np.float64], found: Mapping[str, Mapping[float, Sequ
     beside = ", ".join(f"{name} {rate:.0%}" for name, rate in reached.items())
     draw(
         "novelty",
-        title=f"New traffic found in one window of {WINDOW} rows, calibrated to {BUDGET.pages_a_day:g} pages a day",
+        title=f"New traffic found in one window of {WINDOW} rows, calibrated to {BUDGET.alarms_a_day:g} alarms a day",
         across="share of new traffic in the window",
         up="windows found",
         lines={
@@ -133,7 +133,7 @@ def _figures(false: NDArray[np.float64], found: Mapping[str, Mapping[float, Sequ
         goals={"90 %": 0.9},
         percent=True,
     )
-    name, measured = "embedding: false pages, upper 95 % bound", f"{a_day.mean():.3g} a day measured, {BUDGET.pages_a_day:g} calibrated"
+    name, measured = "embedding: false alarms, upper 95 % bound", f"{a_day.mean():.3g} a day measured, {BUDGET.alarms_a_day:g} calibrated"
     return [
         at_most(PAGES_AT_MOST, name=name, value=bound, unit="a day", n=windows, peer=measured)
         if soak()
@@ -255,39 +255,35 @@ def _raw_token_table() -> NDArray[np.float32]:
     return (halves.astype(np.uint32) << 16).view(np.float32).reshape(held["shape"])
 
 
-def _split(rows: NDArray[np.float32], chance: np.random.Generator) -> tuple[EmbeddingReference, NDArray[np.float32]]:
-    order = chance.permutation(len(rows))
+def _split(rows: NDArray[np.float32], rng: np.random.Generator) -> tuple[EmbeddingReference, NDArray[np.float32]]:
+    order = rng.permutation(len(rows))
     before, after = rows[order[:REFERENCE_ROWS]], rows[order[REFERENCE_ROWS:]]
     reference = pin_embeddings(
-        vectors=before,
-        ids=[EventId(f"before-{place}") for place in order[:REFERENCE_ROWS]],
+        rows=EmbeddedRows(vectors=before, ids=[EventId(f"before-{place}") for place in order[:REFERENCE_ROWS]]),
         workload=WORKLOAD,
-        start=NOON - timedelta(days=7),
-        end=NOON,
+        period=(NOON - timedelta(days=7), NOON),
         maturity=Maturity.POOLED_DAYS,
         now=NOON,
-        policy=EmbeddingPolicy(most_rows=WINDOW, seed=int(chance.integers(2**31))),
+        policy=EmbeddingPolicy(most_rows=WINDOW, seed=int(rng.integers(2**31))),
     )
     return reference, after
 
 
-def _draw(rows: NDArray[np.float32], many: int, chance: np.random.Generator) -> NDArray[np.float32]:
-    return rows[chance.choice(len(rows), many, replace=False)]
+def _draw(rows: NDArray[np.float32], many: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    return rows[rng.choice(len(rows), many, replace=False)]
 
 
-def _mixed(after: NDArray[np.float32], new: NDArray[np.float32], share: float, chance: np.random.Generator) -> NDArray[np.float32]:
+def _mixed(after: NDArray[np.float32], new: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.float32]:
     many = round(share * WINDOW)
-    return np.concatenate([_draw(after, WINDOW - many, chance), _draw(new, many, chance)])
+    return np.concatenate([_draw(after, WINDOW - many, rng), _draw(new, many, rng)])
 
 
 def _found(window: NDArray[np.float32], reference: EmbeddingReference) -> bool:
     verdict = judge_embeddings(
-        vectors=window,
-        ids=[EventId(f"now-{place}") for place in range(len(window))],
+        rows=EmbeddedRows(vectors=window, ids=[EventId(f"now-{place}") for place in range(len(window))]),
         reference=reference,
         workload=WORKLOAD,
-        window_start=NOON,
-        window_end=NOON + timedelta(hours=1),
+        window=(NOON, NOON + timedelta(hours=1)),
         now=NOON + timedelta(hours=1),
         budget=BUDGET,
     )

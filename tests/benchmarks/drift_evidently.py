@@ -24,7 +24,7 @@ def seconds_a_slice(columns: Sequence[Column], before: Any, held: Any, *, slices
 
     def rows(part: Any, at: int) -> pd.DataFrame:
         inside = np.flatnonzero(part.slice_of == at)[:5_000]
-        frame = pd.DataFrame({name: part.values[name][inside] for name in (*numbers, *others)})
+        frame = pd.DataFrame({name: np.asarray(part.values[name])[inside] for name in (*numbers, *others)})
         return frame.astype(dict.fromkeys(others, str))
 
     alive = [at for at in range(1, len(held.slices)) if (held.slice_of == at).sum() >= 30]

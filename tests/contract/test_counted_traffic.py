@@ -2,12 +2,11 @@
 
 from datetime import timedelta
 
-import numpy as np
 import pytest
 
 from flywheel.ids import EVERYTHING
 from flywheel.traffic.features import COLUMNS
-from flywheel.windows.pane import count_rows
+from flywheel.windows.counts import bins_of_columns, count_rows
 from tests.fakes.watching import CountedTraffic, TrafficInMemory
 from tests.watching import NOON, ROUTER, recorded
 
@@ -28,16 +27,11 @@ def traffic() -> tuple[CountedTraffic, TrafficInMemory]:
         rows.held.append(row)
         pane = NOON + minute // 60 * HOUR
         one = count_rows(
-            workload=ROUTER,
-            start=pane,
-            end=pane + HOUR,
-            rows=[(row.features, [f"tenant={row.inference.dimensions['tenant']}"])],
+            values={column.name: [row.features.get(column.name)] for column in COLUMNS},
+            slices=[[f"tenant={row.inference.dimensions['tenant']}"]],
             columns=COLUMNS,
-        )
-        matrix = np.zeros((len(SLICES), sum(column.bins for column in COLUMNS)), dtype=np.int64)
-        for name, columns in one.counts.items():
-            matrix[SLICES.index(name)] = np.concatenate([columns[column.name] for column in COLUMNS])
-        counted.add(pane, rows=np.array([one.rows.get(name, 0) for name in SLICES]), counts=matrix)
+        ).aligned(slices=SLICES, bins=bins_of_columns(COLUMNS))
+        counted.add(pane, rows=one.rows, counts=one.counts)
     return counted, rows
 
 
@@ -45,12 +39,9 @@ def traffic() -> tuple[CountedTraffic, TrafficInMemory]:
 def test_the_sum_of_panes_is_that_of_their_rows(first: int, last: int) -> None:
     counted, rows = traffic()
     mine, theirs = (held.window(workload=ROUTER, start=NOON + first * HOUR, end=NOON + last * HOUR) for held in (counted, rows))
-    assert mine.rows == theirs.rows
-    assert set(mine.counts) == set(theirs.counts)
-    for name, columns in theirs.counts.items():
-        for column, counts in columns.items():
-            assert np.array_equal(mine.counts[name][column], counts)
-    assert not mine.rows or EVERYTHING in mine.rows
+    assert set(mine.matrix.slices) == set(theirs.matrix.slices)
+    assert mine.matrix == theirs.matrix.aligned(slices=mine.matrix.slices, bins=mine.matrix.bins)
+    assert not mine.matrix.slices or EVERYTHING in mine.matrix.slices
 
 
 def test_a_late_row_marks_its_own_pane_as_changed() -> None:
@@ -63,5 +54,5 @@ def test_a_late_row_marks_its_own_pane_as_changed() -> None:
 def test_forgotten_panes_hold_nothing() -> None:
     counted, _ = traffic()
     counted.forget(NOON + HOUR)
-    assert counted.window(workload=ROUTER, start=NOON, end=NOON + HOUR).rows == {}
-    assert counted.window(workload=ROUTER, start=NOON, end=NOON + 2 * HOUR).rows[EVERYTHING] == 2
+    assert counted.window(workload=ROUTER, start=NOON, end=NOON + HOUR).matrix.slices == ()
+    assert counted.window(workload=ROUTER, start=NOON, end=NOON + 2 * HOUR).rows == 2

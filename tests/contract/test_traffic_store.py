@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.column import FeatureRow
 from flywheel.traffic.features import COLUMNS, columns_of
 from flywheel.traffic.firsts import with_firsts
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
-from flywheel.windows.pane import tally
+from flywheel.windows.counts import CountMatrix, WindowCounts, count_rows
 from flywheel.windows.pane_shape import PaneShape
-from flywheel.windows.slices import SlicePolicy
+from flywheel.windows.slices import Pane, SlicePolicy
 from services.ports.traffic import Advance, DeadLetter, PartitionPosition, RecordedInference, RecordingBatch
 from services.stores.database import open_database, reading, to_text
 from services.stores.migrate import migrate
@@ -94,7 +95,7 @@ def test_redelivery_changes_nothing_but_the_count_of_duplicates(store: TrafficSt
     before = store.window(workload=SUPPORT, start=NOON, end=LATER)
     store.record(batch(store.assign(log="a", topic="t", partition=1), [replace(one, partition=1) for one in rows]))
     after = store.window(workload=SUPPORT, start=NOON, end=LATER)
-    assert before.rows == after.rows == {"all": 20, "tenant=acme": 10, "tenant=globex": 10}
+    assert before.matrix.rows_by_slice == after.matrix.rows_by_slice == {"all": 20, "tenant=acme": 10, "tenant=globex": 10}
     counts = store.counts(SUPPORT)
     assert (counts.recorded, counts.duplicates_ignored) == (20, 20)
 
@@ -114,7 +115,7 @@ def test_a_worker_that_lost_its_partition_writes_nothing(store: TrafficStore) ->
     assert store.counts(SUPPORT).recorded == 0
     assert store.rows(workload=SUPPORT, start=NOON, end=LATER) == []
     assert store.dead_letters() == []
-    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == {}
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).matrix.slices == ()
     store.record(batch(fresh, [row(inference(1))]))
     assert store.counts(SUPPORT).recorded == 1
 
@@ -144,7 +145,7 @@ def test_another_log_starts_at_zero_and_the_old_one_keeps_its_place(store: Traff
 
 def test_shadow_answers_are_kept_and_enter_no_statistic(store: TrafficStore) -> None:
     store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(1, arm=Arm.SHADOW)), row(inference(2))]))
-    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows["all"] == 1
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == 1
     assert store.counts(SUPPORT).recorded == 1
     assert [read.inference.event_id for read in store.rows(workload=SUPPORT, start=NOON, end=LATER)] == ["event-2"]
     assert store.recorded([EventId("event-1"), EventId("event-9")]) == {"event-1"}
@@ -156,8 +157,8 @@ def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: Tr
         store.record(batch(at, [row(inference(100 + partition), partition)]))
         later = replace(at, offset=1)
         store.record(batch(later, [row(inference(partition), partition)]))
-    assert store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=10)).rows["all"] == 2
-    assert store.window(workload=SUPPORT, start=NOON + timedelta(seconds=100), end=NOON + timedelta(seconds=110)).rows["all"] == 2
+    assert store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=10)).rows == 2
+    assert store.window(workload=SUPPORT, start=NOON + timedelta(seconds=100), end=NOON + timedelta(seconds=110)).rows == 2
     assert store.newest(SUPPORT) == NOON + timedelta(seconds=101)
 
 
@@ -202,8 +203,12 @@ def refused(number: int, **changes: object) -> RecordedInference:
 def firsts(store: TrafficStore, *, start: datetime = NOON, end: datetime = LATER) -> tuple[int, int, int]:
     """Rows that refused, sessions that did, rows that are in a window."""
     window = store.window(workload=SUPPORT, start=start, end=end)
-    counts = window.counts["all"]
-    return int(counts["refusal"][1]), int(counts["first_refusal"][1]), window.rows["all"]
+    return hits(window, "refusal"), hits(window, "first_refusal"), window.rows
+
+
+def hits(window: WindowCounts, rate: str) -> int:
+    """Of all traffic."""
+    return int(window.matrix.of(rate)[window.matrix.slices.index("all"), 1])
 
 
 def test_a_session_that_refuses_again_counts_once(store: TrafficStore) -> None:
@@ -254,7 +259,7 @@ def test_workloads_and_shadow_answers_take_nobodys_first(store: TrafficStore) ->
 
 
 def firsts_of(store: TrafficStore, workload: str) -> int:
-    return int(store.window(workload=WorkloadId(workload), start=NOON, end=LATER).counts["all"]["first_refusal"][1])
+    return hits(store.window(workload=WorkloadId(workload), start=NOON, end=LATER), "first_refusal")
 
 
 def test_what_was_not_recorded_was_nobodys_first(store: TrafficStore) -> None:
@@ -289,9 +294,15 @@ def test_in_any_order_and_however_often_delivered_each_session_counts_once_a_day
     end = LATER + 2 * DAY
     assert firsts(store, end=end) == (len(bad), len(set(bad)), len(rows))
     kept = store.rows(workload=SUPPORT, start=NOON, end=end)
-    counted = tally(rows=((read.features, ("all",)) for read in kept), columns=COLUMNS).counts["all"]
-    window = store.window(workload=SUPPORT, start=NOON, end=end).counts["all"]
-    assert all((counted[name] == window[name]).all() for name in counted)
+    counted, window = counts_of([read.features for read in kept]), store.window(workload=SUPPORT, start=NOON, end=end).matrix
+    assert window.aligned(slices=("all",), bins=counted.bins) == counted
+
+
+def counts_of(rows: Sequence[FeatureRow]) -> CountMatrix:
+    """In all traffic alone."""
+    return count_rows(
+        values={one.name: [row.get(one.name) for row in rows] for one in COLUMNS}, slices=[("all",)] * len(rows), columns=COLUMNS
+    )
 
 
 def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_path: Path) -> None:
@@ -299,7 +310,7 @@ def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_pat
     url = f"sqlite:///{path}"
     migrate(path, replace(TRAFFIC, revisions=TRAFFIC.revisions[:1]))
     with open_database(url).begin() as connection:
-        pane = pane_to_blob(tally(rows=[(columns_of(inference(n), valid_format=None), ("all",)) for n in range(3)], columns=COLUMNS))
+        pane = pane_to_blob(Pane(matrix=counts_of([columns_of(inference(n), valid_format=None) for n in range(3)])))
         old = (SUPPORT, to_text(NOON), "t", 0, pane)
         connection.exec_driver_sql("INSERT INTO panes VALUES (?, ?, ?, ?, ?)", old)
         connection.exec_driver_sql("INSERT INTO traffic_counts VALUES (?, 3, 0, 0, NULL)", (SUPPORT,))
@@ -308,7 +319,7 @@ def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_pat
     store = TrafficStore(open_database(url), shapes=shapes)
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
     store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(7))]))
-    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows["all"] == 4
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == 4
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=3) == {NOON: 4}
 
 
@@ -374,5 +385,5 @@ def test_outcomes_hold_slices_and_count_the_holdout_as_an_arm(store: TrafficStor
 def test_an_empty_record_has_no_data_and_no_errors(store: TrafficStore) -> None:
     assert store.newest(SUPPORT) is None
     assert store.recorded([]) == frozenset()
-    assert store.window(workload=SUPPORT, start=NOON, end=LATER).counts == {}
+    assert store.window(workload=SUPPORT, start=NOON, end=LATER).matrix.slices == ()
     assert store.outcomes(workload=SUPPORT, since=NOON) == []

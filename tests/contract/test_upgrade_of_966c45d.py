@@ -17,15 +17,16 @@ from sqlalchemy import Engine
 
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notifications import owed
-from flywheel.drift.reference import Reference, thresholds_of
-from flywheel.drift.threshold_values import thresholds_to_values
+from flywheel.drift.reference import Reference
 from flywheel.ids import EventId, RequestId, WorkloadId
 from flywheel.journal import JournalEntry
+from flywheel.windows.counts import CountMatrix
 from flywheel.windows.slices import SlicePolicy
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import LedgerOutbox
+from services.stores.ledger.references import thresholds_to_document
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.work import LedgerWorkQueue
@@ -128,7 +129,7 @@ def test_references_keep_counts_hours_and_thresholds(watch: WatchingLedger) -> N
 
 
 def told_reference(watch: WatchingLedger, held: Reference) -> dict[str, object]:
-    thresholds, profile = thresholds_of(held), watch.profile(held)
+    thresholds, profile = held.thresholds, watch.profile(held)
     return {
         "workload": held.workload,
         "adapter": held.adapter,
@@ -136,19 +137,19 @@ def told_reference(watch: WatchingLedger, held: Reference) -> dict[str, object]:
         "maturity": held.maturity,
         "pinned_by": held.pinned_by,
         "pinned_at": held.pinned_at.isoformat(),
-        "rows": dict(held.counts.rows),
-        "counts": sums(held.counts.counts),
-        "thresholds": thresholds_to_values(thresholds) if thresholds else None,
-        "profile_rows": {f"{weekend}/{hour}": dict(cell.rows) for (weekend, hour), cell in profile.cells.items()} if profile else None,
+        "rows": held.counts.rows_by_slice,
+        "counts": sums(held.counts),
+        "thresholds": thresholds_to_document(thresholds) if thresholds else None,
+        "profile_rows": {f"{weekend}/{hour}": cell.rows_by_slice for (weekend, hour), cell in profile.cells.items()} if profile else None,
         "profile_digest": profile.digest if profile else None,
     }
 
 
-def sums(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+def sums(counts: CountMatrix) -> dict[str, dict[str, int]]:
     """One number per slice and column that changes with every bin."""
     return {
-        name: {column: int((values * np.arange(1, len(values) + 1)).sum()) for column, values in columns.items()}
-        for name, columns in counts.items()
+        name: {column: int((counts.of(column)[at] * np.arange(1, number + 1)).sum()) for column, number in counts.bins}
+        for at, name in enumerate(counts.slices)
     }
 
 
@@ -271,8 +272,8 @@ def test_traffic_is_found_and_recording_goes_on(tmp_path: Path) -> None:
             [one.inference.event_id, one.inference.arm, one.inference.adapter, one.inference.status, one.inference.answer, one.features]
             for one in store.rows(workload=SUPPORT, start=TRAFFIC_NOON, end=end)
         ],
-        "window_rows": dict(window.rows),
-        "window_counts": sums(window.counts),
+        "window_rows": window.matrix.rows_by_slice,
+        "window_counts": sums(window.matrix),
         "counts": [counts.recorded, counts.duplicates_ignored, counts.dead_lettered],
         "changes": {at.isoformat(): place for at, place in store.changes(workload=SUPPORT, start=TRAFFIC_NOON, end=end, after=0).items()},
         "dead_letters": [[one.id, one.offset, one.reason, one.event_id] for one in store.dead_letters()],

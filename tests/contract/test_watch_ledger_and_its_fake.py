@@ -9,8 +9,7 @@ import pytest
 from flywheel.alerts.alert import AlertState
 from flywheel.alerts.lifecycle import AlertPolicy, advance
 from flywheel.alerts.window_finding import finding_of
-from flywheel.drift.incident import Retest
-from flywheel.drift.late import Judged
+from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
@@ -51,7 +50,7 @@ def closed(hour: int = 0) -> ClosedWindow:
 
 def judgement(hour: int = 0, *, times: int = 0, position: int = 10) -> Judgement:
     start = NOON + hour * HOUR
-    on = Judged(
+    on = JudgedRows(
         window=f"window-{hour}", start=start, end=start + HOUR, since=start, rows=10, position=position, at=start + HOUR, times=times
     )
     return Judgement(on=on, champion=BASE, released_at=None, line=f"line-{times}")
@@ -66,7 +65,7 @@ def again(watch: WatchingLedger | WatchLedgerInMemory, hour: int, *, times: int,
         replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
         line(f"window-{hour}", "judged_again", minute=times),
         judgement=judgement(hour, times=times, position=20 + times),
-        retest=Retest(found=found, withdrawn=(), reason="because"),
+        retest=Reevaluation(found=found, withdrawn=(), reason="because"),
     )
 
 

@@ -1,6 +1,6 @@
 """Stand-ins of the watching stage: traffic and ledger in memory, reports that answer by script, a receiver that refuses when told to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,17 +9,16 @@ from numpy.typing import NDArray
 
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.notifications import NotDelivered
-from flywheel.drift.incident import Retest
-from flywheel.drift.late import Judged
-from flywheel.drift.profile import Profile
+from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.reference import Reference
+from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.errors import CannotRun
 from flywheel.ids import EVERYTHING, AdapterName, AlertId, EventId, RequestId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.sessions import SessionOutcome
-from flywheel.windows.pane import WindowCounts, count_rows
+from flywheel.windows.counts import CountMatrix, WindowCounts, bins_of_columns, count_rows
 from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
 from services.ports.traffic import DeadLetter, RecordedInference, TrafficCounts
 
@@ -31,12 +30,17 @@ class TrafficInMemory:
     held: list[RecordedInference] = field(default_factory=list)
 
     def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
-        rows = [
-            (row.features, ("all", *(f"{name}={value}" for name, value in row.inference.dimensions.items())))
-            for row in self.held
-            if start <= row.inference.occurred_at < end
-        ]
-        return count_rows(workload=workload, start=start, end=end, rows=rows, columns=COLUMNS)
+        rows = [row for row in self.held if start <= row.inference.occurred_at < end]
+        matrix = count_rows(
+            values={column.name: [row.features.get(column.name) for row in rows] for column in COLUMNS},
+            slices=[("all", *(f"{name}={value}" for name, value in row.inference.dimensions.items())) for row in rows],
+            columns=COLUMNS,
+        )
+        return WindowCounts(workload=workload, start=start, end=end, matrix=matrix)
+
+    def hourly(self, *, workload: WorkloadId, start: datetime, hours: int) -> Iterator[CountMatrix]:
+        for at in (start + timedelta(hours=hour) for hour in range(hours)):
+            yield self.window(workload=workload, start=at, end=at + timedelta(hours=1)).matrix
 
     def rows(
         self,
@@ -129,7 +133,7 @@ class WatchLedgerInMemory:
     keep: int | None = None
     journal: list[JournalEntry] = field(default_factory=list)
     _references: dict[str, Reference] = field(default_factory=dict)
-    _profiles: dict[str, Profile] = field(default_factory=dict)
+    _profiles: dict[str, SeasonalReference] = field(default_factory=dict)
     _windows: dict[str, ClosedWindow] = field(default_factory=dict)
     _judgements: dict[str, Judgement] = field(default_factory=dict)
     _late: list[tuple[WorkloadId, LateFinding]] = field(default_factory=list)
@@ -141,13 +145,13 @@ class WatchLedgerInMemory:
         held = sorted((one for one in self._references.values() if one.workload == workload), key=lambda one: one.id)
         return sorted(held, key=lambda one: one.pinned_at, reverse=True)
 
-    def pin(self, reference: Reference, entry: JournalEntry, *, profile: Profile | None = None) -> None:
+    def pin(self, reference: Reference, entry: JournalEntry, *, profile: SeasonalReference | None = None) -> None:
         self._references[reference.id] = reference
         if profile is not None:
             self._profiles[reference.id] = profile
         self.journal.append(entry)
 
-    def profile(self, reference: Reference) -> Profile | None:
+    def profile(self, reference: Reference) -> SeasonalReference | None:
         return self._profiles.get(reference.id)
 
     def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
@@ -162,7 +166,7 @@ class WatchLedgerInMemory:
             del self._windows[oldest], self._judgements[oldest]
         return True
 
-    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest) -> bool:
+    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation) -> bool:
         held = self._windows.get(window.id)
         if held is None or held.judged_again != window.judged_again - 1:
             return False
@@ -177,7 +181,7 @@ class WatchLedgerInMemory:
             self._late.append((window.workload, finding))
         return True
 
-    def same_rows(self, judged: Judged, *, position: int) -> None:
+    def same_rows(self, judged: JudgedRows, *, position: int) -> None:
         held = self._judgements.get(judged.window)
         if held is not None and held.on.position < position:
             self._judgements[judged.window] = replace(held, on=replace(held.on, position=position))
@@ -253,7 +257,6 @@ class CountedTraffic:
     def __init__(self, *, slices: Sequence[str], columns: Sequence[Column] = COLUMNS, pane: timedelta = timedelta(hours=1)) -> None:
         self.slices, self.columns, self.pane = tuple(slices), tuple(columns), pane
         self.clock: datetime | None = None  # traffic is seen up to here; None: up to the end of the newest pane
-        self._edges = np.cumsum([0, *(column.bins for column in columns)]).tolist()
         self._panes: dict[datetime, CountedPane] = {}
         self._recorded = 0
 
@@ -271,24 +274,23 @@ class CountedTraffic:
             del self._panes[at]
 
     def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
-        within = self._within(start, end)
         rows = np.zeros(len(self.slices), dtype=np.int64)
-        counts = np.zeros((len(self.slices), self._edges[-1]), dtype=np.int64)
-        for pane in within:
+        counts = np.zeros((len(self.slices), sum(column.bins for column in self.columns)), dtype=np.int64)
+        for pane in self._within(start, end):
             rows += pane.rows
             counts += pane.counts
-        held = {EVERYTHING: (int(rows.sum()), counts.sum(axis=0))}
-        held |= {self.slices[at]: (int(rows[at]), counts[at]) for at in np.flatnonzero(rows).tolist()}
-        if not within or not held[EVERYTHING][0]:
-            held = {}
-        edges = list(zip((column.name for column in self.columns), self._edges, self._edges[1:], strict=False))
-        return WindowCounts(
-            workload=workload,
-            start=start,
-            end=end,
-            counts={name: {column: one[first:last] for column, first, last in edges} for name, (_, one) in held.items()},
-            rows={name: number for name, (number, _) in held.items()},
+        seen = np.flatnonzero(rows)
+        matrix = CountMatrix(
+            slices=(EVERYTHING, *(self.slices[at] for at in seen.tolist())) if seen.size else (),
+            bins=bins_of_columns(self.columns),
+            counts=np.concatenate([counts.sum(axis=0, keepdims=True), counts[seen]]) if seen.size else counts[:0],
+            rows=np.concatenate([[rows.sum()], rows[seen]]) if seen.size else rows[:0],
         )
+        return WindowCounts(workload=workload, start=start, end=end, matrix=matrix)
+
+    def hourly(self, *, workload: WorkloadId, start: datetime, hours: int) -> Iterator[CountMatrix]:
+        for at in (start + timedelta(hours=hour) for hour in range(hours)):
+            yield self.window(workload=workload, start=at, end=at + timedelta(hours=1)).matrix
 
     def rows(
         self,

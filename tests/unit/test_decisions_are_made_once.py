@@ -41,16 +41,16 @@ PUBLISHED = {  # files of a benchmark -> the functions and classes of production
 }
 OF_DRIFT = {  # what the benchmark of alarms may know of drift and alerts: values, and what makes and reads a reference
     "BudgetPolicy",
+    "CalibratedThresholds",
     "Season",
-    "Thresholds",
-    "by_hour",
+    "with_thresholds",
     "is_weekend",
     "moved_in",
     "pin",
     "season_of",
-    "thresholds_of",
+    "seasonal_reference",
 }
-MEASURED = {"p", "p_value", "score", "effect", "effect_floor", "threshold", "e_value", "log_e", "wins", "losses"}
+MEASURED = {"p", "p_value", "score", "effect", "minimum_effect", "threshold", "e_value", "log_e", "wins", "losses"}
 
 
 def sources() -> list[Path]:

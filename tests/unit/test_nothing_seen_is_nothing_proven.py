@@ -2,20 +2,19 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
-from flywheel.drift.stated import DriftPolicy
-from flywheel.drift.verdict import DriftStatus, judge_shares
+from flywheel.drift.evidence import verdicts
+from flywheel.drift.judge import judge_window, lay_out
+from flywheel.drift.reference import pin
+from flywheel.drift.thresholds import SHARE_COLUMN, DriftPolicy
+from flywheel.drift.verdict import DriftStatus
 from flywheel.errors import FlywheelError
 from flywheel.ids import BASE, WorkloadId
 from flywheel.rollout.guards import GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import RolloutPolicy
-
-
-@pytest.mark.parametrize("wrong", [{"p_below": float("nan")}, {"rate_floor": float("nan")}, {"ks_floor": -0.1}, {"minimum_rows": 0}])
-def test_drift_limits_are_numbers_and_at_least_one_row_is_wanted(wrong: dict[str, float]) -> None:
-    with pytest.raises(FlywheelError):
-        DriftPolicy(**wrong)  # type: ignore[arg-type]
+from flywheel.windows.counts import CountMatrix, WindowCounts
 
 
 @pytest.mark.parametrize("wrong", [0, -1])
@@ -34,17 +33,17 @@ def test_a_budget_that_is_no_number_allows_nothing() -> None:
 
 
 def test_the_share_of_a_slice_is_judged_at_any_volume() -> None:
-    from flywheel.drift.reference import pin
-    from flywheel.windows.pane import WindowCounts
-
     many = 4 * 10**10
     start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
 
     def counted(share: float) -> WindowCounts:
-        rows = {"all": many, "t=a": int(many * share)}
-        return WindowCounts(workload=WorkloadId("w"), start=start, end=end, counts={name: {} for name in rows}, rows=rows)
+        rows = np.array([many, int(many * share)])
+        matrix = CountMatrix(slices=("all", "t=a"), bins=(), counts=np.zeros((2, 0), dtype=np.int64), rows=rows)
+        return WindowCounts(workload=WorkloadId("w"), start=start, end=end, matrix=matrix)
 
     reference = pin(counts=counted(0.1), adapter=BASE, by="maria", now=end, whole_day=end - start)  # type: ignore[arg-type]
-    (verdict,) = judge_shares(window=counted(0.5), reference=reference, policy=DriftPolicy(), now=end)
+    columns = (SHARE_COLUMN,)
+    judged = judge_window(window=counted(0.5), reference=lay_out(reference, columns), columns=columns, policy=DriftPolicy())
+    (verdict,) = verdicts(judged, now=end)
     assert verdict.status is DriftStatus.DRIFTING
     assert verdict.effect == pytest.approx(0.4, abs=1e-6)

@@ -9,10 +9,9 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, Index, Integer, String, Table, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.drift.incident import Retest
-from flywheel.drift.late import Judged
-from flywheel.drift.profile import Profile
+from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.reference import Reference
+from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.drift.verdict import DriftStatus
 from flywheel.ids import WorkloadId, derive
 from flywheel.journal import JournalEntry
@@ -32,7 +31,7 @@ from services.stores.ledger.judgements import (
     verdicts_from,
 )
 from services.stores.ledger.outbox import put_messages
-from services.stores.ledger.references import counts_text, put_profile, read_profile, reference_from, reference_table
+from services.stores.ledger.references import counts_text, meta_text, put_profile, read_profile, reference_from, reference_table
 
 DRIFT_TYPE = "flywheel.drift.v1"
 
@@ -67,13 +66,13 @@ class LedgerDrift:
         with reading(self._engine) as connection:
             return [reference_from(row) for row in connection.execute(newest_first)]
 
-    def pin(self, reference: Reference, entry: JournalEntry, *, profile: Profile | None = None) -> None:
+    def pin(self, reference: Reference, entry: JournalEntry, *, profile: SeasonalReference | None = None) -> None:
         """The counts never change; pinning the same period once more brings it back in force."""
         again = {
             "maturity": reference.maturity.value,
             "pinned_by": reference.pinned_by,
             "pinned_at": to_text(reference.pinned_at),
-            "meta": to_json(dict(reference.meta)),
+            "meta": meta_text(reference),
         }
         values = {
             "id": reference.id,
@@ -90,7 +89,7 @@ class LedgerDrift:
                 put_profile(connection, reference, profile)
             append_entries(connection, entry)
 
-    def profile(self, reference: Reference) -> Profile | None:
+    def profile(self, reference: Reference) -> SeasonalReference | None:
         with reading(self._engine) as connection:
             return read_profile(connection, reference)
 
@@ -113,7 +112,7 @@ class LedgerDrift:
             self._put_judged(connection, window, entry, judgement=judgement)
         return True
 
-    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest) -> bool:
+    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation) -> bool:
         """The second opinions stay: they are of the sample that was there when the window closed."""
         with writing(self._engine) as connection:
             done = connection.execute(
@@ -126,7 +125,7 @@ class LedgerDrift:
             self._put_judged(connection, window, entry, judgement=judgement, retest=retest)
         return True
 
-    def same_rows(self, judged: Judged, *, position: int) -> None:
+    def same_rows(self, judged: JudgedRows, *, position: int) -> None:
         with writing(self._engine) as connection:
             move_position(connection, judged, position=position)
 
@@ -158,7 +157,7 @@ class LedgerDrift:
             return [_window(row) for row in connection.execute(query)]
 
     def _put_judged(
-        self, connection: Connection, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Retest | None = None
+        self, connection: Connection, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation | None = None
     ) -> None:
         put_judgement(connection, judgement, workload=window.workload, retest=retest)
         append_entries(connection, entry)

@@ -12,9 +12,8 @@ from typing import Any
 from sqlalchemy import Column, Connection, Index, Integer, String, Table, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.drift.incident import Retest
-from flywheel.drift.late import Judged
-from flywheel.drift.verdict import DriftStatus, DriftVerdict
+from flywheel.drift.late_data import JudgedRows, Reevaluation
+from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.traffic.column import Family
 from services.ports.drift import Judgement, LateFinding
@@ -44,7 +43,7 @@ judgement_table = Table(
 NONE = "[]"
 
 
-def put_judgement(connection: Connection, judgement: Judgement, *, workload: WorkloadId, retest: Retest | None = None) -> None:
+def put_judgement(connection: Connection, judgement: Judgement, *, workload: WorkloadId, retest: Reevaluation | None = None) -> None:
     """A second one of the same window and number is an error: the window's own row was to prevent it."""
     on = judgement.on
     connection.execute(
@@ -67,7 +66,7 @@ def put_judgement(connection: Connection, judgement: Judgement, *, workload: Wor
     )
 
 
-def move_position(connection: Connection, judged: Judged, *, position: int) -> None:
+def move_position(connection: Connection, judged: JudgedRows, *, position: int) -> None:
     """Of this judgement alone, and never back."""
     table = judgement_table.c
     held = and_(table.window == judged.window, table.times == judged.times, table.position < position)
@@ -126,7 +125,7 @@ def verdict_dict(verdict: DriftVerdict, *, start: datetime) -> dict[str, object]
         "score": verdict.score,
         "effect": verdict.effect,
         "threshold": verdict.threshold,
-        "effect_floor": verdict.effect_floor,
+        "effect_floor": verdict.minimum_effect,
         "evidence": dict(verdict.evidence),
     }
 
@@ -138,16 +137,27 @@ def verdicts_from(text: str, *, workload: WorkloadId, start: datetime, end: date
 
 
 def _verdict(held: Mapping[str, Any], workload: WorkloadId, start: datetime, end: datetime) -> DriftVerdict:
-    rest = {key: value for key, value in held.items() if key not in ("kind", "status", "window_start")}
+    compared = ("score", "effect", "threshold", "effect_floor")
+    rest = {key: value for key, value in held.items() if key not in ("kind", "status", "window_start", *compared)}
+    score, effect, threshold, minimum_effect = (held[key] for key in compared)
+    comparison = None
+    if score is not None:
+        comparison = DriftComparison(score=score, effect=effect, threshold=threshold, minimum_effect=minimum_effect)
     since = to_moment(held["window_start"]) if "window_start" in held else start
     return DriftVerdict(
-        workload=workload, window_start=since, window_end=end, kind=Family(held["kind"]), status=DriftStatus(held["status"]), **rest
+        workload=workload,
+        window_start=since,
+        window_end=end,
+        kind=Family(held["kind"]),
+        status=DriftStatus(held["status"]),
+        comparison=comparison,
+        **rest,
     )
 
 
 def _judgement(row: Any) -> Judgement:
     return Judgement(
-        on=Judged(
+        on=JudgedRows(
             window=row.window,
             start=to_moment(row.start),
             end=to_moment(row.end),

@@ -1,19 +1,26 @@
 """References in the ledger, and what they held at each hour of the day: one blob of counts for each hour of weekdays and of weekends."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Column, Connection, Integer, LargeBinary, String, Table, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.drift.profile import Profile
-from flywheel.drift.reference import Maturity, Reference
+from flywheel.drift.reference import Covers, Maturity, Reference
+from flywheel.drift.seasonal_reference import SeasonalReference
+from flywheel.drift.thresholds import CalibratedThresholds, Dispersion
 from flywheel.errors import InvalidInput
-from flywheel.ids import AdapterName, Person, WorkloadId
-from flywheel.windows.pane import WindowCounts
+from flywheel.ids import EVERYTHING, AdapterName, Person, WorkloadId
+from flywheel.plausible import check_number, check_whole
+from flywheel.traffic.column import Measure
+from flywheel.windows.counts import CountMatrix
+from flywheel.windows.slices import Pane
 from services.stores.database import metadata, to_json, to_moment
 from services.stores.traffic.tables import pane_from_blob, pane_to_blob
+
+PIN_AGAIN = "Pin the reference again (`flywheel reference pin`)."
 
 reference_table = Table(
     "drift_reference",
@@ -41,64 +48,127 @@ profile_table = Table(
 )
 
 
-def put_profile(connection: Connection, reference: Reference, profile: Profile) -> None:
-    """In place of what was kept of it: a period that is pinned once more may hold rows that came late, and has today's digest."""
+def put_profile(connection: Connection, reference: Reference, seasonal: SeasonalReference) -> None:
+    """In place of what was kept of it: a period that is pinned once more may contain rows that came late, and has today's digest."""
     connection.execute(delete(profile_table).where(profile_table.c.reference == reference.id))
     rows = [
-        {"reference": reference.id, "weekend": weekend, "hour": hour, "counts": pane_to_blob(cell)}
-        for (weekend, hour), cell in sorted(profile.cells.items())
+        {"reference": reference.id, "weekend": weekend, "hour": hour, "counts": pane_to_blob(Pane(matrix=cell))}
+        for (weekend, hour), cell in sorted(seasonal.cells.items())
     ]
     if rows:
         connection.execute(insert(profile_table), rows)
 
 
-def read_profile(connection: Connection, reference: Reference) -> Profile | None:
+def read_profile(connection: Connection, reference: Reference) -> SeasonalReference | None:
     """None for a reference that is not read by the hour. Raises InvalidInput where the counts are not those that were pinned."""
-    if "profile" not in reference.meta:
+    if not reference.seasonal_digest:
         return None
     query = select(profile_table).where(profile_table.c.reference == reference.id)
-    profile = Profile(cells={(row.weekend, row.hour): pane_from_blob(row.counts) for row in connection.execute(query)})
-    if profile.digest != reference.meta["profile"]:
+    seasonal = SeasonalReference(cells={(row.weekend, row.hour): pane_from_blob(row.counts).matrix for row in connection.execute(query)})
+    if seasonal.digest != reference.seasonal_digest:
         raise InvalidInput(
             "the counts by the hour are not those the reference was pinned with",
             where=f"reference {reference.id}",
-            value=profile.digest,
+            value=seasonal.digest,
             remedy="Restore the ledger from a backup, or pin a new reference (`flywheel reference pin`).",
         )
-    return profile
+    return seasonal
 
 
-def counts_text(counts: WindowCounts) -> str:
+def counts_text(counts: CountMatrix) -> str:
+    held = {name: {column: counts.of(column)[at].tolist() for column, _ in counts.bins} for at, name in enumerate(counts.slices)}
+    return to_json({"rows": counts.rows_by_slice, "counts": held})
+
+
+def meta_text(reference: Reference) -> str:
+    """What a reference has beside its counts; no thresholds where none were calibrated. The keys are those that 966c45d wrote."""
     return to_json(
         {
-            "rows": dict(counts.rows),
-            "counts": {name: {column: values.tolist() for column, values in columns.items()} for name, columns in counts.counts.items()},
+            "covers": reference.covers.value,
+            "rows": reference.counts.rows_of(EVERYTHING),
+            "slices": len(reference.counts.slices),
+            "grids": dict(reference.grids),
+            **({"profile": reference.seasonal_digest} if reference.seasonal_digest else {}),
+            **({"thresholds": thresholds_to_document(reference.thresholds)} if reference.thresholds is not None else {}),
         }
     )
 
 
 def reference_from(row: Any) -> Reference:
-    held = json.loads(row.counts)
-    start, end = to_moment(row.start), to_moment(row.end)
-    counts = WindowCounts(
-        workload=WorkloadId(row.workload),
-        start=start,
-        end=end,
-        counts={
-            name: {column: np.asarray(values, dtype=np.int64) for column, values in columns.items()}
-            for name, columns in held["counts"].items()
-        },
-        rows=held["rows"],
-    )
+    """Raises InvalidInput for a use or for thresholds that are none."""
+    meta = json.loads(row.meta)
+    covers, thresholds = meta.get("covers", Covers.ALL.value), meta.get("thresholds")
+    if covers not in set(Covers):
+        raise InvalidInput("unknown use of a reference", where=f"reference {row.id}, covers", value=covers, remedy=PIN_AGAIN)
     return Reference(
         id=row.id,
         workload=WorkloadId(row.workload),
         adapter=AdapterName(row.adapter),
-        start=start,
-        end=end,
+        start=to_moment(row.start),
+        end=to_moment(row.end),
         maturity=Maturity(row.maturity),
         pinned_by=Person(row.pinned_by),
         pinned_at=to_moment(row.pinned_at),
-        counts=counts,
-        meta=json.loads(row.meta),
+        counts=_counts(json.loads(row.counts)),
+        covers=Covers(covers),
+        grids={str(name): str(grid) for name, grid in meta.get("grids", {}).items()},
+        seasonal_digest=str(meta.get("profile", "")),
+        thresholds=thresholds_from_document(thresholds) if thresholds is not None else None,
     )
+
+
+def _counts(held: Mapping[str, Any]) -> CountMatrix:
+    """Of the slices of a reference. Where slices count a column on different bins, those of all traffic stand."""
+    rows, counts = held["rows"], held["counts"]
+    bins = {column: len(values) for name in sorted(counts, key=lambda name: name == EVERYTHING) for column, values in counts[name].items()}
+    matrix = np.zeros((len(rows), sum(bins.values())), dtype=np.int64)
+    found = CountMatrix(slices=tuple(rows), bins=tuple(bins.items()), counts=matrix, rows=np.array(list(rows.values()), dtype=np.int64))
+    for at, name in enumerate(rows):
+        for column, values in counts.get(name, {}).items():
+            if len(values) == bins[column]:
+                found.of(column)[at] = values
+    return found
+
+
+def thresholds_to_document(thresholds: CalibratedThresholds) -> dict[str, object]:
+    """Lists in place of keys of several parts."""
+    return {
+        "strengths": [[hours, family, measure.value, value] for (hours, family, measure), value in thresholds.z_scores.items()],
+        "spreads": [[hours, column, held.base, held.per_row] for (hours, column), held in thresholds.dispersions.items()],
+        "minimum_rows": [[hours, family, column, rows] for (hours, family, column), rows in thresholds.minimum_rows.items()],
+        "floors": [[family, measure.value, effect] for (family, measure), effect in thresholds.minimum_effects.items()],
+        "pages_a_day": thresholds.alarms_a_day,
+        "null_days": thresholds.days,
+        "seed": thresholds.seed,
+    }
+
+
+def thresholds_from_document(held: Any) -> CalibratedThresholds:
+    """The inverse."""
+    try:
+        return CalibratedThresholds(
+            z_scores={(_whole(hours), str(family), Measure(measure)): _number(z) for hours, family, measure, z in held["strengths"]},
+            dispersions={
+                (_whole(hours), str(column)): Dispersion(base=_number(base), per_row=_number(per_row))
+                for hours, column, base, per_row in held["spreads"]
+            },
+            minimum_rows={(_whole(hours), str(family), str(column)): _whole(rows) for hours, family, column, rows in held["minimum_rows"]},
+            minimum_effects={(str(family), Measure(measure)): _number(effect) for family, measure, effect in held["floors"]},
+            alarms_a_day=_number(held["pages_a_day"]),
+            days=_number(held["null_days"]),
+            seed=_whole(held["seed"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(
+            "these are no thresholds of a false-alarm budget", where="reference, thresholds", value=str(error), remedy=PIN_AGAIN
+        ) from error
+
+
+def _whole(value: Any) -> int:
+    check_whole(value, where="reference, thresholds")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    check_number(value, where="reference, thresholds")
+    return float(value)

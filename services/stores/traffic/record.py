@@ -6,12 +6,12 @@ are their session's first is remembered in that transaction too.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, func, select, update
+from sqlalchemy import Connection, Engine, Select, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
@@ -19,10 +19,10 @@ from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.recording import LostPartition
 from flywheel.traffic.sessions import SessionOutcome, SessionRequest, outcome_of
-from flywheel.windows.assign import pane_start
-from flywheel.windows.pane import Tally, WindowCounts, tally, window_of
+from flywheel.windows.counts import CountMatrix, WindowCounts, added, count_rows
+from flywheel.windows.pane import pane_start
 from flywheel.windows.pane_shape import PaneShape
-from flywheel.windows.slices import capped, slices_of, summed
+from flywheel.windows.slices import Pane, capped, slices_of, summed
 from services.ports.traffic import (
     DeadLetter,
     PartitionPosition,
@@ -127,8 +127,12 @@ class TrafficStore:
             slices = self._shapes[workload].slices
             key = {"workload": workload, "pane_start": to_text(start), "topic": topic, "partition": partition}
             blob = connection.execute(select(panes.c.counts).where(*(panes.c[name] == value for name, value in key.items()))).scalar()
-            held = pane_from_blob(blob) if blob is not None else Tally(counts={}, rows={})
-            new = tally(rows=((row.features, slices_of(row.inference.dimensions, slices)) for row in members), columns=COLUMNS)
+            held = pane_from_blob(blob) if blob is not None else Pane()
+            new = count_rows(
+                values={column.name: [row.features.get(column.name) for row in members] for column in COLUMNS},
+                slices=[slices_of(row.inference.dimensions, slices) for row in members],
+                columns=COLUMNS,
+            )
             total = {"counts": pane_to_blob(summed(held, new, policy=slices)), "changed": totals[workload].recorded}
             connection.execute(
                 insert(panes)
@@ -179,15 +183,26 @@ class TrafficStore:
     # The readers' side.
 
     def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
-        query = (
-            select(panes.c.counts)
-            .where(panes.c.workload == workload, panes.c.pane_start >= to_text(start), panes.c.pane_start < to_text(end))
-            .order_by(panes.c.pane_start, panes.c.topic, panes.c.partition)
-        )
         with reading(self._engine) as connection:
-            tallies = [pane_from_blob(blob) for blob in connection.execute(query).scalars()]
-        counts = window_of(workload=workload, start=start, end=end, tallies=tallies)
-        return capped(counts, policy=self._shapes[workload].slices) if workload in self._shapes else counts
+            found = [pane_from_blob(row.counts).matrix for row in connection.execute(_panes_of(workload, start, end))]
+        return WindowCounts(workload=workload, start=start, end=end, matrix=self._capped(workload, found))
+
+    def hourly(self, *, workload: WorkloadId, start: datetime, hours: int) -> Iterator[CountMatrix]:
+        """One query, read as the hours are asked for: all of them at once may be hundreds of megabytes."""
+        ends = [start + timedelta(hours=1) * (hour + 1) for hour in range(hours)]
+        with reading(self._engine) as connection:
+            rows = iter(connection.execute(_panes_of(workload, start, start + timedelta(hours=hours))))
+            row = next(rows, None)
+            for end in ends:
+                found = []
+                while row is not None and row.pane_start < to_text(end):
+                    found.append(pane_from_blob(row.counts).matrix)
+                    row = next(rows, None)
+                yield self._capped(workload, found)
+
+    def _capped(self, workload: WorkloadId, parts: Sequence[CountMatrix]) -> CountMatrix:
+        total = added(*parts)
+        return capped(total, policy=self._shapes[workload].slices) if workload in self._shapes else total
 
     def rows(
         self,
@@ -340,6 +355,15 @@ def _gained(
     for letter in letters:
         more(WorkloadId(letter.workload), dead=1)
     return {workload: (counts, newest.get(workload)) for workload, counts in gained.items()}
+
+
+def _panes_of(workload: WorkloadId, start: datetime, end: datetime) -> Select[tuple[str, bytes]]:
+    """Their counts, by time."""
+    return (
+        select(panes.c.pane_start, panes.c.counts)
+        .where(panes.c.workload == workload, panes.c.pane_start >= to_text(start), panes.c.pane_start < to_text(end))
+        .order_by(panes.c.pane_start, panes.c.topic, panes.c.partition)
+    )
 
 
 def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:

@@ -3,12 +3,12 @@
 import json
 import struct
 import zlib
-from collections.abc import Mapping
 
 import numpy as np
 from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
 
-from flywheel.windows.pane import Counts, Tally
+from flywheel.windows.counts import CountMatrix
+from flywheel.windows.slices import Pane
 
 metadata = MetaData()
 
@@ -104,34 +104,23 @@ dead_letters = Table(
 _LENGTH = struct.Struct("<I")
 
 
-def pane_to_blob(pane: Tally) -> bytes:
+def pane_to_blob(pane: Pane) -> bytes:
     """A header (slices, rows, columns with their number of bins), then the counts, slice by slice: far smaller than a row per cell."""
-    slices = sorted(pane.counts)
-    columns = sorted({name: len(counts) for held in pane.counts.values() for name, counts in held.items()}.items())
-    header = json.dumps(
-        {"slices": slices, "rows": [pane.rows[name] for name in slices], "columns": columns, "over": dict(pane.over)}
-    ).encode()
-    flat = [_of_length(pane.counts[name].get(column), bins) for name in slices for column, bins in columns]
-    body = np.concatenate(flat).astype("<i8").tobytes() if flat else b""
-    return _LENGTH.pack(len(header)) + header + zlib.compress(body, 1)
+    matrix = pane.matrix
+    header = json.dumps({"slices": matrix.slices, "rows": matrix.rows.tolist(), "columns": matrix.bins, "over": dict(pane.over)}).encode()
+    return _LENGTH.pack(len(header)) + header + zlib.compress(matrix.counts.astype("<i8").tobytes(), 1)
 
 
-def pane_from_blob(blob: bytes) -> Tally:
-    """The inverse. Says which columns it holds by itself, so panes of an older set of columns stay readable."""
+def pane_from_blob(blob: bytes) -> Pane:
+    """The inverse. Says which columns it contains by itself, so panes of an older set of columns stay readable."""
     (length,) = _LENGTH.unpack_from(blob)
     header = json.loads(blob[_LENGTH.size : _LENGTH.size + length])
-    body: Counts = np.frombuffer(zlib.decompress(blob[_LENGTH.size + length :]), dtype="<i8").astype(np.int64)
-    counts: dict[str, Mapping[str, Counts]] = {}
-    at = 0
-    for name in header["slices"]:
-        held: dict[str, Counts] = {}
-        for column, bins in header["columns"]:
-            held[column] = body[at : at + bins].copy()
-            at += bins
-        counts[name] = held
-    return Tally(counts=counts, rows=dict(zip(header["slices"], header["rows"], strict=True)), over=header.get("over", {}))
-
-
-def _of_length(counts: Counts | None, bins: int) -> Counts:
-    """A slice last counted before a column came or its grid changed has nothing to say about it."""
-    return counts if counts is not None and len(counts) == bins else np.zeros(bins, dtype=np.int64)
+    body = np.frombuffer(zlib.decompress(blob[_LENGTH.size + length :]), dtype="<i8").astype(np.int64)
+    slices, bins = tuple(header["slices"]), tuple((str(name), int(number)) for name, number in header["columns"])
+    matrix = CountMatrix(
+        slices=slices,
+        bins=bins,
+        counts=body.reshape(len(slices), sum(number for _, number in bins)),
+        rows=np.array(header["rows"], dtype=np.int64),
+    )
+    return Pane(matrix=matrix, over=header.get("over", {}))

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.lifecycle import AlertPolicy
-from flywheel.drift.late import Judged
+from flywheel.drift.late_data import JudgedRows
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.journal import JournalEntry, JournalKind
 from services.alert_desk.advance_alerts import AlertStates
@@ -50,7 +50,7 @@ class World:
             verdicts=tuple(verdicts),
         )
         entry = JournalEntry(at=window.end, workload=ROUTER, kind="window", subject=window.id, state="judged", reason="judged")
-        on = Judged(window=window.id, start=start, end=window.end, since=start, rows=1, position=1, at=window.end)
+        on = JudgedRows(window=window.id, start=start, end=window.end, since=start, rows=1, position=1, at=window.end)
         self.watch.close(window, entry, judgement=Judgement(on=on, champion=None, released_at=None, line=entry.id))
 
     def tick(self, now: datetime) -> None:

@@ -72,7 +72,7 @@ def test_a_window_whose_mover_was_withdrawn_before_the_desk_read_it_is_no_quiet_
     world.send(6, every=timedelta(seconds=1))
     tick(world.monitor, NOON + 7.4 * HOUR)
     assert world.told("judged_again")[-1].evidence["withdrawn"]
-    assert world.told("judged_again")[-1].evidence["moved"] == []
+    assert world.told("judged_again")[-1].evidence["drifted"] == []
     world.desk_restarts()
     world.states.tick(NOON + 11 * HOUR)
     assert world.alerts()[0].state is AlertState.FIRING

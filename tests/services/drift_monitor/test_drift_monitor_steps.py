@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from flywheel.drift.reference import Covers, Maturity, PinningPolicy, pin, thresholds_of
-from flywheel.drift.verdict import DriftPolicy, DriftStatus
+from flywheel.drift.pinning import PinningPolicy
+from flywheel.drift.reference import Covers, Maturity, pin
+from flywheel.drift.thresholds import DriftPolicy
+from flywheel.drift.verdict import DriftStatus
 from flywheel.errors import InvalidInput
 from flywheel.ids import BASE, DAEMON, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
-from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.counts import CountMatrix, WindowCounts
+from flywheel.windows.pane import WindowPolicy
 from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, WatchRules
 from services.stores.ledger.journal import LedgerJournal
@@ -99,10 +102,10 @@ def test_before_a_reference_a_window_closes_as_learning(world: World) -> None:
     (window,) = world.watch.windows(ROUTER)
     assert {verdict.status for verdict in window.verdicts if verdict.n} == {DriftStatus.LEARNING}
     (line,) = LedgerJournal(world.engine).entries(kind="window")
-    assert line.evidence["no_second_opinion"] == "there is no reference yet"
+    assert line.evidence["no_evidently_scores"] == "there is no reference yet"
 
 
-def test_longer_prompts_are_judged_against_the_pinned_reference_with_a_second_opinion(world: World) -> None:
+def test_longer_prompts_are_judged_against_the_pinned_reference_and_scored_by_evidently(world: World) -> None:
     world.send(NOON, hours=4)
     reference = world.pin(NOON, NOON + 4 * HOUR)
     world.send(NOON + 4 * HOUR, hours=2, longer=120)
@@ -164,7 +167,7 @@ def test_a_backlog_is_judged_whole_and_compared_at_its_newest_window_only(world:
     tick(world.parts, NOON + 6 * HOUR)
     assert len(world.watch.windows(ROUTER)) == 5
     assert len(world.reports.asked) == 1
-    reasons = [entry.evidence["no_second_opinion"] for entry in LedgerJournal(world.engine).entries(kind="window")]
+    reasons = [entry.evidence["no_evidently_scores"] for entry in LedgerJournal(world.engine).entries(kind="window")]
     assert sum("backlog" in str(reason) for reason in reasons) == 3
 
 
@@ -219,13 +222,12 @@ def test_after_a_whole_day_the_daemon_pins_by_itself(world: World) -> None:
     (reference,) = world.watch.references(ROUTER)
     assert (reference.maturity, reference.pinned_by) == (Maturity.POOLED_DAYS, DAEMON)
     assert reference.end - reference.start == DAY
-    thresholds = thresholds_of(reference)
-    assert thresholds is not None
-    assert thresholds.null_days == 1.0
+    assert reference.thresholds is not None
+    assert reference.thresholds.days == 1.0
     world.send(NOON + 27 * HOUR, hours=2, every=timedelta(seconds=6))
     tick(world.parts, NOON + 29 * HOUR)
     (found,) = [v for v in world.watch.windows(ROUTER)[0].verdicts if (v.slice, v.column) == ("all", "prompt_chars")]
-    assert "pages a day over 1 day" in str(found.evidence["limits"])
+    assert "alarms a day over 1 day" in str(found.evidence["threshold_source"])
 
 
 def test_each_further_day_makes_a_better_reference_and_the_second_is_read_by_the_hour(world: World) -> None:
@@ -238,7 +240,7 @@ def test_each_further_day_makes_a_better_reference_and_the_second_is_read_by_the
     references = sorted(world.watch.references(ROUTER), key=lambda reference: reference.pinned_at)
     assert [(held.end - held.start) / DAY for held in references] == [1, 2, 3, 4]
     assert [held.maturity for held in references] == [Maturity.POOLED_DAYS, *[Maturity.BY_HOUR] * 3]
-    assert all(thresholds_of(held) is not None for held in references)
+    assert all(held.thresholds is not None for held in references)
 
 
 def test_the_budget_is_calibrated_on_what_a_person_pinned_and_the_person_still_vouches_for_it(world: World) -> None:
@@ -250,7 +252,7 @@ def test_the_budget_is_calibrated_on_what_a_person_pinned_and_the_person_still_v
     (reference,) = world.watch.references(ROUTER)
     assert (reference.id, reference.pinned_by, reference.maturity) == (pinned, MARIA, Maturity.BY_HOUR)
     assert reference.pinned_at == monday + 2 * DAY
-    assert thresholds_of(reference) is not None
+    assert reference.thresholds is not None
     lines = LedgerJournal(world.engine).entries(kind="reference")
     assert sorted(line.state for line in lines) == ["calibrated", "pinned"]
     world.send(monday + 49 * HOUR, every=few)
@@ -267,17 +269,18 @@ def test_a_row_that_came_late_into_a_period_that_is_pinned_once_more_stops_nothi
     tick(world.parts, monday + 49 * HOUR)
     (calibrated,) = world.watch.references(ROUTER)
     (line, *_) = LedgerJournal(world.engine).entries(kind="reference")
-    again = pin(counts=calibrated.counts, adapter=BASE, by=MARIA, now=monday + 49 * HOUR, whole_day=DAY)
+    counts = WindowCounts(workload=ROUTER, start=calibrated.start, end=calibrated.end, matrix=calibrated.counts)
+    again = pin(counts=counts, adapter=BASE, by=MARIA, now=monday + 49 * HOUR, whole_day=DAY)
     world.watch.pin(again, replace(line, subject=again.id, reason="once more"))
     world.send(monday + HOUR, hours=1, every=20 * MINUTE)
     world.send(monday + 49 * HOUR, every=few)
     tick(world.parts, monday + 50 * HOUR)
     tick(world.parts, monday + 51 * HOUR)
     (reference,) = world.watch.references(ROUTER)
-    assert thresholds_of(reference) is not None
+    assert reference.thresholds is not None
     profile = world.watch.profile(reference)
     assert profile is not None
-    assert profile.digest == reference.meta["profile"]
+    assert profile.digest == reference.seasonal_digest
 
 
 def test_a_day_that_a_person_pinned_at_five_past_is_calibrated_too(world: World) -> None:
@@ -287,7 +290,7 @@ def test_a_day_that_a_person_pinned_at_five_past_is_calibrated_too(world: World)
     world.pin(five_past, five_past + DAY)
     tick(world.parts, five_past + 26 * HOUR)
     (reference,) = world.watch.references(ROUTER)
-    assert thresholds_of(reference) is not None
+    assert reference.thresholds is not None
 
 
 def test_an_office_that_rests_on_weekends_grows_its_reference_all_the_same(world: World) -> None:
@@ -314,7 +317,7 @@ def test_a_new_champions_answers_get_thresholds_of_their_own_after_its_first_day
     tick(world.parts, NOON + 51 * HOUR)
     outputs = [held for held in world.watch.references(ROUTER) if held.covers is Covers.OUTPUT]
     assert [(held.start, held.end) for held in outputs] == [(NOON + 26 * HOUR, NOON + 50 * HOUR)]
-    assert thresholds_of(outputs[0]) is not None
+    assert outputs[0].thresholds is not None
 
 
 def test_longer_windows_that_end_with_the_hour_are_judged_too_and_only_what_moved_is_kept(world: World) -> None:
@@ -349,11 +352,13 @@ def test_answers_of_two_champions_are_not_judged_in_one_window(world: World) -> 
     assert "answer_chars" not in two_hours
 
 
-def test_a_reference_on_other_edges_is_left_out_by_name_and_the_daemon_goes_on(world: World) -> None:
+def test_a_reference_on_other_bins_is_left_out_by_name_and_the_daemon_goes_on(world: World) -> None:
     world.send(NOON, hours=3)
     counts = world.traffic.window(workload=ROUTER, start=NOON, end=NOON + HOUR)
-    held = {name: {**columns, "prompt_chars": columns["prompt_chars"][:-5]} for name, columns in counts.counts.items()}
-    reference = pin(counts=replace(counts, counts=held), adapter=BASE, by=MARIA, now=NOON, whole_day=DAY)
+    bins = tuple((name, number - 5 * (name == "prompt_chars")) for name, number in counts.matrix.bins)
+    parts = [counts.matrix.of(name)[:, :number] for name, number in bins]
+    older = CountMatrix(slices=counts.matrix.slices, bins=bins, counts=np.concatenate(parts, axis=1), rows=counts.matrix.rows)
+    reference = pin(counts=replace(counts, matrix=older), adapter=BASE, by=MARIA, now=NOON, whole_day=DAY)
     world.watch.pin(
         reference, JournalEntry(at=NOON, workload=ROUTER, kind="reference", subject=reference.id, state="pinned", reason="fine")
     )
@@ -361,7 +366,7 @@ def test_a_reference_on_other_edges_is_left_out_by_name_and_the_daemon_goes_on(w
     assert world.status(0, "prompt_chars") is DriftStatus.LEARNING
     assert world.status(0, "answer_chars") is DriftStatus.OK
     (line,) = LedgerJournal(world.engine).entries(kind="window")
-    assert "pinned on other edges and learned anew: prompt_chars" in line.reason
+    assert "pinned on other bins and learned anew: prompt_chars" in line.reason
 
 
 def test_four_weeks_are_read_by_the_hour_with_an_alarm_budget_of_their_own(world: World) -> None:
@@ -374,13 +379,13 @@ def test_four_weeks_are_read_by_the_hour_with_an_alarm_budget_of_their_own(world
         now += HOUR
     (newest,) = world.watch.references(ROUTER)
     assert (newest.maturity, newest.start, newest.end) == (Maturity.BY_HOUR, monday + 23 * HOUR, monday + 28 * DAY + 23 * HOUR)
-    assert thresholds_of(newest) is not None
+    assert newest.thresholds is not None
     profile = world.watch.profile(newest)
     assert profile is not None
-    assert profile.digest == newest.meta["profile"]
+    assert profile.digest == newest.seasonal_digest
     world.send(now - HOUR, hours=2, longer=200, every=timedelta(seconds=12))
     tick(world.parts, now + HOUR)
     (found,) = [v for v in world.watch.windows(ROUTER)[0].verdicts if (v.slice, v.column) == ("all", "prompt_chars")]
-    assert found.evidence["compared_with"] == "like hours of the reference"
-    assert "pages a day over 28 days" in str(found.evidence["limits"])
+    assert found.evidence["compared_with"] == "the same hours of the reference"
+    assert "alarms a day over 28 days" in str(found.evidence["threshold_source"])
     assert found.status is DriftStatus.DRIFTING

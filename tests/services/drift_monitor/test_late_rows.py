@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from sqlalchemy import update
 
-from flywheel.drift.late import RetestPolicy
+from flywheel.drift.late_data import ReevaluationPolicy
 from flywheel.drift.reference import pin
 from flywheel.drift.verdict import DriftStatus
 from flywheel.ids import AdapterName
@@ -52,7 +52,7 @@ def test_a_spool_that_arrives_late_has_its_own_window_judged_again(world: LateWo
     assert line.evidence["withdrawn"] == []
     (closing,) = [entry for entry in world.told("judged") if entry.subject == world.window(5).id]
     assert line.caused_by == closing.id
-    assert closing.evidence["moved"] == [], "what it said when it closed is still told"
+    assert closing.evidence["drifted"] == [], "what it said when it closed is still told"
 
 
 def test_a_longer_window_that_ends_later_holds_the_late_rows_too_and_is_judged_again_by_the_same_rule(world: LateWorld) -> None:
@@ -140,7 +140,7 @@ def test_killed_between_judging_and_storing_the_next_tick_stores_the_same(world:
 
 def test_no_hours_switch_it_off_and_what_ended_before_them_stays_as_it_is(tmp_path: Path) -> None:
     for name, reach in (("off", timedelta()), ("short", HOUR)):
-        world = LateWorld(tmp_path / name, retest=RetestPolicy(reach=reach))
+        world = LateWorld(tmp_path / name, retest=ReevaluationPolicy(look_back=reach))
         world.four_good_hours()
         world.send(4, hours=2)
         world.look(5.2)
@@ -214,9 +214,9 @@ def test_of_many_windows_a_tick_judges_a_few_and_the_next_ones_the_rest(world: L
 
 
 def test_the_settings_say_for_how_long_and_panes_how_often() -> None:
-    assert watch_rules(Workload(alias="router")).retest == RetestPolicy(reach=DAY, rest=5 * MINUTE)
-    never = watch_rules(Workload(alias="router", watch=Watch(late_data_hours=0, pane_seconds=10))).retest
-    assert (never.reach, never.rest) == (timedelta(), timedelta(seconds=10))
+    assert watch_rules(Workload(alias="router")).late_data == ReevaluationPolicy(look_back=DAY, debounce=5 * MINUTE)
+    never = watch_rules(Workload(alias="router", watch=Watch(late_data_hours=0, pane_seconds=10))).late_data
+    assert (never.look_back, never.debounce) == (timedelta(), timedelta(seconds=10))
 
 
 class _KilledAtTheCommit:

@@ -152,11 +152,12 @@ def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path) -> No
             status = process.terminate()
     assert status == 0
     window = store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=events))
-    assert window.rows == {"all": production, "tenant=acme": 480, "tenant=globex": 600}
+    assert window.matrix.rows_by_slice == {"all": production, "tenant=acme": 480, "tenant=globex": 600}
     refused = [number for number in range(events) if number % 10 != 0 and refuses(number)]
-    assert window.counts["all"]["refusal"][1] == len(refused)
-    assert window.counts["all"]["first_refusal"][1] == len({session_of(number) for number in refused})
-    assert all(int(counts.sum()) == window.rows[name] for name, columns in window.counts.items() for counts in columns.values())
+    whole = window.matrix.slices.index("all")
+    assert window.matrix.of("refusal")[whole, 1] == len(refused)
+    assert window.matrix.of("first_refusal")[whole, 1] == len({session_of(number) for number in refused})
+    assert all((window.matrix.of(column).sum(axis=1) == window.matrix.rows).all() for column, _ in window.matrix.bins)
     with create_engine(settings.traffic_url).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM inferences")).scalar() == events
         assert connection.execute(text("SELECT count(*) FROM seen_ids")).scalar() == events
@@ -200,4 +201,4 @@ def test_a_broker_that_comes_back_empty_is_a_new_log_and_its_first_records_are_k
     finally:
         process.kill()
     # Some may have been read twice, before the change was noticed and after; none counts twice.
-    assert store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=170)).rows["all"] == 170
+    assert store.window(workload=SUPPORT, start=NOON, end=NOON + timedelta(seconds=170)).rows == 170

@@ -10,7 +10,7 @@ from flywheel.alerts.alert import Alert, AlertMessage, AlertState, DriftedSeries
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notifications import owed
 from flywheel.alerts.window_finding import WindowFinding, finding_of
-from flywheel.drift.incident import Standing
+from flywheel.drift.incident import IncidentState
 from flywheel.drift.verdict import DriftStatus
 from flywheel.errors import Refused
 from flywheel.ids import DAEMON, Person
@@ -21,7 +21,7 @@ MINUTE = timedelta(minutes=1)
 POLICY = AlertPolicy(hold=timedelta(0), resolve_after=10 * MINUTE)
 
 
-def window(standing: Standing, *, minute: int, severity: Severity = Severity.WARNING) -> WindowFinding:
+def window(standing: IncidentState, *, minute: int, severity: Severity = Severity.WARNING) -> WindowFinding:
     return WindowFinding(
         workload=ROUTER,
         window=f"window-{minute}",
@@ -47,13 +47,13 @@ def settle(
 
 
 def firing() -> Alert:
-    alert, _ = settle(None, window(Standing.MOVED, minute=0), NOON)
+    alert, _ = settle(None, window(IncidentState.DRIFTED, minute=0), NOON)
     assert alert is not None
     return alert
 
 
 def test_an_alert_without_a_hold_passes_through_pending_to_firing() -> None:
-    alert, moves = settle(None, window(Standing.MOVED, minute=0), NOON)
+    alert, moves = settle(None, window(IncidentState.DRIFTED, minute=0), NOON)
     assert moves == [Move.OPENED, Move.FIRED]
     assert alert is not None
     assert alert.state is AlertState.FIRING
@@ -61,17 +61,17 @@ def test_an_alert_without_a_hold_passes_through_pending_to_firing() -> None:
 
 def test_the_same_window_read_again_changes_nothing() -> None:
     alert = firing()
-    assert settle(alert, window(Standing.MOVED, minute=0), NOON + MINUTE) == (alert, [])
+    assert settle(alert, window(IncidentState.DRIFTED, minute=0), NOON + MINUTE) == (alert, [])
 
 
-@pytest.mark.parametrize("standing", [Standing.QUIET, Standing.UNKNOWN])
-def test_nothing_moved_opens_nothing(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", [IncidentState.QUIET, IncidentState.UNKNOWN])
+def test_nothing_moved_opens_nothing(standing: IncidentState) -> None:
     assert settle(None, window(standing, minute=0), NOON) == (None, [])
 
 
 def test_a_held_alert_fires_only_after_the_hold() -> None:
     hold = AlertPolicy(hold=5 * MINUTE)
-    alert, moves = settle(None, window(Standing.MOVED, minute=0), NOON, hold)
+    alert, moves = settle(None, window(IncidentState.DRIFTED, minute=0), NOON, hold)
     assert moves == [Move.OPENED]
     assert settle(alert, None, NOON + 4 * MINUTE, hold)[1] == []
     assert settle(alert, None, NOON + 5 * MINUTE, hold)[1] == [Move.FIRED]
@@ -79,8 +79,8 @@ def test_a_held_alert_fires_only_after_the_hold() -> None:
 
 def test_a_held_alert_whose_drift_ends_is_dropped_untold() -> None:
     hold = AlertPolicy(hold=5 * MINUTE)
-    alert, _ = settle(None, window(Standing.MOVED, minute=0), NOON, hold)
-    dropped, moves = settle(alert, window(Standing.QUIET, minute=1), NOON + MINUTE, hold)
+    alert, _ = settle(None, window(IncidentState.DRIFTED, minute=0), NOON, hold)
+    dropped, moves = settle(alert, window(IncidentState.QUIET, minute=1), NOON + MINUTE, hold)
     assert moves == [Move.DROPPED]
     assert dropped is not None
     assert owed(dropped, now=NOON) == ()
@@ -88,8 +88,8 @@ def test_a_held_alert_whose_drift_ends_is_dropped_untold() -> None:
 
 def test_it_is_over_after_quiet_windows_for_long_enough() -> None:
     alert = firing()
-    assert settle(alert, window(Standing.QUIET, minute=5), NOON + 5 * MINUTE)[1] == []
-    resolved, moves = settle(alert, window(Standing.QUIET, minute=10), NOON + 10 * MINUTE)
+    assert settle(alert, window(IncidentState.QUIET, minute=5), NOON + 5 * MINUTE)[1] == []
+    resolved, moves = settle(alert, window(IncidentState.QUIET, minute=10), NOON + 10 * MINUTE)
     assert moves == [Move.RESOLVED]
     assert resolved is not None
     assert owed(resolved, now=NOON + 10 * MINUTE) == ("firing", "resolved")
@@ -97,25 +97,25 @@ def test_it_is_over_after_quiet_windows_for_long_enough() -> None:
 
 
 def test_windows_without_data_never_end_an_alert() -> None:
-    assert settle(firing(), window(Standing.UNKNOWN, minute=600), NOON + 600 * MINUTE)[1] == []
+    assert settle(firing(), window(IncidentState.UNKNOWN, minute=600), NOON + 600 * MINUTE)[1] == []
     assert settle(firing(), None, NOON + 600 * MINUTE)[1] == []
 
 
 def test_more_drift_keeps_it_open_and_is_the_same_incident() -> None:
     alert = firing()
-    again, moves = settle(alert, window(Standing.MOVED, minute=9), NOON + 9 * MINUTE)
+    again, moves = settle(alert, window(IncidentState.DRIFTED, minute=9), NOON + 9 * MINUTE)
     assert moves == [Move.SEEN_AGAIN]
     assert again is not None
     assert again.id == alert.id
     assert again.seen.first == "window-0"
-    assert settle(again, window(Standing.QUIET, minute=12), NOON + 12 * MINUTE)[1] == []
+    assert settle(again, window(IncidentState.QUIET, minute=12), NOON + 12 * MINUTE)[1] == []
 
 
 def test_a_new_incident_after_the_end_is_another_alert() -> None:
     first = firing()
-    resolved, _ = settle(first, window(Standing.QUIET, minute=10), NOON + 10 * MINUTE)
-    assert settle(resolved, window(Standing.MOVED, minute=0), NOON + 11 * MINUTE)[1] == []
-    second, moves = settle(resolved, window(Standing.MOVED, minute=12), NOON + 12 * MINUTE)
+    resolved, _ = settle(first, window(IncidentState.QUIET, minute=10), NOON + 10 * MINUTE)
+    assert settle(resolved, window(IncidentState.DRIFTED, minute=0), NOON + 11 * MINUTE)[1] == []
+    second, moves = settle(resolved, window(IncidentState.DRIFTED, minute=12), NOON + 12 * MINUTE)
     assert moves == [Move.OPENED, Move.FIRED]
     assert second is not None
     assert second.id != first.id
@@ -133,15 +133,15 @@ def test_an_acknowledgement_expires_and_the_alert_fires_again() -> None:
 
 def test_an_acknowledgement_ends_early_when_severity_rises() -> None:
     taken = acknowledge(alert=firing(), by=MARIA, note="", now=NOON, until=NOON + 60 * MINUTE)
-    assert settle(taken, window(Standing.MOVED, minute=1), NOON + MINUTE)[1] == [Move.SEEN_AGAIN]
-    worse, moves = settle(taken, window(Standing.MOVED, minute=1, severity=Severity.CRITICAL), NOON + MINUTE)
+    assert settle(taken, window(IncidentState.DRIFTED, minute=1), NOON + MINUTE)[1] == [Move.SEEN_AGAIN]
+    worse, moves = settle(taken, window(IncidentState.DRIFTED, minute=1, severity=Severity.CRITICAL), NOON + MINUTE)
     assert moves == [Move.FIRED_AGAIN]
     assert worse is not None
     assert worse.severity is Severity.CRITICAL
 
 
 def test_a_clock_that_was_set_back_does_not_make_an_alert_older() -> None:
-    again, moves = settle(firing(), window(Standing.MOVED, minute=1), NOON - 60 * MINUTE)
+    again, moves = settle(firing(), window(IncidentState.DRIFTED, minute=1), NOON - 60 * MINUTE)
     assert moves == [Move.SEEN_AGAIN]
     assert again is not None
     assert again.last_seen_at == NOON
@@ -149,7 +149,7 @@ def test_a_clock_that_was_set_back_does_not_make_an_alert_older() -> None:
 
 def test_an_acknowledged_alert_resolves_too() -> None:
     taken = acknowledge(alert=firing(), by=MARIA, note="", now=NOON, until=NOON + 60 * MINUTE)
-    assert settle(taken, window(Standing.QUIET, minute=20), NOON + 20 * MINUTE)[1] == [Move.RESOLVED]
+    assert settle(taken, window(IncidentState.QUIET, minute=20), NOON + 20 * MINUTE)[1] == [Move.RESOLVED]
 
 
 def test_only_a_named_person_acknowledges_and_only_a_firing_alert() -> None:
@@ -171,7 +171,7 @@ def test_many_slices_and_columns_that_drift_are_one_sentence() -> None:
         verdicts=[verdict(), verdict(slice_name="tenant=acme"), verdict(DriftStatus.OK, column="digits_share")],
         protected=(),
     )
-    assert found.standing is Standing.MOVED
+    assert found.standing is IncidentState.DRIFTED
     assert found.severity is Severity.WARNING
     assert "all traffic and 1 slice" in found.message.summary
     assert found.drifted_count == 2
@@ -186,11 +186,11 @@ def test_output_drift_of_all_or_of_a_protected_slice_is_critical() -> None:
 def test_a_window_that_judged_nothing_is_unknown_and_not_quiet() -> None:
     for status in (DriftStatus.NO_DATA, DriftStatus.INSUFFICIENT_DATA, DriftStatus.LEARNING):
         found = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict(status, score=None)], protected=())
-        assert found.standing is Standing.UNKNOWN
+        assert found.standing is IncidentState.UNKNOWN
 
 
 def test_a_vanished_slice_drifts_and_a_tiny_new_one_does_not() -> None:
     gone = verdict(DriftStatus.VANISHED_SLICE, kind=Family.SLICE, slice_name="tenant=acme", column="share", effect=0.02)
     tiny = replace(gone, status=DriftStatus.NEW_SLICE)
-    assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[gone], protected=()).standing is Standing.MOVED
-    assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[tiny], protected=()).standing is Standing.UNKNOWN
+    assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[gone], protected=()).standing is IncidentState.DRIFTED
+    assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[tiny], protected=()).standing is IncidentState.UNKNOWN

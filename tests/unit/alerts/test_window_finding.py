@@ -5,7 +5,7 @@ from datetime import timedelta
 from flywheel.alerts.alert import Alert, AlertState, Severity
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.window_finding import WindowFinding, finding_of
-from flywheel.drift.incident import Standing
+from flywheel.drift.incident import IncidentState
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.traffic.column import Family
 from tests.watching import NOON, ROUTER, verdict
@@ -60,7 +60,7 @@ def test_a_slice_without_traffic_keeps_its_alert_open() -> None:
     silent = verdict(DriftStatus.NO_DATA, slice_name="tenant=a", score=None)
     for hour in range(1, 6):
         seen = found(CALM, silent, hour=hour, alert=alert)
-        assert seen.standing is Standing.STILL
+        assert seen.standing is IncidentState.CLEARING
         alert, _ = settle(alert, seen, hour)
     assert alert is not None
     assert alert.state is AlertState.FIRING
@@ -130,19 +130,19 @@ def test_a_late_finding_after_its_windows_alert_ended_is_another_alert() -> None
 
 def test_a_window_read_only_after_it_was_judged_again_is_not_quiet() -> None:
     seen = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[CALM], protected=(), judged_again=True)
-    assert seen.standing is Standing.UNKNOWN
+    assert seen.standing is IncidentState.UNKNOWN
     drifting = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=(), judged_again=True)
-    assert drifting.standing is Standing.MOVED
+    assert drifting.standing is IncidentState.DRIFTED
 
 
 def test_each_series_carries_its_thresholds_and_hours() -> None:
     moved = found(verdict(slice_name="tenant=a"), hour=3).evidence["drifted_series"]
     assert isinstance(moved, list)
-    assert {name: moved[0][name] for name in ("score", "threshold", "effect", "effect_floor", "n", "n_reference", "hours")} == {
+    assert {name: moved[0][name] for name in ("score", "threshold", "effect", "minimum_effect", "n", "n_reference", "hours")} == {
         "score": 1e-9,
         "threshold": 1e-4,
         "effect": 0.4,
-        "effect_floor": 0.1,
+        "minimum_effect": 0.1,
         "n": 500,
         "n_reference": 5_000,
         "hours": 1.0,
@@ -153,4 +153,4 @@ def test_each_series_carries_its_thresholds_and_hours() -> None:
 def test_the_evidence_names_the_primary_driver() -> None:
     seen = found(verdict(effect=0.3), *(verdict(slice_name=f"tenant={name}", effect=0.3) for name in "abc"), hour=0)
     assert seen.evidence["primary_drivers"] == ["prompt_chars of all"]
-    assert "3 others moved with it" in str(seen.evidence["grouping"])
+    assert "3 others drifted with it" in str(seen.evidence["grouping"])

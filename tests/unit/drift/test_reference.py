@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from flywheel.drift.closing import closing_edge
-from flywheel.drift.reference import Covers, Maturity, PinningPolicy, Reference, in_force, pin, pinning_due, pinning_moment, unbroken_since
+from flywheel.drift.pinning import PinningPolicy, first_whole_pane, period_end, pinning_due, unbroken_since
+from flywheel.drift.reference import Covers, Maturity, Reference, in_force, pin, pinning_moment
 from flywheel.errors import Refused
 from flywheel.ids import BASE, DAEMON, AdapterName, Person
-from flywheel.windows.assign import WindowPolicy
+from flywheel.windows.pane import WindowPolicy, closing_edge
 from tests.watching import MARIA, NOON, reference_of, some_rows, window_counts
 
 DAY = timedelta(days=1)
@@ -48,7 +48,7 @@ def test_the_input_reference_survives_a_promotion_and_the_output_reference_does_
     inputs, outputs = in_force([base], champion=TUNED)
     assert inputs == base
     assert outputs is None
-    tuned = replace(base, id="of-tuned", adapter=TUNED, pinned_at=NOON + DAY, meta={"covers": Covers.OUTPUT.value})
+    tuned = replace(base, id="of-tuned", adapter=TUNED, pinned_at=NOON + DAY, covers=Covers.OUTPUT)
     inputs, outputs = in_force([base, tuned], champion=TUNED)
     assert inputs == base
     assert outputs == tuned
@@ -106,11 +106,25 @@ def test_a_new_champions_reference_is_of_whole_days_once_it_has_seen_one() -> No
 
 def test_traffic_is_seen_since_its_last_pause_of_more_than_a_day() -> None:
     days = [NOON - DAY * days for days in (9, 8, 3, 2.5, 2, 1.2, 0.4)]
-    assert unbroken_since(days, until=NOON, gap=DAY) == NOON - 3 * DAY
-    assert unbroken_since(reversed(days), until=NOON, gap=6 * DAY) == NOON - 9 * DAY
-    assert unbroken_since(days[:3], until=NOON, gap=DAY) is None
-    assert unbroken_since([], until=NOON, gap=DAY) is None
-    assert unbroken_since([NOON + DAY], until=NOON, gap=DAY) is None
+    eight_hours, two_days = (replace(WEEKS, whole_day=length) for length in (8 * HOUR_LONG, 2 * DAY))  # pauses of a day, of six days
+    assert unbroken_since(days, until=NOON, policy=eight_hours) == NOON - 3 * DAY
+    assert unbroken_since(days[::-1], until=NOON, policy=two_days) == NOON - 9 * DAY
+    assert unbroken_since(days[:3], until=NOON, policy=eight_hours) is None
+    assert unbroken_since([], until=NOON, policy=eight_hours) is None
+    assert unbroken_since([NOON + DAY], until=NOON, policy=eight_hours) is None
+
+
+def test_a_period_ends_with_a_pane_an_hour_or_a_day_of_the_calendar() -> None:
+    at, hourly, minutes = NOON + timedelta(minutes=47, seconds=3), WindowPolicy(), WindowPolicy(pane=timedelta(seconds=5), longer_panes=())
+    assert period_end(at, both_stand=False, windows=hourly, policy=WEEKS) == NOON
+    assert period_end(at, both_stand=True, windows=hourly, policy=WEEKS) == NOON.replace(hour=0)
+    assert period_end(at, both_stand=False, windows=minutes, policy=WEEKS) == NOON + timedelta(minutes=47)
+
+
+def test_a_champion_is_alone_from_its_first_whole_pane_or_hour_on() -> None:
+    at, minutes = NOON + timedelta(minutes=7), WindowPolicy(pane=timedelta(minutes=2), longer_panes=())
+    assert first_whole_pane(at, windows=WindowPolicy(), policy=WEEKS) == NOON + HOUR_LONG
+    assert first_whole_pane(at, windows=minutes, policy=WEEKS) == NOON + timedelta(minutes=8)
 
 
 def test_what_is_pinned_last_is_in_force_also_when_a_clock_was_ahead() -> None:
@@ -140,8 +154,8 @@ def test_a_period_that_saw_two_champions_is_a_reference_of_the_input_only() -> N
     base = pinned_over(1)
     due = pinning_due(inputs=base, outputs=base, champion_alone_since=NOON - 3 * DAY, first_seen=NOON - 7 * DAY, newest=NOON, policy=WEEKS)
     assert due.covers is Covers.INPUT
-    tuned = replace(base, id="of-tuned", adapter=TUNED, meta={"covers": Covers.OUTPUT.value})
-    both = replace(base, id="of-both", adapter=TUNED, pinned_at=NOON + DAY, meta={"covers": Covers.INPUT.value})
+    tuned = replace(base, id="of-tuned", adapter=TUNED, covers=Covers.OUTPUT)
+    both = replace(base, id="of-both", adapter=TUNED, pinned_at=NOON + DAY, covers=Covers.INPUT)
     inputs, outputs = in_force([base, tuned, both], champion=TUNED)
     assert (inputs, outputs) == (both, tuned)
 

@@ -5,7 +5,7 @@ import pytest
 from flywheel.traffic.column import Measure
 from flywheel.traffic.features import COLUMNS, answer_opening, columns_of, is_refusal, prompt_shape
 from flywheel.traffic.inference import Message
-from flywheel.windows.pane import bin_of
+from flywheel.windows.counts import count_rows
 from tests.traffic_events import inference
 
 OWN = [column for column in COLUMNS if not column.first_of]
@@ -32,7 +32,8 @@ def test_a_failed_attempt_has_no_answer_columns() -> None:
 def test_an_empty_prompt_breaks_nothing() -> None:
     values = columns_of(inference(messages=(Message(role="system", content="Be kind."),)), valid_format=None)
     assert values["digits_share"] is None
-    assert all(0 <= bin_of(column, values[column.name]) < column.bins for column in OWN)
+    counts = count_rows(values={name: [value] for name, value in values.items()}, slices=[("all",)], columns=OWN)
+    assert all(counts.of(column.name).sum() == 1 for column in OWN)
 
 
 def test_a_pseudonym_in_the_prompt_counts_as_personal_data() -> None:

@@ -1,98 +1,86 @@
-"""Counting rows into panes."""
+"""Panes and windows in time."""
 
 from dataclasses import replace
 from datetime import timedelta
-from itertools import permutations
 
-import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from flywheel.ids import WorkloadId
-from flywheel.traffic.column import Column, Family, Measure
-from flywheel.windows.pane import add, bin_of, count_rows, tally
-from services.stores.traffic.tables import pane_from_blob, pane_to_blob
+from flywheel.errors import InvalidInput
+from flywheel.windows.pane import WindowPolicy, nested_windows, pane_start, windows_to_close
 from tests.traffic_events import NOON
 
-LENGTH = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(10.0, 20.0))
-SHAPE = Column(name="shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "list"))
-REFUSAL = Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="yes")
-COLUMNS = (LENGTH, SHAPE, REFUSAL)
+MINUTE = timedelta(minutes=1)
+POLICY = WindowPolicy(pane=5 * MINUTE, window_panes=12, slide_panes=12, lateness=MINUTE)
+HOUR = 60 * MINUTE
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "expected"),
-    [
-        (LENGTH, 9.9, 0),
-        (LENGTH, 10.0, 1),
-        (LENGTH, 1e300, 2),
-        (LENGTH, float("nan"), 3),
-        (LENGTH, float("inf"), 3),
-        (LENGTH, "ten", 3),
-        (LENGTH, None, 4),
-        (SHAPE, "list", 1),
-        (SHAPE, "never seen", 2),
-        (SHAPE, 1.0, 2),
-        (SHAPE, None, 3),
-        (REFUSAL, 1.0, 1),
-        (REFUSAL, 0.5, 2),
-        (REFUSAL, None, 3),
-    ],
+def test_a_moment_on_the_line_begins_its_pane() -> None:
+    assert pane_start(NOON, 5 * MINUTE) == NOON
+    assert pane_start(NOON + 5 * MINUTE - timedelta(microseconds=1), 5 * MINUTE) == NOON
+
+
+def test_a_window_waits_for_late_rows() -> None:
+    assert windows_to_close(NOON + 59 * timedelta(seconds=1), NOON - HOUR, POLICY) == []
+    assert windows_to_close(NOON + MINUTE, NOON - HOUR, POLICY) == [(NOON - HOUR, NOON)]
+
+
+def test_windows_missed_meanwhile_close_oldest_first() -> None:
+    assert windows_to_close(NOON + MINUTE, NOON - 3 * HOUR, POLICY) == [
+        (NOON - 3 * HOUR, NOON - 2 * HOUR),
+        (NOON - 2 * HOUR, NOON - HOUR),
+        (NOON - HOUR, NOON),
+    ]
+
+
+def test_nothing_closes_twice_and_a_clock_that_runs_back_closes_nothing() -> None:
+    assert windows_to_close(NOON + 30 * MINUTE, NOON, POLICY) == []
+    assert windows_to_close(NOON - 5 * HOUR, NOON, POLICY) == []
+
+
+def test_the_first_window_is_the_newest_and_a_long_pause_is_bounded() -> None:
+    assert windows_to_close(NOON + MINUTE, None, POLICY) == [(NOON - HOUR, NOON)]
+    assert len(windows_to_close(NOON, NOON - timedelta(days=3650), POLICY, at_most=7)) == 7
+
+
+def test_sliding_windows_overlap() -> None:
+    sliding = WindowPolicy(pane=5 * MINUTE, window_panes=12, slide_panes=6, lateness=timedelta())
+    assert windows_to_close(NOON, NOON - HOUR, sliding) == [(NOON - 90 * MINUTE, NOON - 30 * MINUTE), (NOON - HOUR, NOON)]
+
+
+def test_longer_windows_end_together_and_their_parts_meet() -> None:
+    hours = nested_windows(NOON, replace(POLICY, longer_panes=(24, 48)))
+    assert [(window.start, window.added_until) for window in hours] == [
+        (NOON - HOUR, NOON),
+        (NOON - 2 * HOUR, NOON - HOUR),
+        (NOON - 4 * HOUR, NOON - 2 * HOUR),
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5, unique=True).map(sorted), panes=st.lists(st.integers(0, 9), min_size=40)
 )
-def test_every_value_falls_into_a_bin(column: Column, value: float | str | None, expected: int) -> None:
-    assert bin_of(column, value) == expected
+def test_growing_sums_are_the_sums_of_each_window(lengths: list[int], panes: list[int]) -> None:
+    policy = WindowPolicy(pane=MINUTE, window_panes=lengths[0], slide_panes=1, lateness=timedelta(), longer_panes=tuple(lengths[1:]))
+    end = NOON + len(panes) * MINUTE
+
+    def rows(start: timedelta, until: timedelta) -> int:
+        return sum(panes[max(0, start // MINUTE) : max(0, until // MINUTE)])
+
+    total = 0
+    for length, window in zip(lengths, nested_windows(end, policy), strict=True):
+        total += rows(window.start - NOON, window.added_until - NOON)
+        assert total == sum(panes[-length:])
 
 
-def test_rows_are_counted_in_each_of_their_slices() -> None:
-    counted = count_rows(
-        workload=WorkloadId("support"),
-        start=NOON,
-        end=NOON + timedelta(minutes=5),
-        rows=[({"length": 5.0, "shape": "list", "refusal": 0.0}, ("all", "tenant=acme")), ({"length": 15.0}, ("all",))],
-        columns=COLUMNS,
-    )
-    assert counted.rows == {"all": 2, "tenant=acme": 1}
-    assert counted.counts["all"]["length"].tolist() == [1, 1, 0, 0, 0]
-    assert counted.counts["all"]["shape"].tolist() == [0, 1, 0, 1]
-    assert counted.counts["tenant=acme"]["refusal"].tolist() == [1, 0, 0, 0]
+@pytest.mark.parametrize("longer", [(12,), (6,), (24, 24), (48, 24)])
+def test_windows_that_do_not_grow_are_refused(longer: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInput, match="longer than the one before"):
+        replace(POLICY, longer_panes=longer)
 
 
-def test_panes_add_up_in_any_order() -> None:
-    parts = [tally(rows=[({"length": float(n)}, ("all", f"tenant={n % 2}"))], columns=COLUMNS) for n in (1, 12, 25)]
-    sums = [add(*order) for order in permutations(parts)]
-    for total in sums:
-        assert total.rows == {"all": 3, "tenant=1": 2, "tenant=0": 1}
-        assert total.counts["all"]["length"].tolist() == [1, 1, 1, 0, 0]
-
-
-def test_adding_leaves_the_parts_alone() -> None:
-    part = tally(rows=[({"length": 1.0}, ("all",))], columns=COLUMNS)
-    add(part, part)
-    assert part.counts["all"]["length"].tolist() == [1, 0, 0, 0, 0]
-
-
-def test_a_pane_comes_back_from_its_blob_as_it_was() -> None:
-    pane = tally(rows=[({"length": 1.0}, ("all", "tenant=ä")), ({"length": None}, ("all",))], columns=COLUMNS)
-    back = pane_from_blob(pane_to_blob(pane))
-    assert back.rows == pane.rows
-    for name, columns in pane.counts.items():
-        for column, counts in columns.items():
-            np.testing.assert_array_equal(back.counts[name][column], counts)
-
-
-def test_a_pane_that_was_begun_before_a_column_came_stays_readable() -> None:
-    old = tally(rows=[({}, ("all", "tenant=acme"))], columns=(LENGTH,))
-    new = tally(rows=[({}, ("all",))], columns=COLUMNS)
-    back = pane_from_blob(pane_to_blob(add(old, new)))
-    assert back.rows == {"all": 2, "tenant=acme": 1}
-    assert back.counts["all"]["length"].sum() == 2
-    assert back.counts["tenant=acme"]["shape"].sum() == 0
-
-
-def test_a_pane_of_an_older_version_has_nothing_folded() -> None:
-    pane = tally(rows=[({"length": 1.0}, ("all",))], columns=COLUMNS)
-    assert pane_from_blob(pane_to_blob(pane)).over == {}
-    assert pane_from_blob(pane_to_blob(replace(pane, over={"all": 3}))).over == {"all": 3}
-
-
-def test_an_empty_pane_has_a_blob_too() -> None:
-    assert pane_from_blob(pane_to_blob(add())).rows == {}
+def test_a_pane_without_length_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="longer than nothing"):
+        WindowPolicy(pane=timedelta())

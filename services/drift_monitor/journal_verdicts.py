@@ -1,4 +1,4 @@
-"""Verdicts as the journal's lines tell them: numbers and names, never all of thousands."""
+"""Verdicts in a journal line: numbers of each status and some names, never all of thousands."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,0 +1,96 @@
+"""How the false-alarm budget of a workload is spent, and which changes it must detect.
+
+In: false alarms a day. Out: the part of it that each window length, family of slices and measure may spend, minimum effect sizes, and the
+number of rows from which a slice is judged at all. Thresholds that keep to it are found in ``calibration``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil, sqrt
+
+from flywheel.drift.thresholds import GENERAL, PROTECTED, SHARES, Dispersion, moves_by
+from flywheel.traffic.column import Column, Measure
+
+HALF_OF_NAMES = 0.5  # standard deviation of one name's share where it is widest: sqrt(0.5 * 0.5)
+RANKS_KEEP = 0.977  # of a shift in sigma, on normal values: sqrt(3 / pi)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallestChange:
+    """The smallest change that must be detected. Minimum effect sizes are half of it."""
+
+    sigma: float  # of a number's level
+    variation: float  # total variation of names
+    rate: float  # difference of rates; of first failures a part of it (``moves_by``)
+
+    def minimum_effect(self, measure: Measure) -> float:
+        """In the effect of the measure's test; a level of 1 sigma moves the cumulative share by 0.4 where it is steepest."""
+        return {Measure.NUMBER: self.sigma * 0.4, Measure.NAME: self.variation, Measure.RATE: self.rate}[measure] / 2
+
+
+ALPHA_ALLOCATION: Mapping[str, Mapping[Measure, Mapping[int, float]]] = {
+    GENERAL: {
+        Measure.NUMBER: {1: 0.008, 2: 0.115, 4: 0.030, 6: 0.008, 12: 0.022, 24: 0.017},
+        Measure.NAME: {1: 0.002, 2: 0.014, 4: 0.010, 6: 0.003, 12: 0.005, 24: 0.004},
+        Measure.RATE: {1: 0.012, 2: 0.012, 4: 0.135, 6: 0.006, 12: 0.012, 24: 0.010},
+    },
+    PROTECTED: {
+        Measure.NUMBER: {1: 0.005, 2: 0.005, 4: 0.010, 6: 0.200, 12: 0.020, 24: 0.010},
+        Measure.NAME: {1: 0.001, 2: 0.001, 4: 0.003, 6: 0.014, 12: 0.008, 24: 0.003},
+        Measure.RATE: {1: 0.006, 2: 0.005, 4: 0.010, 6: 0.020, 12: 0.164, 24: 0.010},
+    },
+    SHARES: {Measure.RATE: {1: 0.005, 2: 0.036, 4: 0.022, 6: 0.003, 12: 0.008, 24: 0.006}},
+}
+"""Most goes to the length at which the smallest change of a family and measure first shows. The other lengths detect larger changes, which
+need little, and smaller ones that last. Half of what columns get is for the few protected slices. All parts add up to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetPolicy:
+    """``alarms_a_day`` is what an operator sets; the other numbers state how it is spent."""
+
+    alarms_a_day: float = 0.1  # expected false alarms; with bad luck still under 0.2
+    allocation: Mapping[str, Mapping[Measure, Mapping[int, float]]] = field(default_factory=lambda: ALPHA_ALLOCATION)
+    """Family -> measure -> hours of a window -> its part of the budget."""
+    changes: Mapping[str, SmallestChange] = field(
+        default_factory=lambda: {
+            GENERAL: SmallestChange(sigma=0.3, variation=0.10, rate=0.03),
+            PROTECTED: SmallestChange(sigma=0.5, variation=0.15, rate=0.05),
+            SHARES: SmallestChange(sigma=1.0, variation=1.0, rate=0.06),
+        }
+    )
+    expected_z: Mapping[str, Mapping[Measure, float]] = field(
+        default_factory=lambda: {
+            GENERAL: {Measure.NUMBER: 5.0, Measure.NAME: 3.0, Measure.RATE: 3.0},
+            PROTECTED: {Measure.NUMBER: 3.0, Measure.NAME: 2.0, Measure.RATE: 2.0},
+            SHARES: {Measure.RATE: 1.0},
+        }
+    )
+    """The z-score that the smallest change must be expected to reach at a length; a slice too small for that waits for a longer one. Rates
+    wait less: where they break they break by far more than the smallest change, and few rows show that."""
+    caution: float = 0.6  # the quantile of the thresholds of resampled references that is taken
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Hours of a window, ascending."""
+        return tuple(sorted({length for measures in self.allocation.values() for held in measures.values() for length in held}))
+
+    def alpha(self, family: str, measure: Measure, length: int) -> float:
+        """Alarms a day that windows of this length may raise by chance."""
+        return self.alarms_a_day * self.allocation[family].get(measure, {}).get(length, 0.0)
+
+    def minimum_rows(self, family: str, column: Column, *, base_rate: float, dispersion: Dispersion) -> int:
+        """Rows at which the smallest change is expected to reach ``expected_z``, overdispersion allowed for.
+
+        What moves whole windows is left out: it hides small changes in slices of any size, but not large ones.
+        """
+        change = self.changes[family]
+        if column.measure is Measure.NUMBER:
+            z_of_one_row = change.sigma * RANKS_KEEP
+        elif column.measure is Measure.NAME:
+            z_of_one_row = change.variation / HALF_OF_NAMES
+        else:
+            moved = change.rate * moves_by(column)
+            after = min(0.99, max(0.005, base_rate) + moved / 2)
+            z_of_one_row = moved / sqrt(after * (1 - after))
+        return ceil(dispersion.base * (self.expected_z[family][column.measure] / z_of_one_row) ** 2)

@@ -1,0 +1,329 @@
+"""Does this window drift? The one path by which counts are judged: in the daemon, in calibration, with late rows and in benchmarks.
+
+In: the count matrix of a window, that of a reference, thresholds. Out: arrays [slices, columns] with p-values, effects and a state for
+every cell. ``judge_counts`` is the decision; ``judge_window`` finds what a window is compared with and states every cell. No Python
+runs per cell. Verdicts in words are not made here but in ``evidence``, for the cells that are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.drift.bin_edges import BinEdges, edges_of, in_test_bins
+from flywheel.drift.reference import Maturity, Reference, on_other_bins
+from flywheel.drift.seasonal_reference import HOURS_A_DAY, SeasonalReference, same_hours, times_seen
+from flywheel.drift.slice_shares import expected_rows, folded_rows, share_counts
+from flywheel.drift.tests import Numbers, compare, effect_of, z_score
+from flywheel.drift.thresholds import HOUR, SHARE_COLUMN, DriftPolicy, ThresholdTable, threshold_table
+from flywheel.drift.verdict import DriftStatus
+from flywheel.ids import EVERYTHING
+from flywheel.traffic.column import Column, Measure
+from flywheel.windows.counts import CountMatrix, Counts, WindowCounts, bins_of_columns
+from flywheel.windows.pane import EPOCH
+
+DAY = timedelta(days=1)
+VANISHED_FROM = 5.0  # rows expected; that none of fewer came says nothing
+Cells = NDArray[np.bool_]
+
+
+class CellState(IntEnum):
+    """What was found of a cell. Of several that apply, the first counts."""
+
+    NO_ROWS = 0
+    NO_VALUES = 1
+    NO_REFERENCE = 2
+    OTHER_BINS = 3
+    UNSEEN_HOURS = 4
+    NEVER_SEEN = 5  # shares alone: NEVER_SEEN to NEW
+    FOLDED_AWAY = 6
+    VANISHED = 7
+    FEW_EXPECTED = 8
+    FOLDED_BEFORE = 9
+    NEW = 10
+    TOO_FEW = 11
+    LEARNING = 12
+    SAME = 13
+    DRIFTED = 14
+
+
+STATUS_OF = {
+    **dict.fromkeys((CellState.NO_ROWS, CellState.NO_VALUES, CellState.NEVER_SEEN), DriftStatus.NO_DATA),
+    **dict.fromkeys((CellState.NO_REFERENCE, CellState.OTHER_BINS, CellState.UNSEEN_HOURS, CellState.LEARNING), DriftStatus.LEARNING),
+    **dict.fromkeys(
+        (CellState.FOLDED_AWAY, CellState.FEW_EXPECTED, CellState.FOLDED_BEFORE, CellState.TOO_FEW), DriftStatus.INSUFFICIENT_DATA
+    ),
+    CellState.VANISHED: DriftStatus.VANISHED_SLICE,
+    CellState.NEW: DriftStatus.NEW_SLICE,
+    CellState.SAME: DriftStatus.OK,
+    CellState.DRIFTED: DriftStatus.DRIFTING,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedCounts:
+    """[..., slices, columns] each."""
+
+    n: Counts  # rows of the window that have a value
+    m: Counts  # of the reference
+    p: Numbers  # as if rows were independent
+    z: Numbers  # dispersion-adjusted
+    effect: Numbers
+    enough_rows: Cells
+    exceeded: Cells
+
+
+def judge_counts(
+    *, now: CountMatrix, before: CountMatrix, columns: Sequence[Column], table: ThresholdTable, only_large: bool = False
+) -> JudgedCounts:
+    """Compares every cell of two matrices in test bins (``bin_edges.in_test_bins``). An axis of hours may stand before the slices.
+
+    ``only_large``: tests only cells with enough rows and at least the minimum effect, and leaves the others at p 1 and z 0. Calibration
+    asks so, of whose cells hardly any pass.
+    """
+    shape = (*now.rows.shape, len(columns))
+    n, m = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    p, effect = np.ones(shape), np.zeros(shape)
+    one_sided = np.array([bool(column.worse) for column in columns])
+    for measure in Measure:
+        at = np.array([place for place, column in enumerate(columns) if column.measure is measure], dtype=np.intp)
+        if not at.size:
+            continue
+        current, reference = (_packed(matrix, [columns[place].name for place in at]) for matrix in (now, before))
+        n[..., at], m[..., at] = current.sum(axis=-1), reference.sum(axis=-1)
+        if not only_large:
+            p[..., at], effect[..., at] = compare(measure, current, reference, one_sided=one_sided[at])
+            continue
+        cells = np.nonzero(_enough_rows(n, m, table)[..., at])
+        sides = one_sided[at][cells[-1]]
+        found = effect_of(measure, current[cells], reference[cells], one_sided=sides)
+        large = found >= np.broadcast_to(table.minimum_effect, shape)[..., at][cells]
+        cells = tuple(axis[large] for axis in cells)
+        target = (*cells[:-1], at[cells[-1]])
+        p[target], effect[target] = compare(measure, current[cells], reference[cells], one_sided=sides[large])
+    z = _z_of(p, n, table, one_sided)
+    if only_large:
+        z = np.where(p < 1, z, 0.0)
+    enough = _enough_rows(n, m, table)
+    return JudgedCounts(n=n, m=m, p=p, z=z, effect=effect, enough_rows=enough, exceeded=enough & exceeds(z=z, effect=effect, table=table))
+
+
+def exceeds(*, z: Numbers, effect: Numbers, table: ThresholdTable) -> Cells:
+    """The decision: sure enough, and large enough to matter."""
+    found: Cells = (z > table.z) & (effect >= table.minimum_effect)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaidOutReference:
+    """A reference made ready for comparisons: computed once, used for every window."""
+
+    reference: Reference
+    columns: tuple[Column, ...]
+    known: NDArray[np.bool_]  # [columns]: False for a column that the reference does not count, or counts on other bins
+    edges: BinEdges
+    counts: CountMatrix  # fine bins
+    tested: CountMatrix  # test bins
+    seasonal: CountMatrix | None  # [2, 24, ...], fine bins
+    seasonal_tested: CountMatrix | None
+
+    @cached_property
+    def seen(self) -> Counts:
+        """[2, 24]: how often its period contains each hour of weekdays and of weekends, over its whole days."""
+        first, hours = whole_hours(self.reference.start, self.reference.end)
+        return times_seen(first_hour=first, hours=hours)
+
+    def by_hour(self, window: WindowCounts) -> tuple[int, int] | None:
+        """The hour with which the window ends and its length in hours, where it is compared by the hour. Rounds its start down to the
+        hour."""
+        length = max(HOUR, window.end - window.start)
+        if self.seasonal is None or length % HOUR:
+            return None
+        return (window.start - EPOCH) // HOUR + length // HOUR - 1, length // HOUR
+
+    def compared_with(self, window: WindowCounts, *, fine: bool = False) -> CountMatrix:
+        """The part of the reference that this window is compared with, on the window's slices, in fine bins or in test bins."""
+        pooled, seasonal = (self.counts, self.seasonal) if fine else (self.tested, self.seasonal_tested)
+        hours = self.by_hour(window)
+        if hours is None or seasonal is None:
+            return pooled.aligned(slices=window.matrix.slices, bins=pooled.bins)
+        seasonal = seasonal.aligned(slices=window.matrix.slices, bins=seasonal.bins)
+        counts, rows = (
+            same_hours(held, first_hour=hours[0], hours=1, length=hours[1], seen=self.seen)[0] for held in (seasonal.counts, seasonal.rows)
+        )
+        return CountMatrix(slices=seasonal.slices, bins=seasonal.bins, counts=counts, rows=rows)
+
+
+def whole_hours(start: datetime, end: datetime) -> tuple[int, int]:
+    """First hour of a period since the epoch, and how many hours make its whole days. A pin at five past takes in the minutes before."""
+    first = (start - EPOCH) // HOUR
+    return first, (end - EPOCH - first * HOUR) // DAY * HOURS_A_DAY
+
+
+def lay_out(reference: Reference, columns: Sequence[Column], *, seasonal: SeasonalReference | None = None) -> LaidOutReference:
+    """``columns`` may contain ``SHARE_COLUMN``. Bin edges follow from the whole reference, also where windows are compared by the hour."""
+    other = on_other_bins(reference, columns)
+    held = {name for name, _ in reference.counts.bins if name not in other} | {SHARE_COLUMN.name}
+    slices = (EVERYTHING, *sorted(name for name in reference.counts.slices if name != EVERYTHING))
+    kept, bins = [pair for pair in reference.counts.bins if pair[0] in held], bins_of_columns(columns)
+    counts = reference.counts.aligned(slices=slices, bins=kept).aligned(slices=slices, bins=bins)
+    edges = edges_of(counts, columns)
+    by_hour = seasonal.stacked(slices=slices, bins=bins) if seasonal is not None else None
+    return LaidOutReference(
+        reference=reference,
+        columns=tuple(columns),
+        known=np.array([column.name in held for column in columns], dtype=bool),
+        edges=edges,
+        counts=counts,
+        tested=in_test_bins(counts, columns, edges),
+        seasonal=by_hour,
+        seasonal_tested=in_test_bins(by_hour, columns, edges) if by_hour is not None else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedWindow:
+    """Every cell of a window: [slices, columns] each. ``state`` contains values of ``CellState``."""
+
+    window: WindowCounts  # on these slices and columns
+    columns: tuple[Column, ...]
+    reference: LaidOutReference | None
+    places: NDArray[np.intp]  # where each slice stands in the reference; -1 where it does not
+    tested: CountMatrix  # the window in test bins
+    before: CountMatrix  # what it is compared with, in test bins
+    cells: JudgedCounts
+    state: NDArray[np.int8]
+    stated: Cells  # new and vanished slices are stated by their share alone
+    table: ThresholdTable
+    protected: frozenset[str]
+
+    @property
+    def worth_keeping(self) -> Cells:
+        """Nobody reads quiet cells of longer windows: what moved, all traffic and the protected slices are kept."""
+        watched = np.array([name == EVERYTHING or name in self.protected for name in self.window.matrix.slices])
+        moved = np.isin(self.state, (CellState.DRIFTED, CellState.NEW, CellState.VANISHED))
+        return np.asarray(self.stated & (moved | watched[:, None]))
+
+
+def judge_window(
+    *, window: WindowCounts, reference: LaidOutReference | None, columns: Sequence[Column], policy: DriftPolicy
+) -> JudgedWindow:
+    """Every slice of the window, of the reference and of the protected list gets a state; none is silently healthy.
+
+    ``columns`` are those of the reference. Without a reference everything that has data is learning.
+    """
+    slices, bins = _slices(window, reference, policy), bins_of_columns(columns)
+    matrix = window.matrix.aligned(slices=slices, bins=bins)
+    on_slices = replace(window, matrix=matrix)
+    if reference is None:
+        places = np.full(len(slices), -1, dtype=np.intp)
+        nothing = CountMatrix(slices=slices, bins=bins, counts=np.zeros_like(matrix.counts), rows=np.zeros_like(matrix.rows))
+        edges = edges_of(nothing, columns)
+        now, before = in_test_bins(matrix, columns, edges), in_test_bins(nothing, columns, edges)
+        thresholds, shared = None, np.zeros(len(slices), dtype=bool)
+    else:
+        place = {name: at for at, name in enumerate(reference.counts.slices)}
+        places = np.array([place.get(name, -1) for name in slices], dtype=np.intp)
+        before = reference.compared_with(on_slices)
+        now = in_test_bins(matrix, columns, reference.edges, slices=places)
+        thresholds, shared = reference.reference.thresholds, (places >= 0) & (matrix.rows > 0) & (reference.counts.rows[places] > 0)
+    now, before = _with_shares(now, before, protected=policy.protected)
+    table = threshold_table(policy=policy, calibrated=thresholds, length=window.end - window.start, slices=slices, columns=columns)
+    cells = judge_counts(now=now, before=before, columns=columns, table=table)
+    whole = np.array([name == EVERYTHING for name in slices])
+    of_shares = np.array([column.name == SHARE_COLUMN.name for column in columns])
+    return JudgedWindow(
+        window=on_slices,
+        columns=tuple(columns),
+        reference=reference,
+        places=places,
+        tested=now,
+        before=before,
+        cells=cells,
+        state=_states(matrix, before, cells, reference, table, policy),
+        stated=np.where(of_shares, ~whole[:, None], (shared | whole)[:, None]),
+        table=table,
+        protected=frozenset(policy.protected),
+    )
+
+
+def _slices(window: WindowCounts, reference: LaidOutReference | None, policy: DriftPolicy) -> tuple[str, ...]:
+    named = {*window.matrix.slices, *(reference.counts.slices if reference is not None else ()), *policy.protected}
+    return (EVERYTHING, *sorted(named - {EVERYTHING}))
+
+
+def _with_shares(now: CountMatrix, before: CountMatrix, *, protected: Sequence[str]) -> tuple[CountMatrix, CountMatrix]:
+    """The same matrices, with the slices' shares counted, where they have the column."""
+    if SHARE_COLUMN.name not in {name for name, _ in now.bins}:
+        return now, before
+    found = []
+    pairs = share_counts(now.rows, before.rows, slices=now.slices, protected=protected)
+    for matrix, pair in zip((now, before), pairs, strict=True):
+        filled = CountMatrix(slices=matrix.slices, bins=matrix.bins, counts=matrix.counts.copy(), rows=matrix.rows)
+        filled.of(SHARE_COLUMN.name)[...] = pair
+        found.append(filled)
+    return found[0], found[1]
+
+
+def _states(
+    window: CountMatrix,
+    before: CountMatrix,
+    cells: JudgedCounts,
+    reference: LaidOutReference | None,
+    table: ThresholdTable,
+    policy: DriftPolicy,
+) -> NDArray[np.int8]:
+    """[slices, columns]. A later assignment replaces an earlier one, so what counts first is assigned last."""
+    of_shares = np.array([name == SHARE_COLUMN.name for name, _ in window.bins])
+    state = np.where(cells.exceeded, CellState.DRIFTED, CellState.SAME).astype(np.int8)
+    if reference is None:
+        state[:] = CellState.NO_REFERENCE
+    else:
+        if reference.reference.maturity is Maturity.LEARNING:
+            state[:] = CellState.LEARNING
+        state[~cells.enough_rows] = CellState.TOO_FEW
+        for at in np.flatnonzero(of_shares):
+            _state_shares(state[:, at], window, before, sure=cells.z[:, at] > table.z[:, at], protected=policy.protected)
+        if not before.rows.any():
+            state[:] = CellState.UNSEEN_HOURS  # a reference contains rows, so it lacks hours of the window
+        state[:, ~reference.known] = CellState.OTHER_BINS
+    state[(cells.n == 0) & ~of_shares] = CellState.NO_VALUES
+    whole_rows = window.rows[window.slices.index(EVERYTHING)]
+    state[np.where(of_shares, whole_rows == 0, (window.rows == 0)[:, None])] = CellState.NO_ROWS
+    return state
+
+
+def _state_shares(state: NDArray[np.int8], window: CountMatrix, before: CountMatrix, *, sure: Cells, protected: Sequence[str]) -> None:
+    """[slices], changed in place: the slices that one of the two sides lacks."""
+    gone, unknown = window.rows == 0, before.rows == 0
+    folded, folded_before = (folded_rows(one.rows, slices=one.slices, protected=protected) for one in (window, before))
+    expected = expected_rows(window.rows, before.rows, slices=window.slices)
+    state[unknown] = CellState.NEW
+    state[unknown & (folded_before > 0) & ~sure] = CellState.FOLDED_BEFORE
+    state[gone] = CellState.FEW_EXPECTED
+    state[gone & (expected >= VANISHED_FROM)] = CellState.VANISHED
+    state[gone & (folded > 0) & ~sure] = CellState.FOLDED_AWAY
+    state[gone & unknown] = CellState.NEVER_SEEN
+
+
+def _enough_rows(n: Counts, m: Counts, table: ThresholdTable) -> Cells:
+    found: Cells = (n >= np.maximum(1, table.minimum_rows)) & (m >= np.maximum(1, table.minimum_reference_rows))
+    return found
+
+
+def _z_of(p: Numbers, n: Counts, table: ThresholdTable, one_sided: Cells) -> Numbers:
+    """Dispersion-adjusted."""
+    return z_score(p, one_sided=one_sided) / table.deviation(n)
+
+
+def _packed(matrix: CountMatrix, columns: Sequence[str]) -> Counts:
+    """[..., slices, columns, most bins of any], filled up with bins without rows."""
+    parts = [matrix.of(name) for name in columns]
+    packed = np.zeros((*matrix.rows.shape, len(columns), max(part.shape[-1] for part in parts)), dtype=matrix.counts.dtype)
+    for at, part in enumerate(parts):
+        packed[..., at, : part.shape[-1]] = part
+    return packed

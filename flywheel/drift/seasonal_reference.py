@@ -1,0 +1,135 @@
+"""The reference by the hour of the day, weekdays and weekends apart: with which past hours is a window compared?
+
+In: counts of hours in a row, and where a window lies. Out: for the window that ends with each hour, the sum of the reference's same
+hours. One whole day is one pool. From two days of a kind on, a window is compared with the same hours of the day, of weekdays or of
+weekends, and the hours beside them, so that neither night nor Saturday is drift. If the reference lacks one of the window's hours,
+there is no comparison. Hours count from the epoch in UTC. Holidays and daylight saving are not modelled; they stay inside the measured
+dispersion.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.ids import digest_of
+from flywheel.windows.counts import CountMatrix, Counts, added
+
+HOURS_A_DAY = 24
+NEIGHBOURS = 1  # hours on either side of the window's own
+EPOCHS_WEEKDAY = 3  # 1970-01-01 was a Thursday
+HourOfDay = tuple[int, int]
+"""(0 on weekdays and 1 on weekends, hour of the day)"""
+
+
+class Season(StrEnum):
+    """How much of the calendar a reference can tell apart."""
+
+    LEARNING = "learning"
+    POOLED_DAYS = "pooled_days"
+    HOUR_OF_DAY = "hour_of_day"  # weekdays and weekends apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeasonalReference:
+    """Its digest stands in the reference it belongs to."""
+
+    cells: Mapping[HourOfDay, CountMatrix]
+
+    @property
+    def digest(self) -> str:
+        """Of every count, in an order of its own."""
+        held = {
+            f"{weekend}/{hour}": {
+                "rows": cell.rows_by_slice,
+                "counts": {name: {column: cell.of(column)[at].tolist() for column, _ in cell.bins} for at, name in enumerate(cell.slices)},
+            }
+            for (weekend, hour), cell in self.cells.items()
+        }
+        return digest_of(json.dumps(held, sort_keys=True))
+
+    def stacked(self, *, slices: Sequence[str], bins: Sequence[tuple[str, int]]) -> CountMatrix:
+        """All hours as one matrix: [2, 24, slices, bins]."""
+        width = sum(number for _, number in bins)
+        counts = np.zeros((2, HOURS_A_DAY, len(slices), width), dtype=np.int64)
+        rows = np.zeros((2, HOURS_A_DAY, len(slices)), dtype=np.int64)
+        for at, cell in self.cells.items():
+            aligned = cell.aligned(slices=slices, bins=bins)
+            counts[at], rows[at] = aligned.counts, aligned.rows
+        return CountMatrix(slices=tuple(slices), bins=tuple(bins), counts=counts, rows=rows)
+
+
+def seasonal_reference(hours: Iterable[CountMatrix], *, first_hour: int) -> SeasonalReference:
+    """From the counts of hours in a row."""
+    cells: dict[HourOfDay, CountMatrix] = {}
+    for hour, matrix in enumerate(hours, start=first_hour):
+        at = int(is_weekend(np.asarray(hour))), hour % HOURS_A_DAY
+        cells[at] = added(cells[at], matrix) if at in cells else matrix
+    return SeasonalReference(cells=cells)
+
+
+def season_of(*, first_hour: int, hours: int) -> tuple[Season, str]:
+    """What a period of so many hours in a row can tell apart, and why. By the hour from two days of one kind on."""
+    days = hours // HOURS_A_DAY
+    if days < 1:
+        return Season.LEARNING, "the reference has seen under one whole day"
+    if int((times_seen(first_hour=first_hour, hours=hours) > 1).sum()) < HOURS_A_DAY:
+        return Season.POOLED_DAYS, "one pool until two weekdays or two days of a weekend were seen"
+    return Season.HOUR_OF_DAY, f"{days} whole days, read by the hour, weekdays and weekends apart"
+
+
+def is_weekend(hours: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Hours since the epoch -> 1 on Saturday and Sunday, else 0."""
+    return ((hours // HOURS_A_DAY + EPOCHS_WEEKDAY) % 7 >= 5).astype(np.int64)
+
+
+def times_seen(*, first_hour: int, hours: int) -> Counts:
+    """[2, 24]: how often a period contains each hour of weekdays (0) and of weekends (1)."""
+    return by_hour_of_day(np.ones(hours, dtype=np.int64), first_hour=first_hour)
+
+
+def by_hour_of_day(hourly: Counts, *, first_hour: int) -> Counts:
+    """[H, ...] of hours in a row -> [2, 24, ...]: sums over weekdays (0) and weekends (1) at each hour of the day."""
+    hours = first_hour + np.arange(len(hourly))
+    found = np.zeros((2, HOURS_A_DAY, *hourly.shape[1:]), dtype=np.int64)
+    np.add.at(found, (is_weekend(hours), hours % HOURS_A_DAY), hourly)
+    return found
+
+
+def sliding_sums(hourly: Counts, length: int) -> Counts:
+    """[H, ...] -> [H, ...]: the window of ``length`` hours that ends with each hour; the first ones sum what there is."""
+    total = np.cumsum(hourly, axis=0, dtype=np.int64)
+    total[length:] -= total[:-length].copy()
+    return total
+
+
+def same_hours(
+    seasonal: Counts, *, first_hour: int, hours: int, length: int, seen: Counts, own: Counts | None = None, neighbours: int = NEIGHBOURS
+) -> Counts:
+    """[2, 24, ...] -> [hours, ...]: what each window of ``length`` hours is compared with; the first window ends with ``first_hour``.
+
+    ``seen`` [2, 24]: ``times_seen`` of the reference's period. A window with an hour that the period lacks gets zeroes. ``own`` [hours,
+    ...]: the counts of these very hours where the reference contains them; they are left out, so that no window is compared with
+    itself. A window of a day, or nearly, takes no neighbours: it has all hours.
+    """
+    beside = neighbours if length + 2 * neighbours <= HOURS_A_DAY else 0
+    moments = first_hour - length - beside + 1 + np.arange(hours + length + 2 * beside - 1)
+    same = seasonal[is_weekend(moments), moments % HOURS_A_DAY]
+    if own is not None:
+        start = length + beside - 1
+        there = same[start : start + hours]
+        there -= own[: len(there)]
+    span = length + 2 * beside
+    found = sliding_sums(same, span)[span - 1 :]
+    own_hours = moments[beside : len(moments) - beside]
+    unseen = seen[is_weekend(own_hours), own_hours % HOURS_A_DAY] <= (own is not None)
+    found[sliding_sums(unseen.astype(np.int64), length)[length - 1 :] > 0] = 0
+    return found
+
+
+def all_other_hours(hourly: Counts, *, length: int) -> Counts:
+    """[H, ...] -> [H, ...]: the pooled reference of each hour's window: all hours of the period but the window's own."""
+    return np.asarray(hourly.sum(axis=0, dtype=np.int64)[None] - sliding_sums(hourly, length))

@@ -1,0 +1,191 @@
+"""When does a cell drift: from which z-score, which effect and how many rows on?
+
+In: the policy's fixed thresholds, and those that were calibrated on a reference. Out: a ``ThresholdTable`` for all slices and columns of a
+window. A length or a column that was not calibrated keeps the fixed thresholds, and says so. Calibrating is done in ``calibration``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from flywheel.drift.tests import Numbers, p_value, z_score
+from flywheel.traffic.column import Column, Family, Measure
+from flywheel.windows.counts import Counts
+
+GENERAL, PROTECTED, SHARES = "general", "protected", "shares"
+"""Families of thresholds: of the columns of slices and of protected slices, and of how much of the traffic each slice has."""
+SHARE_COLUMN = Column(name="share", family=Family.SLICE, measure=Measure.RATE, names=("no", "yes"))
+"""Of all rows: does the row belong to the slice?"""
+FIRST_FAILURES_MOVE = (
+    0.5  # a rate of first failures moves half as far as its row rate: in sessions of 8 rows, 1.5 points where rows move by 3
+)
+WINDOWS_NEEDED = 4  # without overlap; a reference with fewer of a length says nothing of their dispersion
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispersion:
+    """The variance of a z-score over the reference's own windows, in place of 1: ``base + per_row * n``.
+
+    ``base``: sessions (1 + (rows of a session - 1) * ICC); under 1 for first failures, of which each session has one at most.
+    ``per_row``: what moves whole windows, such as the hour of the day.
+    """
+
+    base: float = 1.0
+    per_row: float = 0.0
+
+    def deviation(self, n: Counts) -> Numbers:
+        """[...] rows -> [...] standard deviations of the z-score."""
+        return np.sqrt(self.base + self.per_row * np.asarray(n, dtype=np.float64))
+
+
+INDEPENDENT_ROWS = Dispersion()
+
+
+def moves_by(column: Column) -> float:
+    """By which part of a rate's change the column moves."""
+    return FIRST_FAILURES_MOVE if column.first_of else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Of one column in one family of slices at one window length, fixed or calibrated."""
+
+    z: float  # dispersion-adjusted
+    minimum_effect: float
+    minimum_rows: int
+    dispersion: Dispersion
+    source: str  # for a verdict's evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftPolicy:
+    """The fixed thresholds, and the protected slices."""
+
+    p_below: float = 1e-4
+    ks_minimum_effect: float = 0.10
+    variation_minimum_effect: float = 0.10
+    rate_minimum_effect: float = 0.03
+    minimum_rows: int = 50  # in the window and, for calibrated thresholds too, in the reference
+    session_rows: float = 8.0  # the dispersion of shares until it is measured: all rows of a session belong to one slice
+    protected: tuple[str, ...] = ()  # slices that get a verdict even when nobody has ever seen them
+
+    def threshold(self, column: Column, *, why: str) -> Threshold:
+        """The fixed one."""
+        effects = {
+            Measure.NUMBER: self.ks_minimum_effect,
+            Measure.NAME: self.variation_minimum_effect,
+            Measure.RATE: self.rate_minimum_effect,
+        }
+        of_shares = column.name == SHARE_COLUMN.name
+        return Threshold(
+            z=float(z_score(np.asarray(self.p_below), one_sided=bool(column.worse))),
+            minimum_effect=effects[column.measure],
+            minimum_rows=self.minimum_rows,
+            dispersion=Dispersion(base=self.session_rows) if of_shares else INDEPENDENT_ROWS,
+            source=f"fixed thresholds of the policy{f', for sessions of {self.session_rows:g} rows' if of_shares else ''}: {why}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedThresholds:
+    """Made by ``calibration.calibrate``; kept with the reference it was made from."""
+
+    z_scores: Mapping[tuple[int, str, Measure], float]  # (hours, family, measure)
+    dispersions: Mapping[tuple[int, str], Dispersion]  # (hours, column)
+    minimum_rows: Mapping[tuple[int, str, str], int]  # (hours, family, column)
+    minimum_effects: Mapping[tuple[str, Measure], float]  # (family, measure); of first failures a part of it (``moves_by``)
+    alarms_a_day: float
+    days: float  # of the reference's own windows behind them
+    seed: int
+
+    def threshold(self, column: Column, *, hours: int, family: str) -> Threshold | None:
+        """None for a length or a column that was not calibrated."""
+        key = (hours, family, column.name)
+        if key not in self.minimum_rows:
+            return None
+        return Threshold(
+            z=self.z_scores[hours, family, column.measure],
+            minimum_effect=self.minimum_effects[family, column.measure] * moves_by(column),
+            minimum_rows=self.minimum_rows[key],
+            dispersion=self.dispersions[hours, column.name],
+            source=self.source(hours),
+        )
+
+    def source(self, hours: int) -> str:
+        days = f"{self.days:g} day" + ("" if self.days == 1 else "s")
+        lent = "" if hours * WINDOWS_NEEDED <= self.days * 24 else ", by the threshold of a shorter length"
+        return f"false-alarm budget of {self.alarms_a_day:g} alarms a day over {days}, windows of {hours} h{lent}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdTable:
+    """Arrays that broadcast to [slices, columns]. Sources and dispersion are the same for all slices of a column."""
+
+    z: Numbers
+    minimum_effect: Numbers
+    minimum_rows: Counts
+    minimum_reference_rows: int
+    dispersion_base: Numbers
+    dispersion_per_row: Numbers
+    sources: tuple[str, ...]  # by column
+    families: tuple[str, ...]  # by slice; a share belongs to ``SHARES``
+
+    def deviation(self, n: Counts) -> Numbers:
+        """[..., slices, columns] rows -> standard deviations of the z-score."""
+        return np.asarray(np.sqrt(self.dispersion_base + self.dispersion_per_row * n))
+
+    def dispersion(self, column_at: int) -> Dispersion:
+        """Of one column."""
+        return Dispersion(base=float(self.dispersion_base[column_at]), per_row=float(self.dispersion_per_row[column_at]))
+
+
+def threshold_table(
+    *, policy: DriftPolicy, calibrated: CalibratedThresholds | None, length: timedelta, slices: Sequence[str], columns: Sequence[Column]
+) -> ThresholdTable:
+    """Of a window of this length."""
+    hours = round(length / HOUR) if length % HOUR == timedelta() else 0
+    families = tuple(PROTECTED if name in policy.protected else GENERAL for name in slices)
+    protected = np.array([family == PROTECTED for family in families], dtype=bool)
+    z, effects, rows = (np.empty((len(slices), len(columns))) for _ in range(3))
+    found: list[Threshold] = []
+    for at, column in enumerate(columns):
+        for family, members in ((GENERAL, ~protected), (PROTECTED, protected)):
+            of_family = SHARES if column.name == SHARE_COLUMN.name else family
+            threshold = policy.threshold(column, why="nothing was calibrated")
+            if calibrated is not None:
+                why = f"{column.name} was not calibrated for windows of {length / HOUR:g} h"
+                threshold = calibrated.threshold(column, hours=hours, family=of_family) or policy.threshold(column, why=why)
+            z[members, at], effects[members, at], rows[members, at] = threshold.z, threshold.minimum_effect, threshold.minimum_rows
+        found.append(threshold)
+    return ThresholdTable(
+        z=z,
+        minimum_effect=effects,
+        minimum_rows=rows.astype(np.int64),
+        minimum_reference_rows=policy.minimum_rows,
+        dispersion_base=np.array([one.dispersion.base for one in found]),
+        dispersion_per_row=np.array([one.dispersion.per_row for one in found]),
+        sources=tuple(one.source for one in found),
+        families=families,
+    )
+
+
+def uniform_table(threshold: Threshold, *, minimum_reference_rows: int) -> ThresholdTable:
+    """One threshold for every slice of one column, as calibration asks."""
+    return ThresholdTable(
+        z=np.asarray(threshold.z),
+        minimum_effect=np.asarray(threshold.minimum_effect),
+        minimum_rows=np.asarray(threshold.minimum_rows),
+        minimum_reference_rows=minimum_reference_rows,
+        dispersion_base=np.asarray(threshold.dispersion.base),
+        dispersion_per_row=np.asarray(threshold.dispersion.per_row),
+        sources=(threshold.source,),
+        families=(),
+    )
+
+
+def p_thresholds(table: ThresholdTable, columns: Sequence[Column]) -> Numbers:
+    """[slices, columns]: the thresholds as p-values."""
+    return p_value(table.z, one_sided=np.array([bool(column.worse) for column in columns]))
