@@ -150,9 +150,9 @@ def _better(policy: AxisPolicy, counts: PairedCounts, sample: _Sample) -> tuple[
     p, clusters = sample.p_equal, sample.clusters
     by = " by entity" if clusters is not None else ""
     over = f", divided over {policy.divided_by} attempts" if policy.divided_by > 1 else ""
-    told = f"{sample.text(counts)}, p = {p:.2g}{by} (one-sided {policy.alpha:.3g}{over})"
+    detail = f"{sample.text(counts)}, p = {p:.2g}{by} (one-sided {policy.alpha:.3g}{over})"
     if counts.n and p <= policy.alpha:
-        return GateVerdict.PASS, f"better: {told}", None
+        return GateVerdict.PASS, f"better: {detail}", None
     needed_wins = wins_needed(alpha=policy.alpha)
     to_win = counts.wins + counts.neither
     if counts.n == 0:
@@ -166,25 +166,25 @@ def _better(policy: AxisPolicy, counts: PairedCounts, sample: _Sample) -> tuple[
             return GateVerdict.REFUSE, "not better: the baseline is correct on every item, which leaves nothing to win", None
         needs = math.ceil(needed_wins * counts.n / to_win)
         return GateVerdict.CANNOT_TELL, f"cannot tell: only {to_win} items could be won; needs {needs} items", needs
-    return GateVerdict.REFUSE, f"not shown to be better: {told}", None
+    return GateVerdict.REFUSE, f"not shown to be better: {detail}", None
 
 
 def _not_worse(
     policy: AxisPolicy, counts: PairedCounts, sample: _Sample, low: float, high: float, p: float
 ) -> tuple[GateVerdict, str, int | None]:
-    told = f"{sample.text(counts)}, difference between {low:+.3f} and {high:+.3f}, p = {p:.2g}"
+    detail = f"{sample.text(counts)}, difference between {low:+.3f} and {high:+.3f}, p = {p:.2g}"
     n, wins, losses = sample.n, sample.wins, sample.losses
     if shown_not_worse(n=n, wins=wins, losses=losses, margin=policy.margin, alpha=policy.alpha):
-        return GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {told}", None
+        return GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {detail}", None
     if n and high < 0:
-        return GateVerdict.REFUSE, f"worse: {told} (margin {policy.margin:g})", None
+        return GateVerdict.REFUSE, f"worse: {detail} (margin {policy.margin:g})", None
     least = least_items(margin=policy.margin, alpha=policy.alpha)
     if n >= least and wins - losses <= -policy.margin * n:
-        return GateVerdict.REFUSE, f"worse by more than the margin {policy.margin:g}: {told}", None
+        return GateVerdict.REFUSE, f"worse by more than the margin {policy.margin:g}: {detail}", None
     # From the items as they were seen: effective counts are rounded, and a rounded loss can be a margin's width.
     seen_rate = needed_at_this_rate(n=counts.n, wins=counts.wins, losses=counts.losses, margin=policy.margin, alpha=policy.alpha)
     at_this_rate = seen_rate or least
     needs = sample.in_items(max(at_this_rate, n + 1, least if wins <= losses else 0))
     if seen_rate is not None and sample.effective is not None:
         needs = _enough_items(policy, counts, sample.effective, least=needs)
-    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {told}; needs {needs} items", needs
+    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {detail}; needs {needs} items", needs

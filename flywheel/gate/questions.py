@@ -31,6 +31,14 @@ GradesOf = Callable[[GateArm, Sequence[Case]], Sequence[Grade]]
 _TIER_OF = {RECURRENCE: Tier.RECURRENCE, HELD_OUT: Tier.HELD_OUT, GENERAL: Tier.GENERAL, SAFETY: Tier.SAFETY}
 
 
+_NOT_OF_THE_ARM = frozenset({401, 403, 404, 429})
+
+
+def is_an_answer(status: int) -> bool:
+    """2xx, and 4xx that are the arm's own failure on this item. Other statuses say nothing about the arm: the gate waits."""
+    return 200 <= status < 500 and status not in _NOT_OF_THE_ARM
+
+
 @dataclass(frozen=True, kw_only=True)
 class Baselines:
     """Which baselines there are beside the base. ``few_shot`` is False where the training set holds nothing to show."""

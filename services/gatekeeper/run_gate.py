@@ -18,7 +18,7 @@ from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateDecision
 from flywheel.gate.axis_order import axes_in_order
 from flywheel.gate.decide import decide_in_order, without_asking
 from flywheel.gate.documents import axis_document
-from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, judge_cases
+from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, is_an_answer, judge_cases
 from flywheel.ids import BASE, AdapterName, GateId, Person, WorkloadId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
@@ -31,7 +31,6 @@ from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts, champion_
 from services.ports.gate import GateRecord
 from services.ports.work import WorkItem
 
-ANSWERED = range(200, 500)  # a 4xx is the arm's failure on this item; 0, 401, 403, 404, 429 and 5xx say nothing about the arm
 log = structlog.get_logger("gatekeeper")
 
 
@@ -146,7 +145,7 @@ class _OpenGate:
             prompts = [few_shot.prompt(messages=case.messages, shots=shots) for case in missing]
             answers = self.parts.answers.ask(model, prompts, max_tokens=self.workload.max_tokens, concurrency=self.parts.concurrency)
             for case, answer in zip(missing, answers, strict=True):
-                if answer.status not in ANSWERED or answer.status in (401, 403, 404, 429):
+                if not is_an_answer(answer.status):
                     raise CannotRun(
                         f"the {arm} arm does not answer: {answer.error or answer.status}",
                         where=model,
