@@ -1,1 +1,1 @@
-"""Is the adapter applied, and is it better? Three verdicts; cannot tell never passes."""
+"""Does the server use the trained weights, and is the adapter better? Three verdicts; ``cannot_tell`` never passes."""

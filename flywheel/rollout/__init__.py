@@ -1,1 +1,1 @@
-"""From a proven adapter to users and back: shadow, canary, promotion, rollback."""
+"""Moves a gated adapter through shadow and canary to promotion, and rolls it back."""

@@ -1,1 +1,1 @@
-"""The only one that loads and unloads adapters; shadow, canary, promotion, rollback."""
+"""Loads and unloads adapters, and moves releases through shadow, canary, promotion and rollback."""
