@@ -8,7 +8,6 @@ from typer.main import get_command
 from flywheel.errors import CannotRun
 from services.cli import (
     alerts,
-    check_config,
     corrections,
     drift,
     gate,
@@ -21,6 +20,7 @@ from services.cli import (
 )
 
 FAR = {
+    "check-config": ("services.cli.check_config", "Check flywheel.yaml; with --json also print every key that can be set."),
     "up": ("services.cli.up.command", "Start, watch and stop everything."),
     "doctor": ("services.cli.doctor", "Say what this machine can run, and what is wrong."),
     "demo": ("services.cli.demo.command", "Show one full cycle on this machine, on real parts."),
@@ -42,7 +42,6 @@ def build_app() -> typer.Typer:
     )
     for name, (module, sentence) in FAR.items():
         _add_far(app, name, module, sentence)
-    app.command("check-config")(check_config.check_config)
     app.add_typer(corrections.commands, name="corrections")
     app.add_typer(alerts.commands, name="alerts")
     app.add_typer(drift.commands, name="reference")
@@ -68,7 +67,7 @@ def _add_far(app: typer.Typer, name: str, module: str, sentence: str) -> None:
     )
     def pass_on(context: typer.Context) -> None:
         try:
-            command = getattr(importlib.import_module(module), name)
+            command = getattr(importlib.import_module(module), name.replace("-", "_"))
         except ModuleNotFoundError as error:
             raise CannotRun(
                 "a package is missing", where=f"flywheel {name}", value=error.name, remedy="Install it, or run `make setup`."

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 
 from flywheel.errors import CannotRun, FlywheelError, InvalidInput
+from services.cli.output import Json
 from services.settings import Settings
 
 ANSWER_SECONDS = 60.0  # pinning a reference reads weeks of panes
-Json = object
 
 
 class ApiError(FlywheelError):

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from flywheel.corrections.correction import CorrectionState
-from services.cli.client import Json
 from services.cli.options import AsJson, Config, TokenFile, WorkloadName, open_api, read_file
-from services.cli.output import print_json, print_next_step, print_sentence, print_table, rows_of
+from services.cli.output import Json, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Corrections of production failures.", no_args_is_help=True)
 

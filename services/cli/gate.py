@@ -1,15 +1,17 @@
 """``flywheel gate``: runs the gate, shows its verdicts."""
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
 from flywheel.errors import CannotRun
-from services.cli.client import ApiClient, Json
 from services.cli.options import AsJson, Config, TokenFile, WorkloadName, chosen_workload, open_api
-from services.cli.output import mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
+from services.cli.output import Json, mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
+
+if TYPE_CHECKING:
+    from services.cli.client import ApiClient
 
 commands = typer.Typer(help="The release gate.", no_args_is_help=True)
 EXIT_CODES = {"pass": 0, "refuse": 3, "cannot_tell": 4}
@@ -68,7 +70,7 @@ def show(
     print_next_step(f"flywheel gate show {rows[0]['id']}" if rows else "flywheel train --reason ...")
 
 
-def _decided(api: ApiClient, workload: str, adapter: str, work: str, before: set[Json], timeout: float) -> dict[str, Json]:
+def _decided(api: "ApiClient", workload: str, adapter: str, work: str, before: set[Json], timeout: float) -> dict[str, Json]:
     """The gate that answers this request: a new one, or the newest one when nothing has changed since."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flywheel.errors import InvalidInput
-from services.cli.client import ApiClient, client, read_token
-from services.settings import Settings, load
+
+if TYPE_CHECKING:  # imported at first use: `flywheel --help` needs neither settings nor HTTP
+    from services.cli.client import ApiClient
+    from services.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Config = Annotated[
@@ -19,13 +21,16 @@ WorkloadName = Annotated[str | None, typer.Option("--workload", "-w", help="Its 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; the journal keeps it with your name.")]
 
 
-def open_api(config: Path | None, token_file: Path | None) -> tuple[ApiClient, Settings]:
+def open_api(config: Path | None, token_file: Path | None) -> "tuple[ApiClient, Settings]":
     """The api that the configuration names, with the caller's token, and the settings."""
+    from services.cli.client import client, read_token
+    from services.settings import load
+
     settings = load(config)
     return client(settings, token=read_token(token_file, os.environ.get("FLYWHEEL_TOKEN"))), settings
 
 
-def chosen_workload(settings: Settings, given: str | None) -> str:
+def chosen_workload(settings: "Settings", given: str | None) -> str:
     """The workload named, or the only one configured. Raises InvalidInput."""
     known = sorted(settings.workloads)
     if given is None and len(known) == 1:

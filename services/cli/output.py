@@ -11,10 +11,9 @@ from math import isfinite
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from services.cli.client import Json
+Json = object
+"""A JSON value."""
 
 
 def print_json(value: Json) -> None:
@@ -32,6 +31,9 @@ def print_table(rows: Sequence[Mapping[str, Json]], columns: Sequence[str], *, n
         for line in ([column.replace("_", " ") for column in columns], *cells):
             typer.echo("\t".join(line))
         return
+    from rich.console import Console  # here: its import takes longer than `flywheel --help`
+    from rich.table import Table
+
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         drawn.add_column(column.rpartition(".")[2].replace("_", " "), overflow="fold")

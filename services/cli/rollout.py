@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.client import Json
 from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, chosen_workload, open_api
-from services.cli.output import mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
+from services.cli.output import Json, mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Releases, approval, rollback.", no_args_is_help=True)
 

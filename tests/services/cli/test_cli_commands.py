@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -292,3 +294,12 @@ def test_check_config_names_the_fault_and_the_known_keys(
     answer = json.loads(capsys.readouterr().out)
     assert answer["valid"] is False
     assert "workloads.<name>.watch.pane_seconds" in {key["key"] for key in answer["keys"]}
+
+
+def test_help_imports_neither_settings_nor_http() -> None:
+    """They take a second; help takes a tenth."""
+    code = "import sys; from services.cli.__main__ import run; run(['--help']); print([n for n in sys.argv[1:] if n in sys.modules])"
+    heavy = ("services.settings", "pydantic", "numpy", "httpx", "rich", "sqlalchemy")
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert "check-config" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
