@@ -20,14 +20,14 @@ from services.cli import (
 )
 
 FAR = {
-    "check-config": ("services.cli.check_config", "Check flywheel.yaml; with --json also print every key that can be set."),
-    "up": ("services.cli.up.command", "Start, watch and stop everything."),
-    "doctor": ("services.cli.doctor", "Say what this machine can run, and what is wrong."),
-    "demo": ("services.cli.demo.command", "Show one full cycle on this machine, on real parts."),
-    "migrate": ("services.cli.migrate.command", "Bring the databases to the schema of this version."),
-    "report": ("services.cli.report.command", "Write what happened as JSON and as a page."),
+    "check-config": ("services.cli.check_config:check_config", "Check flywheel.yaml; with --json also print every key that can be set."),
+    "up": ("services.cli.up.command:up", "Start, watch and stop everything."),
+    "doctor": ("services.cli.doctor:doctor", "Say what this machine can run, and what is wrong."),
+    "demo": ("services.cli.demo.command:demo", "Show one full cycle on this machine, on real parts."),
+    "migrate": ("services.cli.migrate.command:migrate", "Bring the databases to the schema of this version."),
+    "report": ("services.cli.report.command:report", "Write what happened as JSON and as a page."),
 }
-"""Commands that do not use the api: their module, imported when called, and their help text."""
+"""Commands that do not use the api: their function, imported when called, and their help text."""
 
 
 def build_app() -> typer.Typer:
@@ -40,8 +40,8 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for name, (module, sentence) in FAR.items():
-        _add_far(app, name, module, sentence)
+    for name, (function, sentence) in FAR.items():
+        _add_far(app, name, function, sentence)
     app.add_typer(corrections.commands, name="corrections")
     app.add_typer(alerts.commands, name="alerts")
     app.add_typer(drift.commands, name="reference")
@@ -55,7 +55,7 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _add_far(app: typer.Typer, name: str, module: str, sentence: str) -> None:
+def _add_far(app: typer.Typer, name: str, function: str, sentence: str) -> None:
     """The command's own function parses its own options; importing it here would cost every other command its start-up time."""
 
     @app.command(
@@ -67,7 +67,8 @@ def _add_far(app: typer.Typer, name: str, module: str, sentence: str) -> None:
     )
     def pass_on(context: typer.Context) -> None:
         try:
-            command = getattr(importlib.import_module(module), name.replace("-", "_"))
+            module, _, attribute = function.partition(":")
+            command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             raise CannotRun(
                 "a package is missing", where=f"flywheel {name}", value=error.name, remedy="Install it, or run `make setup`."
