@@ -1,57 +1,38 @@
-"""``python -m services.alert_desk``: moves alerts and tells receivers."""
+"""``python -m services.alert_desk``: moves alerts and notifies receivers."""
 
-import argparse
 import sys
-import threading
-from pathlib import Path
+from functools import partial
 
-from flywheel.errors import FlywheelError
-from services import settings as configuration
 from services.alert_desk.advance_alerts import AlertStates
 from services.alert_desk.send_notifications import Notifications
-from services.alert_desk.wiring import desk_parts
-from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.process.names import metrics_port
+from services.alert_desk.wiring import desk_parts, ledger_changes
+from services.process.health import serve_health
+from services.process.loop import run_loop
+from services.process.start_stop import Start, main
+from services.process.together import run_together
 
 PROCESS = "alert_desk"
-EVERY_SECONDS = 0.5
+EVERY_SECONDS = 5.0  # for what follows from the time alone; a closed window or a person's word wakes the loops at once
 
 
-def main() -> int:
-    """Until SIGTERM."""
-    parser = argparse.ArgumentParser(prog=f"python -m services.{PROCESS}")
-    parser.add_argument("--config", type=Path, default=None)
-    arguments = parser.parse_args()
-    try:
-        run(configuration.load(arguments.config))
-    except FlywheelError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
-
-
-def run(settings: configuration.Settings) -> None:
-    """A receiver that hangs keeps neither alerts nor the end of the process waiting: notices have a thread of their own."""
-    configure_logging(settings.log_level)
-    stop = stop_event()
-    parts = desk_parts(settings)
-    states, notices = AlertStates(parts), Notifications(parts)
-    health = serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
-    failures: list[BaseException] = []
-
-    def tell() -> None:
-        try:
-            run_loop(process=f"{PROCESS}_notices", step=notices.tick, every_seconds=EVERY_SECONDS, stop=stop)
-        except BaseException as error:  # noqa: BLE001  raised again by the main thread: the process must end
-            failures.append(error)
-            stop.set()
-
-    threading.Thread(target=tell, name="notices", daemon=True).start()
-    run_loop(process=PROCESS, step=states.tick, every_seconds=EVERY_SECONDS, stop=stop)
-    health.shutdown()
-    if failures:
-        raise failures[0]
+def run(start: Start) -> None:
+    """A receiver that hangs keeps neither alerts nor the end of the process waiting: notifications have a loop of their own."""
+    parts = desk_parts(start.settings)
+    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
+    loop = partial(run_loop, every_seconds=EVERY_SECONDS, stop=start.stop)
+    failure = run_together(
+        {
+            PROCESS: lambda: loop(process=PROCESS, step=AlertStates(parts).tick, changed=ledger_changes(start.settings)),
+            f"{PROCESS}_notices": lambda: loop(
+                process=f"{PROCESS}_notices", step=Notifications(parts).tick, changed=ledger_changes(start.settings)
+            ),
+        },
+        stop=start.stop,
+    )
+    health.close()
+    if failure is not None:
+        raise failure.error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

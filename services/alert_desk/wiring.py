@@ -11,6 +11,7 @@ from services.ports.drift import DriftLedger
 from services.settings import Settings, Webhook, Workload
 from services.settings.policies import build_policies
 from services.settings.secrets import secret_from
+from services.stores.changes import Changes
 from services.stores.database import open_ledger
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.drift import LedgerDrift
@@ -67,3 +68,8 @@ def _rules(name: str, workload: Workload) -> AlertRules:
 def _receiver(webhook: Webhook, *, where: str) -> Receiver:
     secret = secret_from(webhook.secret_file, where=where) if webhook.secret_file is not None else None
     return Receiver(name=derive("webhook", webhook.url), notifier=WebhookNotifier(webhook.url, secret=secret))
+
+
+def ledger_changes(settings: Settings) -> Changes:
+    """What wakes a loop."""
+    return Changes(settings.ledger_url)

@@ -1,40 +1,32 @@
 """``python -m services.api --config flywheel.yaml``: the HTTP api and the outbox's relay, until SIGTERM."""
 
-import argparse
+import asyncio
 import socket
 import sys
 import threading
-from pathlib import Path
+from functools import partial
 
 import uvicorn
 
-from flywheel.errors import CannotRun, FlywheelError
+from flywheel.errors import CannotRun
 from services.api.app import build_app
 from services.api.relay_outbox import Relay
-from services.api.wiring import api_parts
-from services.observability import configure_logging, serve_health, stop_event
-from services.process.names import metrics_port
-from services.settings import Settings, load
+from services.api.wiring import api_parts, ledger_changes
+from services.process.health import serve_health
+from services.process.loop import run_loop
+from services.process.start_stop import Start, main
+from services.process.together import run_together
 
+PROCESS = "api"
 END_SECONDS = 3  # requests in flight get this long
+LOOK_SECONDS = 0.5  # between two looks whether the process is to end
+RESEND_LOOK_SECONDS = 5.0  # for what was not confirmed in time; a new event wakes the relay at once
+RELAY_LEAST_SECONDS = 0.2
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m services.api", description=__doc__)
-    parser.add_argument("--config", type=Path, default=None)
-    options = parser.parse_args(arguments)
-    try:
-        settings = load(options.config)
-        configure_logging(settings.log_level)
-        return run(settings, stop_event())
-    except FlywheelError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return error.exit_code
-
-
-def run(settings: Settings, stop: threading.Event) -> int:
+def run(start: Start) -> None:
     """Starts relay, side port and server; ends them in the mirror order."""
+    settings, stop = start.settings, start.stop
     parts = api_parts(settings)
     relay = Relay(
         outbox=parts.ledger.outbox,
@@ -45,28 +37,34 @@ def run(settings: Settings, stop: threading.Event) -> int:
     )
     listening = _listen(settings.http.host, settings.http.api_port)
     app = build_app(parts, ready=lambda: relay.trouble)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=END_SECONDS))
-    health = serve_health(host=settings.http.host, port=metrics_port(settings, "api"), process="api", ready=lambda: relay.trouble)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=END_SECONDS)
+    server = HttpServer(config, stop=stop)
+    health = serve_health(settings, PROCESS, ready=lambda: relay.trouble)
 
-    def serve() -> None:
+    def relay_events() -> None:
+        loop = partial(run_loop, process=PROCESS, every_seconds=RESEND_LOOK_SECONDS, least_seconds=RELAY_LEAST_SECONDS)
         try:
-            server.run(sockets=[listening])
+            loop(step=relay.tick, stop=stop, changed=ledger_changes(settings))
         finally:
-            stop.set()  # a server that ends by itself ends the process
+            relay.close()
 
-    # Not in the main thread: there uvicorn would take SIGTERM for itself and end with the signal instead of code 0.
-    serving = threading.Thread(target=serve, name="http", daemon=True)
-    relaying = threading.Thread(target=relay.run, args=(stop,), name="relay", daemon=True)
-    serving.start()
-    relaying.start()
-    stop.wait()
-    server.should_exit = True
-    serving.join(END_SECONDS + 1)
-    relaying.join(1)
-    health.shutdown()
-    if relay.failure is not None:
-        raise relay.failure
-    return 0
+    # The server is not in the main thread: there uvicorn would take SIGTERM for itself and end with the signal instead of code 0.
+    failure = run_together({"relay": relay_events, "http": lambda: server.run(sockets=[listening])}, stop=stop, end_seconds=END_SECONDS + 1)
+    health.close()
+    if failure is not None:
+        raise failure.error
+
+
+class HttpServer(uvicorn.Server):  # type: ignore[misc]
+    """Ends with ``stop``, and looks for it twice a second instead of ten times."""
+
+    def __init__(self, config: uvicorn.Config, *, stop: threading.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def main_loop(self) -> None:
+        while not self._stop.is_set() and not await self.on_tick(0):  # noqa: ASYNC110  the event is a thread's
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -85,4 +83,4 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

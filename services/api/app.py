@@ -21,7 +21,7 @@ from services.api.routes.status import status_routes
 from services.api.routes.traffic import traffic_routes
 from services.api.routes.training_set import training_set_routes
 from services.api.wiring import ApiParts
-from services.observability import Ready
+from services.process.health import Ready
 
 ROUTES = (
     traffic_routes,

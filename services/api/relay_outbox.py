@@ -4,10 +4,8 @@ In: due messages. Out: messages sent and deleted. A correction is deleted only w
 acknowledgement is not yet a record. While the broker is down, messages wait.
 """
 
-import threading
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from prometheus_client import Counter
@@ -15,14 +13,12 @@ from prometheus_client import Counter
 from flywheel.ids import CorrectionId
 from flywheel.journal import JournalKind
 from services.api.accept_submissions import MESSAGE_PREFIX
-from services.observability import LAST_STEP
 from services.ports.corrections import CorrectionLedger
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.journal import Journal
 from services.ports.outbox import Outbox, OutboxMessage
 
 RESEND_AFTER = timedelta(seconds=15)
-IDLE_SECONDS = 0.2
 BROKER_DOWN_SECONDS = 1.0
 RELAYED = Counter("flywheel_outbox_total", "Messages of the outbox", ["outcome"])
 log = structlog.get_logger()
@@ -47,21 +43,11 @@ class Relay:
         self._corrections_topic, self._resend_after = corrections_topic, resend_after
         self.trouble: str | None = None
         """Why no events are sent at the moment; /readyz shows it."""
-        self.failure: BaseException | None = None
-        """The error that ended the thread, if one did."""
 
-    def run(self, stop: threading.Event) -> None:
-        """Runs until ``stop``. An unexpected error sets ``stop`` too: the process ends, and its restart reads again."""
-        try:
-            while not stop.is_set():
-                moved = self.step(datetime.now(UTC))
-                LAST_STEP.labels("api").set(time.time())
-                stop.wait(BROKER_DOWN_SECONDS if self.trouble else 0.0 if moved else IDLE_SECONDS)
-        except BaseException as error:  # noqa: BLE001 (kept, and raised again by the process's main thread)
-            self.failure = error
-            stop.set()
-        finally:
-            self._close_publisher()
+    def tick(self, now: datetime) -> float | None:
+        """One step. Returns the seconds until the next one, where it cannot wait for a change of the ledger."""
+        moved = self.step(now)
+        return BROKER_DOWN_SECONDS if self.trouble else 0.0 if moved else None
 
     def step(self, now: datetime) -> int:
         """Sends what is due; returns how many messages were sent or deleted."""
@@ -113,9 +99,9 @@ class Relay:
             log.warning("Events wait in the outbox", action="outbox_waits", reason=reason)
         self.trouble = reason
         RELAYED.labels("failed").inc()
-        self._close_publisher()
+        self.close()
 
-    def _close_publisher(self) -> None:
+    def close(self) -> None:
         """The next step opens a new connection: an old one may still buffer what it could not send."""
         if self._publisher is not None:
             self._publisher.close()

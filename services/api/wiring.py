@@ -34,6 +34,7 @@ from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens
+from services.stores.changes import Changes
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.corrections import LedgerCorrections
@@ -159,3 +160,8 @@ def _rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
         whole_day=policies.pinning.whole_day,
         pane=policies.windows.pane,
     )
+
+
+def ledger_changes(settings: Settings) -> Changes:
+    """What wakes the relay."""
+    return Changes(settings.ledger_url)

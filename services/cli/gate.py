@@ -80,7 +80,7 @@ def _decided(api: "ApiClient", workload: str, adapter: str, work: str, before: s
         if new or (state == "done" and rows):
             return new[0] if new else rows[0]
         if state in ("done", "failed"):
-            raise CannotRun("the gate could not be run", where=adapter, remedy="See the gatekeeper's log: var/logs/gatekeeper.log.")
+            raise CannotRun("the gate could not be run", where=adapter, remedy="See the gatekeeper's lines in <data_dir>/logs/host.log.")
         time.sleep(LOOK_EVERY_SECONDS)
     raise CannotRun("no verdict yet", where=adapter, value=f"{timeout:.0f} s", remedy="The gate goes on; look with: flywheel gate show.")
 

@@ -1,52 +1,37 @@
 """``python -m services.correction_desk --config flywheel.yaml``: from the corrections topic to accepted corrections."""
 
-import argparse
 import asyncio
 import os
 import sys
 import threading
-from pathlib import Path
+from contextlib import suppress
 
-from flywheel.errors import CannotRun, FlywheelError
+from flywheel.errors import CannotRun
 from services.correction_desk.app import PROCESS, build_app
 from services.correction_desk.decide_corrections import CorrectionDesk
 from services.correction_desk.wiring import CorrectionStream, desk_parts, desk_stream
-from services.observability import configure_logging, serve_health, stop_event
-from services.process.names import metrics_port
-from services.settings import Settings, load
+from services.process.health import serve_health
+from services.process.start_stop import Start, main, stop_event_of_loop
 
 STOP_WITHIN_SECONDS = 3.0
+LOOK_SECONDS = 1.0  # between two looks whether the stream has ended
 
 
-def main() -> int:
-    """Exit code 0 after SIGTERM; a FlywheelError's own code with its sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="correction_desk", description=__doc__)
-    parser.add_argument("--config", type=Path, default=None)
-    arguments = parser.parse_args()
-    stop = stop_event()
-    try:
-        settings = load(arguments.config)
-        configure_logging(settings.log_level)
-        return _run(settings, stop)
-    except FlywheelError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return error.exit_code
-
-
-def _run(settings: Settings, stop: threading.Event) -> int:
+def run(start: Start) -> None:
     state: dict[str, str | None] = {"not_ready": "waiting for its partition"}
-    health = serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: state["not_ready"])
-    desk = CorrectionDesk(desk_parts(settings))
+    health = serve_health(start.settings, PROCESS, ready=lambda: state["not_ready"])
+    desk = CorrectionDesk(desk_parts(start.settings))
     try:
-        return asyncio.run(_serve(desk, desk_stream(settings), stop, state))
+        asyncio.run(_serve(desk, desk_stream(start.settings), start.stop, state))
     finally:
-        health.shutdown()
+        health.close()
 
 
-async def _serve(desk: CorrectionDesk, stream: CorrectionStream, stop: threading.Event, state: dict[str, str | None]) -> int:
+async def _serve(desk: CorrectionDesk, stream: CorrectionStream, asked_to_stop: threading.Event, state: dict[str, str | None]) -> None:
     def on_assigned(_partitions: int) -> None:
         state["not_ready"] = None  # also without one: then another worker holds it
 
+    stop = stop_event_of_loop(asked_to_stop)
     app = build_app(desk, stream, on_assigned=on_assigned)
     starting = asyncio.ensure_future(app.start())
     while not stop.is_set():
@@ -57,14 +42,14 @@ async def _serve(desk: CorrectionDesk, stream: CorrectionStream, stop: threading
                 value=stream.broker,
                 remedy="See that the broker runs and start again.",
             )
-        await asyncio.sleep(0.1)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
     state["not_ready"] = "stopping"
     try:
         await asyncio.wait_for(app.stop(), STOP_WITHIN_SECONDS)
     except TimeoutError:
         os._exit(0)  # nothing is lost: what was not acknowledged is read again
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

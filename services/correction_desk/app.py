@@ -60,12 +60,14 @@ def build_app(
     async def waiting() -> None:
         try:
             async with one_at_a_time:
-                await asyncio.to_thread(desk.retry_waiting, now=datetime.now(UTC))
+                if desk.may_wait:
+                    await asyncio.to_thread(desk.retry_waiting, now=datetime.now(UTC))
         except Exception as error:  # noqa: BLE001 (ends the process: without the timer, corrections would wait for ever)
             _end(error, None)
         LAST_STEP.labels(PROCESS).set_to_current_time()
 
     async def assigned(_app: Any, assigned: Any = (), **_rest: Any) -> None:
+        desk.may_wait = True  # another worker may have left some
         on_assigned(len(assigned))
 
     app.agent(incoming, name="corrections", concurrency=1)(corrections)
@@ -88,7 +90,7 @@ def _faust_app(stream: CorrectionStream) -> faust.App:
         broker_session_timeout=stream.session_timeout_seconds,
         broker_heartbeat_interval=stream.session_timeout_seconds / 4,
         broker_rebalance_timeout=stream.session_timeout_seconds + 2.0,
-        broker_commit_interval=1.0,
+        broker_commit_interval=3.0,
         stream_wait_empty=False,
     )
 

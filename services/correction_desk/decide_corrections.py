@@ -45,6 +45,8 @@ class CorrectionDesk:
         self._ledger, self._parts = parts.ledger, parts
         self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
         self._excluded: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
+        self.may_wait = True
+        """Whether a correction may be waiting for its request: False saves a query a second."""
 
     def receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
         """Decides on one event. Raises InvalidInput when it can never be a correction, so that it is dead-lettered."""
@@ -64,7 +66,10 @@ class CorrectionDesk:
 
     def retry_waiting(self, *, now: datetime) -> int:
         """Decides again on corrections that wait for their request; returns how many have an outcome now."""
+        if not self.may_wait:
+            return 0
         waiting = [kept for workload in self._parts.rules for kept in self._ledger.corrections(workload, state=CorrectionState.SUBMITTED)]
+        self.may_wait = False  # a correction that goes on waiting sets it again
         return sum(self._join_and_decide(kept.joined.correction, since=kept.decided_at, now=now).new for kept in waiting)
 
     def _join_and_decide(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> CorrectionResult:
@@ -77,7 +82,9 @@ class CorrectionDesk:
         if decision.joined is not None:
             return self._decide(decision.joined, rules, now=now, submitted_by=submitted_by)
         outcome = acceptance.decide_without_request(join=decision, waited=now - since, policy=rules.policy)
-        at = since if outcome.state is CorrectionState.SUBMITTED else now
+        waits = outcome.state is CorrectionState.SUBMITTED
+        self.may_wait = self.may_wait or waits
+        at = since if waits else now
         kept = _kept(without_request(correction), outcome, at=at)
         return self._decided(kept, self._ledger.keep(kept, None, _entry(kept, outcome, submitted_by, now=now)))
 

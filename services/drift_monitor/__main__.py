@@ -1,46 +1,45 @@
 """``python -m services.drift_monitor``: closes and judges windows of traffic."""
 
-import argparse
 import sys
-from pathlib import Path
+from datetime import datetime, timedelta
 
-from flywheel.errors import FlywheelError
-from services import settings as configuration
-from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.judge_windows import tick, window_is_near
 from services.drift_monitor.wiring import monitor_parts
-from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.process.names import metrics_port
+from services.process.health import serve_health
+from services.process.loop import run_loop
+from services.process.start_stop import Start, main
+from services.settings import Settings
 
 PROCESS = "drift_monitor"
-EVERY_SECONDS = 1.0
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 5.0  # between two looks whether a window is due
+WARM_UP = timedelta(seconds=30)  # Evidently's import takes ten seconds, more on a busy machine
 
 
-def main() -> int:
-    """Until SIGTERM."""
-    parser = argparse.ArgumentParser(prog=f"python -m services.{PROCESS}")
-    parser.add_argument("--config", type=Path, default=None)
-    arguments = parser.parse_args()
+def run(start: Start) -> None:
+    """A step that waits for Evidently gives up as soon as the process is asked to end: its window closes without a cross-check."""
+    parts, reports = monitor_parts(start.settings)
+    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
+    reports.stop_with(start.stop)
+
+    def step(now: datetime) -> None:
+        """Evidently's worker lives from shortly before a window is due until it has not been asked for a while."""
+        if window_is_near(parts, now=now, within=WARM_UP):
+            reports.warm_up()
+        tick(parts, now)
+        reports.end_when_idle()
+
     try:
-        run(configuration.load(arguments.config))
-    except FlywheelError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
-
-
-def run(settings: configuration.Settings) -> None:
-    """A step that waits for Evidently gives up as soon as the process is asked to end: its window closes without a second opinion."""
-    configure_logging(settings.log_level)
-    stop = stop_event()
-    parts, reports = monitor_parts(settings)
-    health = serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
-    reports.start_with(stop)
-    try:
-        run_loop(process=PROCESS, step=lambda now: tick(parts, now), every_seconds=EVERY_SECONDS, stop=stop)
+        run_loop(process=PROCESS, step=step, every_seconds=every_seconds(start.settings), stop=start.stop)
     finally:
         reports.close()
-        health.shutdown()
+        health.close()
+
+
+def every_seconds(settings: Settings) -> float:
+    """A tenth of the shortest pane: a window is judged soon after its end, measured by its length."""
+    panes = [workload.watch.pane_seconds for workload in settings.workloads.values()]
+    return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, min(panes, default=LONGEST_SECONDS) / 10))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

@@ -7,7 +7,7 @@ is its workload and its time, and one that is closed stays closed. Windows whose
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -74,6 +74,19 @@ def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRul
     references = references_in_force(parts, workload, champion=champion, released_at=released_at)
     for start, end in due:
         _close(parts, rules, references, window=(workload, start, end), is_newest=end == due[-1][1], now=now)
+
+
+def window_is_near(parts: MonitorParts, *, now: datetime, within: timedelta) -> bool:
+    """Whether within that time a window will close that has rows to compare; the first of all has nothing to be compared with."""
+    for workload, rules in parts.workloads.items():
+        newest = parts.traffic.newest(workload)
+        closed = parts.watch.windows(workload, limit=1)
+        if newest is None or not closed or newest <= closed[0].end:
+            continue
+        edge = closing_edge(newest=newest + within, now=now + within, policy=rules.windows)
+        if windows_to_close(edge, closed[0].end, rules.windows, at_most=1):
+            return True
+    return False
 
 
 def _close(

@@ -1,41 +1,27 @@
 """``python -m services.gatekeeper``: gates what was proven applied, one adapter at a time."""
 
-import argparse
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
-from flywheel.errors import FlywheelError
 from services.gatekeeper.take_gates import GateWorker
-from services.gatekeeper.wiring import gatekeeper_parts
-from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.process.names import metrics_port
-from services.settings import load
+from services.gatekeeper.wiring import gatekeeper_parts, ledger_changes
+from services.process.health import serve_health
+from services.process.loop import run_loop
+from services.process.start_stop import Start, main
 
 PROCESS = "gatekeeper"
-EVERY_SECONDS = 0.5
+EVERY_SECONDS = 5.0  # for work whose lease has run out; what is put in wakes the loop at once
 
 
-def main() -> int:
-    """Until SIGTERM."""
-    parser = argparse.ArgumentParser(prog=f"python -m services.{PROCESS}")
-    parser.add_argument("--config", type=Path)
-    arguments = parser.parse_args()
-    stop = stop_event()
+def run(start: Start) -> None:
+    worker = GateWorker(gatekeeper_parts(start.settings))
+    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
     try:
-        settings = load(arguments.config)
-        configure_logging(settings.log_level)
-        desk = GateWorker(gatekeeper_parts(settings))
-        serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
-        try:
-            run_loop(process=PROCESS, step=desk.tick, every_seconds=EVERY_SECONDS, stop=stop)
-        finally:
-            desk.stop(datetime.now(UTC))
-    except FlywheelError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    return 0
+        run_loop(process=PROCESS, step=worker.tick, every_seconds=EVERY_SECONDS, stop=start.stop, changed=ledger_changes(start.settings))
+    finally:
+        worker.stop(datetime.now(UTC))
+        health.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

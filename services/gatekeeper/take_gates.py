@@ -14,6 +14,7 @@ from services.ports.work import WorkItem
 
 HOLD = timedelta(seconds=30)
 EXTEND_EVERY = timedelta(seconds=5)
+BUSY_SECONDS = 0.5  # between two looks at a gate that is being asked
 AGAIN_AFTER = timedelta(seconds=5)  # when an arm did not answer
 
 log = structlog.get_logger("gatekeeper")
@@ -38,13 +39,13 @@ class _GateThread(threading.Thread):
 
 @dataclass
 class GateWorker:
-    """``tick`` is called about twice a second."""
+    """``tick`` is called when the ledger has changed, and every ``BUSY_SECONDS`` while a gate is run."""
 
     parts: GatekeeperParts
     _asking: _GateThread | None = None
 
-    def tick(self, now: datetime) -> None:
-        """Leases a gate, extends its lease, or ends it."""
+    def tick(self, now: datetime) -> float | None:
+        """Leases a gate, extends its lease, or ends it. Returns the seconds until the next look at a gate that is being run."""
         if self._asking is None:
             ask_for_missing_gates(self.parts, now)
             item = self.parts.work.lease("gate", worker=self.parts.worker, now=now, hold=HOLD)
@@ -57,6 +58,7 @@ class GateWorker:
         elif now - self._asking.extended_at >= EXTEND_EVERY:
             self.parts.work.extend(self._asking.item.id, worker=self.parts.worker, now=now, hold=HOLD)
             self._asking.extended_at = now
+        return None if self._asking is None else BUSY_SECONDS
 
     def stop(self, now: datetime) -> None:
         """Releases the lease."""

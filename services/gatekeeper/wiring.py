@@ -18,6 +18,7 @@ from services.settings import Settings, Workload
 from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import digest_base
+from services.stores.changes import Changes
 from services.stores.database import open_ledger
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.regression_suite import LedgerSuite
@@ -103,3 +104,8 @@ def champion_of(releases: ReleaseLedger, workload: WorkloadId, otherwise: Adapte
     """The adapter that serves now."""
     route = releases.route(workload)
     return route.champion if route is not None else otherwise
+
+
+def ledger_changes(settings: Settings) -> Changes:
+    """What wakes a loop."""
+    return Changes(settings.ledger_url)

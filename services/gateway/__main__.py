@@ -1,51 +1,34 @@
 """``python -m services.gateway --config flywheel.yaml``: serves until SIGTERM."""
 
-import argparse
 import asyncio
 import logging
-import signal
 import sys
+import threading
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from flywheel.errors import CannotRun, FlywheelError
+from flywheel.errors import CannotRun
 from services.gateway.capture_attempts import Capture, encoded_by
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.proxy import Gateway
 from services.gateway.upstream import Upstream
 from services.gateway.wiring import gateway_parts
-from services.observability import configure_logging, serve_health
-from services.process.names import metrics_port
-from services.settings import Settings, load
+from services.process.health import serve_health
+from services.process.start_stop import main, stop_event_of_loop
+from services.settings import Settings
 
+PROCESS = "gateway"
 log = structlog.get_logger()
 DRAIN_SECONDS = 2.0
 """For requests in flight, and again for what is in memory: SIGTERM ends the process within 5 seconds."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="services.gateway", description="The gateway before vLLM.")
-    parser.add_argument("--config", type=Path, default=None)
-    arguments = parser.parse_args()
-    try:
-        settings = load(arguments.config)
-        configure_logging(settings.log_level)
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is down is told once, by follow_topic
-        asyncio.run(serve(settings))
-    except FlywheelError as error:
-        print(error, file=sys.stderr)  # noqa: T201 (the one line that a person reads)
-        return error.exit_code
-    return 0
-
-
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     """Wires, listens, and ends in the mirror order of its start."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event_of_loop(asked_to_stop)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is down is told once, by follow_topic
     parts = gateway_parts(settings)
     table = RouteTable(workloads=parts.aliases.values(), disk=parts.route_files)
     table.restore()
@@ -72,7 +55,7 @@ async def serve(settings: Settings) -> None:
         read_route=parts.read_route,
         ready=ready,
     )
-    health = serve_health(host=settings.http.host, port=metrics_port(settings, "gateway"), process="gateway", ready=ready)
+    health = serve_health(settings, PROCESS, ready=ready)
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
     runner = web.AppRunner(gateway.app(), handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
@@ -96,7 +79,7 @@ async def serve(settings: Settings) -> None:
                 await asyncio.gather(*tasks, stopped, return_exceptions=True)
         await asyncio.to_thread(capture.stop, within_seconds=DRAIN_SECONDS)
         await upstream.close()
-        health.shutdown()
+        health.close()
     for task in done - {stopped}:
         task.result()  # one of the tasks that never end has ended: its error is the process's
 
@@ -112,4 +95,4 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, lambda start: asyncio.run(serve(start.settings, start.stop))))

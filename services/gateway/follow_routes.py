@@ -17,7 +17,8 @@ from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
 
 log = structlog.get_logger()
-POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0  # while a workload has no route
+QUIET_POLL_SECONDS = 5.0  # afterwards: changes are pushed, and stand on the topic
 TOPIC_RETRY_SECONDS = 5.0
 VERSION = Gauge("flywheel_gateway_route_version", "Version of the route in force", ["workload"])
 
@@ -114,7 +115,7 @@ async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientS
             if not silent:  # once per outage, not once per second
                 log.warning("The api gives no routes; the last ones stay.", action="route_poll_failed", error=str(error))
             silent = True
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS if table.without_route() else QUIET_POLL_SECONDS)
 
 
 async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:

@@ -1,25 +1,15 @@
-"""What every process shows: structured logs, /healthz /readyz /metrics on its own loopback port, a quiet end on SIGTERM."""
+"""Structured logs and the metrics that every process has."""
 
-import json
 import logging
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 
 import structlog
-from prometheus_client import Counter, Gauge, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-
-from flywheel.errors import CannotRun
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric, generate_latest
 
 STEPS = Counter("flywheel_steps_total", "Steps of a process's loop", ["process", "outcome"])
 LAST_STEP = Gauge("flywheel_last_step_timestamp_seconds", "When the loop last ended a step", ["process"])
-Ready = Callable[[], str | None]
-"""Answers None when ready, else the reason why not."""
+_own: dict[str, CollectorRegistry] = {}
 
 
 def configure_logging(level: str = "info") -> None:
@@ -40,62 +30,27 @@ def configure_logging(level: str = "info") -> None:
     )
 
 
-def serve_health(*, host: str, port: int, process: str, ready: Ready) -> ThreadingHTTPServer:
-    """Starts the side server in a thread. Raises CannotRun when the port is taken."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/metrics":
-                self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
-            elif self.path == "/healthz":
-                self._answer(200, "application/json", json.dumps({"process": process, "alive": True}).encode())
-            elif self.path == "/readyz":
-                reason = ready()
-                body = {"process": process, "ready": reason is None, "reason": reason or ""}
-                self._answer(200 if reason is None else 503, "application/json", json.dumps(body).encode())
-            else:
-                self._answer(404, "text/plain", b"known: /healthz /readyz /metrics\n")
-
-        def _answer(self, status: int, content_type: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Silent: probes come every second."""
-
-    try:
-        server = ThreadingHTTPServer((host, port), Handler)
-    except OSError as error:
-        raise CannotRun(
-            "the port is taken",
-            where=f"{process} metrics",
-            value=f"{host}:{port}",
-            remedy="End what listens there or set http.metrics_port.",
-        ) from error
-    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
-    return server
+def metrics_of(process: str) -> CollectorRegistry:
+    """The registry of a process's own metrics: a process that shares its interpreter with others shows only these on its port."""
+    return _own.setdefault(process, CollectorRegistry())
 
 
-def stop_event() -> threading.Event:
-    """Set on SIGTERM and SIGINT."""
-    event = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: event.set())
-    return event
+def exposition(process: str, *, hosted: bool) -> bytes:
+    """The page of /metrics. ``hosted``: without what describes the whole interpreter and without the other processes' steps."""
+    return generate_latest(metrics_of(process)) + generate_latest(_StepsOf(process) if hosted else REGISTRY)
 
 
-def run_loop(*, process: str, step: Callable[[datetime], None], every_seconds: float, stop: threading.Event) -> None:
-    """Calls ``step(now)`` again and again until ``stop``. An unexpected error ends the process: its restart reads again."""
-    while not stop.is_set():
-        began = time.monotonic()
-        try:
-            step(datetime.now(UTC))
-        except BaseException:
-            STEPS.labels(process, "failed").inc()
-            raise
-        STEPS.labels(process, "done").inc()
-        LAST_STEP.labels(process).set_to_current_time()
-        stop.wait(max(0.0, every_seconds - (time.monotonic() - began)))
+class _StepsOf(CollectorRegistry):
+    """The default registry, cut down to the samples that carry this process's name."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def collect(self) -> Iterator[Metric]:
+        for family in REGISTRY.collect():
+            own = [one for one in family.samples if one.labels.get("process", "").startswith(self._process)]
+            if own:
+                kept = Metric(family.name, family.documentation, family.type)
+                kept.samples = own
+                yield kept

@@ -1,11 +1,10 @@
 """Child processes that cannot outlive their parent.
 
 In: a command, its environment, its log file. Out: a running child in its own session (Ctrl-C in the terminal reaches the
-parent only, which then ends its children in order), and a leash that ends all of them when the parent is killed.
+parent only, which then ends its children in order), and a guard process that ends all of them when the parent is killed.
 Not done here: when to restart.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.errors import CannotRun
-from services.process import process_group as process_leash
+from services.process import process_group
+from services.process.parent_death import at_parent_death
 
-PR_SET_PDEATHSIG = 1
 LOG_TAIL_BYTES = 65_536
 ERROR_WORDS = ("Error", "ERROR", "error:", "Exception", "Killed", "refused", "cannot", "Cannot", "taken", "missing", "no such")
 
@@ -63,20 +62,20 @@ class Child:
             went = True
         except subprocess.TimeoutExpired:
             went = False
-        process_leash.end_all({self.pid}, grace=0.5 if went else 0.0)
+        process_group.end_all({self.pid}, grace=0.5 if went else 0.0)
         self._process.wait()
         return went
 
 
-class Leash:
-    """Holds every child's session; when this process dies in whatever way, the sessions die too."""
+class ProcessGroup:
+    """Children and their sessions; when this process dies in whatever way, a guard process ends them all."""
 
     def __init__(self, *, mark: str, held_open: tuple[int, ...] = ()) -> None:
-        """``held_open``: file descriptors kept until the leash ends, such as a lock that must outlive a killed parent."""
+        """``held_open``: file descriptors that the guard keeps open, such as a lock that must outlive a killed parent."""
         self.mark = mark
         self._sessions: set[int] = set()
         self._process = subprocess.Popen(
-            [sys.executable, "-S", process_leash.__file__, mark],
+            [sys.executable, "-S", process_group.__file__, mark],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -88,8 +87,7 @@ class Leash:
     def start(self, command: ChildCommand) -> Child:
         """Raises CannotRun when the program cannot be started."""
         command.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**command.environment, process_leash.MARK: self.mark}
-        libc = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be imported
+        environment = {**command.environment, process_group.MARK: self.mark}
         try:
             with command.log.open("ab") as log:
                 process = subprocess.Popen(
@@ -100,8 +98,8 @@ class Leash:
                     env=environment,
                     cwd=command.cwd,
                     start_new_session=True,
-                    # SIGTERM, not SIGKILL: a child that may end its own children leaves nothing. The leash kills what is left.
-                    preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM) if hasattr(libc, "prctl") else None,
+                    # SIGTERM, not SIGKILL: a child that may end its own children leaves nothing. The guard kills what is left.
+                    preexec_fn=at_parent_death(signal.SIGTERM),
                 )
         except OSError as error:
             raise CannotRun(
@@ -123,8 +121,8 @@ class Leash:
             ) from error
 
     def release(self) -> list[int]:
-        """After everything was ended in order: ends what is left anyway, and the leash. Returns what had to be killed."""
-        leftovers = process_leash.end_all(self._sessions, mark=self.mark, grace=2.0)
+        """After everything was ended in order: ends what is left anyway, and the guard. Returns what had to be killed."""
+        leftovers = process_group.end_all(self._sessions, mark=self.mark, grace=2.0)
         assert self._process.stdin is not None
         try:
             self._process.stdin.write("done\n")

@@ -16,6 +16,9 @@ PROCESSES = (
 )
 """In the order ``flywheel up`` starts them, after broker and vLLM."""
 
+HOSTED = ("drift_monitor", "alert_desk", "retrain_scheduler", "trainer", "gatekeeper", "release_controller")
+"""Those that mostly wait: ``flywheel up`` runs them in one interpreter, ``services.cli.up.host``."""
+
 
 def metrics_port(settings: Settings, process: str) -> int:
     """``http.metrics_port`` plus the process's index in PROCESSES."""

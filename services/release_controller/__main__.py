@@ -1,71 +1,52 @@
 """Runs the release controller: ``python -m services.release_controller --config flywheel.yaml``."""
 
-import argparse
 import sys
-import threading
-from pathlib import Path
+from datetime import datetime
+from functools import partial
 
-from flywheel.errors import FlywheelError
-from services import settings as configuration
-from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.process.names import metrics_port
-from services.release_controller.advance_releases import advance_releases, reconcile_server
+from services.process.health import serve_health
+from services.process.loop import run_loop
+from services.process.start_stop import Start, main
+from services.process.together import run_together
+from services.release_controller.advance_releases import advance_releases, in_motion, reconcile_server
 from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica
-from services.release_controller.wiring import ControllerParts, controller_parts
+from services.release_controller.wiring import ControllerParts, controller_parts, ledger_changes
 
 PROCESS = "release_controller"
-LOOK_EVERY_SECONDS = 1.0
+QUIET_SECONDS = 5.0  # between two looks while no release moves; a person's word wakes the loop at once
+MOVING_SECONDS = 1.0  # while one does: the guards look at the traffic
+SERVER_SECONDS = 2.0  # between two looks at the server: one that was restarted has lost its adapters
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog=f"python -m services.{PROCESS}")
-    parser.add_argument("--config", type=Path, default=None)
-    arguments = parser.parse_args()
-    try:
-        run(configuration.load(arguments.config))
-    except FlywheelError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+def run(start: Start) -> None:
+    """A server that hangs does not keep the process from ending, nor a rollback waiting: it has a loop of its own."""
+    parts = controller_parts(start.settings)
+    replica = Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain, lora_slots=parts.lora_slots)
+    watch = RollbackWatch()
+    health = serve_health(start.settings, PROCESS, ready=lambda: not_ready(parts, replica), hosted=start.hosted)
 
+    def advance(now: datetime) -> float | None:
+        advance_releases(parts, replica, watch, now=now)
+        return MOVING_SECONDS if in_motion(parts) else None
 
-def run(settings: configuration.Settings) -> None:
-    """Until SIGTERM. A server that hangs does not keep the process from ending: its thread is a daemon."""
-    configure_logging(settings.log_level)
-    stop = stop_event()
-    parts = controller_parts(settings)
-    replica, watch = (
-        Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain, lora_slots=parts.lora_slots),
-        RollbackWatch(),
+    def look_at_server(now: datetime) -> float | None:
+        reconcile_server(parts, replica, now=now)
+        return None if replica.healthy else MOVING_SECONDS
+
+    loop = partial(run_loop, stop=start.stop)
+    failure = run_together(
+        {
+            PROCESS: lambda: loop(process=PROCESS, step=advance, every_seconds=QUIET_SECONDS, changed=ledger_changes(start.settings)),
+            f"{PROCESS}_server": lambda: loop(
+                process=f"{PROCESS}_server", step=look_at_server, every_seconds=SERVER_SECONDS, changed=ledger_changes(start.settings)
+            ),
+        },
+        stop=start.stop,
     )
-    health = serve_health(
-        host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: not_ready(parts, replica)
-    )
-    failures: list[BaseException] = []
-
-    def keep_server() -> None:
-        try:
-            run_loop(
-                process=f"{PROCESS}_server",
-                step=lambda now: reconcile_server(parts, replica, now=now),
-                every_seconds=LOOK_EVERY_SECONDS,
-                stop=stop,
-            )
-        except BaseException as error:  # noqa: BLE001 (raised again by the main thread: the process must end)
-            failures.append(error)
-            stop.set()
-
-    threading.Thread(target=keep_server, name="server", daemon=True).start()
-    run_loop(
-        process=PROCESS,
-        step=lambda now: advance_releases(parts, replica, watch, now=now),
-        every_seconds=LOOK_EVERY_SECONDS,
-        stop=stop,
-    )
-    health.shutdown()
-    if failures:
-        raise failures[0]
+    health.close()
+    if failure is not None:
+        raise failure.error
 
 
 def not_ready(parts: ControllerParts, replica: Replica) -> str | None:
@@ -77,4 +58,4 @@ def not_ready(parts: ControllerParts, replica: Replica) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

@@ -25,16 +25,19 @@ from flywheel.rollout.next_action import (
     reads_gate,
     reads_sessions,
 )
-from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
+from flywheel.rollout.release import CLOSED, IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.rollout.rollback import rollback_target
 from flywheel.rollout.routes import first_route, renamed
+from services.observability import metrics_of
 from services.ports.work import WorkItem
 from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica, Wanted
 from services.release_controller.wiring import ControllerParts, ReleaseRules
 
 log = structlog.get_logger()
-ACTIONS = Counter("flywheel_release_actions_total", "Moves of releases", ["workload", "kind"])
+ACTIONS = Counter("flywheel_release_actions_total", "Moves of releases", ["workload", "kind"], registry=metrics_of("release_controller"))
+RESTING = frozenset({ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.LIVE}) | CLOSED
+"""Moved on by what is written into the ledger: a gate, a person's word. The others wait for the server, traffic or time."""
 
 
 def reconcile_server(parts: ControllerParts, replica: Replica, *, now: datetime) -> None:
@@ -64,6 +67,17 @@ def advance_releases(parts: ControllerParts, replica: Replica, watch: RollbackWa
                 break  # the route has changed: look at the others with the new one
         current = parts.releases.route(workload)
         watch.step(parts, workload=workload, route=current or route, now=now)
+
+
+def in_motion(parts: ControllerParts) -> bool:
+    """Whether any workload has a release that traffic or the server may move at any moment, or has no route yet."""
+    for workload in parts.workloads:
+        route = parts.releases.route(workload)
+        if route is None or route.challenger is not None:
+            return True
+        if any(release.state not in RESTING for release in parts.releases.releases(workload)):
+            return True
+    return False
 
 
 def _route_in_force(parts: ControllerParts, replica: Replica, rules: ReleaseRules, *, now: datetime) -> Route | None:

@@ -20,6 +20,7 @@ from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import read_probe
+from services.stores.changes import Changes
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.journal import LedgerJournal
@@ -91,3 +92,8 @@ def rules_of(name: WorkloadId, workload: Workload) -> ReleaseRules:
         policy=build_policies(workload).rollout,
         probe_items=workload.release.probe_items,
     )
+
+
+def ledger_changes(settings: Settings) -> Changes:
+    """What wakes a loop."""
+    return Changes(settings.ledger_url)

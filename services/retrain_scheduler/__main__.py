@@ -1,49 +1,43 @@
 """``python -m services.retrain_scheduler``: considers retraining regularly and by calendar, and serves requests."""
 
-import argparse
 import sys
-from pathlib import Path
 
-from flywheel.errors import FlywheelError
-from services.observability import configure_logging, run_loop, serve_health, stop_event
-from services.process.names import metrics_port
+from services.process.health import serve_health
+from services.process.loop import run_loop
+from services.process.start_stop import Start, main
 from services.retrain_scheduler.check_regularly import RetrainScheduler
-from services.retrain_scheduler.wiring import calendar_schedule, check_interval, scheduler_parts
-from services.settings import load
+from services.retrain_scheduler.wiring import calendar_schedule, check_interval, ledger_changes, scheduler_parts
 
 PROCESS = "retrain_scheduler"
-EVERY_SECONDS = 1.0
+EVERY_SECONDS = 5.0  # for requests whose lease has run out; a new one wakes the loop at once
 
 
-def main() -> int:
-    """Runs until SIGTERM, or until an appointment of the calendar fails: the restart considers again."""
-    parser = argparse.ArgumentParser(prog=f"python -m services.{PROCESS}")
-    parser.add_argument("--config", type=Path)
-    arguments = parser.parse_args()
-    stop = stop_event()
+def run(start: Start) -> None:
+    """Ends when an appointment of the calendar fails: the restart considers again."""
     failures: list[BaseException] = []
 
     def failed(error: BaseException) -> None:
         failures.append(error)
-        stop.set()
+        start.stop.set()
 
+    interval = check_interval(start.settings)
+    scheduler = RetrainScheduler(scheduler_parts(start.settings), check_every=interval)
+    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
+    appointments = calendar_schedule(start.settings, start.config, on_error=failed)
     try:
-        settings = load(arguments.config)
-        configure_logging(settings.log_level)
-        scheduler = RetrainScheduler(scheduler_parts(settings), check_every=check_interval(settings))
-        serve_health(host=settings.http.host, port=metrics_port(settings, PROCESS), process=PROCESS, ready=lambda: None)
-        appointments = calendar_schedule(settings, arguments.config, on_error=failed)
-        try:
-            run_loop(process=PROCESS, step=scheduler.tick, every_seconds=EVERY_SECONDS, stop=stop)
-        finally:
-            appointments.stop()
-        if failures:
-            raise failures[0]
-    except FlywheelError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    return 0
+        run_loop(
+            process=PROCESS,
+            step=scheduler.tick,
+            every_seconds=min(EVERY_SECONDS, interval.total_seconds()),
+            stop=start.stop,
+            changed=ledger_changes(start.settings),
+        )
+    finally:
+        appointments.stop()
+        health.close()
+    if failures:
+        raise failures[0]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

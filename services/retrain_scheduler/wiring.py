@@ -27,6 +27,7 @@ from services.ports.work import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.policies import build_policies
 from services.stores.adapter_files import digest_base
+from services.stores.changes import Changes
 from services.stores.database import open_ledger
 from services.stores.general_examples import read_general_rows
 from services.stores.ledger.alerts import LedgerAlerts
@@ -135,3 +136,8 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def ledger_changes(settings: Settings) -> Changes:
+    """What wakes a loop."""
+    return Changes(settings.ledger_url)

@@ -4,64 +4,43 @@ Ends with 0 when told to stop, with the error's code when a person can put it ri
 was not recorded is read again at the next start.
 """
 
-import argparse
 import asyncio
 import logging
-import signal
 import sys
-from pathlib import Path
 
-from flywheel.errors import CannotRun, FlywheelError
-from services.observability import configure_logging, serve_health
-from services.process.names import metrics_port
-from services.settings import Settings, load
+from flywheel.errors import CannotRun
+from services.process.health import serve_health
+from services.process.start_stop import Start, main, stop_event_of_loop
 from services.traffic_windower.consume_partitions import PROCESS, Recorder
 from services.traffic_windower.faust_app import build_app
 from services.traffic_windower.wiring import windower_parts
 
 START_SECONDS = 30.0  # Faust's app hangs in silence when a service inside it fails to start
 STOP_SECONDS = 4.0  # then the process ends anyway: the record is consistent at every moment
-POLL_SECONDS = 0.1
+POLL_SECONDS = 1.0  # between two looks whether app or service has crashed
 QUIET = {"aiokafka": logging.ERROR, "kafka": logging.CRITICAL, "alembic": logging.WARNING}  # they speak at every connection
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.traffic_windower", description="Records traffic.")
-    parser.add_argument("--config", type=Path)
-    arguments = parser.parse_args()
-    try:
-        settings = load(arguments.config)
-        configure_logging(settings.log_level)
-        for name, level in QUIET.items():
-            logging.getLogger(name).setLevel(level)
-        return asyncio.run(_run(settings))
-    except FlywheelError as error:
-        print(error, file=sys.stderr)  # noqa: T201  for whoever started the process
-        return error.exit_code
+def run(start: Start) -> None:
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    asyncio.run(_run(start))
 
 
-async def _run(settings: Settings) -> int:
-    parts = windower_parts(settings)
+async def _run(start: Start) -> None:
+    parts = windower_parts(start.settings)
     if why := await asyncio.to_thread(parts.broker_answers):  # asked before Faust is, whose answer is a stack trace
         raise CannotRun(f"cannot start: {why.rstrip('.')}", where=PROCESS, remedy="Then start this process again; `flywheel up` does.")
     recorder = Recorder(parts)
-    server = serve_health(
-        host=settings.http.host,
-        port=metrics_port(settings, PROCESS),
-        process=PROCESS,
-        ready=lambda: None if recorder.joined else "has not joined its consumer group yet",
-    )
+    server = serve_health(start.settings, PROCESS, ready=lambda: None if recorder.joined else "has not joined its consumer group yet")
     app, service = build_app(recorder, broker=parts.faust_broker, data_dir=parts.faust_dir)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event_of_loop(start.stop)
     starting = asyncio.create_task(app.start())
     try:
         await _until_ended(app, service, starting, stop)
     finally:
         await _stopped(app, starting)
-        server.shutdown()
-    return 0
+        server.close()
 
 
 async def _until_ended(app: object, service: object, starting: "asyncio.Task[None]", stop: asyncio.Event) -> None:
@@ -93,4 +72,4 @@ async def _stopped(app: object, starting: "asyncio.Task[None]") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PROCESS, run))

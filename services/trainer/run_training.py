@@ -18,6 +18,7 @@ from services.trainer.wiring import RunProcess, TrainerParts
 
 HOLD = timedelta(seconds=30)
 EXTEND_EVERY = timedelta(seconds=5)
+BUSY_SECONDS = 0.5  # between two looks at a run that is being trained
 ATTEMPTS = 3  # a process that ended without a reason (out of memory, killed) may try again
 
 log = structlog.get_logger("trainer")
@@ -35,14 +36,14 @@ class RunInTraining:
 
 
 class TrainingWorker:
-    """Trains one run at a time. ``tick`` is called about once a second."""
+    """Trains one run at a time. ``tick`` is called when the ledger has changed, and every ``BUSY_SECONDS`` while a run is trained."""
 
     def __init__(self, parts: TrainerParts) -> None:
         self._parts = parts
         self._current: RunInTraining | None = None
 
-    def tick(self, now: datetime) -> None:
-        """Takes a run when there is none; else watches it, or ends it."""
+    def tick(self, now: datetime) -> float | None:
+        """Takes a run when there is none; else watches it, or ends it. Returns the seconds until the next look at a run in training."""
         if self._current is None:
             self._current = self._take(now)
         elif (code := self._current.process.returncode) is not None:
@@ -50,6 +51,7 @@ class TrainingWorker:
             self._end(current, code, now)
         elif not self._watch(self._current, now):
             self._current = None
+        return None if self._current is None else BUSY_SECONDS
 
     def stop(self, now: datetime) -> None:
         """Ends the process and gives its work back, so that a restarted trainer goes on at once."""

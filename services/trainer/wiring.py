@@ -17,6 +17,7 @@ from services.ports.training_set import TrainingSetLedger
 from services.ports.work import WorkQueue
 from services.settings import Settings, Training
 from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_manifest, write_bundle
+from services.stores.changes import Changes
 from services.stores.database import open_ledger
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
@@ -137,3 +138,8 @@ def run_parts(settings: Settings) -> RunParts:
 def run_folder(adapters: Path, run_id: RunId) -> Path:
     """Where a run keeps its checkpoints: beside the finished adapters, so that completing one is a rename."""
     return adapters / ".runs" / run_id
+
+
+def ledger_changes(settings: Settings) -> Changes:
+    """What wakes a loop."""
+    return Changes(settings.ledger_url)

@@ -156,15 +156,15 @@ def _await_ready(up: "subprocess.Popen[bytes]", folder: Path) -> None:
 
 
 def _parts(folder: Path) -> tuple[dict[int, str], bool]:
-    """Names by process id, as `up.json` gives them, and whether everything is ready. Parts of one process share a name."""
+    """Names by process id, as `up.json` gives them, and whether everything is ready."""
     try:
         page = json.loads((folder / "var" / "up.json").read_text())
     except (OSError, ValueError):
         return {}, False
-    by_pid: dict[int, list[str]] = {}
+    names: dict[int, str] = {}
     for name, part in page["parts"].items():
-        by_pid.setdefault(part["pid"], []).append(name)
-    return {pid: " + ".join(names) for pid, names in by_pid.items()}, bool(page["ready"])
+        names.setdefault(part["pid"], name)  # a host stands before what it hosts
+    return names, bool(page["ready"])
 
 
 def ask(content: Mapping[str, Any]) -> None:

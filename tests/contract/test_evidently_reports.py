@@ -83,7 +83,8 @@ def test_a_worker_that_does_not_answer_is_a_named_reason(tmp_path: Path, body: s
 def test_no_answer_is_waited_for_after_the_order_to_end(tmp_path: Path) -> None:
     reports = fake_worker(tmp_path, "sys.stdin.read()")
     stop = threading.Event()
-    reports.start_with(stop)
+    reports.stop_with(stop)
+    reports.warm_up()
     stop.set()
     rows = sample(3, seed=1)
     with pytest.raises(CannotRun, match="ending"):

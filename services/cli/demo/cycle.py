@@ -137,7 +137,7 @@ class DemoCycle:
                 now = self._daemon.runs()[0]
                 step(done=now.steps, note=str(now.metrics.get("loss", "")) and f"loss {now.metrics['loss']}")
                 if now.state is RunState.FAILED:
-                    raise CannotRun(f"the run failed: {now.reason}", where=now.id, remedy="Read var/demo/logs/trainer.log.")
+                    raise CannotRun(f"the run failed: {now.reason}", where=now.id, remedy="Read var/demo/logs/host.log.")
                 return now.adapter if now.state is RunState.TRAINED else None
 
             return wait_for(trained, what="training", seconds=1500, alive=self._daemon.check, every=1.0)

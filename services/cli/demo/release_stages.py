@@ -111,7 +111,7 @@ class ReleaseStages:
                 if release is not None:
                     break
             else:
-                raise CannotRun(f"{name} was not reached", where=adapter, remedy="Read var/demo/logs/release_controller.log.")
+                raise CannotRun(f"{name} was not reached", where=adapter, remedy="Read var/demo/logs/host.log.")
         self._clock.say(f"{release.state.value}: {release.reason}")
 
     def _soon(self, adapter: AdapterName, state: ReleaseState, step: Any) -> Release | None:

@@ -27,9 +27,9 @@ from services.cli.up.supervisor import PartState, Supervisor, Watched
 from services.cli.up.wiring import check, parts, prepare, starts_vllm
 from services.integrations.kafka.embedded_broker import BANNER
 from services.integrations.vllm.server_process import server_version
-from services.observability import stop_event
-from services.process.child_process import Leash
+from services.process.child_process import ProcessGroup
 from services.process.machine import read_machine
+from services.process.start_stop import stop_event
 from services.settings import Settings, load
 from services.settings.loading import config_file
 from services.stores.database import open_ledger
@@ -70,7 +70,7 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
             show.say(BANNER)
         if settings.serving.url is None and not starts_vllm(settings):
             show.say("no model is configured: set serving.url, or serving.python and serving.model")
-        leash = Leash(mark=secrets.token_hex(8), held_open=(lock,))
+        group = ProcessGroup(mark=secrets.token_hex(8), held_open=(lock,))
         try:
             page = _Page(settings.data_dir / "up.json")
 
@@ -85,11 +85,11 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
                 show.ready(seconds, settings)
 
             supervisor = Supervisor(
-                parts(settings, config=named.absolute() if named else None, machine=machine, leash=leash), report=report, stop=stop
+                parts(settings, config=named.absolute() if named else None, machine=machine, group=group), report=report, stop=stop
             )
             supervisor.run(all_ready=all_ready, still_waiting=show.waiting)
         finally:
-            leash.release()
+            group.release()
             (settings.data_dir / "up.json").unlink(missing_ok=True)
         show.say("everything has ended")
 
@@ -159,29 +159,31 @@ class _Page:
         self._path, self.everything_ready = path, False
 
     def write(self, watched: tuple[Watched, ...]) -> None:
-        content = {
-            "pid": os.getpid(),
-            "ready": self.everything_ready,
-            "parts": {
-                one.part.name: {
-                    "state": one.state.value,
-                    "reason": one.reason,
-                    "pid": one.running.pid if one.running else None,
-                    "restarts": len(one.deaths),
-                    "address": one.part.address,
-                    "log": str(one.part.log),
-                }
-                for one in watched
-            },
-        }
+        """What runs inside a host has an entry of its own, with the host's process and its own address."""
+        parts = {}
+        for one in watched:
+            parts[one.part.name] = _entry(one, one.part.address)
+            parts |= {name: _entry(one, address) for name, address in one.part.hosted.items()}
+        content = {"pid": os.getpid(), "ready": self.everything_ready, "parts": parts}
         draft = self._path.with_suffix(".json.new")
         draft.write_text(json.dumps(content, indent=1))
         draft.replace(self._path)
 
 
+def _entry(one: Watched, address: str) -> dict[str, Any]:
+    return {
+        "state": one.state.value,
+        "reason": one.reason,
+        "pid": one.running.pid if one.running else None,
+        "restarts": len(one.deaths),
+        "address": address,
+        "log": str(one.part.log),
+    }
+
+
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[int]:
-    """Holds ``up.pid``. The lock goes with the process, however it ends, and with the leash that cleans up behind it."""
+    """Holds ``up.pid``. The lock goes with the process, however it ends, and with the guard that cleans up behind it."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(data_dir / "up.pid", os.O_RDWR | os.O_CREAT, 0o600)

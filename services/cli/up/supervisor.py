@@ -14,9 +14,10 @@ from flywheel.errors import CannotRun, FlywheelError
 from services.cli.up.wiring import Part, Running, Tier
 from services.process.child_process import last_error
 
-TICK_SECONDS = 0.2
+TICK_SECONDS = 0.2  # between two looks at the parts while they start
+QUIET_TICK_SECONDS = 0.5  # and when all are ready
 PROBE_SECONDS = 0.5  # between readiness questions to one part while it starts
-WATCH_SECONDS = 5.0  # and afterwards
+WATCH_SECONDS = 15.0  # and afterwards
 SAY_SECONDS = 15.0  # between two words on what is still waited for
 GRACE_SECONDS = 6.0  # our processes promise to end within 5
 OUR_REFUSALS = (2, 3)  # exit codes of bad settings and of refusals: starting again changes nothing
@@ -118,7 +119,7 @@ class Supervisor:
                 if not announced and time.monotonic() - said > SAY_SECONDS:
                     said = time.monotonic()
                     still_waiting([watched for watched in self.watched if watched.state is not PartState.READY])
-                self._stop.wait(TICK_SECONDS)
+                self._stop.wait(QUIET_TICK_SECONDS if announced else TICK_SECONDS)
         finally:
             self.end_all()
 

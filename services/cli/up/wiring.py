@@ -9,8 +9,8 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -20,9 +20,9 @@ from services.integrations.kafka.embedded_broker import EmbeddedBroker
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
 from services.integrations.vllm import server_process as vllm_process
 from services.integrations.vllm.server_process import VllmLaunch
-from services.process.child_process import ChildCommand, Leash, python_path
+from services.process.child_process import ChildCommand, ProcessGroup, python_path
 from services.process.machine import Machine, require_disk, require_port
-from services.process.names import PROCESSES, metrics_port
+from services.process.names import HOSTED, PROCESSES, metrics_port
 from services.settings import Settings
 from services.settings.secrets import broker_fields, serving_key
 from services.stores.database import path_of
@@ -65,7 +65,7 @@ class Running(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One process to start and to keep alive."""
+    """One process to start and to keep alive. ``hosted``: what runs inside it, by name, with each one's address."""
 
     name: str
     tier: Tier
@@ -75,6 +75,7 @@ class Part:
     start_seconds: float
     restarts_before_ready: int  # a first start that dies mostly dies again: of its settings, its port, its model
     address: str
+    hosted: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(settings: Settings) -> None:
@@ -119,21 +120,22 @@ def starts_vllm(settings: Settings) -> bool:
     return settings.serving.url is None and settings.serving.python is not None and settings.serving.model is not None
 
 
-def parts(settings: Settings, *, config: Path | None, machine: Machine, leash: Leash) -> tuple[Part, ...]:
+def parts(settings: Settings, *, config: Path | None, machine: Machine, group: ProcessGroup) -> tuple[Part, ...]:
     """Everything to start, in order."""
-    broker = [_broker(settings, leash)] if settings.kafka.bootstrap is None else []
-    serving = [_vllm(settings, machine, leash)] if starts_vllm(settings) else []
-    return (*broker, *serving, *(_process(settings, name, config, leash) for name in PROCESSES))
+    broker = [_broker(settings, group)] if settings.kafka.bootstrap is None else []
+    serving = [_vllm(settings, machine, group)] if starts_vllm(settings) else []
+    alone = [_process(settings, name, config, group) for name in PROCESSES if name not in HOSTED]
+    return (*broker, *serving, *alone, _host(settings, config, group))
 
 
-def _broker(settings: Settings, leash: Leash) -> Part:
+def _broker(settings: Settings, group: ProcessGroup) -> Part:
     log = settings.data_dir / "logs" / "broker.log"
 
     def start() -> Running:
         broker = EmbeddedBroker(port=settings.kafka.embedded_port, log_path=log)
         broker.start()
         running = _RunningBroker(broker)
-        leash.hold(running.pid)
+        group.hold(running.pid)
         create_topics(
             KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec()
         )  # again after each restart: its memory is gone
@@ -151,14 +153,14 @@ def _broker(settings: Settings, leash: Leash) -> Part:
     )
 
 
-def _vllm(settings: Settings, machine: Machine, leash: Leash) -> Part:
+def _vllm(settings: Settings, machine: Machine, group: ProcessGroup) -> Part:
     launch = _launch(settings)
     command = vllm_process.command(launch, machine=machine, environment=os.environ)
     url = settings.serving_url
     return Part(
         name="vllm",
         tier=Tier.SERVING,
-        start=lambda: leash.start(command),
+        start=lambda: group.start(command),
         why_not_ready=lambda: vllm_process.why_not_healthy(url),
         log=launch.log,
         start_seconds=settings.serving.start_timeout_seconds,
@@ -167,25 +169,59 @@ def _vllm(settings: Settings, machine: Machine, leash: Leash) -> Part:
     )
 
 
-def _process(settings: Settings, name: str, config: Path | None, leash: Leash) -> Part:
-    address = f"http://{settings.http.host}:{metrics_port(settings, name)}"
-    command = ChildCommand(
-        name=name,
-        arguments=(sys.executable, "-m", f"services.{name}", *(("--config", str(config)) if config else ())),
-        log=settings.data_dir / "logs" / f"{name}.log",
-        environment={**python_path(os.environ, deploy_dir().parent), "PYTHONUNBUFFERED": "1"},
-    )
+def _process(settings: Settings, name: str, config: Path | None, group: ProcessGroup) -> Part:
+    address = _health_of(settings, name)
+    command = _command(settings, name, (f"services.{name}",), config)
     return Part(
         name=name,
         tier=Tier.FRONT if name in FRONT else Tier.WORK,
-        start=lambda: leash.start(command),
-        why_not_ready=lambda: _why_not_ready(f"{address}/readyz"),
+        start=lambda: group.start(command),
+        why_not_ready=lambda: _why_not_ready(address),
         log=command.log,
-        # The gateway is ready once there is a route, and that waits for vLLM.
-        start_seconds=PROCESS_SECONDS + (settings.serving.start_timeout_seconds if starts_vllm(settings) else 0.0),
+        start_seconds=_start_seconds(settings),
         restarts_before_ready=1,
         address=address,
     )
+
+
+def _host(settings: Settings, config: Path | None, group: ProcessGroup) -> Part:
+    """One interpreter for all that mostly wait; ready when each of them is."""
+    addresses = {name: _health_of(settings, name) for name in HOSTED}
+    command = _command(settings, "host", ("services.cli.up.host", *HOSTED), config)
+
+    def why_not_ready() -> str | None:
+        reasons = ((name, _why_not_ready(address)) for name, address in addresses.items())
+        return next((f"{name}: {reason}" for name, reason in reasons if reason is not None), None)
+
+    return Part(
+        name="host",
+        tier=Tier.WORK,
+        start=lambda: group.start(command),
+        why_not_ready=why_not_ready,
+        log=command.log,
+        start_seconds=_start_seconds(settings),
+        restarts_before_ready=1,
+        address=", ".join(HOSTED),
+        hosted=addresses,
+    )
+
+
+def _command(settings: Settings, name: str, module: tuple[str, ...], config: Path | None) -> ChildCommand:
+    return ChildCommand(
+        name=name,
+        arguments=(sys.executable, "-m", *module, *(("--config", str(config)) if config else ())),
+        log=settings.data_dir / "logs" / f"{name}.log",
+        environment={**python_path(os.environ, deploy_dir().parent), "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def _health_of(settings: Settings, name: str) -> str:
+    return f"http://{settings.http.host}:{metrics_port(settings, name)}"
+
+
+def _start_seconds(settings: Settings) -> float:
+    """The gateway is ready once there is a route, and that waits for vLLM."""
+    return PROCESS_SECONDS + (settings.serving.start_timeout_seconds if starts_vllm(settings) else 0.0)
 
 
 def _launch(settings: Settings) -> VllmLaunch:
@@ -207,9 +243,9 @@ def _launch(settings: Settings) -> VllmLaunch:
     )
 
 
-def _why_not_ready(url: str) -> str | None:
+def _why_not_ready(address: str) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=1.0):  # noqa: S310  our own loopback address
+        with urllib.request.urlopen(f"{address}/readyz", timeout=1.0):  # noqa: S310  our own loopback address
             return None
     except urllib.error.HTTPError as error:
         try:

@@ -28,7 +28,13 @@ class EvidentlyReports:
     """Raises CannotRun, with the reason, when there is no answer; a window closes without it then."""
 
     def __init__(
-        self, *, columns: Sequence[Column], python: Path = Path(sys.executable), start_seconds: float = 120.0, answer_seconds: float = 60.0
+        self,
+        *,
+        columns: Sequence[Column],
+        python: Path = Path(sys.executable),
+        start_seconds: float = 120.0,
+        answer_seconds: float = 60.0,
+        idle_seconds: float = 120.0,
     ) -> None:
         self._columns = {column.name: METHODS[column.measure] for column in columns}
         self._python, self._start_seconds, self._answer_seconds = python, start_seconds, answer_seconds
@@ -38,12 +44,23 @@ class EvidentlyReports:
         self._lock = threading.Lock()
         self._ready = False
         self._stop = threading.Event()
+        self._idle_seconds, self._used_at = idle_seconds, 0.0
 
-    def start_with(self, stop: threading.Event) -> None:
-        """Begins the import in the worker without waiting for it; from now on no answer is waited for after ``stop`` is set."""
+    def stop_with(self, stop: threading.Event) -> None:
+        """From now on no answer is waited for after ``stop`` is set."""
+        self._stop = stop
+
+    def warm_up(self) -> None:
+        """A comparison is near: begins the import in the worker, without waiting for it."""
         with self._lock:
-            self._stop = stop
+            self._used_at = monotonic()
             self._started()
+
+    def end_when_idle(self) -> None:
+        """Ends the worker, and frees its memory, where nothing has been compared for a while."""
+        with self._lock:
+            if self._worker is not None and monotonic() - self._used_at > self._idle_seconds:
+                self._end()
 
     def compare(
         self,
@@ -60,6 +77,7 @@ class EvidentlyReports:
         if not slices:
             return ()
         with self._lock:
+            self._used_at = monotonic()
             answer = self._ask({"slices": slices, "methods": self._columns, "html_to": html_to})
         return tuple(SecondOpinion(**score) for score in answer["scores"])
 

@@ -16,7 +16,8 @@ from flywheel.traffic.recording import Partition, RawRecord
 from services.integrations.kafka.topics import KafkaAccess
 
 FETCH_BYTES = 4 * 1_048_576  # a partition and fetch: some thousand events of usual size
-WAIT_MS = 200  # how long an empty batch takes: also how soon a stop is noticed
+WAIT_MS = 1_000  # how long an empty batch takes
+FETCH_WAIT_MS = 500  # how long a broker holds an empty fetch; data is sent at once
 
 
 class OutOfRange(FlywheelError):
@@ -47,7 +48,7 @@ class KafkaBatches:
             heartbeat_interval_ms=self._session_ms // 4,
             rebalance_timeout_ms=int(self._session_ms * 1.4),
             max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_wait_ms=WAIT_MS // 2,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             **self._access.options(),
         )
         try:

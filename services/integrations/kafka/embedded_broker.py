@@ -4,7 +4,6 @@ It loses everything when it ends, and its list of end offsets is wrong; Flywheel
 says nothing about Kafka.
 """
 
-import ctypes
 import signal
 import socket
 import subprocess
@@ -13,9 +12,9 @@ from pathlib import Path
 
 from flywheel.errors import CannotRun
 from services.integrations.kafka.topics import KafkaAccess, broker_answers
+from services.process.parent_death import at_parent_death
 
 BANNER = "DEVELOPMENT BROKER: Kafka-compatible (Tansu), in memory: topics are gone when it ends"
-PR_SET_PDEATHSIG = 1
 START_SECONDS = 20.0
 STOP_SECONDS = 3.0
 
@@ -49,7 +48,6 @@ class EmbeddedBroker:
                 ) from error
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         listener = f"tcp://{self.bootstrap}"
-        libc = ctypes.CDLL(None)  # loaded here: a child between fork and exec must not import
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -60,7 +58,7 @@ class EmbeddedBroker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us: we stop it last, after its users
-                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # nothing is left when we are killed
+                preexec_fn=at_parent_death(signal.SIGKILL),  # nothing is left when we are killed
             )
         deadline = time.monotonic() + START_SECONDS
         why: str | None = "it has not started"

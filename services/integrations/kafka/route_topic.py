@@ -11,6 +11,8 @@ from flywheel.rollout.release import Route
 from services.integrations.kafka.topics import KafkaAccess
 from services.ports.route_on_the_wire import from_wire
 
+FETCH_WAIT_MS = 2_000  # how long a broker holds an empty fetch; data is sent at once
+
 
 class TopicRoutes:
     """The releases topic. Partition 0 is assigned directly: a group takes seconds to form, and every gateway needs every route."""
@@ -21,7 +23,12 @@ class TopicRoutes:
     async def follow(self) -> AsyncIterator[Route | InvalidInput]:
         """From the beginning, then as they come; an unreadable event is yielded as its error. Raises CannotRun."""
         consumer = AIOKafkaConsumer(
-            group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", metadata_max_age_ms=30_000, **self._access.options()
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            metadata_max_age_ms=30_000,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            **self._access.options(),
         )
         try:
             await consumer.start()

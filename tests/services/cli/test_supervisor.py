@@ -14,7 +14,7 @@ import pytest
 from flywheel.errors import CannotRun
 from services.cli.up.supervisor import PartState, RestartPolicy, Supervisor, Watched, after_death
 from services.cli.up.wiring import Part, Tier
-from services.process.child_process import ChildCommand, Leash, last_error
+from services.process.child_process import ChildCommand, ProcessGroup, last_error
 from services.process.process_group import members
 
 SLEEPS = "import time; time.sleep(600)"
@@ -22,14 +22,14 @@ DEADLINE = 20.0
 
 
 @pytest.fixture
-def leash() -> Iterator[Leash]:
-    held = Leash(mark=f"test-{os.getpid()}-{time.monotonic_ns()}")
+def group() -> Iterator[ProcessGroup]:
+    held = ProcessGroup(mark=f"test-{os.getpid()}-{time.monotonic_ns()}")
     yield held
     held.release()
 
 
 def part(
-    leash: Leash, tmp_path: Path, name: str, code: str, *, tier: Tier = Tier.WORK, ready: Callable[[], str | None] | None = None
+    group: ProcessGroup, tmp_path: Path, name: str, code: str, *, tier: Tier = Tier.WORK, ready: Callable[[], str | None] | None = None
 ) -> Part:
     command = ChildCommand(
         name=name, arguments=(sys.executable, "-S", "-c", code), log=tmp_path / f"{name}.log", environment=dict(os.environ)
@@ -37,7 +37,7 @@ def part(
     return Part(
         name=name,
         tier=tier,
-        start=lambda: leash.start(command),
+        start=lambda: group.start(command),
         why_not_ready=ready or (lambda: None),
         log=command.log,
         start_seconds=DEADLINE,
@@ -87,11 +87,11 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_parts_start_in_order_and_end_in_the_mirror_order(leash: Leash, tmp_path: Path) -> None:
+def test_parts_start_in_order_and_end_in_the_mirror_order(group: ProcessGroup, tmp_path: Path) -> None:
     story = Story(
-        part(leash, tmp_path, "broker", SLEEPS, tier=Tier.BROKER),
-        part(leash, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
-        part(leash, tmp_path, "monitor", SLEEPS),
+        part(group, tmp_path, "broker", SLEEPS, tier=Tier.BROKER),
+        part(group, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
+        part(group, tmp_path, "monitor", SLEEPS),
     )
     assert story.ready.wait(DEADLINE)
     pids = [story.pid(name) for name in ("broker", "gateway", "monitor")]
@@ -101,8 +101,8 @@ def test_parts_start_in_order_and_end_in_the_mirror_order(leash: Leash, tmp_path
     assert members(frozenset(pids)) == []
 
 
-def test_a_part_that_dies_is_started_again(leash: Leash, tmp_path: Path) -> None:
-    story = Story(part(leash, tmp_path, "desk", SLEEPS), policy=RestartPolicy(first_pause=0.01))
+def test_a_part_that_dies_is_started_again(group: ProcessGroup, tmp_path: Path) -> None:
+    story = Story(part(group, tmp_path, "desk", SLEEPS), policy=RestartPolicy(first_pause=0.01))
     assert story.ready.wait(DEADLINE)
     first = story.pid("desk")
     os.kill(first, signal.SIGKILL)
@@ -112,11 +112,11 @@ def test_a_part_that_dies_is_started_again(leash: Leash, tmp_path: Path) -> None
     assert story.error is None
 
 
-def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(leash: Leash, tmp_path: Path) -> None:
+def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(group: ProcessGroup, tmp_path: Path) -> None:
     crash = "import sys, time; time.sleep(0.3); print('harmless'); sys.exit('ValueError: no such topic')"
     story = Story(
-        part(leash, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
-        part(leash, tmp_path, "windower", crash),
+        part(group, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
+        part(group, tmp_path, "windower", crash),
         policy=RestartPolicy(deaths=3, first_pause=0.01),
     )
     story.join()
@@ -125,28 +125,28 @@ def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(leash: Leas
     assert ("gateway", PartState.ENDED) in story.told
 
 
-def test_a_part_that_refuses_its_settings_is_not_started_again(leash: Leash, tmp_path: Path) -> None:
-    refusing = part(leash, tmp_path, "api", "import sys; print('http: unknown key'); sys.exit(2)", ready=lambda: "not yet")
+def test_a_part_that_refuses_its_settings_is_not_started_again(group: ProcessGroup, tmp_path: Path) -> None:
+    refusing = part(group, tmp_path, "api", "import sys; print('http: unknown key'); sys.exit(2)", ready=lambda: "not yet")
     story = Story(refusing)
     story.join()
     assert "it refused to start" in str(story.error)
     assert story.told.count(("api", PartState.STARTING)) == 1
 
 
-def test_a_part_that_never_becomes_ready_is_given_up_with_its_reason(leash: Leash, tmp_path: Path) -> None:
+def test_a_part_that_never_becomes_ready_is_given_up_with_its_reason(group: ProcessGroup, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    slow = replace(part(leash, tmp_path, "vllm", SLEEPS, ready=lambda: "it loads"), start_seconds=0.2)
+    slow = replace(part(group, tmp_path, "vllm", SLEEPS, ready=lambda: "it loads"), start_seconds=0.2)
     story = Story(slow)
     story.join()
     assert "not ready after 0.2 s: it loads" in str(story.error)
 
 
-def test_a_child_that_ignores_sigterm_is_killed_with_its_own_children(leash: Leash, tmp_path: Path) -> None:
+def test_a_child_that_ignores_sigterm_is_killed_with_its_own_children(group: ProcessGroup, tmp_path: Path) -> None:
     stubborn = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); print('deaf', flush=True); time.sleep(600)"
     )
-    child = leash.start(
+    child = group.start(
         ChildCommand(name="x", arguments=(sys.executable, "-S", "-c", stubborn), log=tmp_path / "x.log", environment=dict(os.environ))
     )
     until(lambda: (tmp_path / "x.log").read_text().count("deaf") == 2)
@@ -159,10 +159,10 @@ def test_killing_the_parent_leaves_no_child_not_even_one_in_a_session_of_its_own
     parent = f"""
 import os, sys, time
 from pathlib import Path
-from services.process.child_process import ChildCommand, Leash
-leash = Leash(mark={tmp_path.name!r})
+from services.process.child_process import ChildCommand, ProcessGroup
+group = ProcessGroup(mark={tmp_path.name!r})
 for name in "ab":
-    leash.start(ChildCommand(name=name, arguments=(sys.executable, "-S", "-c", {grandchild!r}), log=Path({str(tmp_path)!r}) / name,
+    group.start(ChildCommand(name=name, arguments=(sys.executable, "-S", "-c", {grandchild!r}), log=Path({str(tmp_path)!r}) / name,
                              environment=dict(os.environ)))
 print("started", flush=True)
 time.sleep(600)
