@@ -40,7 +40,7 @@ def test_a_route_with_a_holdout_arrives_as_it_is() -> None:
         assert from_wire(one.routes[ROUTER]) == held
 
 
-def test_a_gateway_that_is_away_is_left_out_and_keeps_nothing_from_the_others() -> None:
+def test_a_gateway_that_does_not_answer_delays_no_other() -> None:
     with FakeGateway(key="k") as one, FakeGateway(key="k") as two:
         two.deaf = True
         gateways = GatewayAdmin(urls=[one.url, two.url, "http://127.0.0.1:9"], key="k")

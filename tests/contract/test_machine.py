@@ -67,7 +67,7 @@ def test_an_address_of_another_machine_is_an_error_of_its_own() -> None:
         port_is_free("192.0.2.1", 80)
 
 
-def test_vllm_on_the_processor_gets_every_core_of_two_and_none_of_our_paths(tmp_path: Path) -> None:
+def test_vllm_on_a_cpu_gets_both_cores_and_none_of_our_paths(tmp_path: Path) -> None:
     started = command(launch(tmp_path, key="secret"), machine=machine(), environment={"PYTHONPATH": "ours", "PATH": "/bin"})
     assert "--enforce-eager" in started.arguments
     assert "secret" not in started.arguments

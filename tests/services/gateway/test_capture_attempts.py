@@ -41,7 +41,7 @@ def spool(tmp_path: Path) -> CaptureSpool:
     return CaptureSpool(tmp_path / "spool" / "gateway.db")
 
 
-def test_what_is_kept_is_published_once_and_forgotten_when_recorded(spool: CaptureSpool) -> None:
+def test_a_kept_event_is_published_once_and_deleted_once_recorded(spool: CaptureSpool) -> None:
     broker, api = FakeEventPublisher(), RecordedSet()
     keep(attempts(3), redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
     assert publish(spool=spool, publisher=broker, topic="t", now=NOW) == 3
@@ -74,7 +74,7 @@ def test_an_event_that_the_broker_lost_is_sent_again(spool: CaptureSpool) -> Non
     assert [message.id for message in broker.arrived] == ["e0", "e0"]
 
 
-def test_a_recorder_that_is_behind_is_sent_copies_ever_more_rarely(spool: CaptureSpool) -> None:
+def test_a_slow_recorder_is_sent_copies_at_growing_intervals(spool: CaptureSpool) -> None:
     broker, api, now, sendings = FakeEventPublisher(), RecordedSet(), NOW, []
     spool.keep(spooled(1), now=NOW)
     for _ in range(40):
@@ -102,7 +102,7 @@ def test_the_same_event_is_kept_once(spool: CaptureSpool) -> None:
     assert spool.waiting() == 2
 
 
-def test_a_full_spool_says_how_many_it_did_not_take_and_has_room_again_later(tmp_path: Path) -> None:
+def test_a_full_spool_says_how_many_it_refused_and_empties_again(tmp_path: Path) -> None:
     spool = CaptureSpool(tmp_path / "s.db", limit_bytes=100)
     assert spool.keep(spooled(12), now=NOW) == 2
     spool.sent(["e0", "e1"], now=NOW)
@@ -118,7 +118,7 @@ class Stumbles(MailRedactor):
         return super().redact(text)
 
 
-def test_an_attempt_that_cannot_be_redacted_is_stored_nowhere_and_stops_no_other(spool: CaptureSpool) -> None:
+def test_an_attempt_that_cannot_be_redacted_is_dropped_alone(spool: CaptureSpool) -> None:
     bad = attempt(request_id=RequestId("bad"), body={"messages": [{"role": "user", "content": "stumble"}]})
     keep([bad, *attempts(1)], redactor=Stumbles(), encode=ENCODE, spool=spool, now=NOW)
     assert [event.id for event in spool.due()] == ["r0-1"]

@@ -161,7 +161,7 @@ async def test_a_session_that_is_not_utf_8_is_answered_and_can_be_recorded(tmp_p
 
 
 @pytest.mark.parametrize("failure", [(500, "broken"), (503, "dead"), (404, "not loaded")])
-async def test_a_failed_canary_is_answered_by_the_champion_and_leaves_two_attempts(
+async def test_a_failed_canary_is_answered_by_the_champion_in_two_attempts(
     tmp_path: Path, vllm: FakeVllm, failure: tuple[int, str]
 ) -> None:
     vllm.failing[NEW] = failure

@@ -68,7 +68,7 @@ def test_a_redelivered_dead_letter_is_the_same_letter(store: TrafficStore) -> No
     assert len(store.dead_letters()) == 1
 
 
-def test_what_the_producer_did_not_redact_is_redacted_before_it_is_stored(store: TrafficStore) -> None:
+def test_text_that_the_producer_did_not_redact_is_redacted_first(store: TrafficStore) -> None:
     run(store, [traffic_event(1, redacted=False, request={"messages": [{"role": "user", "content": "ann@x"}]}), traffic_event(2)])
     first, second = store.rows(workload=SUPPORT, start=NOON, end=NOW)
     assert first.inference.messages[0].content == "ann<EMAIL_ADDRESS:3f2a9c01>x"

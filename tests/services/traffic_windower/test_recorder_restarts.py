@@ -163,8 +163,8 @@ def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path) -> No
         assert connection.execute(text("SELECT count(*) FROM seen_ids")).scalar() == events
 
 
-def test_a_broker_that_comes_back_empty_is_a_new_log_and_its_first_records_are_kept(tmp_path: Path) -> None:
-    """The new log is longer than the stored offset: a plain seek would pass over its beginning without a word."""
+def test_a_broker_that_comes_back_empty_is_read_from_its_first_record(tmp_path: Path) -> None:
+    """The new topic is longer than the stored offset: a plain seek would skip its beginning unnoticed."""
     port = free_port()
     bootstrap = f"127.0.0.1:{port}"
     config, settings = configured(tmp_path, bootstrap)

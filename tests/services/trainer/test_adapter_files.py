@@ -55,7 +55,7 @@ def test_an_adapter_without_a_probe_never_becomes_a_bundle(tmp_path: Path) -> No
         write(staged(tmp_path / "work"), tmp_path / "adapters" / "router-1", probe=())
 
 
-def test_the_same_weights_again_keep_the_first_folder_and_others_are_refused(tmp_path: Path) -> None:
+def test_a_second_folder_of_one_name_must_hold_the_same_weights(tmp_path: Path) -> None:
     target = tmp_path / "adapters" / "router-1"
     first = write(staged(tmp_path / "a"), target)
     assert write(staged(tmp_path / "b"), target) == first

@@ -117,7 +117,7 @@ def test_a_refusal_fails_the_run_with_its_reason_and_is_not_tried_again(world: T
     assert world.work.state("work-1") == "failed"
 
 
-def test_a_process_that_ends_without_a_reason_is_retried_and_then_given_up(world: TrainerWorld) -> None:
+def test_a_crashed_process_is_retried_three_times(world: TrainerWorld) -> None:
     worker, now = world.worker(), NOW
     for _ in range(ATTEMPTS):
         now += SECOND
@@ -148,7 +148,7 @@ def test_a_killed_trainer_s_run_is_taken_again_when_the_lease_ends(world: Traine
     assert len(world.processes) == 2
 
 
-def test_a_trainer_that_lost_its_lease_ends_its_process_and_writes_nothing(world: TrainerWorld) -> None:
+def test_a_trainer_without_its_lease_ends_its_process(world: TrainerWorld) -> None:
     first, second = world.worker("trainer-1"), world.worker("trainer-2")
     first.tick(NOW)
     second.tick(NOW + 60 * SECOND)

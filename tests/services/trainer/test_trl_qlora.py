@@ -135,7 +135,7 @@ def test_an_evaluation_forward_leaves_the_gradients_as_they_were() -> None:
     assert float(before.norm()) > 0
 
 
-def test_a_run_killed_in_the_middle_ends_in_the_same_bytes_and_gives_a_complete_bundle(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_bytes_and_a_complete_folder(tmp_path: Path) -> None:
     from services.integrations.trl.qlora import TrlQlora
     from services.stores.adapter_files import read_bundle, read_probe, write_bundle
 

@@ -49,7 +49,7 @@ class OpenAlerts:
 
 
 @dataclass
-class House:
+class SchedulerWorld:
     parts: SchedulerParts
     alerts: OpenAlerts
     learn: LearningLedger
@@ -106,7 +106,7 @@ def entry(kind: str, subject: str) -> JournalEntry:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def world(tmp_path: Path) -> Iterator[SchedulerWorld]:
     engine = migrated_ledger(tmp_path)
     learn, alerts, general = LearningLedger(engine), OpenAlerts(), tmp_path / "general.ndjson"
     golden = [
@@ -142,106 +142,106 @@ def house(tmp_path: Path) -> Iterator[House]:
         base_digest=lambda: "d" * 64,
         versions={"trl": "1.16.0"},
     )
-    yield House(parts=parts, alerts=alerts, learn=learn, general=general)
+    yield SchedulerWorld(parts=parts, alerts=alerts, learn=learn, general=general)
     engine.dispose()
 
 
-def test_drift_with_corrections_queues_a_run_with_its_whole_cause(house: House) -> None:
-    house.drift()
-    house.correct(12)
-    assert "queued" in house.consider()
-    (run,) = house.runs
+def test_drift_with_corrections_queues_a_run_with_its_whole_cause(world: SchedulerWorld) -> None:
+    world.drift()
+    world.correct(12)
+    assert "queued" in world.consider()
+    (run,) = world.runs
     assert (run.state, run.adapter, run.plan.method) == (RunState.QUEUED, run.adapter, "qlora-sft")
-    item = house.parts.work.lease("train", worker="trainer", now=NOW, hold=timedelta(seconds=1))
+    item = world.parts.work.lease("train", worker="trainer", now=NOW, hold=timedelta(seconds=1))
     assert item is not None
     assert item.payload == {"run_id": run.id}
-    (asked,) = house.parts.journal.entries(kind="trigger")
+    (asked,) = world.parts.journal.entries(kind="trigger")
     assert (asked.reason, asked.caused_by) == (TriggerReason.DRIFT, "alert-1")
-    assert house.states("readiness") == ["green"]
-    assert house.states("snapshot") == ["built"]
-    found = house.learn.snapshot(run.plan.snapshot)
+    assert world.states("readiness") == ["green"]
+    assert world.states("snapshot") == ["built"]
+    found = world.learn.snapshot(run.plan.snapshot)
     assert found is not None
     assert found[0].counts["general"] == 2
     assert Path(found[1]).is_file()
 
 
-def test_considering_again_while_a_run_is_queued_changes_nothing(house: House) -> None:
-    house.correct(25)
-    house.consider()
-    assert house.consider(at=NOW + timedelta(minutes=1)) == TriggerReason.IN_PROGRESS
-    assert len(house.runs) == 1
+def test_considering_again_while_a_run_is_queued_changes_nothing(world: SchedulerWorld) -> None:
+    world.correct(25)
+    world.consider()
+    assert world.consider(at=NOW + timedelta(minutes=1)) == TriggerReason.IN_PROGRESS
+    assert len(world.runs) == 1
 
 
-def test_a_run_without_work_is_given_its_work_again(house: House) -> None:
-    house.correct(25)
-    house.consider()
-    engineless = house.runs[0]
+def test_a_run_without_work_is_given_its_work_again(world: SchedulerWorld) -> None:
+    world.correct(25)
+    world.consider()
+    engineless = world.runs[0]
     lost = replace(engineless, id=type(engineless.id)("run-lost"))
-    house.parts.runs.save_run(lost, entry("run", lost.id))
-    house.consider(at=NOW + timedelta(minutes=1))
-    leased = [house.parts.work.lease("train", worker="t", now=NOW + timedelta(minutes=2), hold=timedelta(hours=1)) for _ in range(3)]
+    world.parts.runs.save_run(lost, entry("run", lost.id))
+    world.consider(at=NOW + timedelta(minutes=1))
+    leased = [world.parts.work.lease("train", worker="t", now=NOW + timedelta(minutes=2), hold=timedelta(hours=1)) for _ in range(3)]
     assert {item.payload["run_id"] for item in leased if item} == {engineless.id, "run-lost"}
 
 
-def test_corrections_count_from_the_last_run_that_trained(house: House) -> None:
-    house.correct(25)
-    house.consider()
-    done = replace(house.runs[0], state=RunState.TRAINED, ended_at=NOW)
-    house.parts.runs.save_run(done, entry("run", done.id))
-    assert house.consider(at=NOW + timedelta(hours=1)) == TriggerReason.COOLING_DOWN
-    assert house.consider(at=NOW + timedelta(hours=7)) == TriggerReason.NOTHING_NEW
-    house.correct(20, first=100, at=NOW + timedelta(hours=7))
-    assert "queued" in house.consider(at=NOW + timedelta(hours=8))
-    assert len({run.adapter for run in house.runs}) == 2
+def test_corrections_count_from_the_last_run_that_trained(world: SchedulerWorld) -> None:
+    world.correct(25)
+    world.consider()
+    done = replace(world.runs[0], state=RunState.TRAINED, ended_at=NOW)
+    world.parts.runs.save_run(done, entry("run", done.id))
+    assert world.consider(at=NOW + timedelta(hours=1)) == TriggerReason.COOLING_DOWN
+    assert world.consider(at=NOW + timedelta(hours=7)) == TriggerReason.NOTHING_NEW
+    world.correct(20, first=100, at=NOW + timedelta(hours=7))
+    assert "queued" in world.consider(at=NOW + timedelta(hours=8))
+    assert len({run.adapter for run in world.runs}) == 2
 
 
-def test_red_readiness_refuses_and_says_so_once(house: House) -> None:
-    house.parts = replace(house.parts, base_digest=lambda: None)
-    house.correct(25)
+def test_red_readiness_refuses_and_says_so_once(world: SchedulerWorld) -> None:
+    world.parts = replace(world.parts, base_digest=lambda: None)
+    world.correct(25)
     for minute in range(3):
-        assert "serving.model" in house.consider(at=NOW + timedelta(minutes=minute))
-    assert house.runs == []
-    assert house.states("readiness") == ["red"]
-    assert house.states("trigger") == ["asked"]
+        assert "serving.model" in world.consider(at=NOW + timedelta(minutes=minute))
+    assert world.runs == []
+    assert world.states("readiness") == ["red"]
+    assert world.states("trigger") == ["asked"]
 
 
-def test_a_person_s_request_is_served_with_name_and_reason(house: House) -> None:
-    house.correct(9)
+def test_a_person_s_request_is_served_with_name_and_reason(world: SchedulerWorld) -> None:
+    world.correct(9)
     item = WorkItem(id="w1", kind="train_request", workload=ROUTER, payload={"reason": "new release", "actor": "ada"}, caused_by="api")
-    house.parts.work.put(item, now=NOW)
-    serve_requests(house.parts, NOW)
-    (asked,) = house.parts.journal.entries(kind="trigger")
+    world.parts.work.put(item, now=NOW)
+    serve_requests(world.parts, NOW)
+    (asked,) = world.parts.journal.entries(kind="trigger")
     assert (asked.actor, asked.subject) == ("ada", "w1")
     assert "new release" in asked.reason
-    assert house.parts.work.state("w1") == "done"
-    assert len(house.runs) == 1
+    assert world.parts.work.state("w1") == "done"
+    assert len(world.runs) == 1
 
 
-def test_a_person_s_data_set_is_built_without_a_run(house: House) -> None:
-    house.correct(5)
+def test_a_person_s_data_set_is_built_without_a_run(world: SchedulerWorld) -> None:
+    world.correct(5)
     item = WorkItem(id="w2", kind="snapshot", workload=ROUTER, payload={"reason": "look", "actor": "ada"}, caused_by="api")
-    house.parts.work.put(item, now=NOW)
-    serve_requests(house.parts, NOW)
-    assert len(house.learn.snapshots(ROUTER)) == 1
-    assert house.runs == []
+    world.parts.work.put(item, now=NOW)
+    serve_requests(world.parts, NOW)
+    assert len(world.learn.snapshots(ROUTER)) == 1
+    assert world.runs == []
 
 
-def test_observe_never_trains_not_even_on_request(house: House) -> None:
-    house.correct(25)
-    watched = replace(house.parts.workloads[ROUTER], mode="observe")
-    house.parts = replace(house.parts, workloads={ROUTER: watched})
-    assert house.consider(asked_by=ADA) == TriggerReason.OBSERVE_ONLY
-    assert house.runs == []
+def test_observe_never_trains_not_even_on_request(world: SchedulerWorld) -> None:
+    world.correct(25)
+    watched = replace(world.parts.workloads[ROUTER], mode="observe")
+    world.parts = replace(world.parts, workloads={ROUTER: watched})
+    assert world.consider(asked_by=ADA) == TriggerReason.OBSERVE_ONLY
+    assert world.runs == []
 
 
-def test_a_general_file_that_does_not_fit_is_told_with_its_line(house: House) -> None:
-    house.general.write_text('{"messages": [{"role": "user", "content": "a"}], "completion": "b"}\n{"prompt": "c"}\n')
-    house.correct(9)
-    house.parts.work.put(
+def test_a_general_file_that_does_not_fit_is_told_with_its_line(world: SchedulerWorld) -> None:
+    world.general.write_text('{"messages": [{"role": "user", "content": "a"}], "completion": "b"}\n{"prompt": "c"}\n')
+    world.correct(9)
+    world.parts.work.put(
         WorkItem(id="w3", kind="train_request", workload=ROUTER, payload={"actor": "ada", "reason": ""}, caused_by="api"), now=NOW
     )
-    serve_requests(house.parts, NOW)
-    assert house.parts.work.state("w3") == "failed"
+    serve_requests(world.parts, NOW)
+    assert world.parts.work.state("w3") == "failed"
 
 
 def never(argument: str) -> None:
@@ -286,9 +286,9 @@ class CountedCorrections:
         return self._learn.corrections(workload, state=state)
 
 
-def test_an_unchanged_ledger_is_considered_every_tenth_check_only(house: House) -> None:
-    counted = CountedCorrections(house.learn)
-    parts = replace(house.parts, corrections=counted)  # type: ignore[arg-type]
+def test_an_unchanged_ledger_is_considered_every_tenth_check_only(world: SchedulerWorld) -> None:
+    counted = CountedCorrections(world.learn)
+    parts = replace(world.parts, corrections=counted)  # type: ignore[arg-type]
     scheduler = RetrainScheduler(parts, check_every=timedelta(minutes=1))
     for second in range(0, 600, 10):
         scheduler.tick(NOW + timedelta(seconds=second))
@@ -297,22 +297,22 @@ def test_an_unchanged_ledger_is_considered_every_tenth_check_only(house: House) 
     assert counted.reads == 2
 
 
-def test_a_new_correction_is_considered_at_the_next_check(house: House) -> None:
-    scheduler = RetrainScheduler(house.parts, check_every=timedelta(minutes=1))
+def test_a_new_correction_is_considered_at_the_next_check(world: SchedulerWorld) -> None:
+    scheduler = RetrainScheduler(world.parts, check_every=timedelta(minutes=1))
     scheduler.tick(NOW)
-    house.correct(25)
+    world.correct(25)
     scheduler.tick(NOW + timedelta(seconds=30))
-    assert house.runs == []
+    assert world.runs == []
     scheduler.tick(NOW + timedelta(seconds=60))
-    assert len(house.runs) == 1
+    assert len(world.runs) == 1
 
 
-def test_only_the_newest_line_of_a_subject_decides_what_is_news(house: House) -> None:
-    house.correct(25)
-    house.parts = replace(house.parts, base_digest=lambda: None)
-    house.consider()
-    (red,) = house.parts.journal.entries(kind="readiness")
-    house.parts.journal.append(replace(red, at=NOW + timedelta(minutes=1), state="green", reason="fine"))
-    house.consider(at=NOW + timedelta(minutes=2))
-    house.consider(at=NOW + timedelta(minutes=3))
-    assert house.states("readiness") == ["red", "green", "red"]
+def test_only_the_newest_line_of_a_subject_decides_what_is_news(world: SchedulerWorld) -> None:
+    world.correct(25)
+    world.parts = replace(world.parts, base_digest=lambda: None)
+    world.consider()
+    (red,) = world.parts.journal.entries(kind="readiness")
+    world.parts.journal.append(replace(red, at=NOW + timedelta(minutes=1), state="green", reason="fine"))
+    world.consider(at=NOW + timedelta(minutes=2))
+    world.consider(at=NOW + timedelta(minutes=3))
+    assert world.states("readiness") == ["red", "green", "red"]
