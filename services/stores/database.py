@@ -5,6 +5,7 @@ busy time-out instead of an error. Keep network and model calls out of a transac
 """
 
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, QueuePool, create_engine, event
 
 from flywheel.errors import CannotRun
 from services.stores.schema import LEDGER, TRAFFIC, check
@@ -51,6 +52,19 @@ def open_ledger(url: str) -> Engine:
     """ledger.db: everything but traffic. One engine a process. Raises CannotRun for a database that this code must not use."""
     check(path_of(url), LEDGER)
     return open_database(url)
+
+
+def open_ledger_read_only(path: Path) -> Engine:
+    """A ledger that is only read, e.g. a copy under any name: SQLite refuses each write. Raises CannotRun as ``open_ledger`` does."""
+    check(path, LEDGER)
+    where = f"{path.absolute().as_uri()}?mode=ro"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(where, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
 
 
 @cache

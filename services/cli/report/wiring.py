@@ -1,6 +1,6 @@
-"""Opens a ledger for a report.
+"""Opens a ledger read-only, for a report.
 
-In: the path of a ledger.db. Out: its parts behind their ports. Whether the file is a ledger is checked before anything opens it as one.
+In: the path of a ledger.db or of a copy. Out: its parts behind their ports. Whether the file is a ledger is checked first.
 """
 
 import sqlite3
@@ -19,8 +19,7 @@ from services.ports.journal import Journal
 from services.ports.regression_suite import SuiteLedger
 from services.ports.retraining import RunLedger
 from services.ports.training_set import TrainingSetLedger
-from services.settings import Settings
-from services.stores.database import open_ledger
+from services.stores.database import open_ledger_read_only
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.corrections import LedgerCorrections
 from services.stores.ledger.drift import LedgerDrift
@@ -31,6 +30,7 @@ from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
 
 OF_A_LEDGER = {"alembic_version", "journal", "work"}  # since its first version
+UNUSED_TOPIC = ""  # a report publishes nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +50,18 @@ class ReportLedgers:
 def open_report_ledgers(ledger: Path) -> ReportLedgers:
     """Raises NotFound, InvalidInput (not a ledger), CannotRun (a damaged ledger, or one of another version)."""
     _require_ledger(ledger)
-    settings = Settings.model_construct(data_dir=ledger.parent)  # defaults only: this machine's environment says nothing about a copy
     try:
-        engine = open_ledger(settings.ledger_url)
+        engine = open_ledger_read_only(ledger)
         journal = LedgerJournal(engine)
         journal.entries(limit=1)
     except SQLAlchemyError as error:
         why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
-        remedy = "Copy it whole into a folder that you may write to, and report with the version of flywheel that wrote it."
+        remedy = "Copy ledger.db and ledger.db-wal into a folder that you may write to, and report on the copy."
         raise CannotRun(f"this ledger cannot be read: {why}", where=str(ledger), remedy=remedy) from error
     return ReportLedgers(
         journal=journal,
-        drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
-        alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
+        drift=LedgerDrift(engine, topic=UNUSED_TOPIC),
+        alerts=LedgerAlerts(engine, topic=UNUSED_TOPIC),
         corrections=LedgerCorrections(engine),
         suite=LedgerSuite(engine),
         training_sets=LedgerTrainingSets(engine),
@@ -85,5 +84,3 @@ def _require_ledger(file: Path) -> None:
     if OF_A_LEDGER - tables:
         what = "it is an SQLite file without the ledger's tables" if tables else "there is nothing in it"
         raise InvalidInput(f"is not a ledger: {what}", where=str(file), remedy=remedy)
-    if file.name != "ledger.db":
-        raise InvalidInput("is a ledger under another name", where=str(file), remedy="Name its copy ledger.db.")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
@@ -13,6 +14,7 @@ from services.cli.__main__ import run
 from services.cli.demo.stage_clock import FACT, STAGE
 from services.cli.demo.write_report import write_demo_report
 from services.settings import Settings
+from services.stores.database import open_ledger_read_only
 from services.stores.ledger.journal import LedgerJournal
 from tests.opened import open_ledger, open_traffic
 
@@ -67,11 +69,21 @@ def test_traffic_db_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "without the ledger's tables" in refused(capsys, tmp_path / "traffic.db")
 
 
-def test_a_missing_file_a_folder_and_another_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: bytes) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no ledger" in refused(capsys, tmp_path / "ledger.db")
     assert "there is no ledger" in refused(capsys, tmp_path)
-    (tmp_path / "copy.db").write_bytes(kept)
-    assert "is a ledger under another name" in refused(capsys, tmp_path / "copy.db")
+
+
+def test_a_copy_under_another_name_is_read_and_left_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: bytes) -> None:
+    copy = tmp_path / "from-production.db"
+    copy.write_bytes(kept)
+    assert run(["report", "--ledger", str(copy), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["workload"] == "w"
+    assert copy.read_bytes() == kept
+    engine = open_ledger_read_only(copy)
+    with pytest.raises(OperationalError, match="readonly"), engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM journal")
+    engine.dispose()
 
 
 def test_a_truncated_or_newer_ledger_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: bytes) -> None:
