@@ -31,6 +31,14 @@ class CorrectionState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Remarks:
+    """What the submitter wrote for people to read; it decides nothing."""
+
+    comment: str = ""
+    ticket: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Correction:
     """As submitted, after validation and redaction."""
 
@@ -45,9 +53,8 @@ class Correction:
     original: str | None = None
     corrected: str | None = None  # the correct answer, for an edit
     reason_code: str = "other"
-    comment: str = ""
     supersedes: CorrectionId | None = None
-    ticket: str = ""
+    remarks: Remarks = Remarks()
     redactions: int = 0  # pieces of personal data replaced by pseudonyms
 
 

@@ -13,7 +13,7 @@ import structlog
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.clusters import NearTexts, user_text
-from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection
+from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection, Remarks
 from flywheel.corrections.join import join, without_request
 from flywheel.errors import Conflict, InvalidInput
 from flywheel.ids import WorkloadId
@@ -133,8 +133,7 @@ class CorrectionDesk:
             messages=tuple(Message(role=message.role, content=clean(message.content)) for message in correction.messages),
             original=clean(correction.original) if correction.original is not None else None,
             corrected=clean(correction.corrected) if correction.corrected is not None else None,
-            comment=clean(correction.comment),
-            ticket=clean(correction.ticket),
+            remarks=Remarks(comment=clean(correction.remarks.comment), ticket=clean(correction.remarks.ticket)),
             author=self._parts.pseudonym_of(correction.author),
             redactions=found,
         )

@@ -182,7 +182,14 @@ def test_closed_windows_and_judgements_are_found(watch: WatchingLedger) -> None:
 def test_corrections_cases_and_golden_sets_are_found(ledger: Engine) -> None:
     learn = LearningLedger(ledger)
     corrections = {
-        one.joined.correction.id: [one.state, one.reason, one.entity, one.held_out, one.joined.correction.comment, one.joined.dimensions]
+        one.joined.correction.id: [
+            one.state,
+            one.reason,
+            one.entity,
+            one.held_out,
+            one.joined.correction.remarks.comment,
+            one.joined.dimensions,
+        ]
         for one in learn.corrections(ROUTER)
     }
     assert plain(corrections) == FOUND["corrections"]

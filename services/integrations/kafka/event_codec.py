@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from flywheel.corrections.correction import Correction, CorrectionKind
+from flywheel.corrections.correction import Correction, CorrectionKind, Remarks
 from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
 from flywheel.traffic.inference import Arm, Inference, Message, text_of_content
@@ -87,9 +87,8 @@ def correction_of(data: Mapping[str, Any]) -> Correction:
         original=data.get("original"),
         corrected=data.get("corrected"),
         reason_code=data.get("reason_code", "other"),
-        comment=data.get("comment", ""),
         supersedes=CorrectionId(data["supersedes"]) if "supersedes" in data else None,
-        ticket=data.get("ticket", ""),
+        remarks=Remarks(comment=data.get("comment", ""), ticket=data.get("ticket", "")),
     )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, Column, Engine, Index, Integer, String, Table, f
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
-from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection
+from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection, Remarks
 from flywheel.errors import Conflict
 from flywheel.ids import CorrectionId, RequestId, WorkloadId
 from flywheel.journal import JournalEntry
@@ -162,9 +162,9 @@ def kept_values(kept: KeptCorrection) -> dict[str, Any]:
         "original": correction.original,
         "corrected": correction.corrected,
         "reason_code": correction.reason_code,
-        "comment": correction.comment,
+        "comment": correction.remarks.comment,
         "supersedes": correction.supersedes,
-        "ticket": correction.ticket,
+        "ticket": correction.remarks.ticket,
         "redactions": correction.redactions,
         "joined": {
             "messages": messages_values(joined.messages),
@@ -205,9 +205,8 @@ def kept_from(row: Any) -> KeptCorrection:
         original=body["original"],
         corrected=body["corrected"],
         reason_code=body["reason_code"],
-        comment=body["comment"],
         supersedes=CorrectionId(body["supersedes"]) if body["supersedes"] is not None else None,
-        ticket=body["ticket"],
+        remarks=Remarks(comment=body["comment"], ticket=body["ticket"]),
         redactions=body["redactions"],
     )
     return KeptCorrection(
