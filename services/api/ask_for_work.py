@@ -6,11 +6,14 @@ In: a person, what is wanted, the time. Out: the work's id and state. The proces
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from flywheel.errors import NotFound
 from flywheel.ids import AdapterName, Person, derive
 from services.api.wiring import ApiParts, WorkloadRules
-from services.ports.work import WorkItem
+from services.ports.work import GateCommand, RetrainCommand, SnapshotCommand, WorkItem
+
+AskedCommand = TypeVar("AskedCommand", SnapshotCommand, RetrainCommand, GateCommand)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,20 +26,17 @@ class RequestedWork:
     new: bool
 
 
-def ask(
-    parts: ApiParts, kind: str, workload: WorkloadRules, *, by: Person, payload: dict[str, object], key: str | None, now: datetime
-) -> RequestedWork:
+def ask(parts: ApiParts, command: AskedCommand, workload: WorkloadRules, *, key: str | None, now: datetime) -> RequestedWork:
     """``key`` is the caller's idempotency key: the same key asks once. Without a key, each call asks anew."""
-    cause = key or now.isoformat()
+    cause, by = key or now.isoformat(), command.asked_by
     item = WorkItem(
-        id=derive("work", kind, workload.id, by, cause),
-        kind=kind,
+        id=derive("work", command.kind, workload.id, by, cause),
         workload=workload.id,
-        payload={**payload, "actor": by},
+        command=command,
         caused_by=derive("asked", by, cause),
     )
     new = parts.ledger.work.put(item, now=now)
-    return RequestedWork(id=item.id, kind=kind, state=parts.ledger.work.state(item.id) or "open", new=new)
+    return RequestedWork(id=item.id, kind=command.kind, state=parts.ledger.work.state(item.id) or "open", new=new)
 
 
 def ask_for_gate(parts: ApiParts, workload: WorkloadRules, *, adapter: str, by: Person, key: str | None, now: datetime) -> RequestedWork:
@@ -47,4 +47,4 @@ def ask_for_gate(parts: ApiParts, workload: WorkloadRules, *, adapter: str, by: 
         raise NotFound(
             "there is no such adapter", where="adapter", value=adapter, remedy=f"Registered are: {', '.join(names) or 'none yet'}."
         )
-    return ask(parts, "gate", workload, by=by, payload={"adapter": adapter}, key=key, now=now)
+    return ask(parts, GateCommand(adapter=bundle.name, asked_by=by), workload, key=key, now=now)

@@ -19,7 +19,7 @@ from flywheel.gate.axis_order import axes_in_order
 from flywheel.gate.decide import decide_in_order, without_asking
 from flywheel.gate.documents import axis_document
 from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, is_an_answer, judge_cases
-from flywheel.ids import BASE, AdapterName, GateId, Person, WorkloadId, derive
+from flywheel.ids import BASE, DAEMON, AdapterName, GateId, WorkloadId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.golden import GoldenSet
@@ -29,7 +29,7 @@ from flywheel.rollout.release import ReleaseState
 from flywheel.training_set.example import Example
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts, champion_of
 from services.ports.gate import GateRecord
-from services.ports.work import WorkItem
+from services.ports.work import GateCommand, WorkItem
 
 log = structlog.get_logger("gatekeeper")
 
@@ -41,21 +41,20 @@ def ask_for_missing_gates(parts: GatekeeperParts, now: datetime) -> None:
             if release.state is ReleaseState.PROBED and not parts.gates.gates(workload, adapter=release.adapter):
                 item = WorkItem(
                     id=derive("work", "gate", release.id),
-                    kind="gate",
                     workload=workload,
-                    payload={"adapter": release.adapter, "actor": "flywheel"},
+                    command=GateCommand(adapter=release.adapter, asked_by=DAEMON),
                     caused_by=release.id,
                 )
                 parts.work.put(item, now=now)
 
 
-def gate(item: WorkItem, parts: GatekeeperParts, now: datetime) -> GateRecord:
+def gate(item: WorkItem[GateCommand], parts: GatekeeperParts, now: datetime) -> GateRecord:
     """Safe to repeat: the gate's id comes from the work item, and answers are kept. Raises CannotRun when an arm does not answer."""
     gate_id = GateId(derive("gate", item.id))
     kept = parts.gates.gate(gate_id)
     if kept is not None:
         return kept
-    adapter = AdapterName(str(item.payload["adapter"]))
+    adapter = item.command.adapter
     workload = parts.workloads.get(item.workload)
     bundle = parts.runs.adapter(adapter)
     if workload is None or bundle is None:
@@ -155,7 +154,7 @@ class _OpenGate:
         return [self._grades[arm, case.id] for case in cases]
 
 
-def _entry(record: GateRecord, item: WorkItem, attempts: Attempts, predicted: power.GatePower | None) -> JournalEntry:
+def _entry(record: GateRecord, item: WorkItem[GateCommand], attempts: Attempts, predicted: power.GatePower | None) -> JournalEntry:
     """The keys are those of the first release: ``foretold`` is the predicted power."""
     return JournalEntry(
         at=record.at,
@@ -164,7 +163,7 @@ def _entry(record: GateRecord, item: WorkItem, attempts: Attempts, predicted: po
         subject=record.id,
         state=record.decision.verdict,
         reason=record.decision.reason,
-        actor=Person(str(item.payload.get("actor", "flywheel"))),
+        actor=item.command.asked_by,
         caused_by=item.caused_by,
         evidence={
             "adapter": record.adapter,

@@ -10,7 +10,7 @@ from flywheel.errors import CannotRun, FlywheelError
 from services.gatekeeper.run_gate import ask_for_missing_gates, gate
 from services.gatekeeper.wiring import GatekeeperParts
 from services.ports.gate import GateRecord
-from services.ports.work import WorkItem
+from services.ports.work import GateCommand, WorkItem
 
 HOLD = timedelta(seconds=30)
 EXTEND_EVERY = timedelta(seconds=5)
@@ -23,7 +23,7 @@ log = structlog.get_logger("gatekeeper")
 class _GateThread(threading.Thread):
     """A daemon thread: answers are cached, and an undecided gate is leased again."""
 
-    def __init__(self, item: WorkItem, parts: GatekeeperParts, now: datetime) -> None:
+    def __init__(self, item: WorkItem[GateCommand], parts: GatekeeperParts, now: datetime) -> None:
         super().__init__(name="gate", daemon=True)
         self.item, self.extended_at = item, now
         self.record: GateRecord | None = None
@@ -48,7 +48,7 @@ class GateWorker:
         """Leases a gate, extends its lease, or ends it. Returns the seconds until the next look at a gate that is being run."""
         if self._asking is None:
             ask_for_missing_gates(self.parts, now)
-            item = self.parts.work.lease("gate", worker=self.parts.worker, now=now, hold=HOLD)
+            item = self.parts.work.lease(GateCommand, worker=self.parts.worker, now=now, hold=HOLD)
             if item is not None:
                 self._asking = _GateThread(item, self.parts, now)
                 self._asking.start()
@@ -68,10 +68,10 @@ class GateWorker:
     def _end(self, asked: _GateThread, now: datetime) -> None:
         work, item = self.parts.work, asked.item
         if isinstance(asked.error, CannotRun):  # an arm did not answer, which is no verdict: the gate waits
-            log.warning(str(asked.error), action="gate_waits", adapter=item.payload.get("adapter"))
+            log.warning(str(asked.error), action="gate_waits", adapter=item.command.adapter)
             work.extend(item.id, worker=self.parts.worker, now=now, hold=AGAIN_AFTER)
         elif isinstance(asked.error, FlywheelError):
-            log.error(str(asked.error), action="gate_failed", adapter=item.payload.get("adapter"))
+            log.error(str(asked.error), action="gate_failed", adapter=item.command.adapter)
             work.fail(item.id, worker=self.parts.worker, now=now, reason=str(asked.error))
         elif asked.error is not None:
             raise asked.error

@@ -1,33 +1,71 @@
-"""Steps that one process asks another to do: leased rows of the ledger."""
+"""Steps that one process asks another to do: commands in leased rows of the ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
-from flywheel.ids import WorkloadId
+from flywheel.ids import AdapterName, Person, RunId, WorkloadId
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkItem:
-    """A step somebody must do. ``id`` derives from its cause, so that asking twice asks once."""
+class SnapshotCommand:
+    """Build a training set, and train nothing."""
+
+    kind: ClassVar[str] = "snapshot"
+    asked_by: Person
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainCommand:
+    """Consider a retraining now."""
+
+    kind: ClassVar[str] = "train_request"
+    asked_by: Person
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Train this run."""
+
+    kind: ClassVar[str] = "train"
+    run: RunId
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateCommand:
+    """Gate this adapter."""
+
+    kind: ClassVar[str] = "gate"
+    adapter: AdapterName
+    asked_by: Person
+
+
+Command = SnapshotCommand | RetrainCommand | TrainCommand | GateCommand
+AnyCommand = TypeVar("AnyCommand", SnapshotCommand, RetrainCommand, TrainCommand, GateCommand)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkItem(Generic[AnyCommand]):
+    """A command to carry out. ``id`` derives from its cause, so that asking twice asks once."""
 
     id: str
-    kind: str  # "train", "gate"
     workload: WorkloadId
-    payload: Mapping[str, object]
+    command: AnyCommand
     caused_by: str
-    attempts: int = 0
+    attempts: int = 0  # leases so far, with this one
 
 
 class WorkQueue(Protocol):
     """Leased rows: a lease expires, so that a dead worker's step is taken again."""
 
-    def put(self, item: WorkItem, *, now: datetime) -> bool:
+    def put(self, item: WorkItem[AnyCommand], *, now: datetime) -> bool:
         """True when the item is new."""
 
-    def lease(self, kind: str, *, worker: str, now: datetime, hold: timedelta) -> WorkItem | None:
-        """The oldest open item of this kind, or one whose lease has run out."""
+    def lease(self, command: type[AnyCommand], *, worker: str, now: datetime, hold: timedelta) -> WorkItem[AnyCommand] | None:
+        """The oldest open item with a command of this class, or one whose lease has run out."""
 
     def extend(self, item_id: str, *, worker: str, now: datetime, hold: timedelta) -> bool:
         """False when another worker has taken it since."""

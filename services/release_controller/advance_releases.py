@@ -29,7 +29,7 @@ from flywheel.rollout.release import CLOSED, IN_FLIGHT, Release, ReleaseState, R
 from flywheel.rollout.rollback import rollback_target
 from flywheel.rollout.routes import first_route, renamed
 from services.observability import metrics_of
-from services.ports.work import WorkItem
+from services.ports.work import GateCommand, WorkItem
 from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica, Wanted
 from services.release_controller.wiring import ControllerParts, ReleaseRules
@@ -201,9 +201,8 @@ def _ask_for_gate(parts: ControllerParts, release: Release, route: Route, *, now
     """Its gate was against another champion. One gate is asked for each champion."""
     item = WorkItem(
         id=derive("work", "gate", release.id, route.champion),
-        kind="gate",
         workload=release.workload,
-        payload={"adapter": release.adapter, "actor": DAEMON},
+        command=GateCommand(adapter=release.adapter, asked_by=DAEMON),
         caused_by=release.id,
     )
     parts.work.put(item, now=now)

@@ -24,7 +24,7 @@ from flywheel.training_set.curate import curate
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
 from services.ports.corrections import KeptCorrection
-from services.ports.work import WorkItem
+from services.ports.work import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.retrain_scheduler.wiring import SchedulerParts, TrainedWorkload
 
 HOLD = timedelta(seconds=60)
@@ -118,31 +118,34 @@ def build_snapshot(
 
 def serve_requests(parts: SchedulerParts, now: datetime) -> None:
     """Serves one request of a person for a data set, and one for a training."""
-    for kind in ("snapshot", "train_request"):
-        item = parts.work.lease(kind, worker=parts.worker, now=now, hold=HOLD)
-        if item is not None:
-            _serve(item, parts, now)
+    snapshot = parts.work.lease(SnapshotCommand, worker=parts.worker, now=now, hold=HOLD)
+    if snapshot is not None:
+        _serve(snapshot, parts, now)
+    retraining = parts.work.lease(RetrainCommand, worker=parts.worker, now=now, hold=HOLD)
+    if retraining is not None:
+        _serve(retraining, parts, now)
 
 
-def _serve(item: WorkItem, parts: SchedulerParts, now: datetime) -> None:
+def _serve(item: WorkItem[SnapshotCommand] | WorkItem[RetrainCommand], parts: SchedulerParts, now: datetime) -> None:
     workload = parts.workloads.get(item.workload)
-    actor = Person(str(item.payload.get("actor", "")) or DAEMON)
+    command = item.command
     if workload is None:
         parts.work.fail(item.id, worker=parts.worker, now=now, reason="there is no such workload")
         return
     try:
-        if item.kind == "snapshot":
-            snapshot, told = build_snapshot(workload=workload, parts=parts, now=now, cause=item.id, actor=actor)
+        if isinstance(command, SnapshotCommand):
+            snapshot, told = build_snapshot(workload=workload, parts=parts, now=now, cause=item.id, actor=command.asked_by)
             result = {"snapshot": snapshot.id if snapshot else None, "reason": told}
         else:
-            why = str(item.payload.get("reason", ""))
-            told = consider_retraining(workload=workload, parts=parts, now=now, asked_by=actor, cause=item.id, why=why)
+            told = consider_retraining(
+                workload=workload, parts=parts, now=now, asked_by=command.asked_by, cause=item.id, why=command.reason
+            )
             result = {"reason": told}
     except FlywheelError as error:  # such as a general_file that cannot be read: the requester gets the reason
         parts.work.fail(item.id, worker=parts.worker, now=now, reason=str(error))
         log.error(str(error), action="request_failed", workload=item.workload)
         return
-    log.info(f"{item.kind} of {actor}: {told}", action="request_served", workload=item.workload)
+    log.info(f"{command.kind} of {command.asked_by}: {told}", action="request_served", workload=item.workload)
     parts.work.finish(item.id, worker=parts.worker, now=now, result=result)
 
 
@@ -264,7 +267,7 @@ def _queue_again(runs: Sequence[Run], parts: SchedulerParts, now: datetime) -> N
 
 
 def _put(run: Run, parts: SchedulerParts, now: datetime) -> None:
-    item = WorkItem(id=derive("work", "train", run.id), kind="train", workload=run.workload, payload={"run_id": run.id}, caused_by=run.id)
+    item = WorkItem(id=derive("work", "train", run.id), workload=run.workload, command=TrainCommand(run=run.id), caused_by=run.id)
     parts.work.put(item, now=now)
 
 

@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from flywheel.errors import FlywheelError
-from flywheel.ids import RunId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.retraining.run import Run, RunState
-from services.ports.work import WorkItem
+from services.ports.work import TrainCommand, WorkItem
 from services.trainer.wiring import RunProcess, TrainerParts
 
 HOLD = timedelta(seconds=30)
@@ -28,7 +27,7 @@ log = structlog.get_logger("trainer")
 class RunInTraining:
     """The run that is being trained, its leased work, and the process that trains it."""
 
-    item: WorkItem
+    item: WorkItem[TrainCommand]
     run: Run
     process: RunProcess
     started: JournalEntry
@@ -61,10 +60,10 @@ class TrainingWorker:
             self._current = None
 
     def _take(self, now: datetime) -> RunInTraining | None:
-        item = self._parts.work.lease("train", worker=self._parts.worker, now=now, hold=HOLD)
+        item = self._parts.work.lease(TrainCommand, worker=self._parts.worker, now=now, hold=HOLD)
         if item is None:
             return None
-        run = self._parts.runs.run(RunId(str(item.payload["run_id"])))
+        run = self._parts.runs.run(item.command.run)
         if run is None or run.state in (RunState.TRAINED, RunState.FAILED):
             state = "unknown" if run is None else run.state
             self._parts.work.finish(item.id, worker=self._parts.worker, now=now, result={"run": state})
@@ -105,7 +104,7 @@ class TrainingWorker:
             log.warning(f"The training process ended with code {code}; it is tried again.", action="run_retried", run=run.id)
             self._parts.work.extend(item.id, worker=self._parts.worker, now=now, hold=-HOLD)
 
-    def _register(self, item: WorkItem, run: Run, now: datetime) -> None:
+    def _register(self, item: WorkItem[TrainCommand], run: Run, now: datetime) -> None:
         finished = self._parts.finished(run)
         bundle = finished.bundle
         trained = replace(
@@ -134,7 +133,7 @@ class TrainingWorker:
         self._parts.work.finish(item.id, worker=self._parts.worker, now=now, result={"adapter": bundle.name})
         log.info(f"Adapter {bundle.name} is trained and registered.", action="run_trained", run=run.id, seconds=finished.seconds)
 
-    def _fail(self, item: WorkItem, run: Run, reason: str, now: datetime) -> None:
+    def _fail(self, item: WorkItem[TrainCommand], run: Run, reason: str, now: datetime) -> None:
         failed = replace(run, state=RunState.FAILED, ended_at=now, reason=reason)
         self._parts.runs.save_run(failed, _entry(failed, now, reason, item.id))
         self._parts.work.fail(item.id, worker=self._parts.worker, now=now, reason=reason)

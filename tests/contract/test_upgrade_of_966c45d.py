@@ -18,10 +18,11 @@ from sqlalchemy import Engine
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notifications import owed
 from flywheel.drift.reference import Reference
-from flywheel.ids import EventId, RequestId, WorkloadId
+from flywheel.ids import DAEMON, AdapterName, EventId, Person, RequestId, RunId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.windows.counts import CountMatrix
 from flywheel.windows.slices import SlicePolicy
+from services.ports.work import GateCommand, RetrainCommand, SnapshotCommand, TrainCommand
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.journal import LedgerJournal
@@ -246,17 +247,18 @@ def test_every_line_of_the_journal_is_found(ledger: Engine) -> None:
 
 def test_open_work_is_leased_with_its_content(ledger: Engine) -> None:
     queue, later = LedgerWorkQueue(ledger), NOON + 2 * HOUR
-    payloads = {}
-    for kind in ("snapshot", "train_request", "train", "gate"):
-        while (item := queue.lease(kind, worker="new", now=later, hold=DAY)) is not None:
-            payloads[item.id] = [dict(item.payload), item.attempts]
-    assert payloads == {
-        "work-snapshot-1": [{"reason": "I want to look at it", "actor": "maria"}, 1],
-        "work-train_request-0": [{"reason": "tonight", "actor": "maria"}, 1],
-        "work-train_request-1": [{"reason": "tonight", "actor": "maria"}, 1],
-        "work-train-1": [{"run_id": "run-0"}, 1],
-        "work-gate-0": [{"adapter": "router-2", "actor": "flywheel"}, 2],
-        "work-gate-1": [{"adapter": "router-2", "actor": "flywheel"}, 1],
+    leased = {}
+    for command in (SnapshotCommand, RetrainCommand, TrainCommand, GateCommand):
+        while (item := queue.lease(command, worker="new", now=later, hold=DAY)) is not None:
+            leased[item.id] = (item.command, item.attempts)
+    maria = Person("maria")
+    assert leased == {
+        "work-snapshot-1": (SnapshotCommand(asked_by=maria, reason="I want to look at it"), 1),
+        "work-train_request-0": (RetrainCommand(asked_by=maria, reason="tonight"), 1),
+        "work-train_request-1": (RetrainCommand(asked_by=maria, reason="tonight"), 1),
+        "work-train-1": (TrainCommand(run=RunId("run-0")), 1),
+        "work-gate-0": (GateCommand(adapter=AdapterName("router-2"), asked_by=DAEMON), 2),
+        "work-gate-1": (GateCommand(adapter=AdapterName("router-2"), asked_by=DAEMON), 1),
     }
     assert (queue.state("work-snapshot-0"), queue.state("work-train-0")) == ("done", "failed")
 

@@ -26,6 +26,7 @@ from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, watch_rules
 from services.ports.cloud_events import encode
 from services.ports.traffic import RecordedInference, RecordingBatch
+from services.ports.work import TrainCommand
 from services.retrain_scheduler.consider_retraining import consider_retraining
 from services.retrain_scheduler.wiring import scheduler_parts
 from services.settings import Corrections, Settings, Slices, Trigger, Watch, Workload
@@ -83,7 +84,7 @@ def test_drift_and_corrections_queue_one_run_that_names_its_alert(tmp_path: Path
         consider_retraining(workload=scheduler.workloads[ROUTER], parts=scheduler, now=now)
     (run,) = train_ledger(settings).runs(ROUTER)
     assert run.state is RunState.QUEUED
-    assert scheduler.work.lease("train", worker="w", now=now, hold=PANE) is not None
+    assert scheduler.work.lease(TrainCommand, worker="w", now=now, hold=PANE) is not None
     (trigger,) = LedgerJournal(open_ledger(settings)).entries(kind="trigger")
     assert trigger.caused_by == alert.id
     kept = learn.snapshot(run.plan.snapshot)

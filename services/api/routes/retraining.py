@@ -8,6 +8,7 @@ from services.api.ask_for_work import ask
 from services.api.json_values import Json, json_of
 from services.api.requests import IdempotencyKey, ReasonedBody
 from services.api.wiring import ApiParts
+from services.ports.work import RetrainCommand
 
 
 def retraining_routes(parts: ApiParts) -> APIRouter:
@@ -17,7 +18,7 @@ def retraining_routes(parts: ApiParts) -> APIRouter:
     @routes.post("/v1/train", status_code=202)
     def train(body: ReasonedBody, authorization: Bearer = None, key: IdempotencyKey = None) -> Json:
         person, rules = admitted_to(parts, authorization, OPERATE, body.workload)
-        return json_of(ask(parts, "train_request", rules, by=person, payload={"reason": body.reason}, key=key, now=parts.clock()))
+        return json_of(ask(parts, RetrainCommand(asked_by=person, reason=body.reason), rules, key=key, now=parts.clock()))
 
     @routes.get("/v1/runs")
     def list_runs(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:

@@ -9,6 +9,7 @@ from services.api.ask_for_work import ask
 from services.api.json_values import Json, json_of, snapshot_json
 from services.api.requests import IdempotencyKey, ReasonedBody
 from services.api.wiring import ApiParts
+from services.ports.work import SnapshotCommand
 
 
 def training_set_routes(parts: ApiParts) -> APIRouter:
@@ -18,7 +19,7 @@ def training_set_routes(parts: ApiParts) -> APIRouter:
     @routes.post("/v1/datasets/build", status_code=202)
     def build_dataset(body: ReasonedBody, authorization: Bearer = None, key: IdempotencyKey = None) -> Json:
         person, rules = admitted_to(parts, authorization, OPERATE, body.workload)
-        return json_of(ask(parts, "snapshot", rules, by=person, payload={"reason": body.reason}, key=key, now=parts.clock()))
+        return json_of(ask(parts, SnapshotCommand(asked_by=person, reason=body.reason), rules, key=key, now=parts.clock()))
 
     @routes.get("/v1/datasets")
     def list_datasets(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:

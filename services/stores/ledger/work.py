@@ -1,16 +1,17 @@
 """The work queue: leased rows, so that the step of a process that died is taken again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Engine, Index, Integer, String, Table, and_, or_, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.ids import WorkloadId
-from services.ports.work import WorkItem
+from flywheel.ids import DAEMON, AdapterName, Person, RunId, WorkloadId
+from services.ports.work import AnyCommand, Command, GateCommand, RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.stores.database import metadata, reading, to_json, to_text, writing
 
+TO_DO = text("state IN ('open', 'leased')")  # word for word in index and query: by that SQLite finds the partial index
 work_table = Table(
     "work",
     metadata,
@@ -25,7 +26,7 @@ work_table = Table(
     Column("lease_until", String),
     Column("attempts", Integer, nullable=False),
     Column("result", String),
-    Index("work_to_do", "kind", "created_at", sqlite_where=text("state IN ('open', 'leased')")),
+    Index("work_to_do", "kind", "created_at", sqlite_where=TO_DO),
 )
 
 
@@ -35,15 +36,15 @@ class LedgerWorkQueue:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def put(self, item: WorkItem, *, now: datetime) -> bool:
+    def put(self, item: WorkItem[AnyCommand], *, now: datetime) -> bool:
         with writing(self._engine) as connection:
             done = connection.execute(
                 insert(work_table)
                 .values(
                     id=item.id,
-                    kind=item.kind,
+                    kind=item.command.kind,
                     workload=item.workload,
-                    payload=to_json(dict(item.payload)),
+                    payload=to_json(_payload(item.command)),
                     caused_by=item.caused_by,
                     state="open",
                     created_at=to_text(now),
@@ -53,14 +54,22 @@ class LedgerWorkQueue:
             )
             return done.rowcount == 1
 
-    def lease(self, kind: str, *, worker: str, now: datetime, hold: timedelta) -> WorkItem | None:
+    def lease(self, command: type[AnyCommand], *, worker: str, now: datetime, hold: timedelta) -> WorkItem[AnyCommand] | None:
+        """Asked again and again, mostly for nothing: only where there is something the write lock is taken."""
         free = or_(work_table.c.state == "open", and_(work_table.c.state == "leased", work_table.c.lease_until < to_text(now)))
-        with writing(self._engine) as connection:
-            row = connection.execute(
-                select(work_table).where(work_table.c.kind == kind, free).order_by(work_table.c.created_at, work_table.c.id).limit(1)
-            ).first()
-            if row is None:
+        oldest = (
+            select(work_table)
+            .where(work_table.c.kind == command.kind, TO_DO, free)
+            .order_by(work_table.c.created_at, work_table.c.id)
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            if connection.execute(oldest).first() is None:
                 return None
+        with writing(self._engine) as connection:
+            row = connection.execute(oldest).first()
+            if row is None:
+                return None  # another worker was first
             connection.execute(
                 update(work_table)
                 .where(work_table.c.id == row.id)
@@ -68,9 +77,8 @@ class LedgerWorkQueue:
             )
         return WorkItem(
             id=row.id,
-            kind=row.kind,
             workload=WorkloadId(row.workload),
-            payload=json.loads(row.payload),
+            command=_command(command, json.loads(row.payload)),
             caused_by=row.caused_by,
             attempts=row.attempts + 1,
         )
@@ -92,3 +100,28 @@ class LedgerWorkQueue:
         held = and_(work_table.c.id == item_id, work_table.c.state == "leased", work_table.c.leased_by == worker)
         with writing(self._engine) as connection:
             return connection.execute(update(work_table).where(held).values(**values)).rowcount == 1
+
+
+def _payload(command: Command) -> dict[str, object]:
+    """The words of the first version, which every ledger holds."""
+    match command:
+        case TrainCommand(run=run):
+            return {"run_id": run}
+        case GateCommand(adapter=adapter, asked_by=person):
+            return {"adapter": adapter, "actor": person}
+        case SnapshotCommand(asked_by=person, reason=reason) | RetrainCommand(asked_by=person, reason=reason):
+            return {"reason": reason, "actor": person}
+
+
+def _command(kind: type[AnyCommand], payload: Mapping[str, str]) -> AnyCommand:
+    """The inverse. What an older version left out has its plain meaning: the daemon asked, for no stated reason."""
+    by = Person(payload.get("actor") or DAEMON)
+    made: dict[str, Callable[[], Command]] = {
+        TrainCommand.kind: lambda: TrainCommand(run=RunId(payload["run_id"])),
+        GateCommand.kind: lambda: GateCommand(adapter=AdapterName(payload["adapter"]), asked_by=by),
+        SnapshotCommand.kind: lambda: SnapshotCommand(asked_by=by, reason=payload.get("reason", "")),
+        RetrainCommand.kind: lambda: RetrainCommand(asked_by=by, reason=payload.get("reason", "")),
+    }
+    command = made[kind.kind]()
+    assert isinstance(command, kind)
+    return command

@@ -19,6 +19,7 @@ from services.api.app import build_app
 from services.ports.gate import GateRecord
 from services.ports.redaction import Redactor
 from services.ports.traffic import Advance, DeadLetter, RecordedInference, RecordingBatch
+from services.ports.work import RetrainCommand
 from tests.traffic_events import inference
 
 ROUTER = WorkloadId("tool-router")
@@ -199,8 +200,8 @@ def test_one_idempotency_key_is_one_piece_of_work(api: Any) -> None:
     first = api.ask("POST", "/v1/train", json=body, headers=once)
     again = api.ask("POST", "/v1/train", json=body, headers=once)
     assert (first.status_code, first.json()["new"], again.json()["new"]) == (202, True, False)
-    item = api.parts.ledger.work.lease("train_request", worker="w", now=api.now, hold=timedelta(minutes=1))
-    assert item.payload == {"reason": "try it", "actor": "ada"}
+    item = api.parts.ledger.work.lease(RetrainCommand, worker="w", now=api.now, hold=timedelta(minutes=1))
+    assert item.command == RetrainCommand(asked_by=Person("ada"), reason="try it")
     assert api.ask("GET", f"/v1/work/{item.id}").json()["state"] == "leased"
     assert api.ask("POST", "/v1/datasets/build", json=body).json()["kind"] == "snapshot"
 

@@ -28,7 +28,7 @@ from services.gatekeeper import run_gate as steps
 from services.gatekeeper.take_gates import GateWorker
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts
 from services.integrations.openai.answers import OpenAiAnswers
-from services.ports.work import WorkItem
+from services.ports.work import GateCommand, WorkItem
 from services.stores.ledger.gates import LedgerGates, gates_table
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
@@ -44,7 +44,7 @@ ROUTER = WorkloadId("router")
 GOOD, CHAMPION = AdapterName("router-good"), AdapterName("router-champion")
 ITEMS = 20
 WIDE = dict.fromkeys(("format", "recurrence", "general", "safety"), (0.25, "small sets"))
-ITEM = WorkItem(id="work-gate-1", kind="gate", workload=ROUTER, payload={"adapter": GOOD, "actor": "ada"}, caused_by="release-1")
+ITEM = WorkItem(id="work-gate-1", workload=ROUTER, command=GateCommand(adapter=GOOD, asked_by=Person("ada")), caused_by="release-1")
 
 
 def entry(kind: str, subject: str, state: str = "made") -> JournalEntry:
@@ -103,7 +103,7 @@ class House:
     journal: LedgerJournal
     vllm: FakeVllm
 
-    def gate(self, item: WorkItem = ITEM) -> Mapping[str, AxisVerdict]:
+    def gate(self, item: WorkItem[GateCommand] = ITEM) -> Mapping[str, AxisVerdict]:
         self.record = steps.gate(item, self.parts, NOW)
         return {axis.name: axis for axis in self.record.decision.axes}
 
@@ -315,7 +315,7 @@ def test_another_base_than_the_one_trained_on_is_refused_without_asking(house: H
 
 def test_an_unknown_adapter_is_told_by_name(house: House) -> None:
     with pytest.raises(NotFound, match="router-unknown"):
-        house.gate(replace(ITEM, payload={"adapter": "router-unknown"}))
+        house.gate(replace(ITEM, command=GateCommand(adapter=AdapterName("router-unknown"), asked_by=Person("ada"))))
 
 
 def test_the_desk_gates_a_release_that_was_proven_applied(house: House) -> None:
@@ -360,10 +360,10 @@ def test_the_second_challenger_of_a_champion_is_judged_twice_as_strictly(house: 
     assert isinstance(house.parts.runs, LedgerRuns)
     keep_adapter(house.parts.runs, second, run.plan.snapshot)
     house.vllm.adapters[second] = "/b"
-    axes = house.gate(replace(ITEM, id="work-gate-2", payload={"adapter": second, "actor": "ada"}))
+    axes = house.gate(replace(ITEM, id="work-gate-2", command=GateCommand(adapter=second, asked_by=Person("ada"))))
     assert (axes["golden"].test.divided_by, axes["golden"].test.alpha) == (2, pytest.approx(0.0125))
     assert axes["general"].test.alpha == 0.01
-    again = house.gate(replace(ITEM, id="work-gate-3", payload={"adapter": second, "actor": "ada"}))
+    again = house.gate(replace(ITEM, id="work-gate-3", command=GateCommand(adapter=second, asked_by=Person("ada"))))
     assert again["golden"].test.divided_by == 4
 
 

@@ -12,6 +12,7 @@ from flywheel.ids import BASE, Person
 from flywheel.rollout.release import ReleaseState, release_line
 from flywheel.rollout.rollback import to_previous
 from flywheel.traffic.inference import Arm
+from services.ports.work import GateCommand
 from tests.services.release_controller.controller_world import BAD, GOOD, ROUTER, World, world
 
 
@@ -233,9 +234,9 @@ def test_a_second_adapter_is_gated_again_against_the_new_champion(wheel: World) 
     assert wheel.state(BAD) is ReleaseState.LIVE
     wheel.tick(times=2)
     assert wheel.state(GOOD) is ReleaseState.PROBED
-    item = wheel.parts.work.lease("gate", worker="w", now=wheel.now, hold=wheel.parts.drain)
+    item = wheel.parts.work.lease(GateCommand, worker="w", now=wheel.now, hold=wheel.parts.drain)
     assert item is not None
-    assert item.payload["adapter"] == GOOD
+    assert item.command.adapter == GOOD
 
 
 def test_a_gateway_that_missed_the_push_is_told_again(wheel: World) -> None:

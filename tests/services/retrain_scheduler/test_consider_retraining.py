@@ -20,7 +20,7 @@ from flywheel.retraining.trigger import TriggerPolicy, TriggerReason
 from flywheel.traffic.inference import Message
 from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.corrections import KeptCorrection
-from services.ports.work import WorkItem
+from services.ports.work import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.retrain_scheduler.check_regularly import RetrainScheduler
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
@@ -152,9 +152,9 @@ def test_drift_with_corrections_queues_a_run_with_its_whole_cause(world: Schedul
     assert "queued" in world.consider()
     (run,) = world.runs
     assert (run.state, run.adapter, run.plan.method) == (RunState.QUEUED, run.adapter, "qlora-sft")
-    item = world.parts.work.lease("train", worker="trainer", now=NOW, hold=timedelta(seconds=1))
+    item = world.parts.work.lease(TrainCommand, worker="trainer", now=NOW, hold=timedelta(seconds=1))
     assert item is not None
-    assert item.payload == {"run_id": run.id}
+    assert item.command == TrainCommand(run=run.id)
     (asked,) = world.parts.journal.entries(kind="trigger")
     assert (asked.reason, asked.caused_by) == (TriggerReason.DRIFT, "alert-1")
     assert world.states("readiness") == ["green"]
@@ -179,8 +179,8 @@ def test_a_run_without_work_is_given_its_work_again(world: SchedulerWorld) -> No
     lost = replace(engineless, id=type(engineless.id)("run-lost"))
     world.parts.runs.save_run(lost, entry("run", lost.id))
     world.consider(at=NOW + timedelta(minutes=1))
-    leased = [world.parts.work.lease("train", worker="t", now=NOW + timedelta(minutes=2), hold=timedelta(hours=1)) for _ in range(3)]
-    assert {item.payload["run_id"] for item in leased if item} == {engineless.id, "run-lost"}
+    leased = [world.parts.work.lease(TrainCommand, worker="t", now=NOW + timedelta(minutes=2), hold=timedelta(hours=1)) for _ in range(3)]
+    assert {item.command.run for item in leased if item} == {engineless.id, "run-lost"}
 
 
 def test_corrections_count_from_the_last_run_that_trained(world: SchedulerWorld) -> None:
@@ -207,7 +207,7 @@ def test_red_readiness_refuses_and_says_so_once(world: SchedulerWorld) -> None:
 
 def test_a_person_s_request_is_served_with_name_and_reason(world: SchedulerWorld) -> None:
     world.correct(9)
-    item = WorkItem(id="w1", kind="train_request", workload=ROUTER, payload={"reason": "new release", "actor": "ada"}, caused_by="api")
+    item = WorkItem(id="w1", workload=ROUTER, command=RetrainCommand(asked_by=ADA, reason="new release"), caused_by="api")
     world.parts.work.put(item, now=NOW)
     serve_requests(world.parts, NOW)
     (asked,) = world.parts.journal.entries(kind="trigger")
@@ -219,7 +219,7 @@ def test_a_person_s_request_is_served_with_name_and_reason(world: SchedulerWorld
 
 def test_a_person_s_data_set_is_built_without_a_run(world: SchedulerWorld) -> None:
     world.correct(5)
-    item = WorkItem(id="w2", kind="snapshot", workload=ROUTER, payload={"reason": "look", "actor": "ada"}, caused_by="api")
+    item = WorkItem(id="w2", workload=ROUTER, command=SnapshotCommand(asked_by=ADA, reason="look"), caused_by="api")
     world.parts.work.put(item, now=NOW)
     serve_requests(world.parts, NOW)
     assert len(world.learn.snapshots(ROUTER)) == 1
@@ -237,9 +237,7 @@ def test_observe_never_trains_not_even_on_request(world: SchedulerWorld) -> None
 def test_a_general_file_that_does_not_fit_is_told_with_its_line(world: SchedulerWorld) -> None:
     world.general.write_text('{"messages": [{"role": "user", "content": "a"}], "completion": "b"}\n{"prompt": "c"}\n')
     world.correct(9)
-    world.parts.work.put(
-        WorkItem(id="w3", kind="train_request", workload=ROUTER, payload={"actor": "ada", "reason": ""}, caused_by="api"), now=NOW
-    )
+    world.parts.work.put(WorkItem(id="w3", workload=ROUTER, command=RetrainCommand(asked_by=ADA, reason=""), caused_by="api"), now=NOW)
     serve_requests(world.parts, NOW)
     assert world.parts.work.state("w3") == "failed"
 

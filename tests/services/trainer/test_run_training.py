@@ -12,7 +12,7 @@ from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.run import AdapterBundle, Run, RunState
-from services.ports.work import WorkItem
+from services.ports.work import TrainCommand, WorkItem
 from services.stores.database import metadata, open_database
 from services.stores.ledger.journal import LedgerJournal, journal_table
 from services.stores.ledger.runs import LedgerRuns, adapters_table, runs_table
@@ -80,7 +80,7 @@ def world(tmp_path: Path) -> Iterator[TrainerWorld]:
 
     ledger, work, journal = LedgerRuns(engine), LedgerWorkQueue(engine), LedgerJournal(engine)
     ledger.save_run(RUN, JournalEntry(at=NOW, workload=RUN.workload, kind="run", subject=RUN.id, state="queued", reason="asked"))
-    work.put(WorkItem(id="work-1", kind="train", workload=RUN.workload, payload={"run_id": RUN.id}, caused_by=RUN.id), now=NOW)
+    work.put(WorkItem(id="work-1", workload=RUN.workload, command=TrainCommand(run=RUN.id), caused_by=RUN.id), now=NOW)
     parts = TrainerParts(worker="trainer-1", runs=ledger, work=work, start=start, finished=finished)
     yield TrainerWorld(parts=parts, journal=journal, work=work, processes=processes)
     engine.dispose()
