@@ -96,9 +96,9 @@ class TrafficReader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionPosition:
-    """Where a worker stands in one partition of one log. ``epoch`` fences a worker that lost the partition."""
+    """A worker's consumer position in one partition. ``epoch`` fences a worker that lost the partition."""
 
-    log: str  # the topic's id: another id is a new log, which starts at 0
+    topic_id: str  # a topic that was deleted and created again has another id, and starts at offset 0
     topic: str
     partition: int
     epoch: int
@@ -127,7 +127,7 @@ class RecordingBatch:
 class TrafficRecorder(Protocol):
     """The recorder's side of the record."""
 
-    def assign(self, *, log: str, topic: str, partition: int) -> PartitionPosition:
+    def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
         """Takes the partition: raises the epoch, returns where to read from."""
 
     def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:

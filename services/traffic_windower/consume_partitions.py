@@ -77,7 +77,7 @@ class Recorder:
             for topic in {topic for topic, _ in self._positions}:
                 held = {partition for partition in self._positions if partition[0] == topic}
                 current = await self._current_topic_id(topic)
-                if any(self._positions[partition].log != current for partition in held):
+                if any(self._positions[partition].topic_id != current for partition in held):
                     await self._reposition(held, why="the topic has another id")
 
     async def stop(self) -> None:
@@ -135,7 +135,7 @@ class Recorder:
         """Reads the topic's id at every assignment: a seek to an offset of a topic that is gone would lose data unnoticed."""
         ids = {topic: await self._current_topic_id(topic) for topic in {topic for topic, _ in partitions}}
         for topic, partition in sorted(partitions):
-            position = await asyncio.to_thread(self._store.assign, log=ids[topic], topic=topic, partition=partition)
+            position = await asyncio.to_thread(self._store.assign, topic_id=ids[topic], topic=topic, partition=partition)
             self._positions[topic, partition] = position
             self._reading_at[topic, partition] = position.offset
         log.info("Partitions taken", action="partitions_taken", offsets={f"{t}[{p}]": at for (t, p), at in self._reading_at.items()})
@@ -147,7 +147,9 @@ class Recorder:
         self._generation += 1
         await self._take(partitions)
         stuck = [
-            partition for partition in partitions if partition in unreadable and self._positions[partition].log == before[partition].log
+            partition
+            for partition in partitions
+            if partition in unreadable and self._positions[partition].topic_id == before[partition].topic_id
         ]
         for partition, first in (await self._batches.first_offsets(stuck)).items() if stuck else ():
             log.error(

@@ -70,7 +70,7 @@ def record_batch(
         advances=[Advance(position=positions[partition], to_offset=offset) for partition, offset in sorted(decision.advances.items())],
         rows=[_measured(kept, parts) for kept in decision.keep],
         dead_letters=[
-            _dead_letter(unusable, topic_id=positions[_of(unusable)].log, known=parts.formats, now=now) for unusable in decision.dead
+            _dead_letter(unusable, topic_id=positions[_of(unusable)].topic_id, known=parts.formats, now=now) for unusable in decision.dead
         ],
         in_batch_duplicates=decision.duplicates,
         recorded_at=now,

@@ -82,7 +82,7 @@ def test_the_migration_makes_exactly_the_tables(tmp_path: Path) -> None:
 
 def test_a_row_comes_back_as_it_was_recorded(store: TrafficStore) -> None:
     one = row(inference(1, dimensions={"tenant": 'Ä "quoted"'}), valid=True)
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [one]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [one]))
     found = store.rows(workload=SUPPORT, start=NOON, end=LATER)
     assert [replace(read, topic="t") for read in found] == [replace(one, features=with_firsts(one.features, ()))]
     assert store.by_request(RequestId("req-1"), workload=SUPPORT) is not None
@@ -91,9 +91,9 @@ def test_a_row_comes_back_as_it_was_recorded(store: TrafficStore) -> None:
 
 def test_redelivery_changes_nothing_but_the_count_of_duplicates(store: TrafficStore) -> None:
     rows = [row(inference(n)) for n in range(20)]
-    store.record(batch(store.assign(log="a", topic="t", partition=0), rows))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
     before = store.window(workload=SUPPORT, start=NOON, end=LATER)
-    store.record(batch(store.assign(log="a", topic="t", partition=1), [replace(one, partition=1) for one in rows]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=1), [replace(one, partition=1) for one in rows]))
     after = store.window(workload=SUPPORT, start=NOON, end=LATER)
     assert before.matrix.rows_by_slice == after.matrix.rows_by_slice == {"all": 20, "tenant=acme": 10, "tenant=globex": 10}
     counts = store.counts(SUPPORT)
@@ -102,14 +102,14 @@ def test_redelivery_changes_nothing_but_the_count_of_duplicates(store: TrafficSt
 
 def test_a_duplicate_inside_a_batch_is_counted_once(store: TrafficStore) -> None:
     twice = row(inference(1))
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [twice, twice], in_batch_duplicates={SUPPORT: 3}))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [twice, twice], in_batch_duplicates={SUPPORT: 3}))
     counts = store.counts(SUPPORT)
     assert (counts.recorded, counts.duplicates_ignored) == (1, 4)
 
 
 def test_a_worker_that_lost_its_partition_writes_nothing(store: TrafficStore) -> None:
-    stale = store.assign(log="a", topic="t", partition=0)
-    fresh = store.assign(log="a", topic="t", partition=0)
+    stale = store.assign(topic_id="a", topic="t", partition=0)
+    fresh = store.assign(topic_id="a", topic="t", partition=0)
     with pytest.raises(LostPartition):
         store.record(batch(stale, [row(inference(1))], dead_letters=[letter(1)]))
     assert store.counts(SUPPORT).recorded == 0
@@ -121,30 +121,30 @@ def test_a_worker_that_lost_its_partition_writes_nothing(store: TrafficStore) ->
 
 
 def test_the_same_batch_cannot_be_written_twice_from_one_position(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [row(inference(1))]))
     with pytest.raises(LostPartition):
         store.record(batch(at, [row(inference(2))]))
 
 
 def test_when_one_of_two_partitions_is_lost_neither_moves(store: TrafficStore) -> None:
-    held, lost = store.assign(log="a", topic="t", partition=0), store.assign(log="a", topic="t", partition=1)
-    store.assign(log="a", topic="t", partition=1)
+    held, lost = store.assign(topic_id="a", topic="t", partition=0), store.assign(topic_id="a", topic="t", partition=1)
+    store.assign(topic_id="a", topic="t", partition=1)
     both = RecordingBatch(advances=[Advance(position=held, to_offset=9), Advance(position=lost, to_offset=9)], rows=[row(inference(1))])
     with pytest.raises(LostPartition):
         store.record(both)
-    assert store.assign(log="a", topic="t", partition=0).offset == 0
+    assert store.assign(topic_id="a", topic="t", partition=0).offset == 0
 
 
-def test_another_log_starts_at_zero_and_the_old_one_keeps_its_place(store: TrafficStore) -> None:
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(1))]))
-    assert store.assign(log="b", topic="t", partition=0).offset == 0
-    again = store.assign(log="a", topic="t", partition=0)
+def test_another_topic_id_starts_at_zero_and_the_old_one_keeps_its_offset(store: TrafficStore) -> None:
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(1))]))
+    assert store.assign(topic_id="b", topic="t", partition=0).offset == 0
+    again = store.assign(topic_id="a", topic="t", partition=0)
     assert (again.offset, again.epoch) == (1, 2)
 
 
 def test_shadow_answers_are_kept_and_enter_no_statistic(store: TrafficStore) -> None:
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(1, arm=Arm.SHADOW)), row(inference(2))]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(1, arm=Arm.SHADOW)), row(inference(2))]))
     assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == 1
     assert store.counts(SUPPORT).recorded == 1
     assert [read.inference.event_id for read in store.rows(workload=SUPPORT, start=NOON, end=LATER)] == ["event-2"]
@@ -153,7 +153,7 @@ def test_shadow_answers_are_kept_and_enter_no_statistic(store: TrafficStore) -> 
 
 def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: TrafficStore) -> None:
     for partition in (0, 1):
-        at = store.assign(log="a", topic="t", partition=partition)
+        at = store.assign(topic_id="a", topic="t", partition=partition)
         store.record(batch(at, [row(inference(100 + partition), partition)]))
         later = replace(at, offset=1)
         store.record(batch(later, [row(inference(partition), partition)]))
@@ -163,14 +163,14 @@ def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: Tr
 
 
 def test_a_pane_says_at_which_position_of_the_record_it_changed_last(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     seconds = timedelta(seconds=1)
     store.record(batch(at, [row(inference(n)) for n in range(12)]))
     asked = {"workload": SUPPORT, "start": NOON, "end": LATER}
     assert store.changes(**asked, after=0) == {NOON: 12, NOON + 10 * seconds: 12}
     before = store.counts(SUPPORT).recorded
     assert store.changes(**asked, after=before) == {}
-    elsewhere = store.assign(log="a", topic="t", partition=1)
+    elsewhere = store.assign(topic_id="a", topic="t", partition=1)
     store.record(batch(elsewhere, [row(inference(3), 1), row(inference(100, occurred_at=NOON + 5 * seconds), 1)]))
     assert store.changes(**asked, after=before) == {NOON: 13}, "a duplicate is no change, another partition's row is one"
     assert store.changes(**{**asked, "start": NOON + 10 * seconds}, after=before) == {}
@@ -179,13 +179,13 @@ def test_a_pane_says_at_which_position_of_the_record_it_changed_last(store: Traf
 
 
 def test_shadow_answers_and_dead_letters_change_no_pane(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [row(inference(1, arm=Arm.SHADOW))], dead_letters=[letter(1, workload="support")]))
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
 
 
 def test_which_panes_changed_is_read_from_an_index_alone(store: TrafficStore) -> None:
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(1))]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(1))]))
     asked: list[str] = []
     event.listen(store._engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
     store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0)
@@ -212,7 +212,7 @@ def hits(window: WindowCounts, rate: str) -> int:
 
 
 def test_a_session_that_refuses_again_counts_once(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [refused(1, session="s"), refused(2, session="s"), row(inference(3, session="s")), refused(4, session="r")]))
     store.record(batch(replace(at, offset=at.offset + 4), [refused(5, session="s"), refused(6, session="q")]))
     assert firsts(store) == (5, 3, 6)
@@ -221,20 +221,20 @@ def test_a_session_that_refuses_again_counts_once(store: TrafficStore) -> None:
 
 
 def test_within_a_batch_the_clock_says_which_was_first(store: TrafficStore) -> None:
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [refused(30, session="s"), refused(1, session="s")]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [refused(30, session="s"), refused(1, session="s")]))
     assert firsts(store, end=NOON + timedelta(seconds=10)) == (1, 1, 1)
     assert firsts(store) == (2, 1, 2)
 
 
 def test_a_late_row_of_a_counted_session_counts_no_more(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [refused(30, session="s")]))
     store.record(batch(replace(at, offset=1), [refused(1, session="s")]))
     assert firsts(store) == (2, 1, 2)
 
 
 def test_a_session_that_comes_back_the_next_day_counts_again(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     midnight = NOON + timedelta(hours=12)
     for number, moment in enumerate((NOON, midnight - timedelta(seconds=1), midnight, midnight + timedelta(hours=3))):
         store.record(batch(replace(at, offset=number), [refused(number, session="s", occurred_at=moment)]))
@@ -243,14 +243,14 @@ def test_a_session_that_comes_back_the_next_day_counts_again(store: TrafficStore
 
 
 def test_a_row_that_comes_days_late_takes_no_other_days_first(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     for number, days in enumerate((3, 0, 3, 0, 1, 3)):
         store.record(batch(replace(at, offset=number), [refused(number, session="s", occurred_at=NOON + days * DAY)]))
     assert [firsts(store, start=NOON + days * DAY, end=LATER + days * DAY)[:2] for days in (0, 1, 3)] == [(2, 1), (1, 1), (3, 1)]
 
 
 def test_workloads_and_shadow_answers_take_nobodys_first(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [refused(1, session="s", arm=Arm.SHADOW), refused(2, session="s"), refused(3, session="r", workload="other")]))
     assert firsts(store) == (1, 1, 1)
     assert firsts_of(store, "other") == 1
@@ -263,7 +263,7 @@ def firsts_of(store: TrafficStore, workload: str) -> int:
 
 
 def test_what_was_not_recorded_was_nobodys_first(store: TrafficStore) -> None:
-    stale, fresh = (store.assign(log="a", topic="t", partition=0) for _ in range(2))
+    stale, fresh = (store.assign(topic_id="a", topic="t", partition=0) for _ in range(2))
     with pytest.raises(LostPartition):
         store.record(batch(stale, [refused(1, session="s")]))
     store.record(batch(fresh, [refused(1, session="s")]))
@@ -287,7 +287,7 @@ def test_in_any_order_and_however_often_delivered_each_session_counts_once_a_day
     ]
     sent = made * (1 + again)
     order.shuffle(sent)
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     for number, one in enumerate(sent):
         store.record(batch(replace(at, offset=at.offset + number), [one]))
     bad = [(session, day) for session, day, refuses in rows if refuses]
@@ -318,13 +318,13 @@ def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_pat
     migrate(path, TRAFFIC)
     store = TrafficStore(open_database(url), shapes=shapes)
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(7))]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(7))]))
     assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == 4
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=3) == {NOON: 4}
 
 
 def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: TrafficStore) -> None:
-    at = store.assign(log="a", topic="t", partition=0)
+    at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [], dead_letters=[letter(1, event_id="bad", workload="support"), letter(2)]))
     store.record(batch(replace(at, offset=1), [], dead_letters=[letter(1, event_id="bad", workload="support")]))
     assert store.recorded([EventId("bad")]) == {"bad"}
@@ -333,7 +333,7 @@ def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: TrafficStore) 
 
 
 def test_rows_are_the_same_sample_whenever_they_are_asked_for_and_by_slice(store: TrafficStore) -> None:
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(inference(n)) for n in range(50)]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(n)) for n in range(50)]))
     sample = store.rows(workload=SUPPORT, start=NOON, end=LATER, limit=10)
     assert sample == store.rows(workload=SUPPORT, start=NOON, end=LATER, limit=10)
     assert [one.inference.occurred_at for one in sample] == sorted(one.inference.occurred_at for one in sample)
@@ -348,7 +348,7 @@ def test_the_attempt_that_answered_the_user_is_found(store: TrafficStore) -> Non
     failed = inference(1, arm=Arm.CANARY, answer=None, status=500, **same)
     retried = inference(2, attempt=2, answer="Here.", **same)
     shadow = inference(3, arm=Arm.SHADOW, attempt=3, answer="Never seen.", **same)
-    store.record(batch(store.assign(log="a", topic="t", partition=0), [row(failed), row(retried), row(shadow)]))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(failed), row(retried), row(shadow)]))
     found = store.by_request(RequestId("r"), workload=SUPPORT)
     assert found is not None
     assert found.inference.answer == "Here."
@@ -363,7 +363,7 @@ def test_outcomes_are_sessions_of_an_arm_without_retries(store: TrafficStore) ->
         row(inference(4, session="c", route_version=3, answer="I cannot help."), valid=False),
         row(inference(5, session="c", route_version=2)),
     ]
-    store.record(batch(store.assign(log="a", topic="t", partition=0), rows))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
     canary, champion = store.outcomes(workload=SUPPORT, since=NOON, route_version=3)
     assert (canary.session, canary.adapter, canary.ok, canary.valid_format, canary.requests) == ("s", "new", False, True, 2)
     assert (champion.ok, champion.valid_format, champion.refused, champion.requests) == (True, False, True, 1)
@@ -375,7 +375,7 @@ def test_outcomes_hold_slices_and_count_the_holdout_as_an_arm(store: TrafficStor
         row(inference(2, session="h", adapter=AdapterName("old"), arm=Arm.HOLDOUT, dimensions={"tenant": "acme", "plan": "gold"})),
         row(inference(3, session="s", adapter=AdapterName("old"), arm=Arm.SHADOW)),
     ]
-    store.record(batch(store.assign(log="a", topic="t", partition=0), rows))
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
     (held,) = store.outcomes(workload=SUPPORT, since=NOON)
     assert (held.session, held.at, held.requests) == ("h", rows[0].inference.occurred_at, 2)
     assert held.slices == ("plan=gold", "tenant=acme")

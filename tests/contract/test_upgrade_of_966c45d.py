@@ -293,6 +293,6 @@ def test_traffic_is_found_and_recording_goes_on(tmp_path: Path) -> None:
             [one.session, one.adapter, one.ok, one.valid_format, one.refused, one.requests, list(one.slices), dict(one.signals)]
             for one in store.outcomes(workload=SUPPORT, since=TRAFFIC_NOON)
         ],
-        "next_offsets": [store.assign(log="log-1", topic="traffic", partition=partition).offset for partition in (0, 1)],
+        "next_offsets": [store.assign(topic_id="log-1", topic="traffic", partition=partition).offset for partition in (0, 1)],
     }
     assert plain(found) == FOUND["traffic"]

@@ -55,22 +55,22 @@ class TrafficStore:
 
     # The recorder's side.
 
-    def assign(self, *, log: str, topic: str, partition: int) -> PartitionPosition:
+    def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
         with writing(self._engine) as connection:
             row = connection.execute(
                 insert(positions)
-                .values(log=log, topic=topic, partition=partition, epoch=1, next_offset=0)
+                .values(log=topic_id, topic=topic, partition=partition, epoch=1, next_offset=0)
                 .on_conflict_do_update(index_elements=["log", "topic", "partition"], set_={"epoch": positions.c.epoch + 1})
                 .returning(positions.c.epoch, positions.c.next_offset)
             ).one()
-        return PartitionPosition(log=log, topic=topic, partition=partition, epoch=row.epoch, offset=row.next_offset)
+        return PartitionPosition(topic_id=topic_id, topic=topic, partition=partition, epoch=row.epoch, offset=row.next_offset)
 
     def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
         at = batch.recorded_at or datetime.now(UTC)
         with writing(self._engine) as connection:
             self._advance(connection, batch)
             fresh = self._insert_new(connection, batch.rows, at=at)
-            gained = _gained(batch, fresh=fresh, letters=self._bury(connection, batch.dead_letters))
+            gained = _gained(batch, fresh=fresh, letters=self._insert_dead_letters(connection, batch.dead_letters))
             for workload, (counts, newest) in gained.items():
                 self._add_counts(connection, workload, counts, newest)
             totals = {workload: self._counts(connection, workload) for workload in gained}
@@ -85,7 +85,7 @@ class TrafficStore:
                 update(positions)
                 .where(
                     and_(
-                        positions.c.log == held.log,
+                        positions.c.log == held.topic_id,
                         positions.c.topic == held.topic,
                         positions.c.partition == held.partition,
                         positions.c.epoch == held.epoch,
@@ -140,7 +140,7 @@ class TrafficStore:
                 .on_conflict_do_update(index_elements=["workload", "pane_start", "topic", "partition"], set_=total)
             )
 
-    def _bury(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    def _insert_dead_letters(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
         buried = []
         for letter in letters:
             done = connection.execute(

@@ -50,7 +50,7 @@ def fire(api: Any, name: str = "alert-1", state: AlertState = AlertState.FIRING)
 
 
 def record(api: Any, number: int) -> None:
-    position = api.parts.traffic.assign(log="log", topic="flywheel.traffic.v1", partition=0)
+    position = api.parts.traffic.assign(topic_id="log", topic="flywheel.traffic.v1", partition=0)
     rows = []
     for index in range(number):
         value = inference(index, workload=ROUTER, occurred_at=api.now + timedelta(seconds=index))

@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> TrafficStore:
 
 
 def run(store: TrafficStore, values: list[bytes], *, first: int = 0, redactor: object = Masks) -> Recorded:
-    position = store.assign(log="a", topic="t", partition=0)
+    position = store.assign(topic_id="a", topic="t", partition=0)
     return record_batch(
         records=[RawRecord(topic="t", partition=0, offset=first + n, value=value) for n, value in enumerate(values)],
         positions={("t", 0): position},
