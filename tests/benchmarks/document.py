@@ -1,4 +1,4 @@
-"""Writes the measured figures into deploy/docs/how-we-decide.md, between the marks that name their benchmark.
+"""Writes the measured figures into deploy/docs/figures.md, between the marks that name their benchmark.
 
 In: var/bench/<name>.json of full counts. Out: the page with its tables replaced. A table of small counts is never written into the page.
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "deploy" / "docs" / "how-we-decide.md"
+PAGE = ROOT / "deploy" / "docs" / "figures.md"
 MARK = re.compile(r"(<!-- figures: (?P<name>[a-z-]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 

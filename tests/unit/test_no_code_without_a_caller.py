@@ -17,6 +17,7 @@ ENTRIES = (  # what is run, not imported
     "services.integrations.vllm.cpu.sitecustomize",
     "services.cli.demo.make_bad_adapters",
     "services.cli.settings_page",  # writes deploy/docs/configuration.md
+    "services.cli.evidence_page",  # writes deploy/docs/evidence.md
     "deploy.setup.*",
 )
 MIGRATIONS = ("deploy.migrations.*",)  # Alembic calls their functions by name
