@@ -120,7 +120,7 @@ GATE = EvidenceSection(
         "adapter": "the challenger",
         "champion": "the adapter it was compared with",
         "golden_version": "version of the golden set",
-        "attempts": "`challengers`: adapters that met this champion; `gates`: gates of this adapter on this golden version; `planned_challengers`",
+        "attempts": "`challengers` that met this champion; `gates` of this adapter on this golden version; `planned_challengers`",
         "foretold": "predicted power before any arm was asked: `chance`, `reason` and one entry per axis; null where no axis decides",
         "axes": "one verdict per axis; see the next section",
         "not_judged": "axes with items that no arm was asked, since an earlier axis had refused",
@@ -217,7 +217,7 @@ GUARD = EvidenceSection(
         "needed": "1 / alpha: the e-value of a breach",
         "sets": "full strata",
         "largest_after": "sessions of both arms when the e-value was largest",
-        "limit_ms": "latency: slow for the control, at the newest stratum; the canary's limit is `release.slower_by_at_most` times this",
+        "limit_ms": "latency: the control's limit at the newest stratum; the canary's is `release.slower_by_at_most` times this",
         "set_kinds": "kinds of informative strata: canary sessions, control sessions, bad, bad on the canary, how many up to "
         "`largest_after`, how many after; null: too many kinds to list",
     },
@@ -225,8 +225,9 @@ GUARD = EvidenceSection(
 SECTIONS = (DRIFT_VERDICT, DRIFT_EVIDENCE, ALERT, DRIFTED_SERIES, GATE, GATE_AXIS, WEIGHT_PARITY, SHADOW, CANARY, GUARD)
 HEAD = """# Evidence
 
-Every field of every verdict. How the verdicts are made and read is in [how-we-decide.md](how-we-decide.md). Keys of the first release keep their names:
-`effect_floor`, `likeness`, `foretold`, `sets` and `evidence` (of a guard) are explained here by the usual terms. Documents that older releases wrote hold fewer fields.
+Every field of every verdict. How the verdicts are made and read is in [how-we-decide.md](how-we-decide.md). Keys of the first release
+keep their names: `effect_floor`, `likeness`, `foretold`, `sets` and `evidence` (of a guard) are explained here by the usual terms.
+Documents that older releases wrote hold fewer fields.
 
 This page is generated: `python -m services.cli.evidence_page > deploy/docs/evidence.md`.
 """
