@@ -95,7 +95,6 @@ UNDER_WORK = {  # temporary: files that the changes under way rewrite; nothing i
     "flywheel/drift/null_runs.py",
     "flywheel/drift/reference.py",
     "flywheel/drift/stated.py",
-    "flywheel/plausible.py",
     "services/cli/up/wiring.py",
     "services/drift_monitor/judge_windows.py",
     "services/drift_monitor/load_windows.py",

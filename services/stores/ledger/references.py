@@ -1,6 +1,7 @@
 """References in the ledger, and what they held at each hour of the day: one blob of counts for each hour of weekdays and of weekends."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,6 @@ from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.drift.thresholds import CalibratedThresholds, Dispersion
 from flywheel.errors import InvalidInput
 from flywheel.ids import EVERYTHING, AdapterName, Person, WorkloadId
-from flywheel.plausible import check_number, check_whole
 from flywheel.traffic.column import Measure
 from flywheel.windows.counts import CountMatrix
 from flywheel.windows.slices import Pane
@@ -164,11 +164,13 @@ def thresholds_from_document(held: Any) -> CalibratedThresholds:
         ) from error
 
 
-def _whole(value: Any) -> int:
-    check_whole(value, where="reference, thresholds")
-    return int(value)
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
 
 
-def _number(value: Any) -> float:
-    check_number(value, where="reference, thresholds")
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{value!r} is not a number from 0 on")
     return float(value)

@@ -51,7 +51,7 @@ def test_two_entities_that_differ_by_a_nul_are_two() -> None:
     assert entities.measure(differences=[1, 0, 1, 0], entities=["a", "a\0", "b", "b"]).entities == 3
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "x", 10**400])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("arm", ["served", "base", "replay"])
 def test_a_log_probability_that_is_not_finite_is_refused(arm: str, value: Any) -> None:
     probe: dict[str, Any] = {"served": [[-1.0]], "base": [[-2.0]], "replay": [[-1.0]]}
