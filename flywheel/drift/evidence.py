@@ -13,7 +13,7 @@ import numpy as np
 from flywheel.drift.bin_edges import BinEdges
 from flywheel.drift.judge import STATUS_OF, VANISHED_FROM, Cells, CellState, JudgedWindow
 from flywheel.drift.reference import Reference
-from flywheel.drift.slice_shares import expected_rows, folded_rows
+from flywheel.drift.slice_shares import expected_rows
 from flywheel.drift.tests import jensen_shannon, ks_p_value, p_value, rare_categories, wasserstein
 from flywheel.drift.thresholds import INDEPENDENT_ROWS, SHARE_COLUMN, SHARES, p_thresholds
 from flywheel.drift.verdict import DriftComparison, DriftVerdict
@@ -201,7 +201,7 @@ def _threshold_facts(judged: JudgedWindow, at: int, column_at: int) -> Facts:
 
 
 def _share_facts(judged: JudgedWindow, at: int) -> Facts:
-    window, before, protected = judged.window.matrix, judged.before, judged.protected
+    window, before = judged.window.matrix, judged.before
     n, m = (int(one.rows[one.slices.index(EVERYTHING)]) for one in (window, before))
     facts: Facts = {"rows": int(window.rows[at])}
     if n:
@@ -209,7 +209,7 @@ def _share_facts(judged: JudgedWindow, at: int) -> Facts:
     if m:
         expected = expected_rows(window.rows, before.rows, slices=window.slices)[at]
         facts |= {"reference_share": int(before.rows[at]) / m, "expected_rows": round(float(expected), 1)}
-    folded, folded_before = (int(folded_rows(one.rows, slices=one.slices, protected=protected)[at]) for one in (window, before))
+    folded, folded_before = (int(rows[at]) for rows in judged.folded)
     if folded or folded_before:
         facts |= {"rows_in_other": folded, "reference_rows_in_other": folded_before}
     return facts
@@ -251,7 +251,7 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
         shown = f"{expected:.0f}" if state is CellState.VANISHED else f"{expected:.1f}"
         return f"no row came, where {shown} would have been expected; from {VANISHED_FROM:g} a slice is missed"
     if state is CellState.FOLDED_AWAY:
-        hidden = folded_rows(rows, slices=before.slices, protected=judged.protected)[at]
+        hidden = judged.folded[0][at]
         return f"no row came under its name, but {hidden} rows of slices without a place are in {folded_into(name)}"
     if state is CellState.TOO_FEW or comparison is None:
         least = int(judged.table.minimum_rows[at, column_at])

@@ -201,6 +201,12 @@ class JudgedWindow:
     table: ThresholdTable
     protected: frozenset[str]
 
+    @cached_property
+    def folded(self) -> tuple[Counts, Counts]:
+        """[slices] each: rows in "(other)" that may belong to each slice, in the window and in what it is compared with."""
+        window, before = (folded_rows(one.rows, slices=one.slices, protected=self.protected) for one in (self.window.matrix, self.before))
+        return window, before
+
     @property
     def worth_keeping(self) -> Cells:
         """Nobody reads quiet cells of longer windows: what moved, all traffic and the protected slices are kept."""

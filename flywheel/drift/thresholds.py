@@ -154,10 +154,10 @@ def threshold_table(
     for at, column in enumerate(columns):
         for family, members in ((GENERAL, ~protected), (PROTECTED, protected)):
             of_family = SHARES if column.name == SHARE_COLUMN.name else family
-            threshold = policy.threshold(column, why="nothing was calibrated")
-            if calibrated is not None:
-                why = f"{column.name} was not calibrated for windows of {length / HOUR:g} h"
-                threshold = calibrated.threshold(column, hours=hours, family=of_family) or policy.threshold(column, why=why)
+            threshold = calibrated.threshold(column, hours=hours, family=of_family) if calibrated is not None else None
+            if threshold is None:
+                why = f"{column.name} was not calibrated for windows of {length / HOUR:g} h" if calibrated else "nothing was calibrated"
+                threshold = policy.threshold(column, why=why)
             z[members, at], effects[members, at], rows[members, at] = threshold.z, threshold.minimum_effect, threshold.minimum_rows
         found.append(threshold)
     return ThresholdTable(
