@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.bin_edges import BinEdges, edges_of, in_test_bins
+from flywheel.drift.incident import Clearing
 from flywheel.drift.reference import Maturity, Reference, on_other_bins
 from flywheel.drift.seasonal_reference import HOURS_A_DAY, SeasonalReference, same_hours, times_seen
 from flywheel.drift.slice_shares import expected_rows, folded_rows, share_counts
@@ -209,10 +210,14 @@ class JudgedWindow:
 
     @property
     def worth_keeping(self) -> Cells:
-        """Nobody reads quiet cells of longer windows: what moved, all traffic and the protected slices are kept."""
+        """Nobody reads quiet cells of longer windows. Kept are all traffic, the protected slices, what moved, and what has not cleared: an
+        incident must not end as soon as its series falls just under its threshold."""
         watched = np.array([name == EVERYTHING or name in self.protected for name in self.window.matrix.slices])
         moved = np.isin(self.state, (CellState.DRIFTED, CellState.NEW, CellState.VANISHED))
-        return np.asarray(self.stated & (moved | watched[:, None]))
+        cells, band = self.cells, Clearing()
+        sure, large = cells.z >= band.z * self.table.z, cells.effect >= band.effect * self.table.minimum_effect
+        not_cleared = (self.state == CellState.SAME) & sure & large
+        return np.asarray(self.stated & (moved | not_cleared | watched[:, None]))
 
 
 def judge_window(

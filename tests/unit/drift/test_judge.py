@@ -15,6 +15,7 @@ from scipy.special import kolmogorov
 from scipy.stats import chi2_contingency, norm
 
 from flywheel.drift.evidence import verdicts
+from flywheel.drift.incident import IncidentState, incident_of
 from flywheel.drift.judge import judge_window, lay_out
 from flywheel.drift.reference import Maturity, Reference, grid_of, on_other_bins
 from flywheel.drift.tests import ks_p_value
@@ -397,11 +398,30 @@ def test_a_reference_of_before_firsts_were_counted_learns_them() -> None:
     assert found["all", "refusal"].status is DriftStatus.OK
 
 
+def test_a_series_just_under_its_thresholds_is_kept_until_it_clears() -> None:
+    columns = (*FEW, SHARE_COLUMN)
+    policy = DriftPolicy(session_rows=1.0)
+
+    def kept(longer: float) -> tuple[DriftVerdict, ...]:
+        window = window_counts(some_rows(800, seed=5, longer=longer))
+        found = judge_window(window=window, reference=lay_out(REFERENCE, columns), columns=columns, policy=policy)
+        return verdicts(found, now=NOON, cells=found.worth_keeping)
+
+    def of_acme(longer: float) -> list[DriftStatus]:
+        return [verdict.status for verdict in kept(longer) if (verdict.slice, verdict.column) == ("tenant=acme", "prompt_chars")]
+
+    assert (of_acme(10.0), of_acme(5.0), of_acme(0.0)) == ([DriftStatus.DRIFTING], [DriftStatus.OK], [])
+    before = {(verdict.slice, verdict.column) for verdict in kept(10.0) if verdict.status is DriftStatus.DRIFTING}
+    assert incident_of(kept(5.0), drifted_before=before).state is IncidentState.CLEARING
+
+
 def test_only_the_kept_cells_get_verdicts() -> None:
     columns = (*FEW, SHARE_COLUMN)
     window = window_counts(some_rows(800, seed=5, longer=60))
     found = judge_window(window=window, reference=lay_out(REFERENCE, columns), columns=columns, policy=DriftPolicy(session_rows=1.0))
     kept = verdicts(found, now=NOON, cells=found.worth_keeping)
     every = verdicts(found, now=NOON)
-    assert [verdict for verdict in every if verdict.slice == "all" or verdict.status is DriftStatus.DRIFTING] == list(kept)
+    asked = [verdict for verdict in every if verdict.slice == "all" or verdict.status is DriftStatus.DRIFTING]
+    assert asked == [verdict for verdict in kept if verdict in asked]
+    assert len(kept) < len(every)
     assert verdicts(found, now=NOON, cells=np.zeros_like(found.state, dtype=bool)) == ()
