@@ -92,7 +92,22 @@ def calibrate(period: NullPeriod, budget: BudgetPolicy, seed: int, *, minimum_re
         alarms_a_day=budget.alarms_a_day,
         days=float(days),
         seed=seed,
+        silences=longest_silences(period.hourly.matrix),
     )
+
+
+def longest_silences(hourly: CountMatrix) -> dict[str, int]:
+    """``hourly`` [hours, slices, ...] -> slice: the most hours in a row without its rows, after its first ones.
+
+    A slice that comes now and then is not missed while it is silent for no longer than before.
+    """
+    found = {}
+    for at, name in enumerate(hourly.slices):
+        seen = np.flatnonzero(hourly.rows[:, at])
+        longest = int(np.diff(seen, append=len(hourly.rows)).max(initial=1)) - 1
+        if longest > 0:
+            found[name] = longest
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

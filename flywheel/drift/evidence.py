@@ -242,6 +242,7 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
         CellState.UNSEEN_HOURS: "the reference lacks hours like the window's: a weekday's for a weekday, a weekend's for a weekend",
         CellState.NEVER_SEEN: "protected, and never seen",
         CellState.NEW: f"{rows[at]} rows of a slice that the reference does not contain",
+        CellState.SILENT_BEFORE: "no row came, but the slice was silent for as long in the reference",
         CellState.FOLDED_BEFORE: f"{rows[at]} rows of a slice that may have been among {folded_into(name)} in the reference",
     }
     if state in fixed:

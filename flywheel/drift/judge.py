@@ -50,13 +50,15 @@ class CellState(IntEnum):
     LEARNING = 12
     SAME = 13
     DRIFTED = 14
+    SILENT_BEFORE = 15  # shares alone
 
 
 STATUS_OF = {
     **dict.fromkeys((CellState.NO_ROWS, CellState.NO_VALUES, CellState.NEVER_SEEN), DriftStatus.NO_DATA),
     **dict.fromkeys((CellState.NO_REFERENCE, CellState.OTHER_BINS, CellState.UNSEEN_HOURS, CellState.LEARNING), DriftStatus.LEARNING),
     **dict.fromkeys(
-        (CellState.FOLDED_AWAY, CellState.FEW_EXPECTED, CellState.FOLDED_BEFORE, CellState.TOO_FEW), DriftStatus.INSUFFICIENT_DATA
+        (CellState.FOLDED_AWAY, CellState.FEW_EXPECTED, CellState.FOLDED_BEFORE, CellState.SILENT_BEFORE, CellState.TOO_FEW),
+        DriftStatus.INSUFFICIENT_DATA,
     ),
     CellState.VANISHED: DriftStatus.VANISHED_SLICE,
     CellState.NEW: DriftStatus.NEW_SLICE,
@@ -255,7 +257,7 @@ def judge_window(
         tested=now,
         before=before,
         cells=cells,
-        state=_states(matrix, before, cells, reference, table, policy),
+        state=_states(matrix, before, cells, reference, table, policy, silent=_silent_as_before(on_slices, reference)),
         stated=np.where(of_shares, ~whole[:, None], (shared | whole)[:, None]),
         table=table,
         protected=frozenset(policy.protected),
@@ -287,6 +289,8 @@ def _states(
     reference: LaidOutReference | None,
     table: ThresholdTable,
     policy: DriftPolicy,
+    *,
+    silent: Cells,
 ) -> NDArray[np.int8]:
     """[slices, columns]. A later assignment replaces an earlier one, so what counts first is assigned last."""
     of_shares = np.array([name == SHARE_COLUMN.name for name, _ in window.bins])
@@ -299,6 +303,7 @@ def _states(
         state[~cells.enough_rows] = CellState.TOO_FEW
         for at in np.flatnonzero(of_shares):
             _state_shares(state[:, at], window, before, sure=cells.z[:, at] > table.z[:, at], protected=policy.protected)
+            state[(state[:, at] == CellState.VANISHED) & silent, at] = CellState.SILENT_BEFORE
         if not before.rows.any():
             state[:] = CellState.UNSEEN_HOURS  # a reference contains rows, so it lacks hours of the window
         state[:, ~reference.known] = CellState.OTHER_BINS
@@ -306,6 +311,14 @@ def _states(
     whole_rows = window.rows[window.slices.index(EVERYTHING)]
     state[np.where(of_shares, whole_rows == 0, (window.rows == 0)[:, None])] = CellState.NO_ROWS
     return state
+
+
+def _silent_as_before(window: WindowCounts, reference: LaidOutReference | None) -> Cells:
+    """[slices]: was the slice silent for as long in the reference?"""
+    thresholds = reference.reference.thresholds if reference is not None else None
+    silences = thresholds.silences if thresholds is not None else {}
+    hours = (window.end - window.start) / HOUR
+    return np.array([silences.get(name, 0) >= hours for name in window.matrix.slices], dtype=bool)
 
 
 def _state_shares(state: NDArray[np.int8], window: CountMatrix, before: CountMatrix, *, sure: Cells, protected: Sequence[str]) -> None:

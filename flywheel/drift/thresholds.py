@@ -5,7 +5,7 @@ window. A length or a column that was not calibrated keeps the fixed thresholds,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import numpy as np
@@ -100,6 +100,7 @@ class CalibratedThresholds:
     alarms_a_day: float
     days: float  # of the reference's own windows behind them
     seed: int
+    silences: Mapping[str, int] = field(default_factory=dict)  # slice -> hours in a row without its rows; slices without such are left out
 
     def threshold(self, column: Column, *, hours: int, family: str) -> Threshold | None:
         """None for a length or a column that was not calibrated."""

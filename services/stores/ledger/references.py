@@ -140,6 +140,7 @@ def thresholds_to_document(thresholds: CalibratedThresholds) -> dict[str, object
         "pages_a_day": thresholds.alarms_a_day,
         "null_days": thresholds.days,
         "seed": thresholds.seed,
+        **({"silences": dict(thresholds.silences)} if thresholds.silences else {}),
     }
 
 
@@ -157,6 +158,7 @@ def thresholds_from_document(held: Any) -> CalibratedThresholds:
             alarms_a_day=_number(held["pages_a_day"]),
             days=_number(held["null_days"]),
             seed=_whole(held["seed"]),
+            silences={str(name): _whole(hours) for name, hours in held.get("silences", {}).items()},  # references of before have none
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.drift.alarm_budget import ALPHA_ALLOCATION, BudgetPolicy
-from flywheel.drift.calibration import MINIMUM_ROWS_OF_LONGEST, SIMILAR, _similar_slices, calibrate
+from flywheel.drift.calibration import MINIMUM_ROWS_OF_LONGEST, SIMILAR, _similar_slices, calibrate, longest_silences
 from flywheel.drift.exceedance import lower_bound
 from flywheel.drift.judge import JudgedCounts, judge_counts
 from flywheel.drift.null_windows import NullPeriod
@@ -309,6 +309,12 @@ def test_the_quick_effect_is_the_tests_own(now: list[int], before: list[int]) ->
 def test_an_overdispersed_slice_waits_for_more_rows() -> None:
     rows = [BudgetPolicy().minimum_rows(GENERAL, REFUSAL, base_rate=0.03, dispersion=Dispersion(base=base)) for base in (1.0, 2.4)]
     assert rows[1] == pytest.approx(2.4 * rows[0], rel=0.01)
+
+
+def test_the_longest_silence_of_a_slice_counts_from_its_first_row_on() -> None:
+    rows = np.array([[5, 0, 3, 0], [5, 0, 0, 0], [5, 2, 0, 0], [5, 1, 4, 0], [5, 0, 4, 0]])
+    hourly = CountMatrix(slices=("all", "joined", "pauses", "never"), bins=(), counts=np.zeros((5, 4, 0), dtype=np.int64), rows=rows)
+    assert longest_silences(hourly) == {"joined": 1, "pauses": 2}
 
 
 def test_the_alpha_allocation_adds_up_to_the_budget() -> None:

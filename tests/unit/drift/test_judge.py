@@ -36,6 +36,11 @@ from tests.watching import FEW, LENGTH, NOON, REFUSAL, ROUTER, SHAPE, reference_
 REFERENCE = reference_of(window_counts(some_rows(4_000, seed=2), start=NOON - timedelta(hours=30)))
 
 
+NOTHING_CALIBRATED = CalibratedThresholds(
+    z_scores={}, dispersions={}, minimum_rows={}, minimum_effects={}, alarms_a_day=0.1, days=1.0, seed=1
+)
+
+
 def stated(
     window: WindowCounts,
     reference: Reference | None = REFERENCE,
@@ -125,6 +130,20 @@ def test_a_slice_nobody_knew_is_new() -> None:
 def test_a_slice_of_which_nothing_came_has_vanished() -> None:
     found = judged(window_counts(some_rows(500, seed=5, tenants={"acme": 1.0})))
     assert found["tenant=globex", "share"].status is DriftStatus.VANISHED_SLICE
+
+
+def test_a_slice_that_comes_now_and_then_has_not_vanished() -> None:
+    window = window_counts(some_rows(500, seed=5, tenants={"acme": 1.0}))
+
+    def status(silence: int) -> DriftStatus:
+        thresholds = replace(NOTHING_CALIBRATED, silences={"tenant=globex": silence} if silence else {})
+        return judged(window, thresholds=thresholds)["tenant=globex", "share"].status
+
+    assert [status(hours) for hours in (0, 1, 30)] == [
+        DriftStatus.VANISHED_SLICE,
+        DriftStatus.INSUFFICIENT_DATA,
+        DriftStatus.INSUFFICIENT_DATA,
+    ]
 
 
 def test_that_nothing_came_of_a_rare_slice_says_nothing() -> None:
