@@ -155,10 +155,11 @@ def threshold_table(
     for at, column in enumerate(columns):
         for family, members in ((GENERAL, ~protected), (PROTECTED, protected)):
             of_family = SHARES if column.name == SHARE_COLUMN.name else family
-            threshold = calibrated.threshold(column, hours=hours, family=of_family) if calibrated is not None else None
-            if threshold is None:
-                why = f"{column.name} was not calibrated for windows of {length / HOUR:g} h" if calibrated else "nothing was calibrated"
-                threshold = policy.threshold(column, why=why)
+            why = "nothing was calibrated"
+            if calibrated is not None:
+                why = f"{column.name} was not calibrated for windows of {length / HOUR:g} h"
+            held = calibrated.threshold(column, hours=hours, family=of_family) if calibrated is not None else None
+            threshold = held if held is not None else policy.threshold(column, why=why)
             z[members, at], effects[members, at], rows[members, at] = threshold.z, threshold.minimum_effect, threshold.minimum_rows
         found.append(threshold)
     return ThresholdTable(

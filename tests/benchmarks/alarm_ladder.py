@@ -100,13 +100,20 @@ def calibrated(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, b
     return reference.thresholds
 
 
+def rest_of(shape: WorldShape, *, days: int, sessions: Sessions, seed: int) -> Counted:
+    """[hours, 1 slice]: so many days and two weeks of steady traffic around a slice."""
+    steady = World(shape, seed=seed, sessions=sessions, steady=True)
+    parts = [steady.hours(FIRST_HOUR + 24 * day, shares=np.full((24, 1), 1 - shape.shares[shape.large])) for day in range(days + 14)]
+    return Counted(rows=np.concatenate([part.rows for part in parts]), counts=np.concatenate([part.counts for part in parts]))
+
+
 def past(shape: WorldShape, *, days: int, sessions: Sessions, seed: int, budget: BudgetPolicy | None = None) -> Past:
     """Calibrated thresholds, and steady traffic around a slice."""
-    thresholds = calibrated(shape, days=days, sessions=sessions, seed=seed, budget=budget)
-    steady = World(shape, seed=seed + 1, sessions=sessions, steady=True)
-    parts = [steady.hours(FIRST_HOUR + 24 * day, shares=np.full((24, 1), 1 - shape.shares[shape.large])) for day in range(days + 14)]
-    rest = Counted(rows=np.concatenate([part.rows for part in parts]), counts=np.concatenate([part.counts for part in parts]))
-    return Past(days=days, thresholds=thresholds, rest=rest)
+    return Past(
+        days=days,
+        thresholds=calibrated(shape, days=days, sessions=sessions, seed=seed, budget=budget),
+        rest=rest_of(shape, days=days, sessions=sessions, seed=seed + 1),
+    )
 
 
 def hours_until_alarm(change: Change, before: Past, shape: WorldShape, *, sessions: Sessions, seed: int, runs: int) -> NDArray[np.int64]:
@@ -161,9 +168,6 @@ def after_change(change: Change, before: Past, shape: WorldShape, world: World, 
 def _pin(watched: Watched, before: Past, *, end: int) -> None:
     """What was recorded so far, with the whole workload's thresholds."""
     start, now = moment(FIRST_HOUR), moment(end)
-    by_the_hour = season_of(first_hour=FIRST_HOUR, hours=24 * before.days)[0] is Season.HOUR_OF_DAY
-    hours = watched.traffic.hourly(workload=WORKLOAD, start=start, hours=end - FIRST_HOUR)
-    seasonal = seasonal_reference(hours, first_hour=FIRST_HOUR) if by_the_hour else None
     reference = pin(
         counts=watched.traffic.window(workload=WORKLOAD, start=start, end=now),
         adapter=watched.champion_name,
@@ -172,6 +176,10 @@ def _pin(watched: Watched, before: Past, *, end: int) -> None:
         whole_day=watched.rules.pinning.whole_day,
         columns=COLUMNS,
     )
+    seasonal = None
+    if season_of(first_hour=FIRST_HOUR, hours=24 * before.days)[0] is Season.HOUR_OF_DAY:
+        hourly = watched.traffic.hourly(workload=WORKLOAD, start=start, hours=24 * before.days)
+        seasonal = seasonal_reference(hourly, first_hour=FIRST_HOUR)
     reference = with_thresholds(reference, thresholds=before.thresholds, seasonal=seasonal)
     line = JournalEntry(at=now, workload=WORKLOAD, kind="reference", subject=reference.id, state="pinned", reason="a run of the ladder")
     watched.ledger.pin(reference, line, profile=seasonal)

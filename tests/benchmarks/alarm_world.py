@@ -147,7 +147,7 @@ def _zipf() -> tuple[float, ...]:
     return tuple((weights / weights.sum()).tolist())
 
 
-def _log_normal(*, slices: int, sigma: float, exactly: Mapping[int, float]) -> tuple[float, ...]:
+def log_normal_shares(*, slices: int, sigma: float, exactly: Mapping[int, float]) -> tuple[float, ...]:
     """Largest first; ``exactly``: shares of some places."""
     sizes = np.exp(sigma * ndtri((np.arange(slices, 0, -1) - 0.5) / slices))
     free = np.array([place not in exactly for place in range(slices)])
@@ -181,7 +181,7 @@ REPORTING = WorldShape(
     name="reporting",
     seed=20_270_319,
     rows_an_hour=12_000,
-    shares=_log_normal(slices=48, sigma=1.1, exactly={9: 567 / 12_000, 33: 57 / 12_000}),
+    shares=log_normal_shares(slices=48, sigma=1.1, exactly={9: 567 / 12_000, 33: 57 / 12_000}),
     protected=(3, 14, 24, 33, 40),
     large=9,
     small=33,

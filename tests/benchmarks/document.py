@@ -27,7 +27,8 @@ def table(name: str) -> str | None:
         beside = "; ".join(filter(None, [met, figure["peer"], figure["reason"]]))
         lines.append(f"| {figure['name']} | {figure['value']:.4g} {figure['unit']} | {figure['goal']} | {beside} |")
     seeds = ", ".join(map(str, written["seeds"]))
-    return "\n".join([*lines, "", f"Seeds {seeds}; {written['machine']}; {written['at'][:10]}.", "", ""])
+    notes = [line for note in written.get("notes", ()) for line in ("", note)]
+    return "\n".join([*lines, "", f"Seeds {seeds}; {written['machine']}; {written['at'][:10]}.", *notes, "", ""])
 
 
 def main() -> int:

@@ -54,8 +54,8 @@ def soak() -> bool:
     return os.environ.get("FLYWHEEL_SOAK") == "1"
 
 
-def report(name: str, figures: Sequence[Figure], *, seeds: Sequence[int]) -> None:
-    """Prints the table and writes var/bench/<name>.json. ``seeds``: what makes the run repeatable."""
+def report(name: str, figures: Sequence[Figure], *, seeds: Sequence[int], notes: Sequence[str] = ()) -> None:
+    """Prints the table and writes var/bench/<name>.json. ``seeds`` make the run repeatable; ``notes`` are paragraphs under the table."""
     table = Table(title=f"{name}: {'full' if soak() else 'small'} counts, seeds {', '.join(map(str, seeds))}", title_justify="left")
     for heading in ("figure", "value", "goal", "", "beside"):
         table.add_column(heading, overflow="fold")
@@ -65,12 +65,15 @@ def report(name: str, figures: Sequence[Figure], *, seeds: Sequence[int]) -> Non
             figure.name, f"{figure.value:.4g} {figure.unit}", figure.goal, met, "; ".join(filter(None, [figure.peer, figure.reason]))
         )
     Console(width=150 if not sys.stdout.isatty() else None).print(table)
+    for note in notes:
+        print(note)
     target = ROOT / "var" / "bench" / f"{name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     written = {
         "name": name,
         "figures": [asdict(figure) for figure in figures],
         "seeds": list(seeds),
+        "notes": list(notes),
         "counts": "full" if soak() else "small",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -43,12 +43,11 @@ OF_DRIFT = {  # what the benchmark of alarms may know of drift and alerts: value
     "BudgetPolicy",
     "CalibratedThresholds",
     "Season",
-    "with_thresholds",
     "is_weekend",
-    "moved_in",
     "pin",
     "season_of",
     "seasonal_reference",
+    "with_thresholds",
 }
 MEASURED = {"p", "p_value", "score", "effect", "minimum_effect", "threshold", "e_value", "log_e", "wins", "losses"}
 
