@@ -61,6 +61,20 @@ def test_a_route_that_does_not_fit_is_refused_by_its_key(key: str, value: object
     assert refused.value.where == f"route.{key}"
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([], 'must be of type "object"'),
+        ({key: value for key, value in to_wire(ROUTE).items() if key != "salt"}, "lacks salt"),
+        ({**to_wire(ROUTE), "weight": 1}, "has unknown keys: weight"),
+    ],
+)
+def test_a_route_has_exactly_the_keys_of_its_schema(value: object, reason: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        from_wire(value)
+    assert (refused.value.where, refused.value.reason) == ("route", reason)
+
+
 @pytest.mark.parametrize("shape", ["list", "object", "error", "text"])
 async def test_the_apis_routes_are_read_or_its_silence_is_named(shape: str) -> None:
     async def routes(request: web.Request) -> web.Response:
