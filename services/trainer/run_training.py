@@ -5,7 +5,7 @@ is complete on disk is only registered.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -13,11 +13,9 @@ from flywheel.errors import FlywheelError
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.retraining.run import Run, RunState
 from services.ports.work import TrainCommand, WorkItem
+from services.process.lease import HOLD, LeaseLoop
 from services.trainer.wiring import RunProcess, TrainerParts
 
-HOLD = timedelta(seconds=30)
-EXTEND_EVERY = timedelta(seconds=5)
-BUSY_SECONDS = 0.5  # between two looks at a run that is being trained
 ATTEMPTS = 3  # a process that ended without a reason (out of memory, killed) may try again
 
 log = structlog.get_logger("trainer")
@@ -25,44 +23,38 @@ log = structlog.get_logger("trainer")
 
 @dataclass(kw_only=True)
 class RunInTraining:
-    """The run that is being trained, its leased work, and the process that trains it."""
+    """The run that is being trained, and the process that trains it."""
 
-    item: WorkItem[TrainCommand]
     run: Run
     process: RunProcess
     started: JournalEntry
-    extended_at: datetime  # when the lease was extended last
+
+    @property
+    def running(self) -> bool:
+        return self.process.returncode is None
+
+    def stop(self) -> None:
+        self.process.stop()
 
 
 class TrainingWorker:
-    """Trains one run at a time. ``tick`` is called when the ledger has changed, and every ``BUSY_SECONDS`` while a run is trained."""
+    """Trains one run at a time. ``tick`` is called when the ledger has changed, and twice a second while a run is trained."""
 
     def __init__(self, parts: TrainerParts) -> None:
         self._parts = parts
-        self._current: RunInTraining | None = None
+        self._leases = LeaseLoop(work=parts.work, command=TrainCommand, worker=parts.worker, begin=self._begin, end=self._end)
 
     def tick(self, now: datetime) -> float | None:
         """Takes a run when there is none; else watches it, or ends it. Returns the seconds until the next look at a run in training."""
-        if self._current is None:
-            self._current = self._take(now)
-        elif (code := self._current.process.returncode) is not None:
-            current, self._current = self._current, None
-            self._end(current, code, now)
-        elif not self._watch(self._current, now):
-            self._current = None
-        return None if self._current is None else BUSY_SECONDS
+        if (current := self._leases.job) is not None and current.running:
+            self._save_progress(current)
+        return self._leases.tick(now)
 
     def stop(self, now: datetime) -> None:
         """Ends the process and gives its work back, so that a restarted trainer goes on at once."""
-        if self._current is not None:
-            self._current.process.stop()
-            self._parts.work.extend(self._current.item.id, worker=self._parts.worker, now=now, hold=-HOLD)
-            self._current = None
+        self._leases.stop(now)
 
-    def _take(self, now: datetime) -> RunInTraining | None:
-        item = self._parts.work.lease(TrainCommand, worker=self._parts.worker, now=now, hold=HOLD)
-        if item is None:
-            return None
+    def _begin(self, item: WorkItem[TrainCommand], now: datetime) -> RunInTraining | None:
         run = self._parts.runs.run(item.command.run)
         if run is None or run.state in (RunState.TRAINED, RunState.FAILED):
             state = "unknown" if run is None else run.state
@@ -72,27 +64,18 @@ class TrainingWorker:
         started = _entry(run, now, f"attempt {item.attempts}", item.id)
         self._parts.runs.save_run(run, started)
         log.info(f"Training of {run.adapter} started.", action="run_started", run=run.id, attempt=item.attempts)
-        return RunInTraining(item=item, run=run, process=self._parts.start(run), started=started, extended_at=now)
+        return RunInTraining(run=run, process=self._parts.start(run), started=started)
 
-    def _watch(self, current: RunInTraining, now: datetime) -> bool:
-        """Saves progress and extends the lease. False when another trainer has taken the run."""
+    def _save_progress(self, current: RunInTraining) -> None:
         process = current.process
         if process.step > current.run.steps:
             progress = {"loss": process.loss, "of": process.steps}
             current.run = replace(current.run, steps=process.step, metrics=progress)
             self._parts.runs.save_run(current.run, current.started)  # no new journal line: progress is state, not a decision
             log.info(f"Step {process.step} of {process.steps}.", action="run_progress", run=current.run.id, loss=process.loss)
-        if now - current.extended_at < EXTEND_EVERY:
-            return True
-        if not self._parts.work.extend(current.item.id, worker=self._parts.worker, now=now, hold=HOLD):
-            log.warning("Another trainer has taken this run.", action="run_lost", run=current.run.id)
-            process.stop()
-            return False
-        current.extended_at = now
-        return True
 
-    def _end(self, current: RunInTraining, code: int, now: datetime) -> None:
-        item, run, refused = current.item, current.run, current.process.refused
+    def _end(self, item: WorkItem[TrainCommand], current: RunInTraining, now: datetime) -> None:
+        run, refused, code = current.run, current.process.refused, current.process.returncode
         if code == 0:
             try:
                 self._register(item, run, now)
