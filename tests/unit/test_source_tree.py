@@ -82,29 +82,14 @@ def definitions() -> tuple[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | a
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for path, node in definitions():
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and path not in UNDER_WORK:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and path not in EXCEPTED:
             yield f"{path}: {node.name}", node
 
 
-UNDER_WORK = {  # temporary: files that the changes under way rewrite; nothing is added here
-    "flywheel/alerts/window_finding.py",
-    "flywheel/drift/incident.py",
-    "flywheel/drift/judged_columns.py",
-    "flywheel/drift/judged_shares.py",
-    "flywheel/drift/late.py",
-    "flywheel/drift/null_runs.py",
-    "flywheel/drift/reference.py",
-    "flywheel/drift/stated.py",
-    "services/cli/up/wiring.py",
-    "services/drift_monitor/judge_windows.py",
-    "services/drift_monitor/load_windows.py",
-    "services/drift_monitor/pin_references.py",
-    "services/drift_monitor/reevaluate_late_data.py",
-    # "What production really sends" rewrites an inference's fields, "On call" the embedding verdict
-    "flywheel/traffic/inference.py",
-    "flywheel/drift/embedding.py",
-    "flywheel/drift/embedding_reference.py",
-    "flywheel/drift/embedding_relabelling.py",
+EXCEPTED = {  # files that may be larger: what will change them
+    "flywheel/alerts/window_finding.py",  # finding_of has 8 parameters
+    "flywheel/traffic/inference.py",  # "What production really sends" rewrites the fields of an inference
+    "flywheel/drift/embedding_reference.py",  # "On call" feeds the embedding verdict
 }
 
 
@@ -123,13 +108,13 @@ def test_no_dataclass_has_more_than_14_fields() -> None:
     assert [
         f"{path}: {node.name}"
         for path, node in definitions()
-        if isinstance(node, ast.ClassDef) and path not in UNDER_WORK and any("dataclass" in ast.unparse(one) for one in node.decorator_list)
+        if isinstance(node, ast.ClassDef) and path not in EXCEPTED and any("dataclass" in ast.unparse(one) for one in node.decorator_list)
         if sum(isinstance(one, ast.AnnAssign) for one in node.body) > 14
     ] == []
 
 
 def test_no_class_name_is_used_twice() -> None:
-    names = Counter(node.name for path, node in definitions() if isinstance(node, ast.ClassDef) and path not in UNDER_WORK)
+    names = Counter(node.name for path, node in definitions() if isinstance(node, ast.ClassDef) and path not in EXCEPTED)
     assert [name for name, times in names.items() if times > 1] == []
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flywheel.errors import CannotRun, FlywheelError
-from services.cli.up.wiring import Part, Running, Tier
+from services.cli.up.wiring import Running, StartTier, SupervisedPart
 from services.process.child_process import last_error
 
 TICK_SECONDS = 0.2  # between two looks at the parts while they start
@@ -57,7 +57,7 @@ class AfterDeath:
 class Watched:
     """A part and what became of it."""
 
-    part: Part
+    part: SupervisedPart
     state: PartState = PartState.WAITING
     reason: str = ""
     running: Running | None = None
@@ -94,7 +94,9 @@ def ended_how(exit_code: int) -> str:
 class Supervisor:
     """One turn of ``flywheel up``. ``run`` returns when it was asked to stop, and raises CannotRun when a part is beyond help."""
 
-    def __init__(self, parts: Iterable[Part], *, report: Report, stop: threading.Event, policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self, parts: Iterable[SupervisedPart], *, report: Report, stop: threading.Event, policy: RestartPolicy | None = None
+    ) -> None:
         self.watched = tuple(Watched(part=part) for part in parts)
         self._report, self._stop, self._policy = report, stop, policy or RestartPolicy()
 
@@ -124,8 +126,8 @@ class Supervisor:
             self.end_all()
 
     def end_all(self) -> None:
-        """Tier by tier, last started first; within a tier at once, so that ten processes do not take ten times five seconds."""
-        for tier in reversed(Tier):
+        """StartTier by tier, last started first; within a tier at once, so that ten processes do not take ten times five seconds."""
+        for tier in reversed(StartTier):
             ending = [watched for watched in reversed(self.watched) if watched.part.tier is tier and watched.running is not None]
             for watched in ending:
                 if watched.running is not None:

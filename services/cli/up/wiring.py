@@ -37,7 +37,7 @@ FRONT = ("gateway", "api")
 """They take what the others need: first up, last down."""
 
 
-class Tier(StrEnum):
+class StartTier(StrEnum):
     """Started in this order, ended in the mirror order."""
 
     BROKER = "broker"
@@ -64,11 +64,11 @@ class Running(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class SupervisedPart:
     """One process to start and to keep alive. ``hosted``: what runs inside it, by name, with each one's address."""
 
     name: str
-    tier: Tier
+    tier: StartTier
     start: Callable[[], Running]
     why_not_ready: Callable[[], str | None]
     log: Path
@@ -120,7 +120,7 @@ def starts_vllm(settings: Settings) -> bool:
     return settings.serving.url is None and settings.serving.python is not None and settings.serving.model is not None
 
 
-def parts(settings: Settings, *, config: Path | None, machine: Machine, group: ProcessGroup) -> tuple[Part, ...]:
+def parts(settings: Settings, *, config: Path | None, machine: Machine, group: ProcessGroup) -> tuple[SupervisedPart, ...]:
     """Everything to start, in order."""
     broker = [_broker(settings, group)] if settings.kafka.bootstrap is None else []
     serving = [_vllm(settings, machine, group)] if starts_vllm(settings) else []
@@ -128,7 +128,7 @@ def parts(settings: Settings, *, config: Path | None, machine: Machine, group: P
     return (*broker, *serving, *alone, _host(settings, config, group))
 
 
-def _broker(settings: Settings, group: ProcessGroup) -> Part:
+def _broker(settings: Settings, group: ProcessGroup) -> SupervisedPart:
     log = settings.data_dir / "logs" / "broker.log"
 
     def start() -> Running:
@@ -141,9 +141,9 @@ def _broker(settings: Settings, group: ProcessGroup) -> Part:
         )  # again after each restart: its memory is gone
         return running
 
-    return Part(
+    return SupervisedPart(
         name="broker",
-        tier=Tier.BROKER,
+        tier=StartTier.BROKER,
         start=start,
         why_not_ready=lambda: None,  # start returns when it answers
         log=log,
@@ -153,13 +153,13 @@ def _broker(settings: Settings, group: ProcessGroup) -> Part:
     )
 
 
-def _vllm(settings: Settings, machine: Machine, group: ProcessGroup) -> Part:
+def _vllm(settings: Settings, machine: Machine, group: ProcessGroup) -> SupervisedPart:
     launch = _launch(settings)
     command = vllm_process.command(launch, machine=machine, environment=os.environ)
     url = settings.serving_url
-    return Part(
+    return SupervisedPart(
         name="vllm",
-        tier=Tier.SERVING,
+        tier=StartTier.SERVING,
         start=lambda: group.start(command),
         why_not_ready=lambda: vllm_process.why_not_healthy(url),
         log=launch.log,
@@ -169,12 +169,12 @@ def _vllm(settings: Settings, machine: Machine, group: ProcessGroup) -> Part:
     )
 
 
-def _process(settings: Settings, name: str, config: Path | None, group: ProcessGroup) -> Part:
+def _process(settings: Settings, name: str, config: Path | None, group: ProcessGroup) -> SupervisedPart:
     address = _health_of(settings, name)
     command = _command(settings, name, (f"services.{name}",), config)
-    return Part(
+    return SupervisedPart(
         name=name,
-        tier=Tier.FRONT if name in FRONT else Tier.WORK,
+        tier=StartTier.FRONT if name in FRONT else StartTier.WORK,
         start=lambda: group.start(command),
         why_not_ready=lambda: _why_not_ready(address),
         log=command.log,
@@ -184,7 +184,7 @@ def _process(settings: Settings, name: str, config: Path | None, group: ProcessG
     )
 
 
-def _host(settings: Settings, config: Path | None, group: ProcessGroup) -> Part:
+def _host(settings: Settings, config: Path | None, group: ProcessGroup) -> SupervisedPart:
     """One interpreter for all that mostly wait; ready when each of them is."""
     addresses = {name: _health_of(settings, name) for name in HOSTED}
     command = _command(settings, "host", ("services.cli.up.host", *HOSTED), config)
@@ -193,9 +193,9 @@ def _host(settings: Settings, config: Path | None, group: ProcessGroup) -> Part:
         reasons = ((name, _why_not_ready(address)) for name, address in addresses.items())
         return next((f"{name}: {reason}" for name, reason in reasons if reason is not None), None)
 
-    return Part(
+    return SupervisedPart(
         name="host",
-        tier=Tier.WORK,
+        tier=StartTier.WORK,
         start=lambda: group.start(command),
         why_not_ready=why_not_ready,
         log=command.log,

@@ -13,7 +13,7 @@ import pytest
 
 from flywheel.errors import CannotRun
 from services.cli.up.supervisor import PartState, RestartPolicy, Supervisor, Watched, after_death
-from services.cli.up.wiring import Part, Tier
+from services.cli.up.wiring import StartTier, SupervisedPart
 from services.process.child_process import ChildCommand, ProcessGroup, last_error
 from services.process.process_group import members
 
@@ -29,12 +29,18 @@ def group() -> Iterator[ProcessGroup]:
 
 
 def part(
-    group: ProcessGroup, tmp_path: Path, name: str, code: str, *, tier: Tier = Tier.WORK, ready: Callable[[], str | None] | None = None
-) -> Part:
+    group: ProcessGroup,
+    tmp_path: Path,
+    name: str,
+    code: str,
+    *,
+    tier: StartTier = StartTier.WORK,
+    ready: Callable[[], str | None] | None = None,
+) -> SupervisedPart:
     command = ChildCommand(
         name=name, arguments=(sys.executable, "-S", "-c", code), log=tmp_path / f"{name}.log", environment=dict(os.environ)
     )
-    return Part(
+    return SupervisedPart(
         name=name,
         tier=tier,
         start=lambda: group.start(command),
@@ -49,7 +55,7 @@ def part(
 class Story:
     """Runs a supervisor in a thread; keeps what it reported."""
 
-    def __init__(self, *parts: Part, policy: RestartPolicy | None = None) -> None:
+    def __init__(self, *parts: SupervisedPart, policy: RestartPolicy | None = None) -> None:
         self.told: list[tuple[str, PartState]] = []
         self.error: Exception | None = None
         self.ready, self.stop = threading.Event(), threading.Event()
@@ -89,8 +95,8 @@ def until(holds: Callable[[], object]) -> None:
 
 def test_parts_start_in_order_and_end_in_the_mirror_order(group: ProcessGroup, tmp_path: Path) -> None:
     story = Story(
-        part(group, tmp_path, "broker", SLEEPS, tier=Tier.BROKER),
-        part(group, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
+        part(group, tmp_path, "broker", SLEEPS, tier=StartTier.BROKER),
+        part(group, tmp_path, "gateway", SLEEPS, tier=StartTier.FRONT),
         part(group, tmp_path, "monitor", SLEEPS),
     )
     assert story.ready.wait(DEADLINE)
@@ -115,7 +121,7 @@ def test_a_part_that_dies_is_started_again(group: ProcessGroup, tmp_path: Path) 
 def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(group: ProcessGroup, tmp_path: Path) -> None:
     crash = "import sys, time; time.sleep(0.3); print('harmless'); sys.exit('ValueError: no such topic')"
     story = Story(
-        part(group, tmp_path, "gateway", SLEEPS, tier=Tier.FRONT),
+        part(group, tmp_path, "gateway", SLEEPS, tier=StartTier.FRONT),
         part(group, tmp_path, "windower", crash),
         policy=RestartPolicy(deaths=3, first_pause=0.01),
     )
