@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
+from flywheel.alerts import window_finding
+from flywheel.alerts.window_finding import JudgedWindow, WindowFinding
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.ids import BASE, AdapterName, EventId, Person, RequestId, WorkloadId
@@ -119,3 +122,12 @@ def recorded(number: int, *, at: datetime, features: FeatureRow, tenant: str = "
         ),
         features=features,
     )
+
+
+def finding_of(
+    *, workload: WorkloadId, window: str, at: datetime, verdicts: Sequence[DriftVerdict], protected: Sequence[str], **more: Any
+) -> WindowFinding:
+    """The finding of one window. ``more``: ``drifted_before``, ``late``, ``judged_again``."""
+    before = more.pop("drifted_before", ())
+    judged = JudgedWindow(workload=workload, window=window, at=at, verdicts=verdicts, **more)
+    return window_finding.finding_of(judged, protected=protected, drifted_before=before)

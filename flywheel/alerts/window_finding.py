@@ -20,6 +20,18 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgedWindow:
+    """Verdicts of the windows that ended at one moment."""
+
+    workload: WorkloadId
+    window: str  # the closed window's id
+    at: datetime  # its end
+    verdicts: Sequence[DriftVerdict]
+    late: int = 0  # the verdicts are only those that late rows found, at this re-evaluation of the window
+    judged_again: bool = False  # late rows have changed the verdicts since the window was closed
+
+
+@dataclass(frozen=True, kw_only=True)
 class WindowFinding:
     """What one window contributes. A window without data is unknown: it neither opens an alert nor clears one."""
 
@@ -35,32 +47,22 @@ class WindowFinding:
     late: int = 0  # which late-data re-evaluation of an older window found this; 0: the window's own closing
 
 
-def finding_of(
-    *,
-    workload: WorkloadId,
-    window: str,
-    at: datetime,
-    verdicts: Sequence[DriftVerdict],
-    protected: Sequence[str],
-    drifted_before: Collection[DriftedSeries] = (),
-    late: int = 0,
-    judged_again: bool = False,
-) -> WindowFinding:
+def finding_of(window: JudgedWindow, *, protected: Sequence[str], drifted_before: Collection[DriftedSeries] = ()) -> WindowFinding:
     """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning.
 
-    ``drifted_before``: what drifts in the open alert. ``late``: the verdicts are those that late rows found, at this re-evaluation.
-    ``judged_again``: the window is read only now, after late rows changed its verdicts. It is then never quiet: drift that late rows
-    withdrew does not say that anything is over.
+    ``drifted_before``: what drifts in the open alert. A window that is read only after late rows changed its verdicts is never quiet:
+    drift that late rows withdrew does not say that anything is over.
     """
+    workload, verdicts = window.workload, window.verdicts
     incident = incident_of(verdicts, drifted_before=drifted_before)
     drifted = incident.drifted
     watched = {EVERYTHING, *protected}
     answers_drifted = any(verdict.kind in (Family.OUTPUT, Family.QUALITY) and verdict.slice in watched for verdict in drifted)
     return WindowFinding(
         workload=workload,
-        window=window,
-        at=at,
-        standing=IncidentState.UNKNOWN if judged_again and incident.state is IncidentState.QUIET else incident.state,
+        window=window.window,
+        at=window.at,
+        standing=IncidentState.UNKNOWN if window.judged_again and incident.state is IncidentState.QUIET else incident.state,
         severity=Severity.CRITICAL if answers_drifted else Severity.WARNING,
         message=AlertMessage(summary=_summary(workload, incident), first_action=_first_action(drifted, answers_drifted)),
         drifted=tuple(DriftedSeries(verdict.slice, verdict.column) for verdict in drifted[:SHOWN]),
@@ -72,7 +74,7 @@ def finding_of(
             "drifted_series": [_series_evidence(verdict) for verdict in drifted[:SHOWN]],
             "reference_maturity": sorted({str(verdict.evidence.get("reference_maturity", "none")) for verdict in drifted}),
         },
-        late=late,
+        late=window.late,
     )
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.lifecycle import AlertTransition, Move, advance
-from flywheel.alerts.window_finding import WindowFinding, finding_of
+from flywheel.alerts.window_finding import JudgedWindow, WindowFinding, finding_of
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from services.alert_desk.wiring import AlertRules, DeskParts
@@ -97,22 +97,20 @@ class AlertStates:
 def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | None) -> WindowFinding:
     """What drifts in an open alert must fall well under its thresholds before the alert may end."""
     is_open = alert is not None and alert.state is not AlertState.RESOLVED
-    return finding_of(
+    judged = JudgedWindow(
         workload=windows[0].workload,
         window=windows[0].id,
         at=windows[0].end,
         verdicts=[verdict for window in windows for verdict in window.verdicts],
-        protected=rules.protected,
-        drifted_before=alert.seen.drifted if alert is not None and is_open else (),
         judged_again=any(window.judged_again for window in windows),
     )
+    return finding_of(judged, protected=rules.protected, drifted_before=alert.seen.drifted if alert is not None and is_open else ())
 
 
 def _late_finding(workload: WorkloadId, found: LateFinding, rules: AlertRules) -> WindowFinding:
     """Of what the late rows found alone: what else drifted in that window was told when it closed."""
-    return finding_of(
-        workload=workload, window=found.window, at=found.end, verdicts=found.found, protected=rules.protected, late=found.times
-    )
+    judged = JudgedWindow(workload=workload, window=found.window, at=found.end, verdicts=found.found, late=found.times)
+    return finding_of(judged, protected=rules.protected)
 
 
 def _journal_line(alert: Alert, step: AlertTransition, finding: WindowFinding | None, now: datetime) -> JournalEntry:

@@ -25,7 +25,8 @@ def pin(
     if newest is None:
         raise Refused("no traffic has been recorded yet", where=workload.id, remedy="Send requests through the gateway first.")
     until = end or pane_start(newest, workload.pane) + workload.pane
-    since = start or _oldest(parts, workload, until)
+    longest = until - LONGEST_PERIOD
+    since = start or parts.traffic.oldest(workload.id, start=longest, end=until) or longest
     if since >= until:
         raise InvalidInput("the period is empty", where="start", value=since.isoformat(), remedy="Give a start before the end.")
     counts = parts.traffic.window(workload=workload.id, start=since, end=until)
@@ -53,11 +54,3 @@ def pin(
         ),
     )
     return reference
-
-
-def _oldest(parts: ApiParts, workload: WorkloadRules, until: datetime) -> datetime:
-    """The first pane with traffic; rows are a bounded sample, so on much traffic it may begin a little late, never early."""
-    sample = parts.traffic.rows(workload=workload.id, start=until - LONGEST_PERIOD, end=until)
-    if not sample:
-        return until - LONGEST_PERIOD
-    return pane_start(min(row.inference.occurred_at for row in sample), workload.pane)

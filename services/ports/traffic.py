@@ -90,8 +90,14 @@ class TrafficReader(Protocol):
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         """Sessions seen since a time, of champion and canary arms, with route version at least as given."""
 
+    def oldest(self, workload: WorkloadId, *, start: datetime, end: datetime) -> datetime | None:
+        """Start of the first pane with traffic that starts in [start, end); None where there is none."""
+
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         """Newest first."""
+
+    def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """One, or None."""
 
 
 @dataclass(frozen=True, kw_only=True)

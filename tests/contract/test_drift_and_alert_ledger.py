@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 
 from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.lifecycle import AlertPolicy, advance
-from flywheel.alerts.window_finding import finding_of
 from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE
@@ -27,7 +26,7 @@ from services.stores.migrate import migrate
 from services.stores.schema import LEDGER
 from tests.databases import migrated_ledger
 from tests.ledgers import WatchingLedger
-from tests.watching import MARIA, NOON, ROUTER, reference_of, some_rows, verdict, window_counts
+from tests.watching import MARIA, NOON, ROUTER, finding_of, reference_of, some_rows, verdict, window_counts
 
 HOUR = timedelta(hours=1)
 

@@ -387,3 +387,18 @@ def test_an_empty_record_has_no_data_and_no_errors(store: TrafficStore) -> None:
     assert store.recorded([]) == frozenset()
     assert store.window(workload=SUPPORT, start=NOON, end=LATER).matrix.slices == ()
     assert store.outcomes(workload=SUPPORT, since=NOON) == []
+
+
+def test_the_first_pane_with_traffic_of_a_period_is_found(store: TrafficStore) -> None:
+    at = store.assign(topic_id="a", topic="t", partition=0)
+    early, late = (inference(n, occurred_at=NOON + timedelta(minutes=n)) for n in (3, 30))
+    store.record(batch(at, [row(early), row(late)]))
+    assert store.oldest(SUPPORT, start=NOON, end=LATER) == NOON + timedelta(minutes=3)
+    assert store.oldest(SUPPORT, start=NOON + timedelta(minutes=5), end=LATER) == NOON + timedelta(minutes=30)
+    assert store.oldest(SUPPORT, start=NOON - DAY, end=NOON) is None
+
+
+def test_one_dead_letter_is_found_by_its_id(store: TrafficStore) -> None:
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [], dead_letters=[letter(1), letter(2)]))
+    assert store.dead_letter("dead-2") == letter(2)
+    assert store.dead_letter("dead-3") is None

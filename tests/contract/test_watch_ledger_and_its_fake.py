@@ -8,7 +8,6 @@ import pytest
 
 from flywheel.alerts.alert import AlertState
 from flywheel.alerts.lifecycle import AlertPolicy, advance
-from flywheel.alerts.window_finding import finding_of
 from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE, AdapterName, WorkloadId
@@ -18,7 +17,7 @@ from services.ports.traffic import TrafficCounts
 from tests.databases import migrated_ledger
 from tests.fakes.watching import WatchLedgerInMemory
 from tests.ledgers import WatchingLedger
-from tests.watching import NOON, ROUTER, reference_of, some_rows, verdict, window_counts
+from tests.watching import NOON, ROUTER, finding_of, reference_of, some_rows, verdict, window_counts
 
 HOUR = timedelta(hours=1)
 

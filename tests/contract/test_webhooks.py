@@ -13,10 +13,9 @@ import pytest
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.lifecycle import AlertPolicy, advance
 from flywheel.alerts.notifications import NotDelivered
-from flywheel.alerts.window_finding import finding_of
 from flywheel.errors import InvalidSettings
 from services.integrations.webhooks.notifier import WebhookNotifier, signature, signing_key
-from tests.watching import NOON, ROUTER, verdict
+from tests.watching import NOON, ROUTER, finding_of, verdict
 
 
 class Receiver(ThreadingHTTPServer):

@@ -38,10 +38,10 @@ def traffic_routes(parts: ApiParts) -> APIRouter:
     @routes.get("/v1/dead-letters/{letter_id}")
     def show_dead_letter(letter_id: str, authorization: Bearer = None) -> Json:
         admitted(parts, authorization, READ)
-        for letter in parts.traffic.dead_letters(limit=10_000):
-            if letter.id == letter_id:
-                return {**_summary(letter), "content": _redacted_content(parts, letter.raw)}
-        raise NotFound("there is no such dead letter", where="dead letter", value=letter_id, remedy="List them: flywheel dlq list.")
+        letter = parts.traffic.dead_letter(letter_id)
+        if letter is None:
+            raise NotFound("there is no such dead letter", where="dead letter", value=letter_id, remedy="List them: flywheel dlq list.")
+        return {**_summary(letter), "content": _redacted_content(parts, letter.raw)}
 
     return routes
 

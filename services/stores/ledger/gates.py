@@ -11,10 +11,9 @@ from flywheel.gate.documents import decision_document, decision_of
 from flywheel.ids import AdapterName, GateId, WorkloadId
 from flywheel.journal import JournalEntry
 from services.ports.gate import Answer, GateRecord
-from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
+from services.stores.database import in_parts, metadata, reading, to_json, to_moment, to_text, writing
 from services.stores.ledger.journal import append_entries
 
-KEYS_AT_ONCE = 500  # SQLite takes a bounded number of bound values
 gates_table = Table(
     "gates",
     metadata,
@@ -74,8 +73,8 @@ class LedgerGates:
     def cached_answers(self, keys: Sequence[str]) -> Mapping[str, Answer]:
         found: dict[str, Answer] = {}
         with reading(self._engine) as connection:
-            for start in range(0, len(keys), KEYS_AT_ONCE):
-                wanted = select(answers_table).where(answers_table.c.key.in_(keys[start : start + KEYS_AT_ONCE]))
+            for part in in_parts(keys):
+                wanted = select(answers_table).where(answers_table.c.key.in_(part))
                 found.update({row.key: Answer(**json.loads(row.answer)) for row in connection.execute(wanted)})
         return found
 

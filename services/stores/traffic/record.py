@@ -292,25 +292,23 @@ class TrafficStore:
                 sessions.setdefault((row.session, row.adapter), []).append(_request(row))
         return [outcome_of(session, AdapterName(adapter), requests) for (session, adapter), requests in sessions.items()]
 
+    def oldest(self, workload: WorkloadId, *, start: datetime, end: datetime) -> datetime | None:
+        query = select(func.min(panes.c.pane_start)).where(
+            panes.c.workload == workload, panes.c.pane_start >= to_text(start), panes.c.pane_start < to_text(end)
+        )
+        with reading(self._engine) as connection:
+            text = connection.execute(query).scalar()
+        return to_moment(text) if text else None
+
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         query = select(dead_letters).order_by(dead_letters.c.at.desc(), dead_letters.c.id).limit(limit)
         with reading(self._engine) as connection:
-            return [
-                DeadLetter(
-                    id=row.id,
-                    topic=row.topic,
-                    partition=row.partition,
-                    offset=row.offset,
-                    reason=row.reason,
-                    path=row.path,
-                    at=to_moment(row.at),
-                    raw=row.raw,
-                    attempts=row.attempts,
-                    event_id=row.event_id,
-                    workload=row.workload,
-                )
-                for row in connection.execute(query)
-            ]
+            return [_dead_letter(row) for row in connection.execute(query)]
+
+    def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        with reading(self._engine) as connection:
+            row = connection.execute(select(dead_letters).where(dead_letters.c.id == letter_id)).first()
+        return _dead_letter(row) if row is not None else None
 
     def _counts(self, connection: Connection, workload: WorkloadId) -> TrafficCounts:
         rows = {
@@ -380,4 +378,20 @@ def _request(row: Any) -> SessionRequest:
         latency_ms=row.latency_ms,
         dimensions=json.loads(row.dimensions),
         features=json.loads(row.features),
+    )
+
+
+def _dead_letter(row: Any) -> DeadLetter:
+    return DeadLetter(
+        id=row.id,
+        topic=row.topic,
+        partition=row.partition,
+        offset=row.offset,
+        reason=row.reason,
+        path=row.path,
+        at=to_moment(row.at),
+        raw=row.raw,
+        attempts=row.attempts,
+        event_id=row.event_id,
+        workload=row.workload,
     )

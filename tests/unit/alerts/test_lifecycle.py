@@ -9,13 +9,13 @@ from flywheel.alerts.acknowledgement import acknowledge
 from flywheel.alerts.alert import Alert, AlertMessage, AlertState, DriftedSeries, Severity
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notifications import owed
-from flywheel.alerts.window_finding import WindowFinding, finding_of
+from flywheel.alerts.window_finding import WindowFinding
 from flywheel.drift.incident import IncidentState
 from flywheel.drift.verdict import DriftStatus
 from flywheel.errors import Refused
 from flywheel.ids import DAEMON, Person
 from flywheel.traffic.column import Family
-from tests.watching import MARIA, NOON, ROUTER, verdict
+from tests.watching import MARIA, NOON, ROUTER, finding_of, verdict
 
 MINUTE = timedelta(minutes=1)
 POLICY = AlertPolicy(hold=timedelta(0), resolve_after=10 * MINUTE)

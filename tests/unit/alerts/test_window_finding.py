@@ -4,11 +4,11 @@ from datetime import timedelta
 
 from flywheel.alerts.alert import Alert, AlertState, Severity
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
-from flywheel.alerts.window_finding import WindowFinding, finding_of
+from flywheel.alerts.window_finding import WindowFinding
 from flywheel.drift.incident import IncidentState
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.traffic.column import Family
-from tests.watching import NOON, ROUTER, verdict
+from tests.watching import NOON, ROUTER, finding_of, verdict
 
 HOUR = timedelta(hours=1)
 POLICY = AlertPolicy(resolve_after=2 * HOUR)
