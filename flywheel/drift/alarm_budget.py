@@ -42,7 +42,10 @@ ALPHA_ALLOCATION: Mapping[str, Mapping[Measure, Mapping[int, float]]] = {
     SHARES: {Measure.RATE: {1: 0.005, 2: 0.036, 4: 0.022, 6: 0.003, 12: 0.008, 24: 0.006}},
 }
 """Most goes to the length at which the smallest change of a family and measure first shows. The other lengths detect larger changes, which
-need little, and smaller ones that last. Half of what columns get is for the few protected slices. All parts add up to 1."""
+need little, and smaller ones that last. Half of what columns get is for the few protected slices. All parts add up to 1.
+
+Tuned in one simulated world (200 slices, one sine a day); published figures come from another, in which nothing is tuned. Tune it again by
+``tests/benchmarks/tune_alpha_allocation.py``."""
 
 
 @dataclass(frozen=True, kw_only=True)
