@@ -1,8 +1,10 @@
 """The command tree."""
 
 import importlib
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from flywheel.errors import CannotRun
@@ -20,7 +22,7 @@ from services.cli import (
 )
 
 FAR = {
-    "check-config": ("services.cli.check_config:check_config", "Check flywheel.yaml; with --json also print every key that can be set."),
+    "check-config": ("services.cli.check_config:check_config", "Check flywheel.yaml before anything starts."),
     "up": ("services.cli.up.command:up", "Start, watch and stop everything."),
     "doctor": ("services.cli.doctor:doctor", "Say what this machine can run, and what is wrong."),
     "demo": ("services.cli.demo.command:demo", "Show one full cycle on this machine, on real parts."),
@@ -28,12 +30,24 @@ FAR = {
     "report": ("services.cli.report.command:report", "Write what happened as JSON and as a page."),
 }
 """Commands that do not use the api: their function, imported when called, and their help text."""
+ORDER = (
+    *("up", "doctor", "check-config", "migrate", "demo", "report", "alerts", "reference", "corrections"),
+    *("golden", "dataset", "train", "gate", "release", "lineage", "dlq"),
+)
+
+
+class InReadingOrder(TyperGroup):
+    """Lists the daemon's own commands first, then the others in the order in which data flows."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
 
 
 def build_app() -> typer.Typer:
     """All commands."""
     app = typer.Typer(
         name="flywheel",
+        cls=InReadingOrder,
         help="Improves a production language model from its own failures: drift, corrections, training, gate, rollout.",
         no_args_is_help=True,
         add_completion=False,
