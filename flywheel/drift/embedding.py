@@ -80,7 +80,7 @@ def judge_embeddings(
                 "reference_maturity": reference.maturity.value,
                 "reference_age_hours": round((now - reference.pinned_at).total_seconds() / 3600, 3),
                 "held_out_rows": reference.held_out,
-                "real_windows": reference.real_windows,
+                "real_windows": reference.hours.windows,
             }
         )
     return DriftVerdict(
@@ -183,7 +183,7 @@ def _measure(
         "as_strange": compared.as_strange,
         "local_density_deviation": round(compared.density_deviation, 3),
         "hour_to_hour_dispersion": (
-            {part.value: round(float(value), 2) for part, value in zip(Part, dispersion, strict=True)} if reference.real_windows else None
+            {part.value: round(float(value), 2) for part, value in zip(Part, dispersion, strict=True)} if reference.hours.windows else None
         ),
         "novel_share": novel,
         "usual_novel_share": usual_novel,
@@ -205,8 +205,8 @@ def _measure(
 
 def _dispersion_at(size: int, reference: EmbeddingReference) -> Numbers:
     """What differs from hour to hour does not shrink with more rows, as the noise of permutations does."""
-    then = 1 / reference.dispersion_rows + 1 / max(1, reference.held_out - reference.dispersion_rows)
-    return 1.0 + (reference.dispersion - 1.0) * then / (1 / size + 1 / reference.held_out)
+    then = 1 / reference.hours.rows + 1 / max(1, reference.held_out - reference.hours.rows)
+    return 1.0 + (reference.hours.variance - 1.0) * then / (1 / size + 1 / reference.held_out)
 
 
 def _gathered(pool: Pool, compared: Compared, ids: Sequence[EventId]) -> list[_Evidence]:
@@ -261,7 +261,7 @@ def _said(measured: _MeasuredEmbeddings, budget: EmbeddingBudget, reference: Emb
         said += "; sessions are not known, and rows were taken for independent"
     if reference.maturity is Maturity.LEARNING:
         return f"{said}; the reference has seen under one whole day and nobody vouches for it"
-    return said if reference.real_windows else f"{said}; how much hours differ from one another was not measured"
+    return said if reference.hours.windows else f"{said}; how much hours differ from one another was not measured"
 
 
 def _refuse(where: str, reference: EmbeddingReference | None, workload: WorkloadId, budget: EmbeddingBudget) -> None:

@@ -50,6 +50,15 @@ class EmbeddedRows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HourDispersion:
+    """How much more real windows differ than permuted ones."""
+
+    variance: Numbers  # [5], 1 or more: of real windows over that of permuted ones
+    rows: int  # of a window, at which it was measured
+    windows: int  # behind it; 0 where it was not measured
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmbeddingReference:
     """Belongs to the workload. Arrays cannot be written to; ``id`` is the hash of all that a verdict depends on."""
 
@@ -64,9 +73,7 @@ class EmbeddingReference:
     centres: Vectors  # [K, d]
     held: Vectors  # [H, d]
     sessions: NDArray[np.intp]  # [H], numbers from 0
-    dispersion: Numbers  # [5], 1 or more: variance of real windows over that of permuted ones, at ``dispersion_rows``
-    dispersion_rows: int
-    real_windows: int  # behind the dispersion; 0 where it was not measured
+    hours: HourDispersion
     policy: EmbeddingPolicy
 
     @property
@@ -134,14 +141,12 @@ def pin_embeddings(
         pinned_at=now,
         rows=len(vectors),
         anchor_ids=anchor_ids,
-        dispersion_rows=dispersion_rows,
-        real_windows=real_windows,
         policy=policy,
         anchors=anchors,
         centres=centres,
         held=held,
         sessions=groups,
-        dispersion=dispersion,
+        hours=HourDispersion(variance=dispersion, rows=dispersion_rows, windows=real_windows),
     )
 
 

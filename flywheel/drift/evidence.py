@@ -5,17 +5,16 @@ under plain names. Deciding is not done here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
 from flywheel.drift.bin_edges import BinEdges
 from flywheel.drift.judge import STATUS_OF, VANISHED_FROM, Cells, CellState, JudgedWindow
-from flywheel.drift.reference import Reference
-from flywheel.drift.slice_shares import expected_rows
-from flywheel.drift.tests import jensen_shannon, ks_p_value, p_value, rare_categories, wasserstein
-from flywheel.drift.thresholds import INDEPENDENT_ROWS, SHARE_COLUMN, SHARES, p_thresholds
+from flywheel.drift.tests import jensen_shannon, ks_p_value, rare_categories, wasserstein
+from flywheel.drift.thresholds import SHARE_COLUMN, SHARES
 from flywheel.drift.verdict import DriftComparison, DriftVerdict
 from flywheel.ids import EVERYTHING
 from flywheel.traffic.column import Column, Measure
@@ -32,88 +31,49 @@ LARGEST_CHANGES = 4
 """How many bins a drifting column shows."""
 ROUNDING = 1e-9  # two ways to one p-value
 COMPARED = (CellState.SAME, CellState.DRIFTED, CellState.LEARNING)
-Facts = dict[str, object]
+Facts = dict[str, Any]
 
 
 def verdicts(judged: JudgedWindow, *, now: datetime, cells: Cells | None = None) -> tuple[DriftVerdict, ...]:
     """The verdicts of all stated cells, or of those among ``cells`` [slices, columns], slice by slice."""
     wanted = judged.stated if cells is None else judged.stated & cells
-    at = np.flatnonzero(wanted.any(axis=1))
-    if not at.size:
+    shown = np.flatnonzero(wanted.any(axis=1))
+    if not shown.size:
         return ()
-    shown = _Shown.of(judged, at)
+    matrix = judged.window.matrix
+    window = replace(judged.window, matrix=matrix.aligned(slices=[matrix.slices[at] for at in shown.tolist()], bins=matrix.bins))
+    before = judged.reference.compared_with(window, fine=True) if judged.reference is not None else None
     about = _about(judged, now)
-    return tuple(_verdict(shown, int(row), int(column), about) for row, column in np.argwhere(wanted[at]))
+    found: dict[tuple[int, int], DriftVerdict] = {}
+    for column_at, column in enumerate(judged.columns):
+        if column.name == SHARE_COLUMN.name:
+            facts = [_share_facts(judged, at) for at in shown.tolist()]
+        else:
+            facts = _column_facts(judged, column_at, shown, window.matrix, before)
+        for row in np.flatnonzero(wanted[shown, column_at]).tolist():
+            at = int(shown[row])
+            found[at, column_at] = _verdict(judged, at, column_at, facts[row], about)
+    return tuple(found[cell] for cell in sorted(found))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shown:
-    """What the verdicts of some slices state, read out of the arrays once: reading numpy cell by cell takes ten times as long.
-
-    Lists are [slices shown][columns], unless they say otherwise.
-    """
-
-    judged: JudgedWindow
-    window: CountMatrix  # fine bins, the slices shown
-    before: CountMatrix | None  # what they were compared with, fine bins
-    at: Counts  # where the slices shown stand in the judged window
-    now_by_column: list[list[Facts]]  # [columns][slices shown]
-    before_by_column: list[list[Facts]]
-    n: list[list[int]]
-    m: list[list[int]]
-    score: list[list[float]]
-    threshold: list[list[float]]
-    distances: Mapping[int, tuple[list[float], list[float], list[float]]]  # number and name columns: Jensen-Shannon, Wasserstein, shape's p
-
-    @classmethod
-    def of(cls, judged: JudgedWindow, at: Counts) -> "_Shown":
-        slices = [judged.window.matrix.slices[place] for place in at.tolist()]
-        window = judged.window.matrix.aligned(slices=slices, bins=judged.window.matrix.bins)
-        before = None
-        if judged.reference is not None:
-            before = judged.reference.compared_with(replace(judged.window, matrix=window), fine=True)
-        cells, columns = judged.cells, judged.columns
-        one_sided = np.array([bool(column.worse) for column in columns])
-        plain = (judged.table.dispersion_base == 1.0) & (judged.table.dispersion_per_row == 0.0)
-        score = np.where(plain, cells.p[at], p_value(cells.z[at], one_sided=one_sided))
-        return cls(
-            judged=judged,
-            window=window,
-            before=before,
-            at=at,
-            now_by_column=[_summary(column, window.of(column.name)) for column in columns],
-            before_by_column=[
-                _summary(column, before.of(column.name)) if before is not None else [{} for _ in slices] for column in columns
-            ],
-            n=cells.n[at].tolist(),
-            m=cells.m[at].tolist(),
-            score=score.tolist(),
-            threshold=p_thresholds(judged.table, columns)[at].tolist(),
-            distances=_distances(judged, judged.reference.edges, at) if judged.reference is not None else {},
-        )
-
-
-def _verdict(shown: _Shown, row: int, column_at: int, about: Facts) -> DriftVerdict:
-    judged, at = shown.judged, int(shown.at[row])
-    column, state = judged.columns[column_at], CellState(judged.state[at, column_at])
+def _verdict(judged: JudgedWindow, at: int, column_at: int, facts: Facts, about: Facts) -> DriftVerdict:
+    column, state, cells, table = judged.columns[column_at], CellState(judged.state[at, column_at]), judged.cells, judged.table
     of_share = column.name == SHARE_COLUMN.name
-    compared = judged.reference is not None and (state in COMPARED or (of_share and shown.n[row][column_at] and shown.m[row][column_at]))
-    facts = _share_facts(judged, at) if of_share else _column_facts(shown, row, column_at, state)
-    comparison = None
-    if compared:
+    n, m = (judged.window.rows, judged.before.rows_of(EVERYTHING)) if of_share else (cells.n[at, column_at], cells.m[at, column_at])
+    comparison, hidden = None, ""
+    if judged.reference is not None and (state in COMPARED or (of_share and n and m)):
         comparison = DriftComparison(
-            score=shown.score[row][column_at],
-            threshold=shown.threshold[row][column_at],
-            effect=float(judged.cells.effect[at, column_at]),
-            minimum_effect=float(judged.table.minimum_effect[at, column_at]),
+            score=float(judged.adjusted_p[at, column_at]),
+            threshold=float(judged.p_threshold[at, column_at]),
+            effect=float(cells.effect[at, column_at]),
+            minimum_effect=float(table.minimum_effect[at, column_at]),
         )
-        facts |= _threshold_facts(judged, at, column_at)
-    if of_share:
-        n = judged.window.rows if state is not CellState.NO_ROWS else 0
-        m = int(judged.before.rows[judged.before.slices.index(EVERYTHING)])
-    else:
-        n, m = shown.n[row][column_at], shown.m[row][column_at]
-    overlap = about.get("part_in_reference")
+        facts |= {"threshold_source": table.sources[column_at], "family": SHARES if of_share else table.families[at]}
+        if judged.overdispersed[column_at]:
+            deviation = round(float(table.deviation(cells.n[at])[column_at]), 3)
+            facts |= {"overdispersion": deviation, "p_if_rows_were_independent": float(cells.p[at, column_at])}
+        if overlap := about.get("part_in_reference"):
+            hidden = f"; {overlap:.0%} of the window's time lies in the reference itself, which hides a change"
     return DriftVerdict(
         workload=judged.window.workload,
         window_start=judged.window.start,
@@ -122,10 +82,9 @@ def _verdict(shown: _Shown, row: int, column_at: int, about: Facts) -> DriftVerd
         slice=judged.window.matrix.slices[at],
         column=column.name,
         status=STATUS_OF[state],
-        reason=_reason(judged, at, column_at, state, comparison)
-        + (f"; {overlap:.0%} of the window's time lies in the reference itself, which hides a change" if compared and overlap else ""),
-        n=n,
-        n_reference=m,
+        reason=_reason(judged, at, column_at, state, comparison) + hidden,
+        n=int(n),
+        n_reference=int(m),
         method="share_mid_p" if of_share else METHODS[column.measure],
         comparison=comparison,
         evidence=facts | about,
@@ -133,107 +92,85 @@ def _verdict(shown: _Shown, row: int, column_at: int, about: Facts) -> DriftVerd
 
 
 def _about(judged: JudgedWindow, now: datetime) -> Facts:
-    """Which reference the verdicts rest on, and how much of the window lies in its period: those rows stand on both sides and hide a
-    change."""
+    """Which reference the verdicts rest on, and how much of the window lies in its period: those rows stand on both sides."""
     if judged.reference is None:
         return {}
     reference, window = judged.reference.reference, judged.window
     overlap = (min(window.end, reference.end) - max(window.start, reference.start)) / (window.end - window.start)
-    return {
-        **about_reference(reference, now),
-        **({"part_in_reference": round(overlap, 3)} if overlap > 0 else {}),
-        "compared_with": _compared_with(judged),
-    }
-
-
-def about_reference(reference: Reference, now: datetime) -> Facts:
-    """Its id, maturity, age and period."""
+    compared_with = "the whole reference"
+    if judged.reference.by_hour(window) is not None:
+        lacking = "nothing: the reference lacks hours of the window"
+        compared_with = "the same hours of the reference" if judged.before.rows.any() else lacking
     return {
         "reference": reference.id,
         "reference_maturity": reference.maturity.value,
         "reference_age_hours": round((now - reference.pinned_at).total_seconds() / 3600, 3),
         "reference_from": reference.start.isoformat(),
         "reference_to": reference.end.isoformat(),
+        **({"part_in_reference": round(overlap, 3)} if overlap > 0 else {}),
+        "compared_with": compared_with,
     }
 
 
-def _compared_with(judged: JudgedWindow) -> str:
-    if judged.reference is None or judged.reference.by_hour(judged.window) is None:
-        return "the whole reference"
-    return "the same hours of the reference" if judged.before.rows.any() else "nothing: the reference lacks hours of the window"
-
-
-def _column_facts(shown: _Shown, row: int, column_at: int, state: CellState) -> Facts:
-    judged, at = shown.judged, int(shown.at[row])
-    column = judged.columns[column_at]
-    facts: Facts = {"rows": int(judged.window.matrix.rows[at]), **shown.now_by_column[column_at][row]}
-    facts |= {f"reference_{key}": value for key, value in shown.before_by_column[column_at][row].items()}
-    if state not in COMPARED or judged.reference is None:
+def _column_facts(judged: JudgedWindow, column_at: int, shown: Counts, window: CountMatrix, before: CountMatrix | None) -> list[Facts]:
+    """One for each slice shown. ``window`` and ``before`` are of these slices, in fine bins."""
+    column, states = judged.columns[column_at], judged.state[shown, column_at]
+    now = window.of(column.name)
+    facts = [{"rows": rows, **summary} for rows, summary in zip(window.rows.tolist(), _summary(column, now), strict=True)]
+    if judged.reference is None or before is None:
         return facts
-    facts["effect_is"] = EFFECTS[column.measure]
-    if column_at in shown.distances:
-        jensen, moved, of_shape = (held[row] for held in shown.distances[column_at])
-        facts["jensen_shannon"] = round(jensen, 4)
-        if column.measure is Measure.NUMBER:
-            by_shape = float(judged.cells.p[at, column_at]) >= min(1.0, 2 * of_shape) * (1 - ROUNDING)
-            facts["wasserstein"] = round(moved, 4)
-            facts["p_from"] = "shape (Kolmogorov-Smirnov)" if by_shape else "level (rank sum)"
+    then, edges = before.of(column.name), judged.reference.edges
+    distances = _distances(judged, column_at, edges, shown)
+    for row, (one, of_before) in enumerate(zip(facts, _summary(column, then), strict=True)):
+        one |= {f"reference_{key}": value for key, value in of_before.items()}
+        if states[row] not in COMPARED:
+            continue
+        one |= {"effect_is": EFFECTS[column.measure], **{name: values[row] for name, values in distances.items()}}
+        if column.measure is Measure.RATE:
+            one["counts_as_worse"] = column.worse or "either"
+        if column.first_of:
+            one["first_of"] = column.first_of
+        if states[row] == CellState.DRIFTED:
+            place = int(judged.places[shown[row]])
+            starts = edges.of(column, judged.columns, place) if column.measure is Measure.NUMBER else []
+            one |= difference(column, now[row], then[row], starts=starts)
+    return facts
+
+
+def _distances(judged: JudgedWindow, column_at: int, edges: BinEdges, shown: Counts) -> dict[str, list[Any]]:
+    """[slices shown] each, in test bins. Wasserstein over the reference's own bins: 1 is from the lowest to the highest."""
+    column, cells = judged.columns[column_at], judged.cells
     if column.measure is Measure.RATE:
-        facts["counts_as_worse"] = column.worse or "either"
-    if column.first_of:
-        facts["first_of"] = column.first_of
-    if state is CellState.DRIFTED:
-        assert shown.before is not None  # nothing drifts without a reference
-        starts = judged.reference.edges.of(column, judged.columns, int(judged.places[at])) if column.measure is Measure.NUMBER else []
-        facts |= difference(column, shown.window.of(column.name)[row], shown.before.of(column.name)[row], starts=starts)
-    return facts
-
-
-def _threshold_facts(judged: JudgedWindow, at: int, column_at: int) -> Facts:
-    table, cells = judged.table, judged.cells
-    of_share = judged.columns[column_at].name == SHARE_COLUMN.name
-    facts: Facts = {"threshold_source": table.sources[column_at], "family": SHARES if of_share else table.families[at]}
-    dispersion = table.dispersion(column_at)
-    if dispersion != INDEPENDENT_ROWS:
-        deviation = dispersion.deviation(cells.n[at, column_at])
-        facts |= {"overdispersion": round(float(deviation), 3), "p_if_rows_were_independent": float(cells.p[at, column_at])}
-    return facts
+        return {}
+    now, before = (one.of(column.name)[shown] for one in (judged.tested, judged.before))
+    found: dict[str, list[Any]] = {"jensen_shannon": jensen_shannon(now, before).round(4).tolist()}
+    if column.measure is Measure.NUMBER:
+        steps = edges.steps_of(column, judged.columns, judged.places[shown])
+        effect, n, m = (part[shown, column_at] for part in (cells.effect, cells.n, cells.m))
+        by_shape = cells.p[shown, column_at] >= np.minimum(1.0, 2 * ks_p_value(effect, n, m)) * (1 - ROUNDING)
+        found["wasserstein"] = wasserstein(now, before, widths=1 / steps[:, None]).round(4).tolist()
+        found["p_from"] = np.where(by_shape, "shape (Kolmogorov-Smirnov)", "level (rank sum)").tolist()
+    return found
 
 
 def _share_facts(judged: JudgedWindow, at: int) -> Facts:
-    window, before = judged.window.matrix, judged.before
-    n, m = (int(one.rows[one.slices.index(EVERYTHING)]) for one in (window, before))
-    facts: Facts = {"rows": int(window.rows[at])}
+    rows, before, n, m = judged.window.matrix.rows, judged.before.rows, judged.window.rows, judged.before.rows_of(EVERYTHING)
+    facts: Facts = {"rows": int(rows[at])}
     if n:
-        facts["share"] = int(window.rows[at]) / n
+        facts["share"] = int(rows[at]) / n
     if m:
-        expected = expected_rows(window.rows, before.rows, slices=window.slices)[at]
-        facts |= {"reference_share": int(before.rows[at]) / m, "expected_rows": round(float(expected), 1)}
-    folded, folded_before = (int(rows[at]) for rows in judged.folded)
+        facts |= {"reference_share": int(before[at]) / m, "expected_rows": round(float(judged.slice_rows.expected[at]), 1)}
+    folded, folded_before = int(judged.slice_rows.folded[at]), int(judged.slice_rows.folded_before[at])
     if folded or folded_before:
         facts |= {"rows_in_other": folded, "reference_rows_in_other": folded_before}
     return facts
 
 
-def _distances(judged: JudgedWindow, edges: BinEdges, at: Counts) -> dict[int, tuple[list[float], list[float], list[float]]]:
-    """In test bins. Wasserstein over the reference's own bins: 1 is from the lowest bin to the highest, and each has about the same part of
-    the reference."""
-    found, cells = {}, judged.cells
-    for column_at, column in enumerate(judged.columns):
-        if column.measure is Measure.RATE:
-            continue
-        now, before = judged.tested.of(column.name)[at], judged.before.of(column.name)[at]
-        moved = of_shape = np.zeros(len(at))
-        if column.measure is Measure.NUMBER:
-            steps = edges.steps_of(column, judged.columns, judged.places[at])
-            moved = wasserstein(now, before, widths=1 / steps[:, None])
-            of_shape = ks_p_value(cells.effect[at, column_at], cells.n[at, column_at], cells.m[at, column_at])
-        found[column_at] = (jensen_shannon(now, before).tolist(), moved.tolist(), of_shape.tolist())
-    return found
-
-
 def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, comparison: DriftComparison | None) -> str:
-    rows, before, name = judged.window.matrix.rows, judged.before, judged.window.matrix.slices[at]
+    if state in COMPARED and comparison is not None:
+        said = _compared(comparison)
+        return f"{said}; the reference has seen under one whole day and nobody vouches for it" if state is CellState.LEARNING else said
+    rows, name = judged.window.matrix.rows, judged.window.matrix.slices[at]
     fixed = {
         CellState.NO_ROWS: "no rows in this window",
         CellState.NO_VALUES: f"none of the {rows[at]} rows has a value",
@@ -248,20 +185,17 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
     if state in fixed:
         return fixed[state]
     if state in (CellState.VANISHED, CellState.FEW_EXPECTED):
-        expected = float(expected_rows(rows, before.rows, slices=before.slices)[at])
+        expected = float(judged.slice_rows.expected[at])
         shown = f"{expected:.0f}" if state is CellState.VANISHED else f"{expected:.1f}"
         return f"no row came, where {shown} would have been expected; from {VANISHED_FROM:g} a slice is missed"
     if state is CellState.FOLDED_AWAY:
-        hidden = judged.folded[0][at]
-        return f"no row came under its name, but {hidden} rows of slices without a place are in {folded_into(name)}"
-    if state is CellState.TOO_FEW or comparison is None:
-        least = int(judged.table.minimum_rows[at, column_at])
-        return (
-            f"{judged.cells.n[at, column_at]} values against {judged.cells.m[at, column_at]}: under {least} "
-            f"(in the reference {judged.table.minimum_reference_rows}) are not judged"
-        )
-    said = _compared(comparison)
-    return f"{said}; the reference has seen under one whole day and nobody vouches for it" if state is CellState.LEARNING else said
+        folded = judged.slice_rows.folded[at]
+        return f"no row came under its name, but {folded} rows of slices without a place are in {folded_into(name)}"
+    least = int(judged.table.minimum_rows[at, column_at])
+    return (
+        f"{judged.cells.n[at, column_at]} values against {judged.cells.m[at, column_at]}: under {least} "
+        f"(in the reference {judged.table.minimum_reference_rows}) are not judged"
+    )
 
 
 def _compared(found: DriftComparison) -> str:

@@ -18,8 +18,8 @@ from flywheel.drift.bin_edges import BinEdges, edges_of, in_test_bins
 from flywheel.drift.incident import Clearing
 from flywheel.drift.reference import Maturity, Reference, on_other_bins
 from flywheel.drift.seasonal_reference import HOURS_A_DAY, SeasonalReference, same_hours, times_seen
-from flywheel.drift.slice_shares import expected_rows, folded_rows, share_counts
-from flywheel.drift.tests import Numbers, compare, effect_of, z_score
+from flywheel.drift.slice_shares import SliceRows, share_counts, slice_rows
+from flywheel.drift.tests import Numbers, compare, effect_of, p_value, z_score
 from flywheel.drift.thresholds import HOUR, SHARE_COLUMN, DriftPolicy, ThresholdTable, threshold_table
 from flywheel.drift.verdict import DriftStatus
 from flywheel.ids import EVERYTHING
@@ -91,7 +91,7 @@ def judge_counts(
     shape = (*now.rows.shape, len(columns))
     n, m = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     p, effect = np.ones(shape), np.zeros(shape)
-    one_sided = np.array([bool(column.worse) for column in columns])
+    one_sided = _one_sided(columns)
     for measure in Measure:
         at = np.array([place for place, column in enumerate(columns) if column.measure is measure], dtype=np.intp)
         if not at.size:
@@ -108,7 +108,7 @@ def judge_counts(
         cells = tuple(axis[large] for axis in cells)
         target = (*cells[:-1], at[cells[-1]])
         p[target], effect[target] = compare(measure, current[cells], reference[cells], one_sided=sides[large])
-    z = _z_of(p, n, table, one_sided)
+    z = z_score(p, one_sided=one_sided) / table.deviation(n)
     if only_large:
         z = np.where(p < 1, z, 0.0)
     enough = _enough_rows(n, m, table)
@@ -205,10 +205,23 @@ class JudgedWindow:
     protected: frozenset[str]
 
     @cached_property
-    def folded(self) -> tuple[Counts, Counts]:
-        """[slices] each: rows in "(other)" that may belong to each slice, in the window and in what it is compared with."""
-        window, before = (folded_rows(one.rows, slices=one.slices, protected=self.protected) for one in (self.window.matrix, self.before))
-        return window, before
+    def slice_rows(self) -> SliceRows:
+        matrix = self.window.matrix
+        return slice_rows(matrix.rows, self.before.rows, slices=matrix.slices, protected=self.protected)
+
+    @cached_property
+    def overdispersed(self) -> Cells:
+        """[columns]: z-scores that are not those of independent rows."""
+        return np.asarray((self.table.dispersion_base != 1.0) | (self.table.dispersion_per_row != 0.0))
+
+    @cached_property
+    def adjusted_p(self) -> Numbers:
+        """Dispersion-adjusted."""
+        return np.where(self.overdispersed, p_value(self.cells.z, one_sided=_one_sided(self.columns)), self.cells.p)
+
+    @cached_property
+    def p_threshold(self) -> Numbers:
+        return p_value(self.table.z, one_sided=_one_sided(self.columns))
 
     @property
     def worth_keeping(self) -> Cells:
@@ -302,7 +315,8 @@ def _states(
             state[:] = CellState.LEARNING
         state[~cells.enough_rows] = CellState.TOO_FEW
         for at in np.flatnonzero(of_shares):
-            _state_shares(state[:, at], window, before, sure=cells.z[:, at] > table.z[:, at], protected=policy.protected)
+            of_slices = slice_rows(window.rows, before.rows, slices=window.slices, protected=policy.protected)
+            _state_shares(state[:, at], window.rows == 0, before.rows == 0, sure=cells.z[:, at] > table.z[:, at], of_slices=of_slices)
             state[(state[:, at] == CellState.VANISHED) & silent, at] = CellState.SILENT_BEFORE
         if not before.rows.any():
             state[:] = CellState.UNSEEN_HOURS  # a reference contains rows, so it lacks hours of the window
@@ -321,27 +335,23 @@ def _silent_as_before(window: WindowCounts, reference: LaidOutReference | None) 
     return np.array([silences.get(name, 0) >= hours for name in window.matrix.slices], dtype=bool)
 
 
-def _state_shares(state: NDArray[np.int8], window: CountMatrix, before: CountMatrix, *, sure: Cells, protected: Sequence[str]) -> None:
-    """[slices], changed in place: the slices that one of the two sides lacks."""
-    gone, unknown = window.rows == 0, before.rows == 0
-    folded, folded_before = (folded_rows(one.rows, slices=one.slices, protected=protected) for one in (window, before))
-    expected = expected_rows(window.rows, before.rows, slices=window.slices)
+def _state_shares(state: NDArray[np.int8], gone: Cells, unknown: Cells, *, sure: Cells, of_slices: SliceRows) -> None:
+    """[slices], changed in place: the slices without rows in the window (``gone``) or in the reference (``unknown``)."""
     state[unknown] = CellState.NEW
-    state[unknown & (folded_before > 0) & ~sure] = CellState.FOLDED_BEFORE
+    state[unknown & (of_slices.folded_before > 0) & ~sure] = CellState.FOLDED_BEFORE
     state[gone] = CellState.FEW_EXPECTED
-    state[gone & (expected >= VANISHED_FROM)] = CellState.VANISHED
-    state[gone & (folded > 0) & ~sure] = CellState.FOLDED_AWAY
+    state[gone & (of_slices.expected >= VANISHED_FROM)] = CellState.VANISHED
+    state[gone & (of_slices.folded > 0) & ~sure] = CellState.FOLDED_AWAY
     state[gone & unknown] = CellState.NEVER_SEEN
+
+
+def _one_sided(columns: Sequence[Column]) -> Cells:
+    return np.array([bool(column.worse) for column in columns])
 
 
 def _enough_rows(n: Counts, m: Counts, table: ThresholdTable) -> Cells:
     found: Cells = (n >= np.maximum(1, table.minimum_rows)) & (m >= np.maximum(1, table.minimum_reference_rows))
     return found
-
-
-def _z_of(p: Numbers, n: Counts, table: ThresholdTable, one_sided: Cells) -> Numbers:
-    """Dispersion-adjusted."""
-    return z_score(p, one_sided=one_sided) / table.deviation(n)
 
 
 def _packed(matrix: CountMatrix, columns: Sequence[str]) -> Counts:

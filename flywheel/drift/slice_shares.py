@@ -8,6 +8,7 @@ counted for the slice, so that a slice that was folded away never seems to have 
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,7 +46,20 @@ def folded_rows(rows: Counts, *, slices: Sequence[str], protected: Collection[st
     return np.where(rest >= 0, rows[..., rest], 0)
 
 
-def expected_rows(now: Counts, before: Counts, *, slices: Sequence[str]) -> Numbers:
-    """[slices]: the rows that each slice would have at its share in the reference."""
+@dataclass(frozen=True, kw_only=True)
+class SliceRows:
+    """[slices] each: what explains a slice that one side lacks."""
+
+    folded: Counts  # rows in "(other)" that may be the slice's own
+    folded_before: Counts
+    expected: Numbers  # rows at the slice's share in the reference
+
+
+def slice_rows(now: Counts, before: Counts, *, slices: Sequence[str], protected: Collection[str]) -> SliceRows:
+    """[slices] rows of each."""
     whole = list(slices).index(EVERYTHING)
-    return np.asarray(now[whole] * (before / max(1, int(before[whole]))), dtype=np.float64)
+    return SliceRows(
+        folded=folded_rows(now, slices=slices, protected=protected),
+        folded_before=folded_rows(before, slices=slices, protected=protected),
+        expected=np.asarray(now[whole] * (before / max(1, int(before[whole]))), dtype=np.float64),
+    )

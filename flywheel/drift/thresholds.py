@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from flywheel.drift.tests import Numbers, p_value, z_score
+from flywheel.drift.tests import Numbers, z_score
 from flywheel.traffic.column import Column, Family, Measure
 from flywheel.windows.counts import Counts
 
@@ -138,10 +138,6 @@ class ThresholdTable:
         """[..., slices, columns] rows -> standard deviations of the z-score."""
         return np.asarray(np.sqrt(self.dispersion_base + self.dispersion_per_row * n))
 
-    def dispersion(self, column_at: int) -> Dispersion:
-        """Of one column."""
-        return Dispersion(base=float(self.dispersion_base[column_at]), per_row=float(self.dispersion_per_row[column_at]))
-
 
 def threshold_table(
     *, policy: DriftPolicy, calibrated: CalibratedThresholds | None, length: timedelta, slices: Sequence[str], columns: Sequence[Column]
@@ -186,8 +182,3 @@ def uniform_table(threshold: Threshold, *, minimum_reference_rows: int) -> Thres
         sources=(threshold.source,),
         families=(),
     )
-
-
-def p_thresholds(table: ThresholdTable, columns: Sequence[Column]) -> Numbers:
-    """[slices, columns]: the thresholds as p-values."""
-    return p_value(table.z, one_sided=np.array([bool(column.worse) for column in columns]))

@@ -1,6 +1,6 @@
-"""What can be measured of one request: a column, its family, and the fixed fine grid its counts live on.
+"""What can be measured of one request: a column, its family, and the fine bins in which its values are counted.
 
-In: nothing. Out: values. Which columns there are stands in ``features``; how rows are counted stands in ``windows``.
+In: nothing. Out: values. The columns themselves are in ``features``; rows are counted in ``windows.counts``.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ FeatureRow = Mapping[str, float | str | None]
 
 
 class Family(StrEnum):
-    """The kind of drift a column speaks of."""
+    """The kind of drift that a column shows."""
 
     INPUT = "input"
     OUTPUT = "output"
@@ -30,15 +30,15 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column and its grid. Bins: one per interval (NUMBER: len(lines)+1) or name (NAME, RATE), then OTHER, then MISSING."""
+    """One column and its bins: one per interval (NUMBER: len(lines)+1) or name (NAME, RATE), then OTHER, then MISSING."""
 
     name: str
     family: Family
     measure: Measure
-    lines: tuple[float, ...] = ()  # NUMBER: ascending; a value v falls into bin #{lines <= v}
+    lines: tuple[float, ...] = ()  # NUMBER: bin edges, ascending; a value v falls into bin #{lines <= v}
     names: tuple[str, ...] = ()  # NAME: the known values; RATE: ("no", "yes")
     worse: str = ""  # RATE: "yes" or "no" where only that direction is bad; "" where both matter
-    first_of: str = ""  # RATE: the rate whose first worse row in each session this one counts; see ``firsts``
+    first_of: str = ""  # RATE: the rate whose first worse row in each session this one counts; see ``first_failures``
 
     @property
     def bins(self) -> int:

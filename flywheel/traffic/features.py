@@ -65,7 +65,7 @@ COLUMNS: tuple[Column, ...] = (
 def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow:
     """Values of one row; the answer's columns of a failed attempt are missing, not zero.
 
-    The first failure of a session depends on earlier rows: ``firsts`` adds it when the row is recorded.
+    The first failure of a session depends on earlier rows: ``first_failures`` adds it when the row is recorded.
     """
     asked, answer = inference.user_turns, inference.answer
     words = asked.split()

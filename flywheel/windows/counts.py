@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,19 +120,25 @@ def count_rows(*, values: Mapping[str, Values], slices: Sequence[Sequence[str]],
 
     One count of combined places (slice, bin) does it all: linear in rows, independent of how many slices there are.
     """
-    names: dict[str, int] = {}
-    member_of = np.array([names.setdefault(name, len(names)) for held in slices for name in held], dtype=np.intp)
-    row = np.repeat(np.arange(len(slices)), [len(held) for held in slices])
+    groups: dict[tuple[str, ...], int] = {}
+    group_of = np.array([groups.setdefault(tuple(held), len(groups)) for held in slices], dtype=np.intp)
+    names = {name: at for at, name in enumerate(dict.fromkeys(chain.from_iterable(groups)))}
+    sizes = np.array([len(held) for held in groups], dtype=np.intp)
+    row = np.repeat(np.arange(len(slices)), sizes[group_of])
+    first = np.cumsum(sizes[group_of]) - sizes[group_of]  # where each row's slices begin
+    within = np.arange(len(row)) - first[row]
+    members = np.array([names[name] for held in groups for name in held], dtype=np.intp)
+    member_of = members[(np.cumsum(sizes) - sizes)[group_of[row]] + within]
     bins = bins_of_columns(columns)
     width = sum(number for _, number in bins)
-    places = np.empty((len(columns), len(slices)), dtype=np.intp)
-    start = 0
+    cells, base, start = np.empty((len(columns), len(row)), dtype=np.intp), member_of * width, 0
     for at, column in enumerate(columns):
-        places[at] = start + (_bins_of(column, values[column.name]) if column.name in values else column.bins - 1)
+        places = _bins_of(column, values[column.name])[row] if column.name in values else column.bins - 1
+        np.add(base + start, places, out=cells[at])
         start += column.bins
-    cells = (member_of * width)[None, :] + places[:, row]
-    counts = np.bincount(cells.ravel(), minlength=len(names) * width).reshape(len(names), width)
-    return CountMatrix(slices=tuple(names), bins=bins, counts=counts, rows=np.bincount(member_of, minlength=len(names)))
+    counts = np.bincount(cells.ravel(), minlength=len(names) * width)
+    rows = np.bincount(member_of, minlength=len(names))
+    return CountMatrix(slices=tuple(names), bins=bins, counts=counts.reshape(len(names), width), rows=rows)
 
 
 def added(*parts: CountMatrix) -> CountMatrix:
@@ -161,8 +169,8 @@ def _bins_of(column: Column, values: Values) -> NDArray[np.intp]:
     """The bin of each value. OTHER (last but one) for a value of the wrong kind, MISSING (last) for None: no row is ever left out."""
     other, missing = column.bins - 2, column.bins - 1
     if column.measure is Measure.NAME:
-        known: dict[object, int] = {name: at for at, name in enumerate(column.names)} | {None: missing}
-        return np.array([known.get(value, other) for value in values], dtype=np.intp)
+        known = _Places({name: at for at, name in enumerate(column.names)} | {None: missing}, other=other)
+        return np.fromiter(map(known.__getitem__, values), dtype=np.intp, count=len(values))
     numbers = values if isinstance(values, np.ndarray) else np.array([_number(value) for value in values], dtype=np.float64)
     if column.measure is Measure.RATE:
         odd = (numbers != 0) & (numbers != 1)
@@ -174,6 +182,17 @@ def _bins_of(column: Column, values: Values) -> NDArray[np.intp]:
     if odd.any() and not isinstance(values, np.ndarray):
         found[[at for at in np.flatnonzero(odd).tolist() if values[at] is None]] = missing
     return found
+
+
+class _Places(dict[object, int]):
+    """The bin of each name; ``other`` for a name that the column does not know."""
+
+    def __init__(self, held: Mapping[Any, int], *, other: int) -> None:
+        super().__init__(held)
+        self._other = other
+
+    def __missing__(self, name: object) -> int:
+        return self._other
 
 
 def _number(value: float | str | None) -> float:

@@ -17,7 +17,7 @@ from sqlalchemy import event
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.column import FeatureRow
 from flywheel.traffic.features import COLUMNS, columns_of
-from flywheel.traffic.firsts import with_firsts
+from flywheel.traffic.first_failures import with_first_failures
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.counts import CountMatrix, WindowCounts, count_rows
@@ -84,7 +84,7 @@ def test_a_row_comes_back_as_it_was_recorded(store: TrafficStore) -> None:
     one = row(inference(1, dimensions={"tenant": 'Ä "quoted"'}), valid=True)
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [one]))
     found = store.rows(workload=SUPPORT, start=NOON, end=LATER)
-    assert [replace(read, topic="t") for read in found] == [replace(one, features=with_firsts(one.features, ()))]
+    assert [replace(read, topic="t") for read in found] == [replace(one, features=with_first_failures(one.features, ()))]
     assert store.by_request(RequestId("req-1"), workload=SUPPORT) is not None
     assert store.newest(SUPPORT) == one.inference.occurred_at
 
@@ -194,6 +194,19 @@ def test_which_panes_changed_is_read_from_an_index_alone(store: TrafficStore) ->
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("support", "a", "b", 0)).all())
     assert "USING COVERING INDEX panes_by_change" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_hours_are_read_by_one_query_and_sum_to_their_windows(store: TrafficStore) -> None:
+    rows = [row(inference(n, occurred_at=NOON + timedelta(minutes=25 * n))) for n in range(7)]
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
+    asked: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    hours = list(store.hourly(workload=SUPPORT, start=NOON, hours=4))
+    assert len([query for query in asked if query.startswith("SELECT")]) == 1
+    assert [matrix.rows_of("all") for matrix in hours] == [3, 2, 2, 0]
+    for hour, matrix in enumerate(hours):
+        start = NOON + timedelta(hours=hour)
+        assert matrix == store.window(workload=SUPPORT, start=start, end=start + timedelta(hours=1)).matrix
 
 
 def refused(number: int, **changes: object) -> RecordedInference:

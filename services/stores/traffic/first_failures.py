@@ -1,7 +1,7 @@
 """Which rows are their session's first bad answer of a day: asked and remembered in the transaction that records them.
 
-In: rows that were not recorded before. Out: the same rows, their firsts among their column values. What counts as one is decided by
-``flywheel.traffic.firsts``.
+In: rows that were not recorded before. Out: the same rows with their first failures among the column values, which are decided by
+``flywheel.traffic.first_failures``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, insert, select
 
 from flywheel.ids import EventId
-from flywheel.traffic.firsts import candidates, day_of, with_firsts
+from flywheel.traffic.first_failures import candidates, day_of, with_first_failures
 from flywheel.traffic.inference import Arm
 from services.ports.traffic import RecordedInference
 from services.stores.database import in_parts
@@ -20,7 +20,7 @@ Counted = tuple[str, str, str, str]
 """(workload, session, day, column that counts it)"""
 
 
-def with_firsts_marked(connection: Connection, fresh: Mapping[EventId, RecordedInference]) -> dict[EventId, RecordedInference]:
+def with_first_failures_marked(connection: Connection, fresh: Mapping[EventId, RecordedInference]) -> dict[EventId, RecordedInference]:
     """In the order of the clock within a batch. Shadow answers reach no statistic and are left as they are."""
     found = dict(fresh)
     in_order = sorted((row for row in fresh.values() if row.inference.arm is not Arm.SHADOW), key=lambda row: row.inference.occurred_at)
@@ -35,7 +35,7 @@ def with_firsts_marked(connection: Connection, fresh: Mapping[EventId, RecordedI
                 counted.add(key)
                 news.append(key)
                 first.append(name)
-        found[one.event_id] = replace(row, features=with_firsts(row.features, first))
+        found[one.event_id] = replace(row, features=with_first_failures(row.features, first))
     if news:
         names = [column.name for column in session_firsts.columns]
         connection.execute(insert(session_firsts), [dict(zip(names, key, strict=True)) for key in sorted(news)])

@@ -31,7 +31,7 @@ from services.ports.traffic import (
     TrafficCounts,
 )
 from services.stores.database import in_parts, reading, to_json, to_moment, to_text, writing
-from services.stores.traffic.first_failures import with_firsts_marked
+from services.stores.traffic.first_failures import with_first_failures_marked
 from services.stores.traffic.rows import from_row, to_row
 from services.stores.traffic.tables import (
     dead_letters,
@@ -109,7 +109,7 @@ class TrafficStore:
             if row.inference.event_id not in known:
                 fresh.setdefault(row.inference.event_id, row)
         if fresh:
-            fresh = with_firsts_marked(connection, fresh)
+            fresh = with_first_failures_marked(connection, fresh)
             ordered = [fresh[event_id] for event_id in sorted(fresh)]  # neighbours in the index are written together
             connection.execute(insert(seen_ids), [{"event_id": row.inference.event_id, "at": to_text(at)} for row in ordered])
             connection.execute(insert(inferences), [to_row(row, recorded_at=at) for row in ordered])

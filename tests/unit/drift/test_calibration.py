@@ -139,7 +139,7 @@ def calibrated_on(counts: dict[str, Counts]) -> CalibratedThresholds:
     return calibrate(period(counts, (REFUSAL, FIRST)), POLICY, 1, minimum_reference_rows=1)
 
 
-def test_a_sessions_firsts_scatter_less_than_chance_and_its_rows_more() -> None:
+def test_first_failures_scatter_less_than_chance_and_rows_more() -> None:
     found = calibrated_on(sessions_of_eight(1))
     rows = np.array(8 * HOUR_OF_SESSIONS)
     assert found.dispersions[1, "refusal"].deviation(rows) > 2
@@ -149,7 +149,7 @@ def test_a_sessions_firsts_scatter_less_than_chance_and_its_rows_more() -> None:
         assert rule(found, hours=1, family=family, column=FIRST).minimum_effect == pytest.approx(effect / 2)
 
 
-def test_where_sessions_repeat_themselves_firsts_tell_a_rise_that_rows_do_not() -> None:
+def test_first_failures_tell_a_rise_that_rows_do_not() -> None:
     past = sessions_of_eight(1)
     held = calibrated_on(past)
     now = sessions_of_eight(9, refusing=0.25, hours=1_000, sessions=4 * HOUR_OF_SESSIONS)

@@ -210,8 +210,8 @@ def test_hours_that_always_differ_are_not_called_strange_when_the_reference_saw_
     labels = [f"hour {number // 100}" for number in range(30 * 100)]
     policy = replace(POLICY, anchors=400, held_out=10_000, fewest_rows=40, most_rows=80)
     known, unknown = pinned(np.concatenate(hours), windows=labels, policy=policy), pinned(np.concatenate(hours), policy=policy)
-    assert known.real_windows >= 24
-    assert unknown.real_windows == 0
+    assert known.hours.windows >= 24
+    assert unknown.hours.windows == 0
     windows = [one_hour(80) for _ in range(40)]
     strange = [sum(judged(window, reference).status is DriftStatus.DRIFTING for window in windows) for reference in (known, unknown)]
     assert strange[0] <= 4
@@ -242,7 +242,7 @@ def test_a_reference_is_bounded_immutable_and_named_after_its_content() -> None:
     one = pinned(vectors, policy=small)
     assert one.anchors.shape == (40, DIMENSIONS)
     assert one.held_out == 60
-    for array in (one.anchors, one.held, one.sessions, one.dispersion):
+    for array in (one.anchors, one.held, one.sessions, one.hours.variance):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
     changed = vectors.copy()

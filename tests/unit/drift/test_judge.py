@@ -397,7 +397,7 @@ def test_the_evidence_says_which_of_two_tests_gave_a_numbers_p_and_which_side_of
     assert all(found["all", name].evidence["counts_as_worse"] == worse for name, worse in rates.items())
 
 
-def test_the_evidence_of_firsts_says_which_rate_they_are_of() -> None:
+def test_first_failures_name_the_rate_they_are_of() -> None:
     first = replace(REFUSAL, name="first_refusal", first_of="refusal")
     rows = [
         ({**row, "first_refusal": float(bool(row["refusal"]) and at % 2 == 0)}, slices) for at, (row, slices) in enumerate(some_rows(800))
@@ -409,7 +409,7 @@ def test_the_evidence_of_firsts_says_which_rate_they_are_of() -> None:
     assert "first_of" not in found["all", "refusal"].evidence
 
 
-def test_a_reference_of_before_firsts_were_counted_learns_them() -> None:
+def test_first_failures_that_a_reference_lacks_are_learned() -> None:
     first = replace(REFUSAL, name="first_refusal", first_of="refusal")
     window = window_counts([({**row, "first_refusal": 0.0}, slices) for row, slices in some_rows(800)], columns=(*FEW, first))
     found = judged(window, columns=(*FEW, first))

@@ -1,17 +1,17 @@
-"""What is a session's first bad answer."""
+"""Which rows are the first failure of their session and day."""
 
 from datetime import datetime
 
 import pytest
 
 from flywheel.traffic.features import COLUMNS
-from flywheel.traffic.firsts import FIRSTS, candidates, day_of, with_firsts
+from flywheel.traffic.first_failures import FIRST_FAILURES, candidates, day_of, with_first_failures
 
 
-def test_every_rate_that_only_gets_worse_has_its_firsts() -> None:
-    assert {rate.name for rate in FIRSTS.values()} == {column.name for column in COLUMNS if column.worse and not column.first_of}
+def test_every_rate_with_a_worse_side_has_first_failures() -> None:
+    assert {rate.name for rate in FIRST_FAILURES.values()} == {column.name for column in COLUMNS if column.worse and not column.first_of}
     for column in COLUMNS:
-        assert not column.first_of or (column.worse == "yes" and column.family is FIRSTS[column.name].family)
+        assert not column.first_of or (column.worse == "yes" and column.family is FIRST_FAILURES[column.name].family)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_days_are_utcs(at: str, day: str) -> None:
     assert day_of(datetime.fromisoformat(at)) == day
 
 
-def test_a_rate_without_a_value_has_no_first() -> None:
-    row = with_firsts({"refusal": 1.0, "valid_format": None, "error": 0.0}, ["first_refusal"])
+def test_a_rate_without_a_value_has_no_first_failure() -> None:
+    row = with_first_failures({"refusal": 1.0, "valid_format": None, "error": 0.0}, ["first_refusal"])
     assert row == {
         "refusal": 1.0,
         "valid_format": None,
