@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flywheel.alerts import window_finding
-from flywheel.alerts.window_finding import JudgedWindow, WindowFinding
+from flywheel.alerts.window_finding import WindowFinding, WindowVerdicts
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.ids import BASE, AdapterName, EventId, Person, RequestId, WorkloadId
@@ -129,5 +129,5 @@ def finding_of(
 ) -> WindowFinding:
     """The finding of one window. ``more``: ``drifted_before``, ``late``, ``judged_again``."""
     before = more.pop("drifted_before", ())
-    judged = JudgedWindow(workload=workload, window=window, at=at, verdicts=verdicts, **more)
+    judged = WindowVerdicts(workload=workload, window=window, at=at, verdicts=verdicts, **more)
     return window_finding.finding_of(judged, protected=protected, drifted_before=before)

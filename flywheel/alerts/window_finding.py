@@ -20,7 +20,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedWindow:
+class WindowVerdicts:
     """Verdicts of the windows that ended at one moment."""
 
     workload: WorkloadId
@@ -47,7 +47,7 @@ class WindowFinding:
     late: int = 0  # which late-data re-evaluation of an older window found this; 0: the window's own closing
 
 
-def finding_of(window: JudgedWindow, *, protected: Sequence[str], drifted_before: Collection[DriftedSeries] = ()) -> WindowFinding:
+def finding_of(window: WindowVerdicts, *, protected: Sequence[str], drifted_before: Collection[DriftedSeries] = ()) -> WindowFinding:
     """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning.
 
     ``drifted_before``: what drifts in the open alert. A window that is read only after late rows changed its verdicts is never quiet:

@@ -11,7 +11,7 @@ import structlog
 
 from flywheel.alerts.alert import Alert, AlertState
 from flywheel.alerts.lifecycle import AlertTransition, Move, advance
-from flywheel.alerts.window_finding import JudgedWindow, WindowFinding, finding_of
+from flywheel.alerts.window_finding import WindowFinding, WindowVerdicts, finding_of
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from services.alert_desk.wiring import AlertRules, DeskParts
@@ -97,7 +97,7 @@ class AlertStates:
 def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | None) -> WindowFinding:
     """What drifts in an open alert must fall well under its thresholds before the alert may end."""
     is_open = alert is not None and alert.state is not AlertState.RESOLVED
-    judged = JudgedWindow(
+    judged = WindowVerdicts(
         workload=windows[0].workload,
         window=windows[0].id,
         at=windows[0].end,
@@ -109,7 +109,7 @@ def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | 
 
 def _late_finding(workload: WorkloadId, found: LateFinding, rules: AlertRules) -> WindowFinding:
     """Of what the late rows found alone: what else drifted in that window was told when it closed."""
-    judged = JudgedWindow(workload=workload, window=found.window, at=found.end, verdicts=found.found, late=found.times)
+    judged = WindowVerdicts(workload=workload, window=found.window, at=found.end, verdicts=found.found, late=found.times)
     return finding_of(judged, protected=rules.protected)
 
 
