@@ -49,13 +49,13 @@ def test_real_scores_for_each_slice_and_a_page_with_pictures(tmp_path: Path) -> 
     assert chi_square(shapes, shapes_before)[0] > found["all", "prompt_shape"].score
 
 
-def fake_worker(tmp_path: Path, body: str) -> EvidentlyReports:
+def fake_worker(tmp_path: Path, body: str, *, idle_seconds: float = 60) -> EvidentlyReports:
     """Another program in the worker's place."""
     program = tmp_path / "worker"
     program.write_text(f"#!{sys.executable}\nimport json, sys\n{body}\n")
     program.chmod(0o755)
     columns: tuple[Column, ...] = FEW
-    return EvidentlyReports(columns=columns, python=program, start_seconds=20, answer_seconds=1)
+    return EvidentlyReports(columns=columns, python=program, start_seconds=20, answer_seconds=1, idle_seconds=idle_seconds)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,19 @@ def test_no_answer_is_waited_for_after_the_order_to_end(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match="ending"):
         reports.compare(current={"all": rows}, reference={"all": rows})
     reports.close()
+
+
+def test_a_worker_ends_when_it_was_not_asked_for_a_while(tmp_path: Path) -> None:
+    for idle_seconds, ends in ((60.0, False), (0.0, True)):
+        reports = fake_worker(tmp_path, "sys.stdin.read()", idle_seconds=idle_seconds)
+        reports.end_when_idle()  # nothing runs yet
+        reports.warm_up()
+        worker = reports._worker
+        assert worker is not None
+        reports.end_when_idle()
+        assert (worker.poll() is not None) == ends
+        reports.close()
+        assert worker.poll() is not None
 
 
 def test_slices_without_rows_on_either_side_need_no_worker() -> None:

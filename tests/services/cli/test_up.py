@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from services.cli.up.command import _Page
+from services.cli.up.supervisor import PartState, Watched
+from services.cli.up.wiring import StartTier, SupervisedPart
 from services.process.process_group import MARK
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -163,3 +166,22 @@ def _command(entry: Path) -> bytes:
         return (entry / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_up_json_lists_what_a_host_holds_with_each_ones_own_address(tmp_path: Path) -> None:
+    addresses = {"trainer": "http://127.0.0.1:1", "gatekeeper": "http://127.0.0.1:2"}
+    host = SupervisedPart(
+        name="host",
+        tier=StartTier.WORK,
+        start=lambda: pytest.fail("nothing is started"),
+        why_not_ready=lambda: None,
+        log=tmp_path / "host.log",
+        start_seconds=1.0,
+        restarts_before_ready=1,
+        address="here",
+        hosted=addresses,
+    )
+    _Page(tmp_path / "up.json").write((Watched(part=host, state=PartState.READY),))
+    parts = json.loads((tmp_path / "up.json").read_text())["parts"]
+    assert {name: part["address"] for name, part in parts.items()} == {"host": "here", **addresses}
+    assert {part["state"] for part in parts.values()} == {"ready"}

@@ -18,7 +18,7 @@ from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
 from flywheel.windows.counts import CountMatrix, WindowCounts
 from flywheel.windows.pane import WindowPolicy
-from services.drift_monitor.judge_windows import tick
+from services.drift_monitor.judge_windows import tick, window_is_near
 from services.drift_monitor.wiring import MonitorParts, WatchRules
 from services.stores.ledger.journal import LedgerJournal
 from tests.databases import migrated_ledger
@@ -122,6 +122,24 @@ def test_longer_prompts_are_judged_against_the_pinned_reference_and_scored_by_ev
     assert html is not None
     assert html.endswith(f"{window.id}.html")
     assert window.second_opinions
+
+
+def test_a_window_is_near_shortly_before_it_closes_and_only_with_rows(world: World) -> None:
+    def near(moment: datetime) -> bool:
+        return window_is_near(world.parts, now=moment, within=timedelta(seconds=30))
+
+    assert not near(NOON)
+    world.send(NOON, hours=2)
+    assert not near(NOON + 2 * HOUR)  # the first window of all: there is nothing to compare it with
+    tick(world.parts, NOON + 2 * HOUR)
+    assert not near(NOON + 2 * HOUR)
+    world.send(NOON + 2 * HOUR, hours=1)  # the last row half a minute before three
+    tick(world.parts, NOON + 3 * HOUR)
+    assert not near(NOON + 3 * HOUR + 6 * MINUTE)
+    assert near(NOON + 3 * HOUR + 6 * MINUTE + timedelta(seconds=45))  # a pane and the lateness after its end it closes by the clock
+    tick(world.parts, NOON + 3 * HOUR + 8 * MINUTE)
+    assert len(world.watch.windows(ROUTER)) == 3
+    assert not near(NOON + 6 * HOUR)  # no row came since
 
 
 def test_a_second_tick_closes_nothing_twice(world: World) -> None:
