@@ -30,10 +30,11 @@ class Notifications:
         self._told: set[tuple[AlertId, str]] = set()
         self._pauses: dict[str, tuple[datetime, timedelta]] = {}  # receiver: not before, and how long the last pause was
 
-    def tick(self, now: datetime) -> None:
+    def tick(self, now: datetime) -> float | None:
+        """Returns the seconds until the first receiver that did not answer is asked again; None where every one has answered."""
         workloads = {workload: rules.receivers for workload, rules in self._parts.workloads.items() if rules.receivers}
         if not workloads:
-            return
+            return None
         saves = self._parts.alerts.alert_saves()
         if saves != self._saves:
             self._alerts = {name: self._parts.alerts.alerts(workload=name, ended_after=now - TOLD_FOR)[::-1] for name in workloads}
@@ -41,6 +42,7 @@ class Notifications:
         for workload, receivers in workloads.items():
             for receiver in receivers:
                 self._tell(receiver, self._alerts[workload], now)
+        return min(((again - now).total_seconds() for again, _ in self._pauses.values()), default=None)
 
     def _tell(self, receiver: Receiver, alerts: Sequence[Alert], now: datetime) -> None:
         if receiver.name in self._pauses and now < self._pauses[receiver.name][0]:

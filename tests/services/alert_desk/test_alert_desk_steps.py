@@ -128,13 +128,15 @@ def test_a_notice_that_is_not_taken_is_tried_again_with_growing_pauses_until_it_
     AlertStates(world.parts).tick(NOON)
     notices = Notifications(world.parts)
     world.receiver.down = True
-    for second in range(60):
+    assert notices.tick(NOON) == 1.0  # the pause that is left: the loop comes back then
+    for second in range(1, 60):
         notices.tick(NOON + timedelta(seconds=second))
     assert world.receiver.attempts == 6  # at 0, 1, 3, 7, 15 and 31 seconds
     world.receiver.down = False
     for second in range(60, 70):
         notices.tick(NOON + timedelta(seconds=second))
     assert [kind for _, kind in world.receiver.taken] == ["firing"]
+    assert notices.tick(NOON + timedelta(seconds=70)) is None
 
 
 def test_a_receiver_that_was_away_hears_of_beginning_and_end_in_order(world: World) -> None:
