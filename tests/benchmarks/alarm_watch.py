@@ -32,6 +32,7 @@ HOUR = timedelta(hours=1)
 AFTER_THE_HOUR = timedelta(minutes=10)  # the daemon looks every second; by then the hour's window may close
 LONGEST = 24  # hours of a window
 KEPT_WINDOWS = 60  # the alert service reads the newest 50
+KEPT_REFERENCES = 5  # of answers; a champion that was replaced never returns here, and each holds some 10 MB
 RECORD = 30 * 24  # hours of panes that are kept
 LOOKS_AT_LATE_ROWS = 5  # ticks: one late hour lies in as many windows as the longest has hours, and a tick takes some of them
 
@@ -93,7 +94,7 @@ class Watched:
     def __init__(self, slices: Sequence[str], *, protected: Sequence[str] = (), budget: BudgetPolicy | None = None) -> None:
         workload = Workload(alias="simulated", slices=Slices(dimensions=("slice",), protected=tuple(protected)))
         self.traffic = CountedTraffic(slices=slices)
-        self.ledger = WatchLedgerInMemory(keep=KEPT_WINDOWS)
+        self.ledger = WatchLedgerInMemory(keep=KEPT_WINDOWS, keep_answers=KEPT_REFERENCES)
         self.champion_name = AdapterName("")
         self.route: Route | None = None
         self.rules = watch_rules(workload)

@@ -9,6 +9,7 @@ import pytest
 from flywheel.alerts.alert import AlertState
 from flywheel.alerts.lifecycle import AlertPolicy, advance
 from flywheel.drift.late_data import JudgedRows, Reevaluation
+from flywheel.drift.reference import Covers
 from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
@@ -178,3 +179,13 @@ def test_a_notification_is_due_until_it_was_taken(watch: WatchingLedger | WatchL
     watch.notification_sent(alert.id, kind="firing to a", at=NOON, detail="HTTP 200")
     assert not watch.notification_due(alert.id, kind="firing to a")
     assert watch.notification_due(alert.id, kind="firing to b")
+
+
+def test_the_ledger_in_memory_forgets_old_references_of_answers_alone() -> None:
+    watch = WatchLedgerInMemory(keep_answers=1)
+    first = reference_of(window_counts(some_rows(20)), name="inputs")
+    for hour, name in enumerate(("old", "new"), start=1):
+        reference = replace(first, id=name, covers=Covers.OUTPUT, pinned_at=first.pinned_at + hour * HOUR)
+        watch.pin(first, line(first.id, "pinned"))
+        watch.pin(reference, line(name, "pinned"))
+    assert [held.id for held in watch.references(ROUTER)] == ["new", "inputs"]

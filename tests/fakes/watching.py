@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.notifications import NotDelivered
 from flywheel.drift.late_data import JudgedRows, Reevaluation
-from flywheel.drift.reference import Reference
+from flywheel.drift.reference import Covers, Reference
 from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.errors import CannotRun
 from flywheel.ids import EVERYTHING, AdapterName, AlertId, EventId, RequestId, WorkloadId
@@ -128,9 +128,13 @@ class ReceiverInMemory:
 
 @dataclass(kw_only=True)
 class WatchLedgerInMemory:
-    """A DriftLedger; ``journal`` holds its lines. ``keep``: older windows are forgotten, as by a ledger that is cleaned up."""
+    """A DriftLedger and an AlertLedger; ``journal`` contains their lines.
+
+    The newest ``keep`` windows and ``keep_answers`` references of answers alone stay, as if somebody cleaned up the ledger.
+    """
 
     keep: int | None = None
+    keep_answers: int | None = None
     journal: list[JournalEntry] = field(default_factory=list)
     _references: dict[str, Reference] = field(default_factory=dict)
     _profiles: dict[str, SeasonalReference] = field(default_factory=dict)
@@ -150,6 +154,10 @@ class WatchLedgerInMemory:
         if profile is not None:
             self._profiles[reference.id] = profile
         self.journal.append(entry)
+        of_answers = [held.id for held in self.references(reference.workload) if held.covers is Covers.OUTPUT]
+        for old in of_answers[self.keep_answers :] if self.keep_answers is not None else ():
+            del self._references[old]
+            self._profiles.pop(old, None)
 
     def profile(self, reference: Reference) -> SeasonalReference | None:
         return self._profiles.get(reference.id)
