@@ -28,7 +28,7 @@ from services.drift_monitor.wiring import MonitorParts, WatchRules
 from services.ports.drift import ClosedWindow
 from services.ports.traffic import RecordingBatch
 from services.stores.ledger.journal import LedgerJournal
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import migrated_ledger, migrated_traffic
 from tests.fakes.watching import ScriptedReports
 from tests.ledgers import WatchingLedger

@@ -13,7 +13,7 @@ from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.tokens import Tokens, internal_key
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import empty_databases
 from tests.ledgers import LearningLedger, WatchingLedger
 

@@ -15,7 +15,7 @@ from flywheel.corrections.contradictions import Relation
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
 from flywheel.corrections.diagnosis import Cause, diagnose
 from flywheel.corrections.duplicates import answer_key, prompt_key
-from flywheel.corrections.join import JoinDecision, JoinOutcome
+from flywheel.corrections.join_inference import JoinDecision, JoinOutcome
 from flywheel.corrections.split import RelatedCorrection
 from flywheel.ids import CorrectionId, digest_of
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from flywheel.errors import InvalidInput
 from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
-from flywheel.gate.exact import LEAST_MARGIN, NUISANCE_CHANCE
+from flywheel.gate.exact_not_worse import LEAST_MARGIN, NUISANCE_CHANCE
 
 STANDARD_MARGIN = AxisPolicy.standard_margin
 FORMAT, GOLDEN, RECURRENCE, HELD_OUT, GENERAL, SAFETY = "format", "golden", "recurrence", "held_out", "general", "safety"

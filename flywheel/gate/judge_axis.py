@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from flywheel.gate.axes import AxisPolicy, AxisTest, AxisVerdict, Clustering, GateVerdict, PairedCounts, RequiredItems, Role
 from flywheel.gate.entities import Agreement, EffectiveCounts, design_effect, effective, entity_size, measure, p_better_by_entity
-from flywheel.gate.exact import least_items, p_worse, shown_not_worse
-from flywheel.gate.paired import difference_bounds, needed_at_this_rate, p_better, pair, wins_needed
+from flywheel.gate.exact_not_worse import least_items, p_worse, shown_not_worse
+from flywheel.gate.paired_tests import difference_bounds, needed_at_this_rate, p_better, pair, wins_needed
 
 _MEASURED = "measured on these items"
 _MEASURED_ELSEWHERE = "measured on the larger set that these items are from"

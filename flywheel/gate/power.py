@@ -12,8 +12,8 @@ from statistics import NormalDist
 from flywheel.gate.axes import AxisPolicy, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, SAFETY
 from flywheel.gate.entities import design_effect
-from flywheel.gate.exact import LEAST_MARGIN, least_items, shown_not_worse
-from flywheel.gate.paired import normal_quantile, p_better, wins_needed
+from flywheel.gate.exact_not_worse import LEAST_MARGIN, least_items, shown_not_worse
+from flywheel.gate.paired_tests import normal_quantile, p_better, wins_needed
 
 FOUR_IN_FIVE = 0.8
 _LOOKS = 12

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.ids import AdapterName, unit_interval
-from flywheel.rollout.canary import encodable
+from flywheel.rollout.arm_of_session import encodable
 from flywheel.traffic.sessions import SessionOutcome
 
 UNKNOWN = -1

@@ -21,7 +21,7 @@ from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
 from flywheel.rollout.arm_sessions import ArmSessions
 from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, guard_document, judge_guards
 from flywheel.rollout.release import Release, ReleaseState, Route
-from flywheel.rollout.routes import with_canary, with_champion, with_holdout, with_shadow
+from flywheel.rollout.route_changes import with_canary, with_champion, with_holdout, with_shadow
 from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
 from flywheel.traffic.inference import Arm
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from flywheel.errors import Refused
 from flywheel.ids import BASE, AdapterName, Person, WorkloadId
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
-from flywheel.rollout.routes import with_champion
+from flywheel.rollout.route_changes import with_champion
 from flywheel.traffic.inference import CLIENT_CLOSED_REQUEST, Arm
 
 

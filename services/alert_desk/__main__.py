@@ -8,8 +8,8 @@ from services.alert_desk.send_notifications import Notifications
 from services.alert_desk.wiring import desk_parts, ledger_changes
 from services.process.health import serve_health
 from services.process.loop import run_loop
+from services.process.run_together import run_together
 from services.process.start_stop import Start, main
-from services.process.together import run_together
 
 PROCESS = "alert_desk"
 EVERY_SECONDS = 5.0  # for what follows from the time alone; a closed window or a person's word wakes the loops at once

@@ -11,8 +11,8 @@ from services.ports.drift import DriftLedger
 from services.settings import Settings, Webhook, Workload
 from services.settings.policies import build_policies
 from services.settings.secrets import secret_from
-from services.stores.changes import Changes
 from services.stores.database import open_ledger
+from services.stores.database_changes import Changes
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.drift import LedgerDrift
 

@@ -14,8 +14,8 @@ from services.api.relay_outbox import Relay
 from services.api.wiring import api_parts, ledger_changes
 from services.process.health import serve_health
 from services.process.loop import run_loop
+from services.process.run_together import run_together
 from services.process.start_stop import Start, main
-from services.process.together import run_together
 
 PROCESS = "api"
 END_SECONDS = 3  # requests in flight get this long

@@ -11,7 +11,7 @@ from typing import TypeVar
 from flywheel.errors import NotFound
 from flywheel.ids import AdapterName, Person, derive
 from services.api.wiring import ApiParts, WorkloadRules
-from services.ports.work import GateCommand, RetrainCommand, SnapshotCommand, WorkItem
+from services.ports.work_queue import GateCommand, RetrainCommand, SnapshotCommand, WorkItem
 
 AskedCommand = TypeVar("AskedCommand", SnapshotCommand, RetrainCommand, GateCommand)
 

@@ -29,13 +29,13 @@ from services.ports.retraining import RunLedger
 from services.ports.rollout import Gateways, ReleaseLedger
 from services.ports.traffic import TrafficReader
 from services.ports.training_set import TrainingSetLedger
-from services.ports.work import WorkQueue
+from services.ports.work_queue import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens
-from services.stores.changes import Changes
 from services.stores.database import open_ledger, open_traffic
+from services.stores.database_changes import Changes
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.corrections import LedgerCorrections
 from services.stores.ledger.drift import LedgerDrift
@@ -46,9 +46,9 @@ from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.tokens import Tokens, internal_key, redaction_key
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.clusters import NearTexts, user_text
 from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection, Remarks
-from flywheel.corrections.join import join, without_request
+from flywheel.corrections.join_inference import join, without_request
 from flywheel.errors import Conflict, InvalidInput
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
-from flywheel.regression_suite.captured import case_of
 from flywheel.regression_suite.case import Case
+from flywheel.regression_suite.case_of_correction import case_of
 from flywheel.traffic.inference import Message
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import with_surrogates

@@ -29,7 +29,7 @@ from services.stores.ledger.corrections import LedgerCorrections
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.tokens import redaction_key
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 
 
 @dataclass(frozen=True, kw_only=True)

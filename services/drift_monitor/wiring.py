@@ -24,7 +24,7 @@ from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.drift import LedgerDrift
 from services.stores.ledger.releases import LedgerReleases
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,12 +24,12 @@ from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.golden import GoldenSet
 from flywheel.regression_suite.grade import Grade, grade
-from flywheel.retraining.run import AdapterBundle
+from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import ReleaseState
 from flywheel.training_set.example import Example
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts, champion_of
 from services.ports.gate import GateRecord
-from services.ports.work import GateCommand, WorkItem
+from services.ports.work_queue import GateCommand, WorkItem
 
 log = structlog.get_logger("gatekeeper")
 

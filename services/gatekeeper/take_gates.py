@@ -9,7 +9,7 @@ from flywheel.errors import CannotRun, FlywheelError
 from services.gatekeeper.run_gate import ask_for_missing_gates, gate
 from services.gatekeeper.wiring import GatekeeperParts
 from services.ports.gate import GateRecord
-from services.ports.work import GateCommand, WorkItem
+from services.ports.work_queue import GateCommand, WorkItem
 from services.process.lease import LeaseLoop
 
 AGAIN_AFTER = timedelta(seconds=5)  # when an arm did not answer

@@ -13,19 +13,19 @@ from services.ports.regression_suite import SuiteLedger
 from services.ports.retraining import RunLedger
 from services.ports.rollout import ReleaseLedger
 from services.ports.training_set import TrainingSetLedger
-from services.ports.work import WorkQueue
+from services.ports.work_queue import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import digest_base
-from services.stores.changes import Changes
 from services.stores.database import open_ledger
+from services.stores.database_changes import Changes
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram, generate_latest
 
 from flywheel.errors import FlywheelError, InvalidInput, NotAllowed, NotFound
 from flywheel.ids import BASE, AdapterName, Person, WorkloadId
-from flywheel.rollout.canary import arm_for
+from flywheel.rollout.arm_of_session import arm_for
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 from services.gateway.follow_routes import RouteTable

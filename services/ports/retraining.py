@@ -7,7 +7,7 @@ from typing import Protocol
 from flywheel.ids import AdapterName, RunId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan
-from flywheel.retraining.run import AdapterBundle, ProbeItem, Run
+from flywheel.retraining.training_run import AdapterBundle, ProbeItem, Run
 from flywheel.training_set.snapshot import Snapshot
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

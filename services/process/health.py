@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from flywheel.errors import CannotRun
 from services.observability import exposition
-from services.process.names import metrics_port
+from services.process.process_names import metrics_port
 from services.settings import Settings
 
 Ready = Callable[[], str | None]

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from services.ports.work import AnyCommand, WorkItem, WorkQueue
+from services.ports.work_queue import AnyCommand, WorkItem, WorkQueue
 
 HOLD = timedelta(seconds=30)
 EXTEND_EVERY = timedelta(seconds=5)

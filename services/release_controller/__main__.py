@@ -6,8 +6,8 @@ from functools import partial
 
 from services.process.health import serve_health
 from services.process.loop import run_loop
+from services.process.run_together import run_together
 from services.process.start_stop import Start, main
-from services.process.together import run_together
 from services.release_controller.advance_releases import advance_releases, in_motion, reconcile_server
 from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica

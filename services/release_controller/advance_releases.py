@@ -27,9 +27,9 @@ from flywheel.rollout.next_action import (
 )
 from flywheel.rollout.release import CLOSED, IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.rollout.rollback import rollback_target
-from flywheel.rollout.routes import first_route, renamed
+from flywheel.rollout.route_changes import first_route, renamed
 from services.observability import metrics_of
-from services.ports.work import GateCommand, WorkItem
+from services.ports.work_queue import GateCommand, WorkItem
 from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica, Wanted
 from services.release_controller.wiring import ControllerParts, ReleaseRules

@@ -14,8 +14,8 @@ import structlog
 from flywheel.errors import CannotRun, InvalidInput
 from flywheel.gate.weight_parity import WeightParity, check_weight_parity
 from flywheel.ids import BASE, AdapterName
-from flywheel.retraining.run import AdapterBundle, ProbeItem
-from flywheel.rollout.desired import slots
+from flywheel.retraining.training_run import AdapterBundle, ProbeItem
+from flywheel.rollout.desired_adapters import slots
 from flywheel.rollout.next_action import Served
 from flywheel.rollout.release import NotLoaded, Release, Route
 from services.ports.rollout import AdapterServer

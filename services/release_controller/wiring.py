@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flywheel.ids import WorkloadId
-from flywheel.retraining.run import ProbeItem
+from flywheel.retraining.training_run import ProbeItem
 from flywheel.rollout.next_action import Mode, RolloutPolicy
 from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.vllm.adapter_server import VllmAdapters
@@ -14,22 +14,22 @@ from services.ports.journal import Journal
 from services.ports.retraining import RunLedger
 from services.ports.rollout import AdapterServer, Gateways, ReleaseLedger, ShadowReader
 from services.ports.traffic import TrafficReader
-from services.ports.work import WorkQueue
+from services.ports.work_queue import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
 from services.stores.adapter_files import read_probe
-from services.stores.changes import Changes
 from services.stores.database import open_ledger, open_traffic
+from services.stores.database_changes import Changes
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.tokens import internal_key
-from services.stores.traffic.record import TrafficStore
 from services.stores.traffic.shadow_counts import RecordedShadows
+from services.stores.traffic.traffic_store import TrafficStore
 
 DRAIN = timedelta(seconds=60)  # how long an adapter that left the route stays loaded, for requests in flight
 

@@ -18,13 +18,13 @@ from flywheel.regression_suite.case import Tier
 from flywheel.retraining import readiness, trigger
 from flywheel.retraining.plan import adapter_name, make_plan
 from flywheel.retraining.readiness import Light, Readiness, ReadinessFacts
-from flywheel.retraining.run import Run, RunState
+from flywheel.retraining.training_run import Run, RunState
 from flywheel.retraining.trigger import TriggerFacts
 from flywheel.training_set.curate import curate
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
 from services.ports.corrections import KeptCorrection
-from services.ports.work import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
+from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.retrain_scheduler.wiring import SchedulerParts, TrainedWorkload
 
 HOLD = timedelta(seconds=60)

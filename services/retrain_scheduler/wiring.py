@@ -23,12 +23,12 @@ from services.ports.journal import Journal
 from services.ports.regression_suite import SuiteLedger
 from services.ports.retraining import RunLedger
 from services.ports.training_set import TrainingSetLedger
-from services.ports.work import WorkQueue
+from services.ports.work_queue import WorkQueue
 from services.settings import Settings, Workload
 from services.settings.policies import build_policies
 from services.stores.adapter_files import digest_base
-from services.stores.changes import Changes
 from services.stores.database import open_ledger
+from services.stores.database_changes import Changes
 from services.stores.general_examples import read_general_rows
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.corrections import LedgerCorrections
@@ -36,7 +36,7 @@ from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 
 PINNED_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "flywheel-daemon")

@@ -17,7 +17,7 @@ from flywheel.drift.alarm_budget import BudgetPolicy
 from flywheel.drift.late_data import ReevaluationPolicy
 from flywheel.drift.thresholds import DriftPolicy
 from flywheel.gate.axis_order import GatePolicy
-from flywheel.gate.exact import LEAST_MARGIN, NUISANCE_CHANCE
+from flywheel.gate.exact_not_worse import LEAST_MARGIN, NUISANCE_CHANCE
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
@@ -25,7 +25,7 @@ from flywheel.rollout.next_action import RolloutPolicy
 from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 
-METRICS_PORTS = 10  # consecutive ports from http.metrics_port on; one for each of services.process.names.PROCESSES
+METRICS_PORTS = 10  # consecutive ports from http.metrics_port on; one for each of services.process.process_names.PROCESSES
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Scope = Literal["infer", "submit", "review", "operate", "override", "admin"]
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -67,7 +67,7 @@ class Http(Section):
     host: str = "127.0.0.1"  # address or name to listen on; 0.0.0.0: every address of this host
     gateway_port: Port = 8400  # the OpenAI-compatible API that applications call
     api_port: Port = 8401  # corrections, alerts, releases; the command line calls it
-    # the first of ten consecutive ports, one for each process, in the order of services.process.names.PROCESSES
+    # the first of ten consecutive ports, one for each process, in the order of services.process.process_names.PROCESSES
     metrics_port: int = Field(default=8420, ge=1, le=65_500)
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
 from flywheel.ids import AdapterName, RunId, WorkloadId
-from flywheel.retraining.run import AdapterBundle, ProbeItem, Run
 from flywheel.retraining.servable import objections
+from flywheel.retraining.training_run import AdapterBundle, ProbeItem, Run
 from services.ports.retraining import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 MANIFEST, PROBE, CARD = "manifest.json", "probe.json", "README.md"

@@ -17,7 +17,7 @@ from services.settings.pane_shapes import pane_shapes
 from services.settings.secrets import broker_fields, configured_redaction_key
 from services.stores.database import open_traffic
 from services.stores.tokens import redaction_key
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 
 GROUP = "flywheel.traffic-windower"
 OutOfRange = kafka_batches.OutOfRange

@@ -11,8 +11,8 @@ import structlog
 
 from flywheel.errors import FlywheelError
 from flywheel.journal import JournalEntry, JournalKind
-from flywheel.retraining.run import Run, RunState
-from services.ports.work import TrainCommand, WorkItem
+from flywheel.retraining.training_run import Run, RunState
+from services.ports.work_queue import TrainCommand, WorkItem
 from services.process.lease import HOLD, LeaseLoop
 from services.trainer.wiring import RunProcess, TrainerParts
 

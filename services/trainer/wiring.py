@@ -10,18 +10,18 @@ from typing import Protocol
 
 from flywheel.errors import CannotRun
 from flywheel.ids import RunId
-from flywheel.retraining.run import AdapterBundle, Run
+from flywheel.retraining.training_run import AdapterBundle, Run
 from services.integrations.trl.training_process import TrainingProcess
 from services.ports.retraining import RunLedger, Trainer
 from services.ports.training_set import TrainingSetLedger
-from services.ports.work import WorkQueue
+from services.ports.work_queue import WorkQueue
 from services.settings import Settings, Training
 from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_manifest, write_bundle
-from services.stores.changes import Changes
 from services.stores.database import open_ledger
+from services.stores.database_changes import Changes
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 
 
 class RunProcess(Protocol):

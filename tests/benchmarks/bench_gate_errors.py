@@ -13,7 +13,7 @@ from rich.progress import Progress
 from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, SAFETY, slice_axis
-from flywheel.gate.exact import shown_not_worse
+from flywheel.gate.exact_not_worse import shown_not_worse
 from flywheel.gate.power import Discordance, chance_to_pass, predict
 from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
 from tests.benchmarks.gate_simulation import Part, Rates, golden, passed, passed_by_entity, policies

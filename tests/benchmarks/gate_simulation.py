@@ -17,7 +17,7 @@ from flywheel.gate.axis_order import GOLDEN, GatePolicy, axes_in_order, slice_ax
 from flywheel.gate.decide import decide_in_order
 from flywheel.gate.entities import measure
 from flywheel.gate.judge_axis import judge, judge_counts
-from flywheel.gate.paired import score_z
+from flywheel.gate.paired_tests import score_z
 
 Rates = tuple[float, float]
 """Share of items lost, share won."""

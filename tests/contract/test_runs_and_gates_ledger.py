@@ -15,7 +15,7 @@ from flywheel.gate.judge_axis import judge
 from flywheel.ids import BASE, AdapterName, GateId, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
-from flywheel.retraining.run import AdapterBundle, Run, RunState
+from flywheel.retraining.training_run import AdapterBundle, Run, RunState
 from services.ports.gate import Answer, GateRecord
 from services.stores.database import metadata, open_database
 from services.stores.ledger.gates import LedgerGates, answers_table, gates_table

@@ -27,8 +27,8 @@ from services.ports.traffic import Advance, DeadLetter, PartitionPosition, Recor
 from services.stores.database import open_database, reading, to_text
 from services.stores.migrate import migrate
 from services.stores.schema import TRAFFIC
-from services.stores.traffic.record import TrafficStore
 from services.stores.traffic.tables import metadata, pane_to_blob
+from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import migrated_traffic
 from tests.traffic_events import NOON, inference
 

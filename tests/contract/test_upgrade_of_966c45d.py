@@ -22,7 +22,7 @@ from flywheel.ids import DAEMON, AdapterName, EventId, Person, RequestId, RunId,
 from flywheel.journal import JournalEntry
 from flywheel.windows.counts import CountMatrix
 from flywheel.windows.slices import SlicePolicy
-from services.ports.work import GateCommand, RetrainCommand, SnapshotCommand, TrainCommand
+from services.ports.work_queue import GateCommand, RetrainCommand, SnapshotCommand, TrainCommand
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.journal import LedgerJournal
@@ -30,10 +30,10 @@ from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.ledger.references import thresholds_to_document
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.migrate import migrate
 from services.stores.schema import LEDGER, TRAFFIC, Database
-from services.stores.traffic.record import PaneShape, TrafficStore
+from services.stores.traffic.traffic_store import PaneShape, TrafficStore
 from tests.ledgers import LearningLedger, WatchingLedger
 
 WRITTEN = Path(__file__).parents[1] / "fixtures" / "written_by_966c45d"

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from flywheel.ids import AdapterName, Person, RunId, WorkloadId
-from services.ports.work import Command, GateCommand, RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
-from services.stores.ledger.work import LedgerWorkQueue
+from services.ports.work_queue import Command, GateCommand, RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from tests.databases import migrated_ledger
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

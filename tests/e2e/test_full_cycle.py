@@ -18,7 +18,7 @@ import yaml
 from rich.console import Console
 
 from flywheel.ids import AdapterName
-from flywheel.retraining.run import RunState
+from flywheel.retraining.training_run import RunState
 from flywheel.rollout.release import Release, ReleaseState
 from services.cli.demo.app_traffic import AppTraffic, Asked
 from services.cli.demo.command import CONFIG

@@ -15,7 +15,7 @@ from flywheel.ids import BASE, AdapterName, CaseId, EventId, Person, RequestId, 
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
-from flywheel.retraining.run import RunState
+from flywheel.retraining.training_run import RunState
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm, Inference, Message
 from services.alert_desk.advance_alerts import AlertStates
@@ -26,7 +26,7 @@ from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, watch_rules
 from services.ports.cloud_events import encode
 from services.ports.traffic import RecordedInference, RecordingBatch
-from services.ports.work import TrainCommand
+from services.ports.work_queue import TrainCommand
 from services.retrain_scheduler.consider_retraining import consider_retraining
 from services.retrain_scheduler.wiring import scheduler_parts
 from services.settings import Corrections, Settings, Slices, Trigger, Watch, Workload

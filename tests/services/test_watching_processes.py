@@ -17,7 +17,7 @@ from threading import Thread
 import pytest
 import yaml
 
-from services.process.names import HOSTED, PROCESSES
+from services.process.process_names import HOSTED, PROCESSES
 from tests.databases import empty_databases
 
 DEADLINE_SECONDS = 90

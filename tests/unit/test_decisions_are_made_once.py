@@ -20,7 +20,7 @@ ASKED = {  # process -> where its decision must come from
     "drift_monitor": ("flywheel.drift",),
     "gatekeeper": ("flywheel.gate",),
     "release_controller": ("flywheel.rollout.next_action", "flywheel.gate.weight_parity"),
-    "gateway": ("flywheel.rollout.canary",),
+    "gateway": ("flywheel.rollout.arm_of_session",),
     "alert_desk": ("flywheel.alerts",),
 }
 VERDICTS = {  # verdict -> files that may make one, because they read it back from the ledger

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from flywheel.errors import NotFound
 from flywheel.ids import BASE, AdapterName
-from flywheel.retraining.run import AdapterBundle
+from flywheel.retraining.training_run import AdapterBundle
 from services.api.access import READ, Bearer, admitted
 from services.api.json_values import Json, gate_summary, json_of, snapshot_json
 from services.api.wiring import ApiParts

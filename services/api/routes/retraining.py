@@ -8,7 +8,7 @@ from services.api.ask_for_work import ask
 from services.api.json_values import Json, json_of
 from services.api.requests import IdempotencyKey, ReasonedBody
 from services.api.wiring import ApiParts
-from services.ports.work import RetrainCommand
+from services.ports.work_queue import RetrainCommand
 
 
 def retraining_routes(parts: ApiParts) -> APIRouter:

@@ -9,7 +9,7 @@ from services.api.ask_for_work import ask
 from services.api.json_values import Json, json_of, snapshot_json
 from services.api.requests import IdempotencyKey, ReasonedBody
 from services.api.wiring import ApiParts
-from services.ports.work import SnapshotCommand
+from services.ports.work_queue import SnapshotCommand
 
 
 def training_set_routes(parts: ApiParts) -> APIRouter:

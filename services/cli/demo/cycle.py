@@ -13,7 +13,7 @@ from rich.table import Table
 
 from flywheel.errors import CannotRun
 from flywheel.ids import AdapterName
-from flywheel.retraining.run import RunState
+from flywheel.retraining.training_run import RunState
 from services.cli.demo.app_traffic import AppTraffic, Asked
 from services.cli.demo.daemon import Daemon
 from services.cli.demo.items_and_files import demo_items, golden_file, protected_file

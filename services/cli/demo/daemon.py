@@ -16,7 +16,7 @@ from flywheel.corrections.correction import CorrectionState
 from flywheel.errors import CannotRun
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.journal import JournalKind, RollbackMeasurement
-from flywheel.retraining.run import Run
+from flywheel.retraining.training_run import Run
 from flywheel.rollout.release import Release
 from services.ports.gate import GateRecord
 from services.ports.journal import Journal
@@ -29,7 +29,7 @@ from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 
 START_SECONDS = 300.0
 STOP_SECONDS = 40.0

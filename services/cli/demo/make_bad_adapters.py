@@ -15,7 +15,7 @@ from flywheel.errors import CannotRun, FlywheelError, NotFound
 from flywheel.ids import AdapterName, Person, RunId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.retraining.plan import adapter_name, make_edited_plan
-from flywheel.retraining.run import ProbeItem, Run, RunState
+from flywheel.retraining.training_run import ProbeItem, Run, RunState
 from flywheel.training_set.snapshot import Snapshot
 from services.settings import Settings, load
 from services.stores.adapter_files import scaled_copy, write_bundle

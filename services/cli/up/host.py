@@ -14,8 +14,8 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services.observability import configure_logging
+from services.process.run_together import run_together
 from services.process.start_stop import Start, stop_event
-from services.process.together import run_together
 from services.settings import load
 
 END_SECONDS = 4.0  # a process promises to end within five
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: of the first process that failed, or 0 after SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m services.cli.up.host", description=__doc__)
     parser.add_argument("--config", type=Path, default=None, help="flywheel.yaml; else $FLYWHEEL_CONFIG")
-    parser.add_argument("process", nargs="+", help="names as in services/process/names.py")
+    parser.add_argument("process", nargs="+", help="names as in services/process/process_names.py")
     options = parser.parse_args(arguments)
     stop = stop_event()
     try:

@@ -22,7 +22,7 @@ from services.integrations.vllm import server_process as vllm_process
 from services.integrations.vllm.server_process import VllmLaunch
 from services.process.child_process import ChildCommand, ProcessGroup, python_path
 from services.process.machine import Machine, require_disk, require_port
-from services.process.names import HOSTED, PROCESSES, metrics_port
+from services.process.process_names import HOSTED, PROCESSES, metrics_port
 from services.settings import Settings
 from services.settings.secrets import broker_fields, serving_key
 from services.stores.database import path_of

@@ -25,7 +25,7 @@ from trl import SFTConfig, SFTTrainer
 from flywheel.errors import CannotRun, Refused
 from flywheel.ids import derive
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
-from flywheel.retraining.run import ProbeItem
+from flywheel.retraining.training_run import ProbeItem
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
 from services.ports.retraining import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TrainedFiles

@@ -11,7 +11,7 @@ from flywheel.errors import Conflict
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
-from flywheel.retraining.run import AdapterBundle, Run, RunState
+from flywheel.retraining.training_run import AdapterBundle, Run, RunState
 from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
 from services.stores.ledger.journal import append_entries
 

@@ -11,7 +11,7 @@ from flywheel.errors import CannotRun
 from flywheel.gate.axes import GateDecision, GateVerdict
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, RunId, WorkloadId
 from flywheel.journal import JournalEntry
-from flywheel.retraining.run import AdapterBundle
+from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm
@@ -19,7 +19,7 @@ from services.api.app import build_app
 from services.ports.gate import GateRecord
 from services.ports.redaction import Redactor
 from services.ports.traffic import Advance, DeadLetter, RecordedInference, RecordingBatch
-from services.ports.work import RetrainCommand
+from services.ports.work_queue import RetrainCommand
 from tests.traffic_events import inference
 
 ROUTER = WorkloadId("tool-router")

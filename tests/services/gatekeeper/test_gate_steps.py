@@ -20,7 +20,7 @@ from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
-from flywheel.retraining.run import AdapterBundle, Run, RunState
+from flywheel.retraining.training_run import AdapterBundle, Run, RunState
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.traffic.inference import Message
 from flywheel.training_set.example import Example
@@ -29,12 +29,12 @@ from services.gatekeeper import run_gate as steps
 from services.gatekeeper.take_gates import GateWorker
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts
 from services.integrations.openai.answers import OpenAiAnswers
-from services.ports.work import GateCommand, WorkItem
+from services.ports.work_queue import GateCommand, WorkItem
 from services.stores.ledger.gates import LedgerGates, gates_table
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 from tests.databases import migrated_ledger
 from tests.fakes.vllm_server import FakeVllm

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from flywheel.ids import RunId, WorkloadId
-from services.ports.work import TrainCommand, WorkItem
+from services.ports.work_queue import TrainCommand, WorkItem
 from services.process.lease import HOLD, LeaseLoop
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from tests.databases import migrated_ledger
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from services.process.loop import run_loop
-from services.process.together import run_together
-from services.stores.changes import Changes
+from services.process.run_together import run_together
+from services.stores.database_changes import Changes
 
 PATIENCE = 20.0
 NEVER = 600.0

@@ -11,7 +11,7 @@ from typing import Any
 from flywheel.gate.axes import GateDecision, GateVerdict
 from flywheel.ids import BASE, AdapterName, EventId, GateId, Person, RequestId, RunId, WorkloadId
 from flywheel.journal import JournalEntry
-from flywheel.retraining.run import AdapterBundle
+from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id
 from flywheel.traffic.inference import Arm, Inference, Message
 from services.integrations.gateway.admin import GatewayAdmin
@@ -23,7 +23,7 @@ from services.release_controller.measure_rollbacks import RollbackWatch
 from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.wiring import ControllerParts, controller_parts
 from services.settings import Format, ReleaseSettings, Settings, Workload
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import empty_databases
 from tests.fakes.gateway_server import FakeGateway
 from tests.fakes.vllm_server import FakeVllm

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from services.process.names import PROCESSES
+from services.process.process_names import PROCESSES
 from tests.brokers import free_port
 from tests.databases import empty_databases
 from tests.fakes.vllm_server import FakeVllm

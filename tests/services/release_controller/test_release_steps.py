@@ -12,7 +12,7 @@ from flywheel.ids import BASE, Person
 from flywheel.rollout.release import ReleaseState, release_line
 from flywheel.rollout.rollback import to_previous
 from flywheel.traffic.inference import Arm
-from services.ports.work import GateCommand
+from services.ports.work_queue import GateCommand
 from tests.services.release_controller.controller_world import BAD, GOOD, ROUTER, World, world
 
 

@@ -15,12 +15,12 @@ from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.readiness import ReadinessPolicy
-from flywheel.retraining.run import Run, RunState
+from flywheel.retraining.training_run import Run, RunState
 from flywheel.retraining.trigger import TriggerPolicy, TriggerReason
 from flywheel.traffic.inference import Message
 from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.corrections import KeptCorrection
-from services.ports.work import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
+from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.retrain_scheduler.check_regularly import RetrainScheduler
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
@@ -28,7 +28,7 @@ from services.settings import Workload
 from services.stores.general_examples import read_general_rows
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.runs import LedgerRuns
-from services.stores.ledger.work import LedgerWorkQueue
+from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 from tests.databases import migrated_ledger
 from tests.ledgers import LearningLedger

@@ -11,7 +11,7 @@ from flywheel.traffic.recording import RawRecord
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
-from services.stores.traffic.record import TrafficStore
+from services.stores.traffic.traffic_store import TrafficStore
 from services.traffic_windower.record_batches import Recorded, Recording, record_batch
 from tests.databases import migrated_traffic
 from tests.traffic_events import NOON, traffic_event

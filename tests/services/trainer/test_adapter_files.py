@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
-from flywheel.retraining.run import AdapterBundle, ProbeItem, Run, RunState
+from flywheel.retraining.training_run import AdapterBundle, ProbeItem, Run, RunState
 from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_probe, scaled_copy, write_bundle
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -11,12 +11,12 @@ from flywheel.errors import InvalidInput
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
-from flywheel.retraining.run import AdapterBundle, Run, RunState
-from services.ports.work import TrainCommand, WorkItem
+from flywheel.retraining.training_run import AdapterBundle, Run, RunState
+from services.ports.work_queue import TrainCommand, WorkItem
 from services.stores.database import metadata, open_database
 from services.stores.ledger.journal import LedgerJournal, journal_table
 from services.stores.ledger.runs import LedgerRuns, adapters_table, runs_table
-from services.stores.ledger.work import LedgerWorkQueue, work_table
+from services.stores.ledger.work_queue import LedgerWorkQueue, work_table
 from services.trainer.run_training import ATTEMPTS, TrainingWorker
 from services.trainer.wiring import FinishedRun, TrainerParts
 

@@ -6,7 +6,7 @@ from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.clusters import NearTexts
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
-from flywheel.corrections.join import join
+from flywheel.corrections.join_inference import join
 from flywheel.ids import CorrectionId, derive
 from tests.learning import correction, inference, joined
 

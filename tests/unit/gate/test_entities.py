@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.gate.entities import design_effect, effective, measure, p_better_by_entity, p_of_sums
-from flywheel.gate.paired import p_better, score_z
+from flywheel.gate.paired_tests import p_better, score_z
 
 outcome = st.integers(-1, 1)
 asked = st.lists(st.tuples(outcome, st.sampled_from("abcdefgh")), min_size=1, max_size=40)

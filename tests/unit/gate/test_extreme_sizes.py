@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from flywheel.errors import InvalidInput
-from flywheel.gate import entities, exact, paired
+from flywheel.gate import entities
+from flywheel.gate import exact_not_worse as exact
+from flywheel.gate import paired_tests as paired
 from flywheel.gate.axes import AxisPolicy, GateVerdict, PairedCounts, Role
 from flywheel.gate.axis_order import GatePolicy
 from flywheel.gate.judge_axis import judge_counts

@@ -12,7 +12,7 @@ from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCount
 from flywheel.gate.decide import decide, decide_in_order
 from flywheel.gate.entities import Agreement, effective
 from flywheel.gate.judge_axis import judge
-from flywheel.gate.paired import difference_bounds
+from flywheel.gate.paired_tests import difference_bounds
 
 BETTER = AxisPolicy(name="golden", role=Role.SUPERIORITY, margin=0.05, alpha=0.025)
 NOT_WORSE = AxisPolicy(name="general", role=Role.NON_INFERIORITY, margin=0.05, alpha=0.01)

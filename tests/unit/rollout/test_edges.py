@@ -9,7 +9,7 @@ import pytest
 
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.ids import BASE
-from flywheel.rollout.canary import arm_for
+from flywheel.rollout.arm_of_session import arm_for
 from flywheel.rollout.guards import GuardAlphas, GuardPolicy, judge_guards
 from flywheel.rollout.next_action import ActionKind, ReleaseFacts, RolloutPolicy, Served, next_action
 from flywheel.rollout.release import ReleaseState

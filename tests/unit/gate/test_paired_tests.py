@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
-from flywheel.gate.paired import (
+from flywheel.gate.paired_tests import (
     difference_bounds,
     needed_at_this_rate,
     needed_without_loss,

@@ -1,7 +1,7 @@
 """Which arm answers a session."""
 
 from flywheel.ids import AdapterName, WorkloadId
-from flywheel.rollout.canary import arm_for
+from flywheel.rollout.arm_of_session import arm_for
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 

@@ -8,7 +8,7 @@ from sqlalchemy import Column, Engine, Index, Integer, String, Table, and_, or_,
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import DAEMON, AdapterName, Person, RunId, WorkloadId
-from services.ports.work import AnyCommand, Command, GateCommand, RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
+from services.ports.work_queue import AnyCommand, Command, GateCommand, RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.stores.database import metadata, reading, to_json, to_text, writing
 
 TO_DO = text("state IN ('open', 'leased')")  # word for word in index and query: by that SQLite finds the partial index

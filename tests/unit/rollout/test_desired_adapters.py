@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from flywheel.ids import BASE, AdapterName
-from flywheel.rollout.desired import Slots, slots
+from flywheel.rollout.desired_adapters import Slots, slots
 from flywheel.rollout.release import Release, ReleaseState, Route
 from tests.unit.rollout.release_stories import NEW, NOW, OLD, release, route
 

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from flywheel.gate.paired import needed_without_loss, normal_quantile, score, score_z
+from flywheel.gate.paired_tests import needed_without_loss, normal_quantile, score, score_z
 
 LEAST_MARGIN = 1e-6
 """Below it no number of items that can be counted shows anything."""

@@ -1,4 +1,4 @@
-from flywheel.corrections.join import JoinOutcome, declared_entity, join
+from flywheel.corrections.join_inference import JoinOutcome, declared_entity, join
 from tests.learning import ask, correction, inference
 
 

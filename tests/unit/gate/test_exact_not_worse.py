@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.gate.exact import NUISANCE_CHANCE, least_items, p_worse, shown_not_worse
-from flywheel.gate.paired import score_z
+from flywheel.gate.exact_not_worse import NUISANCE_CHANCE, least_items, p_worse, shown_not_worse
+from flywheel.gate.paired_tests import score_z
 
 
 def chance_of(n: int, wins: int, losses: int, q: float, margin: float) -> float:
