@@ -22,9 +22,9 @@ from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.alert_desk.advance_alerts import AlertStates
-from services.alert_desk.wiring import AlertRules, DeskParts
+from services.alert_desk.wiring import AlertDeskParts, AlertRules
 from services.drift_monitor.judge_windows import tick
-from services.drift_monitor.wiring import MonitorParts, WatchRules
+from services.drift_monitor.wiring import DriftRules, MonitorParts
 from services.ports.drift import ClosedWindow
 from services.ports.traffic import RecordingBatch
 from services.stores.ledger.journal import LedgerJournal
@@ -40,7 +40,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 class LateWorld:
     """An hour of traffic is 120 rows. ``at`` is hours after noon; windows of one and of two hours end with each hour."""
 
-    def __init__(self, folder: Path, *, retest: ReevaluationPolicy | None = None) -> None:
+    def __init__(self, folder: Path, *, late_data: ReevaluationPolicy | None = None) -> None:
         self.engine: Engine = migrated_ledger(folder)
         self.traffic_engine: Engine = migrated_traffic(folder)
         self.watch = WatchingLedger(self.engine)
@@ -51,23 +51,23 @@ class LateWorld:
         self.rows = 0
         self.monitor = MonitorParts(
             traffic=self.traffic,
-            watch=self.watch,
+            drift=self.watch,
             alerts=self.watch,
             reports=ScriptedReports(),
             route=lambda _: self.route,
             workloads={
-                ROUTER: WatchRules(
+                ROUTER: DriftRules(
                     windows=WindowPolicy(pane=5 * MINUTE, window_panes=12, slide_panes=12, lateness=MINUTE, longer_panes=(24,)),
                     drift=DriftPolicy(),
                     pinning=PinningPolicy(whole_day=DAY, watch=2 * HOUR),
                     sample_rows=50,
-                    late_data=retest or ReevaluationPolicy(),
+                    late_data=late_data or ReevaluationPolicy(),
                 )
             },
             reports_folder=folder / "reports",
         )
         rules = AlertRules(policy=AlertPolicy(resolve_after=3 * HOUR))
-        self.desk = DeskParts(drift=self.watch, alerts=self.watch, workloads={ROUTER: rules})
+        self.desk = AlertDeskParts(drift=self.watch, alerts=self.watch, workloads={ROUTER: rules})
         self.states = AlertStates(self.desk)
 
     def send(self, at: float, *, hours: float = 1, every: timedelta = timedelta(seconds=30), **changed: float) -> None:

@@ -1,1 +1,1 @@
-"""Turns verdicts into one alert and its notices; people acknowledge it."""
+"""Turns drift verdicts into alerts and sends notifications."""

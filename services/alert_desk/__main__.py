@@ -5,19 +5,19 @@ from functools import partial
 
 from services.alert_desk.advance_alerts import AlertStates
 from services.alert_desk.send_notifications import Notifications
-from services.alert_desk.wiring import desk_parts, ledger_changes
+from services.alert_desk.wiring import alert_desk_parts, ledger_changes
 from services.process.health import serve_health
 from services.process.loop import run_loop
 from services.process.run_together import run_together
 from services.process.start_stop import Start, main
 
 PROCESS = "alert_desk"
-EVERY_SECONDS = 5.0  # for what follows from the time alone; a closed window or a person's word wakes the loops at once
+EVERY_SECONDS = 5.0  # for changes that depend on time alone; a closed window or an acknowledgement wakes the loops at once
 
 
 def run(start: Start) -> None:
-    """A receiver that hangs keeps neither alerts nor the end of the process waiting: notifications have a loop of their own."""
-    parts = desk_parts(start.settings)
+    """Alerts and notifications have one loop each, so that a receiver that hangs delays neither alerts nor shutdown."""
+    parts = alert_desk_parts(start.settings)
     health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
     loop = partial(run_loop, every_seconds=EVERY_SECONDS, stop=start.stop)
     failure = run_together(

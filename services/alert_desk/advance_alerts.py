@@ -14,7 +14,7 @@ from flywheel.alerts.lifecycle import AlertTransition, Move, advance
 from flywheel.alerts.window_finding import WindowFinding, WindowVerdicts, finding_of
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
-from services.alert_desk.wiring import AlertRules, DeskParts
+from services.alert_desk.wiring import AlertDeskParts, AlertRules
 from services.ports.drift import ClosedWindow, LateFinding
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ LOOK_BACK = 50  # windows and late findings read after a start; what they said i
 class AlertStates:
     """Moves alerts. It remembers what it has read only to read less: a restart reads it again and changes nothing."""
 
-    def __init__(self, parts: DeskParts) -> None:
+    def __init__(self, parts: AlertDeskParts) -> None:
         self._parts = parts
         self._last: dict[WorkloadId, WindowFinding] = {}
         self._late_until: dict[WorkloadId, int] = {}

@@ -12,7 +12,7 @@ import structlog
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.notifications import TOLD_FOR, NotDelivered, owed
 from flywheel.ids import AlertId, WorkloadId
-from services.alert_desk.wiring import DeskParts, Receiver
+from services.alert_desk.wiring import AlertDeskParts, Receiver
 
 log = structlog.get_logger()
 
@@ -21,9 +21,9 @@ LONGEST_PAUSE = timedelta(minutes=5)
 
 
 class Notifications:
-    """Tells receivers, again and again until each has taken it, with growing pauses; what is told first comes first."""
+    """Sends each notification to each receiver until it is delivered, oldest first, with growing pauses between retries."""
 
-    def __init__(self, parts: DeskParts) -> None:
+    def __init__(self, parts: AlertDeskParts) -> None:
         self._parts = parts
         self._saves = -1  # of the ledger's alerts, as they were last read
         self._alerts: dict[WorkloadId, Sequence[Alert]] = {}  # oldest first: those that may owe something
@@ -31,7 +31,7 @@ class Notifications:
         self._pauses: dict[str, tuple[datetime, timedelta]] = {}  # receiver: not before, and how long the last pause was
 
     def tick(self, now: datetime) -> float | None:
-        """Returns the seconds until the first receiver that did not answer is asked again; None where every one has answered."""
+        """Returns the seconds until the next retry; None if no receiver has a failed delivery."""
         workloads = {workload: rules.receivers for workload, rules in self._parts.workloads.items() if rules.receivers}
         if not workloads:
             return None
@@ -41,10 +41,10 @@ class Notifications:
             self._saves = saves
         for workload, receivers in workloads.items():
             for receiver in receivers:
-                self._tell(receiver, self._alerts[workload], now)
+                self._send(receiver, self._alerts[workload], now)
         return min(((again - now).total_seconds() for again, _ in self._pauses.values()), default=None)
 
-    def _tell(self, receiver: Receiver, alerts: Sequence[Alert], now: datetime) -> None:
+    def _send(self, receiver: Receiver, alerts: Sequence[Alert], now: datetime) -> None:
         if receiver.name in self._pauses and now < self._pauses[receiver.name][0]:
             return
         for alert in alerts:
@@ -57,10 +57,10 @@ class Notifications:
                         answer = receiver.notifier.notify(alert, kind=kind)
                     except NotDelivered as error:
                         self._pause(receiver, now)
-                        log.warning("Notification not taken", action="notice_failed", alert=alert.id, kind=kind, reason=str(error))
+                        log.warning("Notification not delivered", action="notice_failed", alert=alert.id, kind=kind, reason=str(error))
                         return
                     self._parts.alerts.notification_sent(alert.id, kind=remembered, at=now, detail=answer)
-                    log.info("Notification taken", action="notice_sent", alert=alert.id, kind=kind, answer=answer)
+                    log.info("Notification delivered", action="notice_sent", alert=alert.id, kind=kind, answer=answer)
                 self._told.add((alert.id, remembered))
         self._pauses.pop(receiver.name, None)
 

@@ -1,4 +1,4 @@
-"""The alert desk's parts, from settings."""
+"""The stores and rules of the alert desk, built from settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from services.stores.ledger.drift import LedgerDrift
 
 @dataclass(frozen=True, kw_only=True)
 class Receiver:
-    """``name`` stays the same as long as the address does: what was told is remembered by it."""
+    """``name`` is derived from the URL; delivered notifications are recorded under it."""
 
     name: str
     notifier: Notifier
@@ -27,7 +27,7 @@ class Receiver:
 
 @dataclass(frozen=True, kw_only=True)
 class AlertRules:
-    """What a workload's configuration says about alerts."""
+    """The alert settings of one workload."""
 
     policy: AlertPolicy
     protected: tuple[str, ...] = ()
@@ -35,18 +35,18 @@ class AlertRules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeskParts:
-    """What the steps need."""
+class AlertDeskParts:
+    """The stores and rules that the loops use."""
 
     drift: DriftLedger
     alerts: AlertLedger
     workloads: Mapping[WorkloadId, AlertRules]
 
 
-def desk_parts(settings: Settings) -> DeskParts:
-    """Raises InvalidSettings for a webhook's secret that cannot be read."""
+def alert_desk_parts(settings: Settings) -> AlertDeskParts:
+    """Opens the stores. Raises InvalidSettings for a webhook's secret that cannot be read."""
     engine = open_ledger(settings.ledger_url)
-    return DeskParts(
+    return AlertDeskParts(
         drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
         alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
         workloads={WorkloadId(name): _rules(name, workload) for name, workload in settings.workloads.items()},
@@ -71,5 +71,5 @@ def _receiver(webhook: Webhook, *, where: str) -> Receiver:
 
 
 def ledger_changes(settings: Settings) -> Changes:
-    """What wakes a loop."""
+    """Signals changes of the ledger, which wake the loops."""
     return Changes(settings.ledger_url)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from flywheel.errors import CannotRun
 from services.correction_desk.app import PROCESS, build_app
 from services.correction_desk.decide_corrections import CorrectionDesk
-from services.correction_desk.wiring import CorrectionStream, desk_parts, desk_stream
+from services.correction_desk.wiring import CorrectionStream, correction_desk_parts, correction_stream
 from services.process.health import serve_health
 from services.process.start_stop import Start, main, stop_event_of_loop
 
@@ -20,9 +20,9 @@ LOOK_SECONDS = 1.0  # between two looks whether the stream has ended
 def run(start: Start) -> None:
     state: dict[str, str | None] = {"not_ready": "waiting for its partition"}
     health = serve_health(start.settings, PROCESS, ready=lambda: state["not_ready"])
-    desk = CorrectionDesk(desk_parts(start.settings))
+    desk = CorrectionDesk(correction_desk_parts(start.settings))
     try:
-        asyncio.run(_serve(desk, desk_stream(start.settings), start.stop, state))
+        asyncio.run(_serve(desk, correction_stream(start.settings), start.stop, state))
     finally:
         health.close()
 

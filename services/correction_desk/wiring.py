@@ -43,7 +43,7 @@ class CorrectionRules:
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionDeskParts:
-    """Ledger, record of traffic, redactor and rules."""
+    """Ledger, traffic store, redactor and rules."""
 
     ledger: CorrectionLedger
     suite: SuiteLedger
@@ -70,7 +70,7 @@ class CorrectionStream:
     workloads: frozenset[str]
 
 
-def desk_parts(settings: Settings) -> CorrectionDeskParts:
+def correction_desk_parts(settings: Settings) -> CorrectionDeskParts:
     """Ledger, traffic, redaction, rules. CannotRun when Presidio is missing: unredacted text is never stored."""
     key = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
     topic = settings.kafka.topics.knowledge_gaps
@@ -87,7 +87,7 @@ def desk_parts(settings: Settings) -> CorrectionDeskParts:
     )
 
 
-def desk_stream(settings: Settings) -> CorrectionStream:
+def correction_stream(settings: Settings) -> CorrectionStream:
     """The topic and how to reach it."""
     access = KafkaAccess(**broker_fields(settings))
     topic = settings.kafka.topics.corrections

@@ -24,8 +24,8 @@ from services.drift_monitor.journal_verdicts import named, statuses
 from services.drift_monitor.load_windows import INPUTS, OUTPUTS, ReferencesInForce, judged_lengths, references_in_force
 from services.drift_monitor.pin_references import pin_when_due
 from services.drift_monitor.reevaluate_late_data import reevaluate_late_data
-from services.drift_monitor.wiring import MonitorParts, WatchRules
-from services.ports.drift import ClosedWindow, Judgement, SecondOpinion
+from services.drift_monitor.wiring import DriftRules, MonitorParts
+from services.ports.drift import ClosedWindow, EvidentlyScore, Judgement
 from services.ports.traffic import RecordedInference
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ AT_MOST_FLAGGED = 10  # drifted slices that are cross-checked, those with the la
 class CrossCheck:
     """Evidently's scores, or why there are none."""
 
-    scores: tuple[SecondOpinion, ...] = ()
+    scores: tuple[EvidentlyScore, ...] = ()
     missing: str = ""
     html: str = ""
 
@@ -58,12 +58,12 @@ def tick(parts: MonitorParts, now: datetime) -> None:
         raise wrong
 
 
-def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: WatchRules, now: datetime) -> None:
+def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: DriftRules, now: datetime) -> None:
     """Oldest first. Of a backlog only the newest window is cross-checked, and the others say so."""
     newest = parts.traffic.newest(workload)
     if newest is None:
         return
-    closed = parts.watch.windows(workload, limit=1)
+    closed = parts.drift.windows(workload, limit=1)
     edge = closing_edge(newest=newest, now=now, policy=rules.windows)
     due = windows_to_close(edge, closed[0].end if closed else None, rules.windows, at_most=AT_MOST_WINDOWS)
     if not due:
@@ -80,7 +80,7 @@ def window_is_near(parts: MonitorParts, *, now: datetime, within: timedelta) -> 
     """Whether within that time a window will close that has rows to compare; the first of all has nothing to be compared with."""
     for workload, rules in parts.workloads.items():
         newest = parts.traffic.newest(workload)
-        closed = parts.watch.windows(workload, limit=1)
+        closed = parts.drift.windows(workload, limit=1)
         if newest is None or not closed or newest <= closed[0].end:
             continue
         edge = closing_edge(newest=newest + within, now=now + within, policy=rules.windows)
@@ -91,7 +91,7 @@ def window_is_near(parts: MonitorParts, *, now: datetime, within: timedelta) -> 
 
 def _close(
     parts: MonitorParts,
-    rules: WatchRules,
+    rules: DriftRules,
     references: ReferencesInForce,
     *,
     window: tuple[WorkloadId, datetime, datetime],
@@ -122,11 +122,11 @@ def _close(
         window=closed.id, start=start, end=end, since=judged.since, rows=judged.rows_of_longest, position=traffic.recorded, at=now
     )
     judgement = Judgement(on=on, champion=references.champion, released_at=references.released_at, line=entry.id)
-    if parts.watch.close(replace(closed, second_opinions=check.scores), entry, judgement=judgement):
+    if parts.drift.close(replace(closed, second_opinions=check.scores), entry, judgement=judgement):
         log.info("Window closed", action="window_closed", workload=workload, window=closed.id, reason=entry.reason)
 
 
-def _cross_check(parts: MonitorParts, rules: WatchRules, window: ClosedWindow, references: ReferencesInForce) -> CrossCheck:
+def _cross_check(parts: MonitorParts, rules: DriftRules, window: ClosedWindow, references: ReferencesInForce) -> CrossCheck:
     """All traffic, the protected slices, and those that drifted. Input and output columns each against their own reference."""
     inputs, outputs = (held.reference if held is not None else None for held in (references.inputs, references.outputs))
     if inputs is None and outputs is None:
@@ -137,7 +137,7 @@ def _cross_check(parts: MonitorParts, rules: WatchRules, window: ClosedWindow, r
     current = {name: _sample(parts, window.workload, rules, name, start=window.start, end=window.end) for name in names}
     calm = not parts.alerts.alerts(workload=window.workload, open_only=True)
     html = str(parts.reports_folder / f"{window.id}.html") if drifted and calm else ""
-    scores: list[SecondOpinion] = []
+    scores: list[EvidentlyScore] = []
     try:
         if inputs is not None and outputs is not None and inputs.id == outputs.id:
             asked: list[tuple[Reference, Sequence[Column]]] = [(inputs, COLUMNS)]
@@ -159,7 +159,7 @@ def _cross_check(parts: MonitorParts, rules: WatchRules, window: ClosedWindow, r
 
 
 def _sample(
-    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, name: str, *, start: datetime, end: datetime
+    parts: MonitorParts, workload: WorkloadId, rules: DriftRules, name: str, *, start: datetime, end: datetime
 ) -> Sequence[RecordedInference]:
     return parts.traffic.rows(workload=workload, start=start, end=end, slice_name=name, limit=rules.sample_rows)
 

@@ -17,7 +17,7 @@ from flywheel.traffic.column import Column, Family
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.counts import NO_COUNTS, WindowCounts, added
 from flywheel.windows.pane import nested_windows
-from services.drift_monitor.wiring import MonitorParts, WatchRules
+from services.drift_monitor.wiring import DriftRules, MonitorParts
 
 INPUTS = tuple(column for column in COLUMNS if column.family is Family.INPUT)
 OUTPUTS = tuple(column for column in COLUMNS if column.family is not Family.INPUT)
@@ -57,7 +57,7 @@ def references_in_force(
     parts: MonitorParts, workload: WorkloadId, *, champion: AdapterName | None, released_at: datetime | None
 ) -> ReferencesInForce:
     """A version with other bins must not stop the daemon: such columns are learned anew, and the journal names them."""
-    inputs, outputs = in_force(parts.watch.references(workload), champion=champion)
+    inputs, outputs = in_force(parts.drift.references(workload), champion=champion)
     left_out = {name for held in (inputs, outputs) if held is not None for name in on_other_bins(held, COLUMNS)}
     return ReferencesInForce(
         inputs=_laid_out(parts, inputs, (*INPUTS, SHARE_COLUMN)) if inputs is not None else None,
@@ -69,7 +69,7 @@ def references_in_force(
 
 
 def judged_lengths(
-    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, references: ReferencesInForce, *, end: datetime, now: datetime
+    parts: MonitorParts, workload: WorkloadId, rules: DriftRules, references: ReferencesInForce, *, end: datetime, now: datetime
 ) -> JudgedLengths:
     """Of longer windows only the verdicts that are worth a look are kept.
 
@@ -104,5 +104,5 @@ def _laid_out(parts: MonitorParts, reference: Reference, columns: Sequence[Colum
     if key not in parts.laid_out:
         while len(parts.laid_out) >= LAID_OUT_AT_MOST:
             parts.laid_out.pop(next(iter(parts.laid_out)))
-        parts.laid_out[key] = lay_out(reference, columns, seasonal=parts.watch.profile(reference))
+        parts.laid_out[key] = lay_out(reference, columns, seasonal=parts.drift.seasonal_reference(reference))
     return parts.laid_out[key]

@@ -23,7 +23,7 @@ from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm
 from flywheel.windows.counts import WindowCounts
 from flywheel.windows.pane import EPOCH
-from services.drift_monitor.wiring import MonitorParts, WatchRules
+from services.drift_monitor.wiring import DriftRules, MonitorParts
 
 log = structlog.get_logger()
 
@@ -32,15 +32,15 @@ SEED = 20_260
 
 
 def pin_when_due(
-    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, route: Route | None, *, newest: datetime, now: datetime
+    parts: MonitorParts, workload: WorkloadId, rules: DriftRules, route: Route | None, *, newest: datetime, now: datetime
 ) -> None:
     """At most one reference a call."""
     policy, windows = rules.pinning, rules.windows
     champion = route.champion if route else BASE
-    references = parts.watch.references(workload)
+    references = parts.drift.references(workload)
     inputs, outputs = in_force(references, champion=champion)
     until = period_end(newest, both_stand=inputs is not None and outputs is not None, windows=windows, policy=policy)
-    # The few who are held back on the old champion do not make the new one's answers less its own.
+    # A holdout on the old champion does not change the answers of the new one.
     alone = route is None or route.challenger is None or route.challenger_arm is Arm.HOLDOUT
     changed_at = route.changed_at if route is not None and alone else None
     seen = parts.traffic.changes(workload=workload, start=until - policy.longest, end=until, after=-1)
@@ -73,12 +73,12 @@ def pin_when_due(
         ),
     )
     replaced = inputs.id if inputs is not None and due.covers is not Covers.OUTPUT else outputs.id if outputs is not None else ""
-    parts.watch.pin(reference, _line(reference, now=now, state="pinned", reason=due.reason, replaced=replaced), profile=seasonal)
+    parts.drift.pin(reference, _line(reference, now=now, state="pinned", reason=due.reason, replaced=replaced), seasonal=seasonal)
     log.info("Reference pinned", action="reference_pinned", workload=workload, reference=reference.id, reason=due.reason)
 
 
 def _calibrate_what_stands(
-    parts: MonitorParts, workload: WorkloadId, rules: WatchRules, references: Sequence[Reference], *, now: datetime
+    parts: MonitorParts, workload: WorkloadId, rules: DriftRules, references: Sequence[Reference], *, now: datetime
 ) -> None:
     """One that was pinned without thresholds, by a person or by an older version: fixed thresholds know neither its sessions nor its hours.
 
@@ -91,12 +91,12 @@ def _calibrate_what_stands(
         reference, seasonal, reason = _calibrated(parts, rules, held)
         if reference.thresholds is None:
             continue
-        parts.watch.pin(reference, _line(reference, now=now, state="calibrated", reason=reason), profile=seasonal)
+        parts.drift.pin(reference, _line(reference, now=now, state="calibrated", reason=reason), seasonal=seasonal)
         log.info("Reference calibrated", action="reference_calibrated", workload=workload, reference=reference.id, reason=reason)
         return
 
 
-def _calibrated(parts: MonitorParts, rules: WatchRules, reference: Reference) -> tuple[Reference, SeasonalReference | None, str]:
+def _calibrated(parts: MonitorParts, rules: DriftRules, reference: Reference) -> tuple[Reference, SeasonalReference | None, str]:
     """As it is, where a day or a window are not those of the clock: the fixed thresholds hold, and verdicts say so."""
     first_hour, hours = whole_hours(reference.start, reference.end)
     if not rules.pinning.by_the_clock(rules.windows) or not hours:

@@ -1,4 +1,4 @@
-"""The drift monitor's parts, from settings."""
+"""The stores and rules of the drift monitor, built from settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,8 +28,8 @@ from services.stores.traffic.traffic_store import TrafficStore
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchRules:
-    """What a workload's configuration says about watching."""
+class DriftRules:
+    """The drift settings of one workload."""
 
     windows: WindowPolicy
     drift: DriftPolicy
@@ -41,14 +41,14 @@ class WatchRules:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorParts:
-    """What the steps need."""
+    """The stores, Evidently's worker and the rules that the steps use."""
 
     traffic: TrafficReader
-    watch: DriftLedger
+    drift: DriftLedger
     alerts: AlertLedger
     reports: DriftReports
     route: Callable[[WorkloadId], Route | None]
-    workloads: Mapping[WorkloadId, WatchRules]
+    workloads: Mapping[WorkloadId, DriftRules]
     reports_folder: Path
     laid_out: dict[tuple[object, ...], LaidOutReference] = field(default_factory=dict)  # kept between ticks; see ``load_windows``
 
@@ -59,20 +59,20 @@ def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
     reports = EvidentlyReports(columns=COLUMNS)
     parts = MonitorParts(
         traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
-        watch=LedgerDrift(engine, topic=settings.kafka.topics.drift),
+        drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
         alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
         reports=reports,
         route=LedgerReleases(engine, topic=settings.kafka.topics.releases).route,
-        workloads={WorkloadId(name): watch_rules(workload) for name, workload in settings.workloads.items()},
+        workloads={WorkloadId(name): drift_rules(workload) for name, workload in settings.workloads.items()},
         reports_folder=settings.data_dir / "reports",
     )
     return parts, reports
 
 
-def watch_rules(workload: Workload) -> WatchRules:
-    """From its section in ``flywheel.yaml``."""
+def drift_rules(workload: Workload) -> DriftRules:
+    """The workload's drift rules from its section in ``flywheel.yaml``."""
     policies = build_policies(workload)
-    return WatchRules(
+    return DriftRules(
         windows=policies.windows,
         drift=policies.drift,
         pinning=policies.pinning,

@@ -15,7 +15,7 @@ from services.ports.traffic import RecordedInference, TrafficCounts
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondOpinion:
+class EvidentlyScore:
     """Evidently's score of one column of one slice, on a sample of ``n`` rows."""
 
     slice: str
@@ -38,13 +38,13 @@ class ClosedWindow:
     reference: str
     traffic: TrafficCounts
     verdicts: tuple[DriftVerdict, ...]
-    second_opinions: tuple[SecondOpinion, ...] = ()
-    judged_again: int = 0  # how often, with rows that came late; the verdicts are the newest
+    second_opinions: tuple[EvidentlyScore, ...] = ()
+    judged_again: int = 0  # number of re-evaluations with late data; the verdicts are the newest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What verdicts rest on, and whose answers they judged: rows that come late do not change whose they were."""
+    """The rows behind a window's verdicts, and the champion whose answers were judged. Late rows do not change the champion."""
 
     on: JudgedRows
     champion: AdapterName | None
@@ -54,7 +54,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class LateFinding:
-    """What moved in a closed window only with the rows that came late. ``seq`` rises in the order in which it was found."""
+    """Verdicts of a closed window that became drifting with late rows. ``seq`` rises in the order of discovery."""
 
     seq: int
     window: str
@@ -72,8 +72,8 @@ class DriftReports(Protocol):
         current: Mapping[str, Sequence[RecordedInference]],
         reference: Mapping[str, Sequence[RecordedInference]],
         html_to: str | None = None,
-    ) -> tuple[SecondOpinion, ...]:
-        """Per slice, per column. A column without data in either part is left out, never an error."""
+    ) -> tuple[EvidentlyScore, ...]:
+        """One score per slice and column. Omits a column without data in either sample; that is no error."""
 
 
 class DriftLedger(Protocol):
@@ -82,29 +82,29 @@ class DriftLedger(Protocol):
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
         """All, newest first."""
 
-    def pin(self, reference: Reference, entry: JournalEntry, *, profile: SeasonalReference | None = None) -> None:
-        """Keeps the reference, the same period by the hour if it has one, and the journal's line in one transaction."""
+    def pin(self, reference: Reference, entry: JournalEntry, *, seasonal: SeasonalReference | None = None) -> None:
+        """Stores the reference, its seasonal reference if it has one, and the journal entry in one transaction."""
 
-    def profile(self, reference: Reference) -> SeasonalReference | None:
-        """What the reference held by the hour; None for one that is not read so."""
+    def seasonal_reference(self, reference: Reference) -> SeasonalReference | None:
+        """The reference's counts by hour; None for a reference without them."""
 
     def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
-        """Keeps the judged window with its journal line and the outbox event; False when it was closed before."""
+        """Stores the judged window, its journal entry and the outbox event. False when the window is closed already."""
 
-    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation) -> bool:
-        """Keeps the newer verdicts in the same way; False when the window was not judged again ``window.judged_again`` - 1 times before."""
+    def reevaluate(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, reevaluation: Reevaluation) -> bool:
+        """Stores newer verdicts in the same way. False unless the stored window has ``window.judged_again`` - 1 re-evaluations."""
 
     def same_rows(self, judged: JudgedRows, *, position: int) -> None:
-        """Panes changed, but its rows are those that were judged: up to this position nothing came late."""
+        """Records that the window has no late rows up to this position, although its panes changed."""
 
     def judgements(self, workload: WorkloadId, *, ended_after: datetime) -> Sequence[Judgement]:
         """The newest judgement of each window, oldest window first. Reads no verdicts."""
 
     def judgement_count(self) -> int:
-        """How often windows were judged or judged again. Cheap; a reader that saw this number has no news to read."""
+        """The number of judgements, re-evaluations included. Cheap: equal to the last value read, nothing is new."""
 
     def late_findings(self, workload: WorkloadId, *, after: int = 0, limit: int = 50) -> Sequence[LateFinding]:
-        """Those behind ``after``, the newest ``limit`` of them, oldest first."""
+        """Findings with ``seq`` above ``after``: the newest ``limit``, oldest first."""
 
     def window(self, window_id: str) -> ClosedWindow | None:
         """One closed window, or None."""

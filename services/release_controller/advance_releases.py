@@ -163,7 +163,7 @@ def _facts(parts: ControllerParts, replica: Replica, rules: ReleaseRules, releas
     """Reads only what the policy needs in the release's state."""
     state, workload = release.state, release.workload
     others = parts.releases.releases(workload)
-    proof = replica.proof(release.adapter)
+    weights = replica.served_weights(release.adapter)
     gate = gate_that_counts(_gates(parts, release), champion=route.champion) if reads_gate(release) else None
     shadow = sessions = None
     if state is ReleaseState.SHADOW:
@@ -174,9 +174,9 @@ def _facts(parts: ControllerParts, replica: Replica, rules: ReleaseRules, releas
         sessions = columns_of(outcomes, slices=guards.protected, signals=guards.informative)
     return ReleaseFacts(
         route=route,
-        served=proof.served,
-        served_reason=proof.reason,
-        served_evidence=proof.evidence,
+        served=weights.served,
+        served_reason=weights.reason,
+        served_evidence=weights.evidence,
         gate=gate,
         in_flight=_in_flight(others, but=release.id),
         shadow=shadow,

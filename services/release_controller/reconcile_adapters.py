@@ -1,7 +1,8 @@
 """Loads and unloads adapters, so that a server holds those that routes and releases need, and checks their weights.
 
-In: routes and releases. Out: for each adapter whether it is served as it was trained: unknown, applied, or not servable.
-A load that answers 200 proves nothing: before an adapter counts as applied, the server's log-probabilities of known answers are compared.
+In: routes and releases. Out: for each adapter the verdict on its served weights: unknown, applied, or not servable.
+A load that answers 200 is not enough: an adapter counts as applied only after the server's log-probabilities of known answers
+were compared.
 What follows for its release is decided in ``next_action``.
 """
 
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
+class ServedWeights:
     """Whether one adapter is served as it was trained, and how that is known."""
 
     served: Served
@@ -43,22 +44,22 @@ class Wanted:
 
 
 class Replica:
-    """``reconcile`` is called by one thread; ``healthy`` and ``proof`` may be read by another."""
+    """``reconcile`` is called by one thread; ``healthy`` and ``served_weights`` may be read by another."""
 
     def __init__(
         self, *, server: AdapterServer, read_probe: Callable[[str], tuple[ProbeItem, ...]], drain: timedelta, lora_slots: int
     ) -> None:
         self._server, self._read_probe, self._drain, self._lora_slots = server, read_probe, drain, lora_slots
-        self._proofs: dict[AdapterName, Proof] = {}
+        self._checked: dict[AdapterName, ServedWeights] = {}
         self.healthy = False
 
-    def proof(self, adapter: AdapterName) -> Proof:
+    def served_weights(self, adapter: AdapterName) -> ServedWeights:
         """The base needs no check: adapters are compared with it."""
         if not self.healthy:
-            return Proof(served=Served.UNKNOWN, reason="the server does not answer")
+            return ServedWeights(served=Served.UNKNOWN, reason="the server does not answer")
         if adapter == BASE:
-            return Proof(served=Served.APPLIED, reason="the base model")
-        return self._proofs.get(adapter, Proof(served=Served.UNKNOWN, reason="waits to be loaded and checked"))
+            return ServedWeights(served=Served.APPLIED, reason="the base model")
+        return self._checked.get(adapter, ServedWeights(served=Served.UNKNOWN, reason="waits to be loaded and checked"))
 
     def reconcile(self, wanted: Sequence[Wanted], *, now: datetime) -> None:
         """Safe to repeat. Where the server stops answering, the remaining adapters stay unknown."""
@@ -73,25 +74,25 @@ class Replica:
         if not self._server.healthy():
             raise CannotRun("the server is not healthy", where="serving", remedy="See vLLM's log.")
         listed = self._server.listed()
-        for name in [name for name, proof in self._proofs.items() if proof.served is Served.APPLIED and name not in listed]:
-            del self._proofs[name]  # the server was restarted: it must be loaded and checked again
+        for name in [name for name, weights in self._checked.items() if weights.served is Served.APPLIED and name not in listed]:
+            del self._checked[name]  # the server was restarted: it must be loaded and checked again
         self.healthy = True
         free = self._lora_slots - len(listed)
         for one in wanted:
             plan = slots(route=one.route, releases=one.releases, listed=listed, drain=self._drain, now=now, free=free)
             free -= len(plan.load)
             for name in plan.wanted:
-                if name not in self._proofs:
-                    self._proofs[name] = self._prove(name, one, loaded=name in listed)
+                if name not in self._checked:
+                    self._checked[name] = self._check_weights(name, one, loaded=name in listed)
             for name in plan.unload:
                 self._server.unload(name)
-                self._proofs.pop(name, None)
+                self._checked.pop(name, None)
                 log.info("An adapter was unloaded.", action="adapter_unloaded", adapter=name)
 
-    def _prove(self, name: AdapterName, wanted: Wanted, *, loaded: bool) -> Proof:
+    def _check_weights(self, name: AdapterName, wanted: Wanted, *, loaded: bool) -> ServedWeights:
         bundle = wanted.bundles.get(name)
         if bundle is None:
-            return Proof(served=Served.NOT_SERVABLE, reason="there is no such adapter in the ledger")
+            return ServedWeights(served=Served.NOT_SERVABLE, reason="there is no such adapter in the ledger")
         try:
             items = self._read_probe(bundle.path)[: wanted.probe_items]
             if not loaded:
@@ -105,7 +106,7 @@ class Replica:
             )
         except (NotLoaded, InvalidInput) as error:
             log.warning("An adapter cannot be served.", action="adapter_not_servable", adapter=name, reason=str(error))
-            return Proof(served=Served.NOT_SERVABLE, reason=str(error))
+            return ServedWeights(served=Served.NOT_SERVABLE, reason=str(error))
         evidence = {
             "verdict": verdict.verdict.value,
             "mean_to_base": verdict.mean_to_base,
@@ -114,4 +115,4 @@ class Replica:
         }
         log.info("An adapter was probed.", action="adapter_probed", adapter=name, reason=verdict.reason)
         served = Served.APPLIED if verdict.verdict is WeightParity.APPLIED else Served.NOT_SERVABLE
-        return Proof(served=served, reason=verdict.reason, evidence=evidence)
+        return ServedWeights(served=served, reason=verdict.reason, evidence=evidence)

@@ -182,4 +182,4 @@ def _pin(watched: Watched, before: Past, *, end: int) -> None:
         seasonal = seasonal_reference(hourly, first_hour=FIRST_HOUR)
     reference = with_thresholds(reference, thresholds=before.thresholds, seasonal=seasonal)
     line = JournalEntry(at=now, workload=WORKLOAD, kind="reference", subject=reference.id, state="pinned", reason="a run of the ladder")
-    watched.ledger.pin(reference, line, profile=seasonal)
+    watched.ledger.pin(reference, line, seasonal=seasonal)

@@ -18,9 +18,9 @@ from flywheel.drift.alarm_budget import BudgetPolicy
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from services.alert_desk.advance_alerts import AlertStates
-from services.alert_desk.wiring import AlertRules, DeskParts
+from services.alert_desk.wiring import AlertDeskParts, AlertRules
 from services.drift_monitor.judge_windows import tick
-from services.drift_monitor.wiring import MonitorParts, watch_rules
+from services.drift_monitor.wiring import MonitorParts, drift_rules
 from services.settings import Slices, Workload
 from services.settings.policies import build_policies
 from tests.benchmarks.alarm_world import Counted, Sessions, World, WorldShape
@@ -97,12 +97,12 @@ class Watched:
         self.ledger = WatchLedgerInMemory(keep=KEPT_WINDOWS, keep_answers=KEPT_REFERENCES)
         self.champion_name = AdapterName("")
         self.route: Route | None = None
-        self.rules = watch_rules(workload)
+        self.rules = drift_rules(workload)
         if budget is not None:
             self.rules = replace(self.rules, budget=budget)
         self.parts = MonitorParts(
             traffic=self.traffic,
-            watch=self.ledger,
+            drift=self.ledger,
             alerts=self.ledger,
             reports=ScriptedReports(),
             route=lambda _: self.route,
@@ -110,7 +110,7 @@ class Watched:
             reports_folder=Path("unused"),
         )
         rules = AlertRules(policy=build_policies(workload).alerts, protected=tuple(protected))
-        self._alerts = AlertStates(DeskParts(drift=self.ledger, alerts=self.ledger, workloads={WORKLOAD: rules}))
+        self._alerts = AlertStates(AlertDeskParts(drift=self.ledger, alerts=self.ledger, workloads={WORKLOAD: rules}))
 
     def champion(self, name: str, *, since: int) -> None:
         """From this hour on all answers come from it."""

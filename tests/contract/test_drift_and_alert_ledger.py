@@ -17,7 +17,7 @@ from flywheel.drift.verdict import DriftVerdict
 from flywheel.ids import BASE
 from flywheel.journal import JournalEntry, JournalKind
 from schemas import schema
-from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
+from services.ports.drift import ClosedWindow, EvidentlyScore, Judgement, LateFinding
 from services.ports.traffic import TrafficCounts
 from services.stores.database import open_database, to_text
 from services.stores.ledger.journal import LedgerJournal
@@ -55,7 +55,7 @@ def closed(hour: int = 0) -> ClosedWindow:
         reference="reference-1",
         traffic=TrafficCounts(recorded=10, duplicates_ignored=2, dead_lettered=1),
         verdicts=(verdict(start=start),),
-        second_opinions=(SecondOpinion(slice="all", column="prompt_chars", method="ks", score=0.01, drifted=True, n=9, n_reference=90),),
+        second_opinions=(EvidentlyScore(slice="all", column="prompt_chars", method="ks", score=0.01, drifted=True, n=9, n_reference=90),),
     )
 
 
@@ -81,11 +81,11 @@ def close(watch: WatchingLedger, hour: int = 0) -> bool:
 def again(
     watch: WatchingLedger, hour: int = 0, *, times: int = 1, found: Sequence[DriftVerdict] = (), withdrawn: Sequence[DriftVerdict] = ()
 ) -> bool:
-    return watch.judge_again(
+    return watch.reevaluate(
         replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
         line("window", f"window-{hour}", "judged_again", minute=times),
         judgement=judgement(hour, times=times, rows=10 + times, position=20 + times),
-        retest=Reevaluation(found=tuple(found), withdrawn=tuple(withdrawn), reason="because"),
+        reevaluation=Reevaluation(found=tuple(found), withdrawn=tuple(withdrawn), reason="because"),
     )
 
 

@@ -86,13 +86,13 @@ def test_vllm_on_a_gpu_gets_no_setting_for_processors(tmp_path: Path) -> None:
 
 
 def test_a_model_folder_is_damaged_when_a_file_is_missing_or_changed(tmp_path: Path) -> None:
-    assert "holds no source.json" in str(why_damaged(tmp_path))
+    assert "does not contain source.json" in str(why_damaged(tmp_path))
     (tmp_path / "weights").write_bytes(b"w")
     digest = "50e721e49c013f00c62cf59f2163542a9d8df02464efeb615d31051b0fddc326"
     (tmp_path / SOURCE).write_text(json.dumps({"origin": {}, "files": {"weights": digest}}))
     assert why_damaged(tmp_path) is None
     (tmp_path / "weights").write_bytes(b"v")
-    assert "is not as it was made" in str(why_damaged(tmp_path))
+    assert "SHA-256 differs from source.json" in str(why_damaged(tmp_path))
     (tmp_path / "weights").unlink()
     assert "is missing" in str(why_damaged(tmp_path))
     (tmp_path / SOURCE).write_text("[")

@@ -130,7 +130,7 @@ def test_references_keep_counts_hours_and_thresholds(watch: WatchingLedger) -> N
 
 
 def told_reference(watch: WatchingLedger, held: Reference) -> dict[str, object]:
-    thresholds, profile = held.thresholds, watch.profile(held)
+    thresholds, profile = held.thresholds, watch.seasonal_reference(held)
     return {
         "workload": held.workload,
         "adapter": held.adapter,

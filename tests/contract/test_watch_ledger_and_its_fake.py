@@ -61,11 +61,11 @@ def close(watch: WatchingLedger | WatchLedgerInMemory, hour: int = 0) -> bool:
 
 
 def again(watch: WatchingLedger | WatchLedgerInMemory, hour: int, *, times: int, found: tuple[DriftVerdict, ...] = ()) -> bool:
-    return watch.judge_again(
+    return watch.reevaluate(
         replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
         line(f"window-{hour}", "judged_again", minute=times),
         judgement=judgement(hour, times=times, position=20 + times),
-        retest=Reevaluation(found=found, withdrawn=(), reason="because"),
+        reevaluation=Reevaluation(found=found, withdrawn=(), reason="because"),
     )
 
 
@@ -78,7 +78,7 @@ def test_references_come_newest_first_and_pinning_again_renews_one(watch: Watchi
     watch.pin(replace(first, pinned_at=first.pinned_at + 2 * HOUR), line("first", "pinned", minute=1))
     assert [held.id for held in watch.references(ROUTER)] == ["first", "second"]
     assert watch.references(WorkloadId("other")) == []
-    assert watch.profile(first) is None
+    assert watch.seasonal_reference(first) is None
 
 
 def test_a_window_closes_once_and_newest_come_first(watch: WatchingLedger | WatchLedgerInMemory) -> None:

@@ -19,7 +19,7 @@ from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.sessions import SessionOutcome
 from flywheel.windows.counts import CountMatrix, WindowCounts, bins_of_columns, count_rows
-from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
+from services.ports.drift import ClosedWindow, EvidentlyScore, Judgement, LateFinding
 from services.ports.traffic import DeadLetter, RecordedInference, TrafficCounts
 
 
@@ -96,13 +96,13 @@ class ScriptedReports:
         current: Mapping[str, Sequence[RecordedInference]],
         reference: Mapping[str, Sequence[RecordedInference]],
         html_to: str | None = None,
-    ) -> tuple[SecondOpinion, ...]:
+    ) -> tuple[EvidentlyScore, ...]:
         if self.broken:
             raise CannotRun(self.broken, remedy="Start it.")
         shown = frozenset(name for rows in current.values() for row in rows for name in row.features)
         self.asked.append((tuple(current), shown, html_to))
         return tuple(
-            SecondOpinion(
+            EvidentlyScore(
                 slice=name, column=sorted(shown)[0], method="ks", score=0.5, drifted=False, n=len(rows), n_reference=len(reference[name])
             )
             for name, rows in current.items()
@@ -137,7 +137,7 @@ class WatchLedgerInMemory:
     keep_answers: int | None = None
     journal: list[JournalEntry] = field(default_factory=list)
     _references: dict[str, Reference] = field(default_factory=dict)
-    _profiles: dict[str, SeasonalReference] = field(default_factory=dict)
+    _seasonal: dict[str, SeasonalReference] = field(default_factory=dict)
     _windows: dict[str, ClosedWindow] = field(default_factory=dict)
     _judgements: dict[str, Judgement] = field(default_factory=dict)
     _late: list[tuple[WorkloadId, LateFinding]] = field(default_factory=list)
@@ -149,18 +149,18 @@ class WatchLedgerInMemory:
         held = sorted((one for one in self._references.values() if one.workload == workload), key=lambda one: one.id)
         return sorted(held, key=lambda one: one.pinned_at, reverse=True)
 
-    def pin(self, reference: Reference, entry: JournalEntry, *, profile: SeasonalReference | None = None) -> None:
+    def pin(self, reference: Reference, entry: JournalEntry, *, seasonal: SeasonalReference | None = None) -> None:
         self._references[reference.id] = reference
-        if profile is not None:
-            self._profiles[reference.id] = profile
+        if seasonal is not None:
+            self._seasonal[reference.id] = seasonal
         self.journal.append(entry)
         of_answers = [held.id for held in self.references(reference.workload) if held.covers is Covers.OUTPUT]
         for old in of_answers[self.keep_answers :] if self.keep_answers is not None else ():
             del self._references[old]
-            self._profiles.pop(old, None)
+            self._seasonal.pop(old, None)
 
-    def profile(self, reference: Reference) -> SeasonalReference | None:
-        return self._profiles.get(reference.id)
+    def seasonal_reference(self, reference: Reference) -> SeasonalReference | None:
+        return self._seasonal.get(reference.id)
 
     def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
         if window.id in self._windows:
@@ -174,7 +174,7 @@ class WatchLedgerInMemory:
             del self._windows[oldest], self._judgements[oldest]
         return True
 
-    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation) -> bool:
+    def reevaluate(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, reevaluation: Reevaluation) -> bool:
         held = self._windows.get(window.id)
         if held is None or held.judged_again != window.judged_again - 1:
             return False
@@ -182,9 +182,9 @@ class WatchLedgerInMemory:
         self._judgements[window.id] = judgement
         self._judged += 1
         self.journal.append(entry)
-        if retest.found:
+        if reevaluation.found:
             finding = LateFinding(
-                seq=len(self._late) + 1, window=window.id, end=window.end, times=window.judged_again, found=tuple(retest.found)
+                seq=len(self._late) + 1, window=window.id, end=window.end, times=window.judged_again, found=tuple(reevaluation.found)
             )
             self._late.append((window.workload, finding))
         return True

@@ -19,11 +19,11 @@ from flywheel.retraining.training_run import RunState
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm, Inference, Message
 from services.alert_desk.advance_alerts import AlertStates
-from services.alert_desk.wiring import desk_parts as alert_parts
+from services.alert_desk.wiring import alert_desk_parts as alert_parts
 from services.correction_desk.decide_corrections import CorrectionDesk
-from services.correction_desk.wiring import desk_parts as correction_parts
+from services.correction_desk.wiring import alert_desk_parts as correction_parts
 from services.drift_monitor.judge_windows import tick
-from services.drift_monitor.wiring import MonitorParts, watch_rules
+from services.drift_monitor.wiring import MonitorParts, drift_rules
 from services.ports.cloud_events import encode
 from services.ports.traffic import RecordedInference, RecordingBatch
 from services.ports.work_queue import TrainCommand
@@ -55,11 +55,11 @@ def test_drift_and_corrections_queue_one_run_that_names_its_alert(tmp_path: Path
 
     monitor = MonitorParts(
         traffic=traffic,
-        watch=watch,
+        drift=watch,
         alerts=watch,
         reports=ScriptedReports(),
         route=lambda _: None,
-        workloads={ROUTER: watch_rules(settings.workloads[ROUTER])},
+        workloads={ROUTER: drift_rules(settings.workloads[ROUTER])},
         reports_folder=tmp_path / "reports",
     )
     now = later + 13 * PANE

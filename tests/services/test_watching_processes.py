@@ -36,7 +36,7 @@ def free_row() -> int:
 
 
 class Process:
-    """One started process, and its side ports."""
+    """One started process, and its health servers."""
 
     def __init__(self, module: tuple[str, ...], folder: Path, **settings: object) -> None:
         self._first = free_row()

@@ -17,7 +17,7 @@ from typing import Any
 
 from flywheel.errors import CannotRun
 from flywheel.traffic.column import Column, Measure
-from services.ports.drift import SecondOpinion
+from services.ports.drift import EvidentlyScore
 from services.ports.traffic import RecordedInference
 
 LOOK_EVERY_SECONDS = 0.25  # while waiting, for the order to end
@@ -68,7 +68,7 @@ class EvidentlyReports:
         current: Mapping[str, Sequence[RecordedInference]],
         reference: Mapping[str, Sequence[RecordedInference]],
         html_to: str | None = None,
-    ) -> tuple[SecondOpinion, ...]:
+    ) -> tuple[EvidentlyScore, ...]:
         slices = {
             name: {"current": self._values(current[name]), "reference": self._values(reference[name])}
             for name in current
@@ -79,7 +79,7 @@ class EvidentlyReports:
         with self._lock:
             self._used_at = monotonic()
             answer = self._ask({"slices": slices, "methods": self._columns, "html_to": html_to})
-        return tuple(SecondOpinion(**score) for score in answer["scores"])
+        return tuple(EvidentlyScore(**score) for score in answer["scores"])
 
     def close(self) -> None:
         """The worker ends with its input."""

@@ -39,7 +39,7 @@ alert_table = Table(
     Index("alert_by_change", "changed"),
     Index("alert_by_start", "workload", "started_at"),
 )
-notice_table = Table(
+notification_table = Table(
     "alert_notice",
     metadata,
     Column("alert", String, primary_key=True),
@@ -103,14 +103,14 @@ class LedgerAlerts:
         return saved
 
     def notification_due(self, alert_id: AlertId, *, kind: str) -> bool:
-        query = select(notice_table.c.at).where(notice_table.c.alert == alert_id, notice_table.c.kind == kind)
+        query = select(notification_table.c.at).where(notification_table.c.alert == alert_id, notification_table.c.kind == kind)
         with reading(self._engine) as connection:
             return connection.execute(query).first() is None
 
     def notification_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
         with writing(self._engine) as connection:
             connection.execute(
-                insert(notice_table)
+                insert(notification_table)
                 .values(alert=alert_id, kind=kind, at=to_text(at), detail=detail)
                 .on_conflict_do_nothing(index_elements=["alert", "kind"])
             )

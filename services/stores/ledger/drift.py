@@ -16,7 +16,7 @@ from flywheel.drift.verdict import DriftStatus
 from flywheel.ids import WorkloadId, derive
 from flywheel.journal import JournalEntry
 from services.ports.cloud_events import encode
-from services.ports.drift import ClosedWindow, Judgement, LateFinding, SecondOpinion
+from services.ports.drift import ClosedWindow, EvidentlyScore, Judgement, LateFinding
 from services.ports.outbox import OutboxMessage
 from services.ports.traffic import TrafficCounts
 from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
@@ -31,7 +31,14 @@ from services.stores.ledger.judgements import (
     verdicts_from,
 )
 from services.stores.ledger.outbox import put_messages
-from services.stores.ledger.references import counts_text, meta_text, put_profile, read_profile, reference_from, reference_table
+from services.stores.ledger.references import (
+    counts_text,
+    meta_text,
+    put_seasonal_reference,
+    read_seasonal_reference,
+    reference_from,
+    reference_table,
+)
 
 DRIFT_TYPE = "flywheel.drift.v1"
 
@@ -66,8 +73,8 @@ class LedgerDrift:
         with reading(self._engine) as connection:
             return [reference_from(row) for row in connection.execute(newest_first)]
 
-    def pin(self, reference: Reference, entry: JournalEntry, *, profile: SeasonalReference | None = None) -> None:
-        """The counts never change; pinning the same period once more brings it back in force."""
+    def pin(self, reference: Reference, entry: JournalEntry, *, seasonal: SeasonalReference | None = None) -> None:
+        """The counts never change. Pinning the same period again puts its reference back in force."""
         again = {
             "maturity": reference.maturity.value,
             "pinned_by": reference.pinned_by,
@@ -85,13 +92,13 @@ class LedgerDrift:
         }
         with writing(self._engine) as connection:
             connection.execute(insert(reference_table).values(**values).on_conflict_do_update(index_elements=["id"], set_=again))
-            if profile is not None:
-                put_profile(connection, reference, profile)
+            if seasonal is not None:
+                put_seasonal_reference(connection, reference, seasonal)
             append_entries(connection, entry)
 
-    def profile(self, reference: Reference) -> SeasonalReference | None:
+    def seasonal_reference(self, reference: Reference) -> SeasonalReference | None:
         with reading(self._engine) as connection:
-            return read_profile(connection, reference)
+            return read_seasonal_reference(connection, reference)
 
     def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
         with writing(self._engine) as connection:
@@ -102,7 +109,7 @@ class LedgerDrift:
                     workload=window.workload,
                     start=to_text(window.start),
                     end=to_text(window.end),
-                    second_opinions=to_json([asdict(opinion) for opinion in window.second_opinions]),
+                    second_opinions=to_json([asdict(score) for score in window.second_opinions]),
                     **_judged_values(window),
                 )
                 .on_conflict_do_nothing(index_elements=["id"])
@@ -112,8 +119,8 @@ class LedgerDrift:
             self._put_judged(connection, window, entry, judgement=judgement)
         return True
 
-    def judge_again(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation) -> bool:
-        """The second opinions stay: they are of the sample that was there when the window closed."""
+    def reevaluate(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, reevaluation: Reevaluation) -> bool:
+        """Evidently's scores stay unchanged: they are of the sample that existed when the window closed."""
         with writing(self._engine) as connection:
             done = connection.execute(
                 update(window_table)
@@ -122,7 +129,7 @@ class LedgerDrift:
             )
             if done.rowcount != 1:
                 return False
-            self._put_judged(connection, window, entry, judgement=judgement, retest=retest)
+            self._put_judged(connection, window, entry, judgement=judgement, reevaluation=reevaluation)
         return True
 
     def same_rows(self, judged: JudgedRows, *, position: int) -> None:
@@ -157,9 +164,15 @@ class LedgerDrift:
             return [_window(row) for row in connection.execute(query)]
 
     def _put_judged(
-        self, connection: Connection, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement, retest: Reevaluation | None = None
+        self,
+        connection: Connection,
+        window: ClosedWindow,
+        entry: JournalEntry,
+        *,
+        judgement: Judgement,
+        reevaluation: Reevaluation | None = None,
     ) -> None:
-        put_judgement(connection, judgement, workload=window.workload, retest=retest)
+        put_judgement(connection, judgement, workload=window.workload, reevaluation=reevaluation)
         append_entries(connection, entry)
         put_messages(connection, self._drift_event(window, entry))
 
@@ -174,7 +187,7 @@ class LedgerDrift:
             "traffic": asdict(window.traffic),
             "verdicts": [verdict_dict(verdict, start=window.start) for verdict in window.verdicts if verdict.status is not DriftStatus.OK],
             "ok": sum(verdict.status is DriftStatus.OK for verdict in window.verdicts),
-            "second_opinions": [asdict(opinion) for opinion in window.second_opinions if opinion.drifted],
+            "second_opinions": [asdict(score) for score in window.second_opinions if score.drifted],
             **again,
         }
         value = encode(type=DRIFT_TYPE, id=message_id, workload=window.workload, time=entry.at, data=data, partitionkey=window.workload)
@@ -201,6 +214,6 @@ def _window(row: Any) -> ClosedWindow:
         reference=row.reference,
         traffic=TrafficCounts(**json.loads(row.traffic)),
         verdicts=verdicts_from(row.verdicts, workload=workload, start=start, end=end),
-        second_opinions=tuple(SecondOpinion(**held) for held in json.loads(row.second_opinions)),
+        second_opinions=tuple(EvidentlyScore(**held) for held in json.loads(row.second_opinions)),
         judged_again=row.judged_again,
     )

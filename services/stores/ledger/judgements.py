@@ -43,8 +43,8 @@ judgement_table = Table(
 NONE = "[]"
 
 
-def put_judgement(connection: Connection, judgement: Judgement, *, workload: WorkloadId, retest: Reevaluation | None = None) -> None:
-    """A second one of the same window and number is an error: the window's own row was to prevent it."""
+def put_judgement(connection: Connection, judgement: Judgement, *, workload: WorkloadId, reevaluation: Reevaluation | None = None) -> None:
+    """A duplicate of window and number raises: the caller has updated the window's row under the same condition."""
     on = judgement.on
     connection.execute(
         insert(judgement_table).values(
@@ -60,21 +60,21 @@ def put_judgement(connection: Connection, judgement: Judgement, *, workload: Wor
             champion=judgement.champion or "",
             released_at=to_text(judgement.released_at) if judgement.released_at is not None else None,
             line=judgement.line,
-            found=to_json([verdict_dict(verdict, start=on.start) for verdict in retest.found]) if retest else NONE,
-            withdrawn=to_json([verdict_dict(verdict, start=on.start) for verdict in retest.withdrawn]) if retest else NONE,
+            found=to_json([verdict_dict(verdict, start=on.start) for verdict in reevaluation.found]) if reevaluation else NONE,
+            withdrawn=to_json([verdict_dict(verdict, start=on.start) for verdict in reevaluation.withdrawn]) if reevaluation else NONE,
         )
     )
 
 
 def move_position(connection: Connection, judged: JudgedRows, *, position: int) -> None:
-    """Of this judgement alone, and never back."""
+    """Updates this judgement only; the position never decreases."""
     table = judgement_table.c
     held = and_(table.window == judged.window, table.times == judged.times, table.position < position)
     connection.execute(update(judgement_table).where(held).values(position=position))
 
 
 def read_judgements(connection: Connection, workload: WorkloadId, *, ended_after: datetime) -> list[Judgement]:
-    """The newest of each window, oldest window first. Without what they found: that is not asked every second."""
+    """The newest judgement of each window, oldest window first. Omits ``found`` and ``withdrawn``, which this query does not need."""
     table = judgement_table.c
     query = (
         select(*(column for column in table if column.name not in ("found", "withdrawn")))

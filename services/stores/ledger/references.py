@@ -38,7 +38,7 @@ reference_table = Table(
 )
 
 
-profile_table = Table(
+seasonal_reference_table = Table(
     "drift_profile",
     metadata,
     Column("reference", String, primary_key=True),
@@ -48,22 +48,22 @@ profile_table = Table(
 )
 
 
-def put_profile(connection: Connection, reference: Reference, seasonal: SeasonalReference) -> None:
+def put_seasonal_reference(connection: Connection, reference: Reference, seasonal: SeasonalReference) -> None:
     """In place of what was kept of it: a period that is pinned once more may contain rows that came late, and has today's digest."""
-    connection.execute(delete(profile_table).where(profile_table.c.reference == reference.id))
+    connection.execute(delete(seasonal_reference_table).where(seasonal_reference_table.c.reference == reference.id))
     rows = [
         {"reference": reference.id, "weekend": weekend, "hour": hour, "counts": pane_to_blob(Pane(matrix=cell))}
         for (weekend, hour), cell in sorted(seasonal.cells.items())
     ]
     if rows:
-        connection.execute(insert(profile_table), rows)
+        connection.execute(insert(seasonal_reference_table), rows)
 
 
-def read_profile(connection: Connection, reference: Reference) -> SeasonalReference | None:
+def read_seasonal_reference(connection: Connection, reference: Reference) -> SeasonalReference | None:
     """None for a reference that is not read by the hour. Raises InvalidInput where the counts are not those that were pinned."""
     if not reference.seasonal_digest:
         return None
-    query = select(profile_table).where(profile_table.c.reference == reference.id)
+    query = select(seasonal_reference_table).where(seasonal_reference_table.c.reference == reference.id)
     seasonal = SeasonalReference(cells={(row.weekend, row.hour): pane_from_blob(row.counts).matrix for row in connection.execute(query)})
     if seasonal.digest != reference.seasonal_digest:
         raise InvalidInput(

@@ -89,7 +89,7 @@ class LedgerRuns:
                 kept = connection.execute(select(adapters_table.c.digest).where(adapters_table.c.name == bundle.name)).scalar()
                 if kept != bundle.digest:
                     raise Conflict(
-                        "this adapter name stands for other weights",
+                        "an adapter with this name exists and has other weights",
                         where=bundle.name,
                         value=bundle.digest[:16],
                         remedy="Names are immutable: register the weights under the name that their plan gives.",

@@ -17,7 +17,7 @@ from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.journal import JournalEntry, JournalKind
 from services.alert_desk.advance_alerts import AlertStates
 from services.alert_desk.send_notifications import Notifications
-from services.alert_desk.wiring import AlertRules, DeskParts, Receiver
+from services.alert_desk.wiring import AlertDeskParts, AlertRules, Receiver
 from services.ports.drift import ClosedWindow, Judgement
 from services.ports.traffic import TrafficCounts
 from services.stores.ledger.journal import LedgerJournal
@@ -36,7 +36,7 @@ class World:
     engine: Engine
     watch: WatchingLedger
     receiver: ReceiverInMemory
-    parts: DeskParts
+    parts: AlertDeskParts
 
     def close(self, hour: int, verdicts: Sequence[DriftVerdict]) -> None:
         start = NOON + hour * HOUR
@@ -68,7 +68,7 @@ def world(tmp_path: Path) -> World:
     watch = WatchingLedger(engine)
     receiver = ReceiverInMemory()
     rules = AlertRules(policy=AlertPolicy(resolve_after=HOUR), receivers=(Receiver(name="phone", notifier=receiver),))
-    return World(engine=engine, watch=watch, receiver=receiver, parts=DeskParts(drift=watch, alerts=watch, workloads={ROUTER: rules}))
+    return World(engine=engine, watch=watch, receiver=receiver, parts=AlertDeskParts(drift=watch, alerts=watch, workloads={ROUTER: rules}))
 
 
 def test_drift_becomes_one_firing_alert_and_one_notice(world: World) -> None:

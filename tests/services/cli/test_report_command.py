@@ -43,7 +43,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(b"hello\n" * 500, "file is not a database"), (b"", "there is nothing in it"), (b"\0" * 5000, "file is not a database")],
+    [(b"hello\n" * 500, "file is not a database"), (b"", "the file has no tables"), (b"\0" * 5000, "file is not a database")],
 )
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, why: str) -> None:
     ledger = tmp_path / "ledger.db"

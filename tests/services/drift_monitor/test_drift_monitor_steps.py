@@ -19,7 +19,7 @@ from flywheel.rollout.release import Route
 from flywheel.windows.counts import CountMatrix, WindowCounts
 from flywheel.windows.pane import WindowPolicy
 from services.drift_monitor.judge_windows import tick, window_is_near
-from services.drift_monitor.wiring import MonitorParts, WatchRules
+from services.drift_monitor.wiring import DriftRules, MonitorParts
 from services.stores.ledger.journal import LedgerJournal
 from tests.databases import migrated_ledger
 from tests.fakes.watching import ScriptedReports, TrafficInMemory
@@ -38,7 +38,7 @@ class World:
         self.watch = WatchingLedger(self.engine)
         self.traffic, self.reports = TrafficInMemory(), ScriptedReports()
         self.route: Route | None = None
-        rules = WatchRules(
+        rules = DriftRules(
             windows=WindowPolicy(pane=5 * MINUTE, window_panes=12, slide_panes=12, longer_panes=(), lateness=MINUTE),
             drift=DriftPolicy(protected=("tenant=globex",), session_rows=1.0),
             pinning=PinningPolicy(whole_day=DAY, watch=2 * HOUR),
@@ -46,7 +46,7 @@ class World:
         )
         self.parts = MonitorParts(
             traffic=self.traffic,
-            watch=self.watch,
+            drift=self.watch,
             alerts=self.watch,
             reports=self.reports,
             route=lambda workload: self.route,
@@ -296,7 +296,7 @@ def test_a_row_that_came_late_into_a_period_that_is_pinned_once_more_stops_nothi
     tick(world.parts, monday + 51 * HOUR)
     (reference,) = world.watch.references(ROUTER)
     assert reference.thresholds is not None
-    profile = world.watch.profile(reference)
+    profile = world.watch.seasonal_reference(reference)
     assert profile is not None
     assert profile.digest == reference.seasonal_digest
 
@@ -398,7 +398,7 @@ def test_four_weeks_are_read_by_the_hour_with_an_alarm_budget_of_their_own(world
     (newest,) = world.watch.references(ROUTER)
     assert (newest.maturity, newest.start, newest.end) == (Maturity.BY_HOUR, monday + 23 * HOUR, monday + 28 * DAY + 23 * HOUR)
     assert newest.thresholds is not None
-    profile = world.watch.profile(newest)
+    profile = world.watch.seasonal_reference(newest)
     assert profile is not None
     assert profile.digest == newest.seasonal_digest
     world.send(now - HOUR, hours=2, longer=200, every=timedelta(seconds=12))

@@ -18,7 +18,7 @@ from flywheel.rollout.release import Route
 from schemas import schema
 from services.drift_monitor import reevaluate_late_data as retesting
 from services.drift_monitor.judge_windows import tick
-from services.drift_monitor.wiring import watch_rules
+from services.drift_monitor.wiring import drift_rules
 from services.settings import Watch, Workload
 from services.stores.ledger.judgements import judgement_table
 from services.stores.ledger.outbox import LedgerOutbox
@@ -128,7 +128,7 @@ def test_killed_between_judging_and_storing_the_next_tick_stores_the_same(world:
     world.send(4, hours=2)
     world.look(6.2)
     world.send(4, every=MINUTE, refusal=1.0)
-    killed = replace(world.monitor, watch=_KilledAtTheCommit(world))
+    killed = replace(world.monitor, drift=_KilledAtTheCommit(world))
     with pytest.raises(KeyboardInterrupt):
         tick(killed, NOON + 6.4 * HOUR)
     assert not world.told("judged_again")
@@ -140,7 +140,7 @@ def test_killed_between_judging_and_storing_the_next_tick_stores_the_same(world:
 
 def test_no_hours_switch_it_off_and_what_ended_before_them_stays_as_it_is(tmp_path: Path) -> None:
     for name, reach in (("off", timedelta()), ("short", HOUR)):
-        world = LateWorld(tmp_path / name, retest=ReevaluationPolicy(look_back=reach))
+        world = LateWorld(tmp_path / name, late_data=ReevaluationPolicy(look_back=reach))
         world.four_good_hours()
         world.send(4, hours=2)
         world.look(5.2)
@@ -209,13 +209,13 @@ def test_of_many_windows_a_tick_judges_a_few_and_the_next_ones_the_rest(world: L
     for _ in range(3):
         tick(world.monitor, NOON + 13.5 * HOUR)
         counts.append(len(world.told("judged_again")))
-    assert counts == [retesting.AT_MOST_AGAIN, 9, 9]
+    assert counts == [retesting.MAX_PER_TICK, 9, 9]
     assert {world.window(end).judged_again for end in range(5, 14)} == {1}
 
 
 def test_the_settings_say_for_how_long_and_panes_how_often() -> None:
-    assert watch_rules(Workload(alias="router")).late_data == ReevaluationPolicy(look_back=DAY, debounce=5 * MINUTE)
-    never = watch_rules(Workload(alias="router", watch=Watch(late_data_hours=0, pane_seconds=10))).late_data
+    assert drift_rules(Workload(alias="router")).late_data == ReevaluationPolicy(look_back=DAY, debounce=5 * MINUTE)
+    never = drift_rules(Workload(alias="router", watch=Watch(late_data_hours=0, pane_seconds=10))).late_data
     assert (never.look_back, never.debounce) == (timedelta(), timedelta(seconds=10))
 
 
@@ -228,7 +228,7 @@ class _KilledAtTheCommit:
     def __getattr__(self, name: str) -> object:
         return getattr(self._watch, name)
 
-    def judge_again(self, *_: object, **__: object) -> bool:
+    def reevaluate(self, *_: object, **__: object) -> bool:
         raise KeyboardInterrupt
 
 

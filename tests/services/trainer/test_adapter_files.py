@@ -12,7 +12,7 @@ from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.training_run import AdapterBundle, ProbeItem, Run, RunState
-from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_probe, scaled_copy, write_bundle
+from services.stores.adapter_files import digest_base, locked_folder, read_bundle, read_probe, write_bundle, write_scaled_copy
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PLAN = TrainingPlan(
@@ -67,18 +67,18 @@ def test_a_changed_file_is_found(tmp_path: Path) -> None:
     target = tmp_path / "adapters" / "router-1"
     write(staged(tmp_path / "a"), target)
     (target / "adapter_config.json").write_text("{}")
-    with pytest.raises(InvalidInput, match="not the file that the manifest names"):
+    with pytest.raises(InvalidInput, match=r"SHA-256 differs from manifest\.json"):
         read_bundle(target)
 
 
 def test_a_half_written_folder_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="not complete"):
+    with pytest.raises(InvalidInput, match="is incomplete"):
         read_bundle(staged(tmp_path / "half"))
 
 
 def test_a_scaled_copy_changes_lora_b_only(tmp_path: Path) -> None:
     source = staged(tmp_path / "good")
-    scaled_copy(source=source, out=tmp_path / "bad", factor=2.0)
+    write_scaled_copy(source=source, out=tmp_path / "bad", factor=2.0)
     before, after = load_file(source / "adapter_model.safetensors"), load_file(tmp_path / "bad" / "adapter_model.safetensors")
     assert np.array_equal(after[f"{PREFIX}.lora_B.weight"], 2 * before[f"{PREFIX}.lora_B.weight"])
     assert np.array_equal(after[f"{PREFIX}.lora_A.weight"], before[f"{PREFIX}.lora_A.weight"])
@@ -101,7 +101,7 @@ def test_a_folder_without_weights_is_no_base(tmp_path: Path) -> None:
 
 
 def test_two_processes_never_train_one_run_at_once(tmp_path: Path) -> None:
-    with alone_in(tmp_path / "run-1"), pytest.raises(CannotRun, match="another process"), alone_in(tmp_path / "run-1"):
+    with locked_folder(tmp_path / "run-1"), pytest.raises(CannotRun, match="another process"), locked_folder(tmp_path / "run-1"):
         pass
-    with alone_in(tmp_path / "run-1"):
+    with locked_folder(tmp_path / "run-1"):
         pass

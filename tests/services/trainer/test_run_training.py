@@ -159,7 +159,7 @@ def test_a_trainer_without_its_lease_ends_its_process(world: TrainerWorld) -> No
 
 def test_a_bundle_that_is_not_what_its_manifest_says_fails_the_run(world: TrainerWorld) -> None:
     def broken(run: Run) -> FinishedRun:
-        raise InvalidInput("is not the file that the manifest names", remedy="Train again.")
+        raise InvalidInput("SHA-256 differs from manifest.json", remedy="Train again.")
 
     worker = TrainingWorker(replace(world.parts, finished=broken))
     worker.tick(NOW)
