@@ -25,7 +25,7 @@ RELAY_LEAST_SECONDS = 0.2
 
 
 def run(start: Start) -> None:
-    """Starts relay, side port and server; ends them in the mirror order."""
+    """Starts relay, health server and API server; ends them in reverse order."""
     settings, stop = start.settings, start.stop
     parts = api_parts(settings)
     relay = Relay(
@@ -77,7 +77,7 @@ def _listen(host: str, port: int) -> socket.socket:
             f"the port cannot be taken: {error.strerror}",
             where="http.api_port",
             value=f"{host}:{port}",
-            remedy="End what listens there or set http.api_port.",
+            remedy="Stop the process that uses this port or set http.api_port.",
         ) from error
     return listening
 

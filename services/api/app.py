@@ -21,7 +21,7 @@ from services.api.routes.status import status_routes
 from services.api.routes.traffic import traffic_routes
 from services.api.routes.training_set import training_set_routes
 from services.api.wiring import ApiParts
-from services.process.health import Ready
+from services.process.health import NotReadyReason
 
 ROUTES = (
     traffic_routes,
@@ -38,7 +38,7 @@ ROUTES = (
 )
 
 
-def build_app(parts: ApiParts, *, ready: Ready) -> FastAPI:
+def build_app(parts: ApiParts, *, ready: NotReadyReason) -> FastAPI:
     """``ready`` answers None, or why not."""
     app = FastAPI(title="Flywheel", docs_url=None, redoc_url=None)
     answer_errors(app)

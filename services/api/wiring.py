@@ -1,6 +1,6 @@
 """Opens the parts of the api process.
 
-In: the settings. Out: ledger, record of traffic and queues behind their ports; by workload, the few rules that its routes need.
+In: the settings. Out: ledger, traffic store and queues behind their ports; by workload, the few rules that its routes need.
 """
 
 from collections.abc import Callable, Mapping
@@ -112,7 +112,7 @@ class ApiParts:
 
 
 def api_parts(settings: Settings) -> ApiParts:
-    """Opens the ledger, the record of traffic and everything else from the settings."""
+    """Opens the ledger, the traffic store and everything else from the settings."""
     key = internal_key(settings.data_dir)
     return ApiParts(
         workloads=rules(settings),

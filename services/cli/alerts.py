@@ -8,12 +8,13 @@ from services.cli.options import AsJson, Config, TokenFile, WorkloadName, open_a
 from services.cli.output import mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Alerts and their acknowledgement.", no_args_is_help=True)
-AlertName = Annotated[str, typer.Argument(metavar="ALERT", help="Its id, from `flywheel alerts list`.")]
+HOURS_HELP = "Hours until the acknowledgement expires. Default: alerts.acknowledgement_hours of the workload."
+AlertName = Annotated[str, typer.Argument(metavar="ALERT", help="Alert id, from `flywheel alerts list`.")]
 
 
 @commands.command("list")
 def list_all(
-    open_only: Annotated[bool, typer.Option("--open", help="Without the resolved ones.")] = False,
+    open_only: Annotated[bool, typer.Option("--open", help="List only alerts that are not resolved.")] = False,
     workload: WorkloadName = None,
     json: AsJson = False,
     config: Config = None,
@@ -33,7 +34,7 @@ def list_all(
 
 @commands.command("show")
 def show(alert: AlertName, json: AsJson = False, config: Config = None, token_file: TokenFile = None) -> None:
-    """One alert with its evidence and its first action."""
+    """Show an alert, its evidence and the first action to take."""
     api, _ = open_api(config, token_file)
     answer = api.get(f"/v1/alerts/{alert}")
     if json:
@@ -46,18 +47,18 @@ def show(alert: AlertName, json: AsJson = False, config: Config = None, token_fi
 @commands.command("ack")
 def acknowledge(
     alert: AlertName,
-    note: Annotated[str, typer.Option("--note", help="What you know or will do.")] = "",
-    hours: Annotated[float | None, typer.Option("--hours", min=0.01, max=336, help="How long; else the workload's setting.")] = None,
+    note: Annotated[str, typer.Option("--note", help="Note to store with the acknowledgement.")] = "",
+    hours: Annotated[float | None, typer.Option("--hours", min=0.01, max=336, help=HOURS_HELP)] = None,
     json: AsJson = False,
     config: Config = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Acknowledge an alert, in your token's name."""
+    """Acknowledge an alert. The person is the owner of the token."""
     api, _ = open_api(config, token_file)
     answer = api.post(f"/v1/alerts/{alert}/ack", {"note": note, **({"hours": hours} if hours is not None else {})})
     if json:
         print_json(answer)
         return
-    taken = mapping_of(answer, "acknowledgement")
-    print_sentence(f"{alert} is acknowledged by {taken.get('by')} until {taken.get('until')}.")
+    acknowledgement = mapping_of(answer, "acknowledgement")
+    print_sentence(f"{alert} is acknowledged by {acknowledgement.get('by')} until {acknowledgement.get('until')}.")
     print_next_step(str(answer.get("first_action")))

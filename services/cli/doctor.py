@@ -183,7 +183,7 @@ def _ports(settings: Settings) -> list[Diagnosis]:
         except FlywheelError as error:
             return [_wrong("ports", error)]
         if not free:
-            remedy = f"End what listens there, or set {where}."
+            remedy = f"Stop the process that uses this port, or set {where}."
             found.append(Diagnosis(part="ports", finding=CheckLevel.WRONG, sentence=f"{host}:{port} for {what} is taken", remedy=remedy))
     return found or [Diagnosis(part="ports", finding=CheckLevel.OK, sentence="all free")]
 

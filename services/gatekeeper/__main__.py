@@ -1,4 +1,4 @@
-"""``python -m services.gatekeeper``: gates what was proven applied, one adapter at a time."""
+"""``python -m services.gatekeeper``: gates adapters that passed the weight parity check, one at a time."""
 
 import sys
 from datetime import UTC, datetime

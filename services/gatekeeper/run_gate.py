@@ -1,4 +1,4 @@
-"""Gates the adapters whose weights were proven to be served: asks all arms the same items, axis by axis, and judges.
+"""Gates the adapters that passed the weight parity check: asks all arms the same items, axis by axis, and judges.
 
 Asks the models directly, never through the gateway. Which arms an axis meets and what follows from their answers is decided in
 ``flywheel.gate``. Loading adapters is not done here.
@@ -35,7 +35,7 @@ log = structlog.get_logger("gatekeeper")
 
 
 def ask_for_missing_gates(parts: GatekeeperParts, now: datetime) -> None:
-    """A release whose weights are proven to be served and that has no gate yet gets one, once."""
+    """Starts a gate for each release that passed the weight parity check and has no gate yet."""
     for workload in parts.workloads:
         for release in parts.releases.releases(workload, open_only=True):
             if release.state is ReleaseState.PROBED and not parts.gates.gates(workload, adapter=release.adapter):

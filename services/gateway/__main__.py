@@ -90,7 +90,10 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
         raise CannotRun(
-            "the port is taken", where="gateway", value=f"{host}:{port}", remedy="End what listens there or set http.gateway_port."
+            "the port is taken",
+            where="gateway",
+            value=f"{host}:{port}",
+            remedy="Stop the process that uses this port or set http.gateway_port.",
         ) from error
 
 

@@ -99,13 +99,13 @@ class Capture:
         self._waiting = Waiting()
         self._stop = threading.Event()
         self._kept = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_all, name="capture-keeper", daemon=True)
+        self._writer = threading.Thread(target=self._keep_all, name="capture-writer", daemon=True)
         self._sender = threading.Thread(target=self._send_all, name="capture-sender", daemon=True)
         self.trouble: str | None = None
         """Why nothing is written to disk at the moment: no redactor, or no room."""
 
     def start(self) -> None:
-        self._keeper.start()
+        self._writer.start()
         self._sender.start()
 
     def offer(self, attempt: UpstreamAttempt, *, size: int) -> None:
@@ -117,7 +117,7 @@ class Capture:
         self._stop.set()
         self._waiting.close()
         self._kept.set()
-        self._keeper.join(within_seconds)
+        self._writer.join(within_seconds)
         self._sender.join(SENDER_STOP_SECONDS)
         if len(self._waiting):
             DROPPED.labels("stopped").inc(len(self._waiting))

@@ -52,7 +52,7 @@ class TrafficCounts:
 
 
 class TrafficReader(Protocol):
-    """What other processes read from the record of traffic."""
+    """What other processes read from the traffic store."""
 
     def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
         """The sum of all panes that start in [start, end)."""
@@ -79,7 +79,7 @@ class TrafficReader(Protocol):
         """Which of these ids are recorded (dead-lettered ones count: nothing more will come of them)."""
 
     def counts(self, workload: WorkloadId) -> TrafficCounts:
-        """The cumulative counts. ``recorded`` is also the position of the workload's record: every row moves it by one."""
+        """The cumulative counts. ``recorded`` is also the position of the workload's newest row: every row raises it by one."""
 
     def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
         """The panes that start in [start, end) and changed after this position, each with the position at which it changed last."""
@@ -131,7 +131,7 @@ class RecordingBatch:
 
 
 class TrafficRecorder(Protocol):
-    """The recorder's side of the record."""
+    """The traffic store as the recorder writes it."""
 
     def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
         """Takes the partition: raises the epoch, returns where to read from."""

@@ -1,4 +1,4 @@
-"""The side port of a process: /healthz, /readyz and /metrics on loopback."""
+"""HTTP server for health and metrics of one process: /healthz, /readyz and /metrics on ``http.host``."""
 
 import json
 import socket
@@ -14,30 +14,34 @@ from services.observability import exposition
 from services.process.process_names import metrics_port
 from services.settings import Settings
 
-Ready = Callable[[], str | None]
-"""Answers None when ready, else the reason why not."""
-NEVER_SECONDS = 86_400.0
+NotReadyReason = Callable[[], str | None]
+"""Returns None when the process is ready, else the reason."""
+POLL_SECONDS = 86_400.0
+"""The server checks its shutdown flag once a day; ``close`` wakes it with a connection."""
 
 
 class HealthServer(ThreadingHTTPServer):
-    """Sleeps until somebody asks: no look every half second, as the standard library's server has it."""
+    """Blocks until a request arrives. The standard library's server polls its shutdown flag twice a second; this one does not."""
 
     daemon_threads = True
 
     def close(self) -> None:
         """Frees the port. Safe to repeat."""
-        ending = threading.Thread(target=self.shutdown, daemon=True)
-        ending.start()
+        shutdown_thread = threading.Thread(target=self.shutdown, daemon=True)
+        shutdown_thread.start()
         address = (str(self.server_address[0]), int(self.server_address[1]))
-        while ending.is_alive():  # a connection wakes the server, which then sees that it is to end
+        while shutdown_thread.is_alive():  # a connection wakes the server, so that it checks its shutdown flag
             with suppress(OSError):
                 socket.create_connection(address, timeout=0.2).close()
-            ending.join(0.05)
+            shutdown_thread.join(0.05)
         self.server_close()
 
 
-def serve_health(settings: Settings, process: str, *, ready: Ready, hosted: bool = False) -> HealthServer:
-    """Starts the side server in a thread. Raises CannotRun when the port is taken."""
+def serve_health(settings: Settings, process: str, *, ready: NotReadyReason, hosted: bool = False) -> HealthServer:
+    """Starts the server in a thread. Raises CannotRun when the port is taken.
+
+    ``hosted``: the process shares its interpreter with others; /metrics has its own metrics only.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -50,7 +54,7 @@ def serve_health(settings: Settings, process: str, *, ready: Ready, hosted: bool
                 body = {"process": process, "ready": reason is None, "reason": reason or ""}
                 self._answer(200 if reason is None else 503, "application/json", json.dumps(body).encode())
             else:
-                self._answer(404, "text/plain", b"known: /healthz /readyz /metrics\n")
+                self._answer(404, "text/plain", b"unknown path; use /healthz, /readyz or /metrics\n")
 
         def _answer(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)
@@ -70,7 +74,7 @@ def serve_health(settings: Settings, process: str, *, ready: Ready, hosted: bool
             "the port is taken",
             where=f"{process} metrics",
             value=f"{host}:{port}",
-            remedy="End what listens there or set http.metrics_port.",
+            remedy="Stop the process that uses this port, or set http.metrics_port.",
         ) from error
-    threading.Thread(target=server.serve_forever, args=(NEVER_SECONDS,), name=f"{process} health", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name=f"{process} health", daemon=True).start()
     return server

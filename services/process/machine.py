@@ -84,7 +84,10 @@ def port_is_free(host: str, port: int) -> bool:
 def require_port(host: str, port: int, *, where: str, what: str) -> None:
     if not port_is_free(host, port):
         raise CannotRun(
-            f"the port for {what} is taken", where=where, value=f"{host}:{port}", remedy="End what listens there, or set another port."
+            f"the port for {what} is taken",
+            where=where,
+            value=f"{host}:{port}",
+            remedy="Stop the process that uses this port, or set another port.",
         )
 
 

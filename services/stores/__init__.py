@@ -1,1 +1,1 @@
-"""What we keep: the ledger, the record of traffic, files and keys."""
+"""Storage: the ledger, the traffic store, files and keys."""

@@ -1,7 +1,7 @@
-"""Writes and reads an adapter's folder, which is complete or absent; and the digest of the base model's files.
+"""Writes an adapter's folder atomically, reads it back, and computes the digest of the base model's files.
 
-In: the two files that training left, the run, the probe. Out: a folder that a server may load:
-adapter_config.json, adapter_model.safetensors, manifest.json, probe.json, README.md. Training is not done here.
+In: the two files that training wrote, the run, the probe. Out: a folder that a server may load:
+adapter_config.json, adapter_model.safetensors, manifest.json, probe.json, README.md. Does not train.
 """
 
 import fcntl
@@ -27,7 +27,10 @@ _BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_conf
 
 
 def digest_base(path: str | Path) -> str:
-    """SHA-256 over names and bytes of weights, tokenizer, template and configuration: what an adapter was trained on."""
+    """SHA-256 over names and contents of the base model's weights, tokenizer, chat template and configuration.
+
+    Identifies the base of an adapter.
+    """
     folder = Path(path)
     files = sorted({file for pattern in _BASE_FILES for file in folder.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
@@ -51,18 +54,20 @@ def write_bundle(
 ) -> AdapterBundle:
     """Completes ``staged`` (adapter_config.json, adapter_model.safetensors) and renames it to ``target``.
 
-    Raises Refused for an adapter that the serving engine would refuse. With the same weights again, the first folder stays.
+    If ``target`` exists with the same weights, returns it unchanged. Raises Conflict if its weights differ, and Refused for an
+    adapter that the serving engine cannot load.
     """
-    against = objections(config=_read(staged / ADAPTER_CONFIG), tensors=_tensor_names(staged / ADAPTER_WEIGHTS), max_rank=max_rank)
-    if against:
-        raise Refused(f"the serving engine would refuse this adapter: {'; '.join(against)}", where=str(staged), remedy="Change the plan.")
+    reasons = objections(config=_read(staged / ADAPTER_CONFIG), tensors=_tensor_names(staged / ADAPTER_WEIGHTS), max_rank=max_rank)
+    if reasons:
+        raise Refused(f"the serving engine cannot load this adapter: {'; '.join(reasons)}", where=str(staged), remedy="Change the plan.")
     if not probe:
         raise Refused("there is no probe item", where=str(staged), remedy="Train on at least one example that fits the model's length.")
     digest = digest_file(staged / ADAPTER_WEIGHTS)
     if target.exists():
         kept = read_bundle(target)
         if kept.digest != digest:
-            raise Conflict("this adapter name stands for other weights", where=str(target), value=digest[:16], remedy="Keep the first.")
+            remedy = "Keep the existing adapter; train a new run to serve other weights."
+            raise Conflict("an adapter with this name exists and has other weights", where=str(target), value=digest[:16], remedy=remedy)
         return kept
     _write(staged / PROBE, {"items": [asdict(item) for item in probe]})
     manifest = {
@@ -78,21 +83,21 @@ def write_bundle(
     _write(staged / MANIFEST, manifest)
     (staged / CARD).write_text(_card(run, facts))
     for file in staged.iterdir():
-        _to_disk(file)
+        _fsync(file)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.rename(staged, target)
-    _to_disk(target.parent)
+    _fsync(target.parent)
     return read_bundle(target)
 
 
 def read_bundle(path: str | Path) -> AdapterBundle:
-    """Raises InvalidInput when a file is missing or is not what the manifest says."""
+    """The adapter in ``path``. Raises InvalidInput if a file is missing or its SHA-256 differs from the manifest."""
     folder = Path(path)
     manifest = read_manifest(folder)
     for name, expected in manifest["files"].items():
         found = digest_file(folder / name) if (folder / name).is_file() else "missing"
         if found != expected:
-            raise InvalidInput("is not the file that the manifest names", where=str(folder / name), value=found[:16], remedy="Train again.")
+            raise InvalidInput("SHA-256 differs from manifest.json", where=str(folder / name), value=found[:16], remedy="Train again.")
     return AdapterBundle(
         name=AdapterName(manifest["adapter"]),
         workload=WorkloadId(manifest["workload"]),
@@ -111,15 +116,18 @@ def read_manifest(path: str | Path) -> Mapping[str, Any]:
 
 
 def read_probe(path: str | Path) -> tuple[ProbeItem, ...]:
-    """The probe of the bundle in ``path``."""
+    """The probe items of the adapter in ``path``."""
     return tuple(
         ProbeItem(prompt_ids=tuple(item["prompt_ids"]), answer_ids=tuple(item["answer_ids"]), replay=tuple(item["replay"]))
         for item in _read(Path(path) / PROBE)["items"]
     )
 
 
-def scaled_copy(*, source: str | Path, out: str | Path, factor: float) -> None:
-    """Writes a copy of the adapter with every lora_B times ``factor`` (0 switches it off), for rehearsals of what a gate must catch."""
+def write_scaled_copy(*, source: str | Path, out: str | Path, factor: float) -> None:
+    """Writes a copy of the adapter with every lora_B multiplied by ``factor``; 0 disables the adapter.
+
+    Used to check that the gate rejects damaged adapters.
+    """
     from safetensors.numpy import load_file, save_file
 
     folder = Path(out)
@@ -131,14 +139,14 @@ def scaled_copy(*, source: str | Path, out: str | Path, factor: float) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[Path]:
-    """Locks the folder of one run for this process; raises CannotRun when another process holds it. The lock ends with the process."""
+def locked_folder(folder: Path) -> Iterator[Path]:
+    """Holds an exclusive lock on the folder of one run until the process ends. Raises CannotRun when another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CannotRun("another process trains this run", where=str(folder), remedy="Wait until it ends.") from error
+            raise CannotRun("another process is training this run", where=str(folder), remedy="Wait until it ends.") from error
         yield folder
 
 
@@ -153,7 +161,7 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise InvalidInput("the adapter's folder is not complete", where=str(path), remedy="Train again.") from error
+        raise InvalidInput("the file is missing: the adapter's folder is incomplete", where=str(path), remedy="Train again.") from error
     except json.JSONDecodeError as error:
         raise InvalidInput(f"is not JSON: {error}", where=str(path), remedy="Train again.") from error
 
@@ -162,7 +170,7 @@ def _write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1, sort_keys=True))
 
 
-def _to_disk(path: Path) -> None:
+def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -171,7 +179,7 @@ def _to_disk(path: Path) -> None:
 
 
 def _card(run: Run, facts: Mapping[str, object]) -> str:
-    """The model card, for a reader; the manifest holds everything."""
+    """README.md of the adapter. manifest.json has all fields."""
     policy = run.plan.policy
     return f"""---
 library_name: peft

@@ -16,7 +16,7 @@ from services.traffic_windower.faust_app import build_app
 from services.traffic_windower.wiring import windower_parts
 
 START_SECONDS = 30.0  # Faust's app hangs in silence when a service inside it fails to start
-STOP_SECONDS = 4.0  # then the process ends anyway: the record is consistent at every moment
+STOP_SECONDS = 4.0  # then the process ends anyway: the traffic store is consistent at every moment
 POLL_SECONDS = 1.0  # between two looks whether app or service has crashed
 QUIET = {"aiokafka": logging.ERROR, "kafka": logging.CRITICAL, "alembic": logging.WARNING}  # they speak at every connection
 

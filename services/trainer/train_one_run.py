@@ -38,7 +38,7 @@ def perform(run_id: RunId, parts: RunParts) -> None:
             value=base[:16],
             remedy="Train again.",
         )
-    with parts.alone_in(run_folder(parts.adapters, run_id)) as folder:
+    with parts.locked_folder(run_folder(parts.adapters, run_id)) as folder:
         trainer = parts.trainer()
         files = trainer.train(run.plan, snapshot, base_path=str(parts.base_path), out=str(folder / "adapter"), progress=_say)
         probe = trainer.replay(base_path=str(parts.base_path), adapter_path=files.path, snapshot=snapshot, items=parts.probe_items(run))

@@ -16,7 +16,7 @@ from services.ports.retraining import RunLedger, Trainer
 from services.ports.training_set import TrainingSetLedger
 from services.ports.work_queue import WorkQueue
 from services.settings import Settings, Training
-from services.stores.adapter_files import alone_in, digest_base, read_bundle, read_manifest, write_bundle
+from services.stores.adapter_files import digest_base, locked_folder, read_bundle, read_manifest, write_bundle
 from services.stores.database import open_ledger
 from services.stores.database_changes import Changes
 from services.stores.ledger.runs import LedgerRuns
@@ -72,7 +72,7 @@ class RunParts:
     adapters: Path
     digest_base: Callable[[str | Path], str]
     write_bundle: Callable[..., AdapterBundle]
-    alone_in: Callable[[Path], AbstractContextManager[Path]]
+    locked_folder: Callable[[Path], AbstractContextManager[Path]]
 
 
 def trainer_parts(settings: Settings, config: Path | None) -> TrainerParts:
@@ -131,7 +131,7 @@ def run_parts(settings: Settings) -> RunParts:
         adapters=settings.data_dir / "adapters",
         digest_base=digest_base,
         write_bundle=write_bundle,
-        alone_in=alone_in,
+        locked_folder=locked_folder,
     )
 
 

@@ -18,7 +18,7 @@ from flywheel.retraining.plan import adapter_name, make_edited_plan
 from flywheel.retraining.training_run import ProbeItem, Run, RunState
 from flywheel.training_set.snapshot import Snapshot
 from services.settings import Settings, load
-from services.stores.adapter_files import scaled_copy, write_bundle
+from services.stores.adapter_files import write_bundle, write_scaled_copy
 from services.stores.database import open_ledger
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
@@ -36,7 +36,9 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--adapter", required=True)
     parser.add_argument("--factor", type=float, nargs="*", default=[])
-    parser.add_argument("--harm", type=float, nargs="*", default=[], help="nats a token that the right answers become less likely")
+    parser.add_argument(
+        "--harm", type=float, nargs="*", default=[], help="decrease of the log-probability of correct answers, in nats per token"
+    )
     arguments = parser.parse_args()
     try:
         parent = AdapterName(arguments.adapter)
@@ -99,7 +101,7 @@ def _measured(config: Path | None, parent: AdapterName) -> Iterator[tuple[float,
     try:
         for factor in FACTORS:
             shutil.rmtree(staged, ignore_errors=True)
-            scaled_copy(source=good.path, out=staged, factor=factor)
+            write_scaled_copy(source=good.path, out=staged, factor=factor)
             yield factor, unharmed - mean_log_likelihood(staged)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -130,7 +132,7 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
     )
     staged = settings.data_dir / "adapters" / f"{EDITED}{edited.adapter}"
     shutil.rmtree(staged, ignore_errors=True)
-    scaled_copy(source=good.path, out=staged, factor=factor)
+    write_scaled_copy(source=good.path, out=staged, factor=factor)
     probe = _replayed(settings, staged, kept[0], items=settings.workloads[run.workload].training.probe_items)
     bundle = write_bundle(
         staged=staged,

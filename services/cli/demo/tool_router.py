@@ -1,8 +1,8 @@
 """The demo's workload: a request with one tool's signature in, one JSON tool call out.
 
 In: the data files of the PyPI package ``bfcl-eval`` (Berkeley Function Calling Leaderboard, Apache-2.0), unpacked.
-Out: early items (``simple_python``), live items (``live_simple``, written by users) and golden items, which are held out of
-the live part by function. Asking a model is not done here.
+Returns three sets: ``early`` (``simple_python``, traffic before the drift), ``live`` (``live_simple``, traffic after it) and
+``golden``. No function of a golden item occurs in the others. Does not query a model.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ WORKLOAD = WorkloadId("tool-router")
 SYSTEM = 'Reply with one JSON object {"tool": name, "arguments": {...}}.'
 TENANTS = ("acme", "globex", "initech", "umbrella")
 LIVE_TENANT = "globex"
-LIVE_TENANT_SHARE = 0.7  # of the live part; the rest goes by hash, like the early part
+LIVE_TENANT_SHARE = 0.7  # of the live items; other items get a tenant by hash
 GOLDEN_ITEMS = 60
-GOLDEN_OF_ONE_FUNCTION = 4  # questions to one function succeed and fail together
+GOLDEN_OF_ONE_FUNCTION = 4  # items of one function are correlated
 MAX_PROMPT_TOKENS = 110
 MAX_ANSWER_TOKENS = 48
 _TYPES = {
@@ -52,18 +52,18 @@ class ToolItem:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """What is sent, in OpenAI's form."""
+        """The chat messages in OpenAI's format."""
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": self.user}]
 
     @property
     def session(self) -> str:
-        """One user's session per item."""
+        """Session id; each item is a session of its own."""
         return f"session-{self.id}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolRouterItems:
-    """The demo's split. No function of a golden item is in ``live``."""
+    """The demo's three sets. No function of a golden item is in ``live`` or ``early``."""
 
     early: Sequence[ToolItem]
     live: Sequence[ToolItem]
@@ -71,7 +71,7 @@ class ToolRouterItems:
 
 
 def load(data: Path, *, count_tokens: Callable[[list[dict[str, str]]], int], count_answer: Callable[[str], int]) -> ToolRouterItems:
-    """Reads the two parts and keeps items with one tool, a prompt of at most 110 and an answer of at most 48 tokens."""
+    """Reads the two parts and keeps items with one tool, at most MAX_PROMPT_TOKENS and MAX_ANSWER_TOKENS tokens."""
     items = [
         item
         for part, name in _PARTS.items()
@@ -100,7 +100,7 @@ def load(data: Path, *, count_tokens: Callable[[list[dict[str, str]]], int], cou
 
 
 def is_correct(item: ToolItem, answer: str) -> bool:
-    """By the same grader as the gate's golden items."""
+    """True if the gate's golden grader accepts the answer."""
     return grade(case=_case(item), answer=answer).correct
 
 
@@ -112,12 +112,12 @@ def _case(item: ToolItem) -> Case:
 def _read(questions: Path, answers: Path, part: str) -> list[ToolItem]:
     if not questions.exists() or not answers.exists():
         raise CannotRun("the demo's data is missing", where=str(questions), remedy="Run `make setup`, which unpacks bfcl-eval.")
-    truth = {row["id"]: row["ground_truth"] for row in map(json.loads, answers.read_text().splitlines())}
+    expected_calls = {row["id"]: row["ground_truth"] for row in map(json.loads, answers.read_text().splitlines())}
     found = []
     for row in map(json.loads, questions.read_text().splitlines()):
-        if len(row["function"]) != 1 or len(truth[row["id"]]) != 1:
+        if len(row["function"]) != 1 or len(expected_calls[row["id"]]) != 1:
             continue
-        ((name, allowed),) = truth[row["id"]][0].items()
+        ((name, allowed),) = expected_calls[row["id"]][0].items()
         required = {argument: values for argument, values in allowed.items() if "" not in values}
         try:
             answer = json.dumps({"tool": name, "arguments": {argument: values[0] for argument, values in required.items()}})

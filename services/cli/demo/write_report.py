@@ -1,4 +1,4 @@
-"""The demo's report: what the ledger tells, and what only the demo knows: requests sent, stages and their seconds.
+"""The demo's report: the content of the ledger, with figures of the demo itself: requests sent, stages and their seconds.
 
 The demo writes those into the journal too, so that its report needs the ledger alone.
 """

@@ -1,1 +1,1 @@
-"""``flywheel report``: what a ledger tells, as JSON and as a page."""
+"""``flywheel report``: the content of a ledger as JSON and as a page."""

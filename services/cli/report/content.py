@@ -1,4 +1,4 @@
-"""The content of a report: what a ledger tells about one workload.
+"""The content of a report on one workload, read from a ledger.
 
 In: a ledger. Out: JSON values. Nothing is judged here: every number was written down when it was decided.
 """

@@ -1,6 +1,6 @@
 """Opens a ledger read-only, for a report.
 
-In: the path of a ledger.db or of a copy. Out: its parts behind their ports. Whether the file is a ledger is checked first.
+In: the path of a ledger.db or of a copy. Returns the ledger's stores, read-only. Checks first that the file is a ledger.
 """
 
 import sqlite3
@@ -29,13 +29,13 @@ from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
 
-OF_A_LEDGER = {"alembic_version", "journal", "work"}  # since its first version
+LEDGER_TABLES = {"alembic_version", "journal", "work"}  # tables that every ledger has
 UNUSED_TOPIC = ""  # a report publishes nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportLedgers:
-    """What a report reads."""
+    """The ledger stores that a report reads."""
 
     journal: Journal
     drift: DriftLedger
@@ -48,7 +48,10 @@ class ReportLedgers:
 
 
 def open_report_ledgers(ledger: Path) -> ReportLedgers:
-    """Raises NotFound, InvalidInput (not a ledger), CannotRun (a damaged ledger, or one of another version)."""
+    """Opens the ledger's stores read-only.
+
+    Raises NotFound; InvalidInput if the file is not a ledger; CannotRun if it is damaged or of another version.
+    """
     _require_ledger(ledger)
     try:
         engine = open_ledger_read_only(ledger)
@@ -71,8 +74,8 @@ def open_report_ledgers(ledger: Path) -> ReportLedgers:
 
 
 def _require_ledger(file: Path) -> None:
-    """Reads the file without changing it: opening it as a ledger would write our tables into somebody else's database."""
-    remedy = "Name a file ledger.db that the daemon wrote with --ledger."
+    """Checks the file without changing it. Opening it as a ledger would create Flywheel's tables in a foreign database."""
+    remedy = "Pass the path of a ledger.db that the daemon wrote: --ledger PATH."
     try:
         if not file.is_file():
             raise NotFound("there is no ledger", where=str(file), remedy=remedy)
@@ -81,6 +84,6 @@ def _require_ledger(file: Path) -> None:
     except (OSError, sqlite3.Error) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise InvalidInput(f"is not a ledger: {why}", where=str(file), remedy=remedy) from error
-    if OF_A_LEDGER - tables:
-        what = "it is an SQLite file without the ledger's tables" if tables else "there is nothing in it"
+    if LEDGER_TABLES - tables:
+        what = "it is an SQLite file without the ledger's tables" if tables else "the file has no tables"
         raise InvalidInput(f"is not a ledger: {what}", where=str(file), remedy=remedy)

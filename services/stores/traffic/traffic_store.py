@@ -1,8 +1,8 @@
-"""The record of traffic on SQL: written by the recorder in one transaction per batch, read by everybody else.
+"""The traffic store on SQL: written by the recorder in one transaction per batch, read by everybody else.
 
 In: batches with the positions they were read from. Out: rows, windows, counts. Exactness rests on three things, all inside
-one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted. Which rows
-are their session's first is remembered in that transaction too.
+one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted. The first
+failures per session and day are stored in that transaction too.
 """
 
 import json
@@ -141,7 +141,7 @@ class TrafficStore:
             )
 
     def _insert_dead_letters(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
-        buried = []
+        dead_lettered = []
         for letter in letters:
             done = connection.execute(
                 insert(dead_letters)
@@ -161,8 +161,8 @@ class TrafficStore:
                 .on_conflict_do_nothing(index_elements=["id"])
             )
             if done.rowcount == 1:
-                buried.append(letter)
-        return buried
+                dead_lettered.append(letter)
+        return dead_lettered
 
     def _add_counts(self, connection: Connection, workload: WorkloadId, gained: TrafficCounts, newest: datetime | None) -> None:
         row = {
@@ -243,10 +243,10 @@ class TrafficStore:
 
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         with reading(self._engine) as connection:
-            buried: set[EventId] = set()
+            dead_lettered: set[EventId] = set()
             for part in in_parts(ids):
-                buried.update(connection.execute(select(dead_letters.c.event_id).where(dead_letters.c.event_id.in_(part))).scalars())
-            return frozenset(_present(connection, ids) | buried)
+                dead_lettered.update(connection.execute(select(dead_letters.c.event_id).where(dead_letters.c.event_id.in_(part))).scalars())
+            return frozenset(_present(connection, ids) | dead_lettered)
 
     def counts(self, workload: WorkloadId) -> TrafficCounts:
         with reading(self._engine) as connection:
