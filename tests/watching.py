@@ -20,7 +20,7 @@ ROUTER = WorkloadId("router")
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MARIA = Person("maria")
 
-LENGTH = Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=tuple(float(line) for line in range(10, 500, 10)))
+LENGTH = Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, edges=tuple(float(line) for line in range(10, 500, 10)))
 SHAPE = Column(name="prompt_shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "code", "other"))
 REFUSAL = Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="yes")
 VALID = Column(name="valid_format", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="no")

@@ -62,7 +62,7 @@ class BinEdges:
 
     def of(self, column: Column, columns: Sequence[Column], slice_at: int) -> list[int]:
         """The fine bins at which one slice's test bins of a number column start."""
-        return [start for start in self._starts_of(column, columns)[slice_at].tolist() if start <= len(column.lines)]
+        return [start for start in self._starts_of(column, columns)[slice_at].tolist() if start <= len(column.edges)]
 
     def steps_of(self, column: Column, columns: Sequence[Column], slices: NDArray[np.intp]) -> NDArray[np.intp]:
         """[slices]: from the lowest test bin of a number column to its highest; 1 at least."""
@@ -104,8 +104,8 @@ def in_test_bins(matrix: CountMatrix, columns: Sequence[Column], edges: BinEdges
 def _packed_numbers(matrix: CountMatrix, columns: Sequence[Column]) -> Counts:
     """[..., slices, number columns, most fine bins of any]: the values, filled up with bins without rows."""
     numbers = [column for column in columns if column.measure is Measure.NUMBER]
-    widest = max((len(column.lines) + 1 for column in numbers), default=1)
+    widest = max((len(column.edges) + 1 for column in numbers), default=1)
     packed = np.zeros((*matrix.rows.shape, len(numbers), widest), dtype=np.int64)
     for at, column in enumerate(numbers):
-        packed[..., at, : len(column.lines) + 1] = values_of(column, matrix.of(column.name))
+        packed[..., at, : len(column.edges) + 1] = values_of(column, matrix.of(column.name))
     return packed

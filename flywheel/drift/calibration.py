@@ -123,7 +123,7 @@ class _FamilyWindows:
     def z(self, threshold: Threshold, minimum_reference_rows: int) -> Numbers:
         """[hours, slices]: the z-scores that would have been compared with a threshold; 0 for the others."""
         table = uniform_table(threshold, minimum_reference_rows=minimum_reference_rows)
-        return judge_counts(now=self.now, before=self.before, columns=(self.column,), table=table, only_large=True).z[..., 0]
+        return judge_counts(window=self.now, reference=self.before, columns=(self.column,), table=table, only_large=True).z[..., 0]
 
 
 def _count_alarms(

@@ -79,7 +79,7 @@ def judge_embeddings(
                 "reference": reference.id,
                 "reference_maturity": reference.maturity.value,
                 "reference_age_hours": round((now - reference.pinned_at).total_seconds() / 3600, 3),
-                "held_out_rows": reference.held_out,
+                "held_out_rows": reference.held_out_count,
                 "real_windows": reference.hours.windows,
             }
         )
@@ -123,8 +123,8 @@ def _compared(given: EmbeddedRows, reference: EmbeddingReference | None, budget:
             value=rows.shape[1],
             remedy="Pin a new reference after a change of the embedding model: its vectors cannot be compared with the old ones.",
         )
-    if reference.held_out < reference.fewest_rows:
-        reason = f"the reference holds out {reference.held_out} rows, under {reference.fewest_rows}: too few to compare with"
+    if reference.held_out_count < reference.fewest_rows:
+        reason = f"the reference holds out {reference.held_out_count} rows, under {reference.fewest_rows}: too few to compare with"
         return _EmbeddingState(status=DriftStatus.INSUFFICIENT_DATA, reason=reason, n=n)
     if n < reference.fewest_rows:
         reason = f"{n} rows with vectors: under {reference.fewest_rows} are not judged"
@@ -156,7 +156,7 @@ def _measure(
     rows: Vectors, ids: Sequence[EventId], sessions: Sequence[str], reference: EmbeddingReference, *, most: int
 ) -> _MeasuredEmbeddings:
     size = len(rows)
-    together = np.concatenate([rows, reference.held])
+    together = np.concatenate([rows, reference.held_out_vectors])
     pool = pooled(together, anchors=reference.anchors, centres=reference.centres, novelty_tail=reference.novelty_tail)
     in_window = np.arange(len(together)) < size
     of_window = np.unique(sessions, return_inverse=True)[1]
@@ -169,7 +169,7 @@ def _measure(
         most=most,
         rng=np.random.default_rng(list(derive("dealings", reference.id, *ids).encode())),
     )
-    window, before = pool.traits[:size].mean(axis=0), pool.traits[size:].mean(axis=0)
+    window, before = pool.features[:size].mean(axis=0), pool.features[size:].mean(axis=0)
     novel, usual_novel = float(window[1]), float(before[1])
     wide = list(Score).index(Score.WIDE)
     dense, usual_dense = (float(held[wide] ** 2) / size for held in (compared.scores, compared.usual))
@@ -205,15 +205,15 @@ def _measure(
 
 def _dispersion_at(size: int, reference: EmbeddingReference) -> Numbers:
     """What differs from hour to hour does not shrink with more rows, as the noise of permutations does."""
-    then = 1 / reference.hours.rows + 1 / max(1, reference.held_out - reference.hours.rows)
-    return 1.0 + (reference.hours.variance - 1.0) * then / (1 / size + 1 / reference.held_out)
+    then = 1 / reference.hours.rows + 1 / max(1, reference.held_out_count - reference.hours.rows)
+    return 1.0 + (reference.hours.variance - 1.0) * then / (1 / size + 1 / reference.held_out_count)
 
 
 def _gathered(pool: Pool, compared: Compared, ids: Sequence[EventId]) -> list[_Evidence]:
     """The window's rows with the largest surplus of local density, by the scale that says more; and how many rows lie near them in all."""
     close, wide = (compared.deviations[list(Score).index(score)] for score in (Score.CLOSE_SURPLUS, Score.WIDE_SURPLUS))
     near = pool.near[0 if close > wide else 1]
-    inside = (np.arange(len(pool.traits)) < len(ids)).astype(np.float32)
+    inside = (np.arange(len(pool.features)) < len(ids)).astype(np.float32)
     counts = (near @ inside)[None]
     beyond = surplus(counts, near, part=inside.mean(keepdims=True)[None].astype(np.float64))[0, : len(ids)]
     around = near.sum(axis=1)

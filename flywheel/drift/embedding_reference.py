@@ -1,10 +1,11 @@
-"""What embeddings are compared with: bounded anchors, clusters, and held-out rows that stand for the traffic as it was.
+"""Reference for embedding drift: anchor vectors, cluster centres and held-out rows of a past period.
 
-In: vectors of a past period with the ids of their rows, their sessions and their windows. Out: an immutable, hashed
-reference. Half of the sessions give the anchors and the clusters, the other half is held out: rows that are among the anchors would
-look nearer than any row of a window can. Windows as they really came say whether one hour differs from another more than chance makes it.
+In: vectors of a past period with the ids of their rows, their sessions and their windows. Out: an immutable, hashed reference. Half of the
+sessions give the anchors and the clusters, the other half is held out: a row that is itself an anchor has distance 0, so anchors and
+held-out rows come from different sessions. The real windows of the period give the overdispersion: how much more hours differ than they
+would if rows were permuted.
 
-Judging a window is not done here. Both halves are the rows with the smallest hashes, so order and redelivery change nothing.
+Does not judge windows. Each half keeps the rows with the smallest id hashes, so the result does not depend on row order or redelivery.
 """
 
 from collections.abc import Sequence
@@ -16,19 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.embedding_relabelling import Part, dispersion_of
-from flywheel.drift.embedding_scores import Numbers, Vectors, cluster_centres, of_length_one, pooled
+from flywheel.drift.embedding_scores import Numbers, Vectors, cluster_centres, normalized, pooled
 from flywheel.drift.reference import Maturity
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import EventId, WorkloadId, derive, unit_interval
 from flywheel.windows.sample import rank
 
-WINDOWS_FOR_A_DISPERSION = 12  # fewer real windows do not tell how much one hour differs from another
-WINDOWS_LOOKED_AT = 48  # more tell no more; bounds the time of pinning
+MIN_WINDOWS_FOR_DISPERSION = 12  # minimum number of real windows for an estimate of the dispersion
+MAX_WINDOWS_FOR_DISPERSION = 48  # windows used for the estimate; more would only slow pinning down
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingPolicy:
-    """``novelty_tail``: the share of rows that counts as novel. A window of more than ``most_rows`` is cut down to them."""
+    """``novelty_tail``: the share of rows that counts as novel. A larger window is sampled down to ``most_rows`` rows."""
 
     anchors: int = 2_000
     held_out: int = 2_000
@@ -41,7 +42,10 @@ class EmbeddingPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedRows:
-    """Vectors [n, d], the id of each row and what it came with. Without sessions rows are independent, without windows hours alike."""
+    """Vectors [n, d], row ids and, if known, the session and the window of each row.
+
+    ``sessions`` None: rows count as independent. ``windows`` None: no overdispersion is estimated.
+    """
 
     vectors: NDArray[np.floating]
     ids: Sequence[EventId]
@@ -53,9 +57,9 @@ class EmbeddedRows:
 class HourDispersion:
     """How much more real windows differ than permuted ones."""
 
-    variance: Numbers  # [5], 1 or more: of real windows over that of permuted ones
-    rows: int  # of a window, at which it was measured
-    windows: int  # behind it; 0 where it was not measured
+    variance: Numbers  # [5]: variance of real windows divided by that of permuted windows, at least 1
+    rows: int  # mean rows of the windows used for the estimate
+    windows: int  # number of windows used for the estimate; 0 if not estimated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +75,14 @@ class EmbeddingReference:
     anchors: Vectors  # [A, d]
     anchor_ids: tuple[EventId, ...]
     centres: Vectors  # [K, d]
-    held: Vectors  # [H, d]
+    held_out_vectors: Vectors  # [H, d]
     sessions: NDArray[np.intp]  # [H], numbers from 0
     hours: HourDispersion
     policy: EmbeddingPolicy
 
     @property
-    def held_out(self) -> int:
-        """Rows."""
-        return len(self.held)
+    def held_out_count(self) -> int:
+        return len(self.held_out_vectors)
 
     @property
     def novelty_tail(self) -> float:
@@ -103,14 +106,14 @@ def pin_embeddings(
     now: datetime,
     policy: EmbeddingPolicy,
 ) -> EmbeddingReference:
-    """Raises Refused without two sessions, InvalidInput for vectors that cannot be read."""
+    """Raises Refused without two sessions, InvalidInput for NaN, infinity or conflicting vectors."""
     where = f"embedding reference of {workload}"
     vectors, ids = checked(rows, where=where)
     session_of, window_of = labels_of(rows.sessions, rows.ids), labels_of(rows.windows, rows.ids)
     by_id = dict(zip(ids, range(len(ids)), strict=True))
-    half = {one: unit_interval("held out", session_of[one]) < 0.5 for one in by_id}
-    anchor_ids = smallest([one for one in by_id if not half[one]], policy.anchors)
-    held_ids = smallest([one for one in by_id if half[one]], policy.held_out)
+    is_held_out = {one: unit_interval("held out", session_of[one]) < 0.5 for one in by_id}
+    anchor_ids = smallest([one for one in by_id if not is_held_out[one]], policy.anchors)
+    held_ids = smallest([one for one in by_id if is_held_out[one]], policy.held_out)
     if not anchor_ids or not held_ids:
         raise Refused(
             "too few sessions: one half would be empty",
@@ -123,7 +126,7 @@ def pin_embeddings(
     groups = np.unique([session_of[one] for one in held_ids], return_inverse=True)[1]
     dispersion, dispersion_rows, real_windows = np.ones(len(Part)), 1, 0
     full = _full_windows([window_of[one] for one in held_ids], policy) if rows.windows is not None else []
-    if len(full) >= WINDOWS_FOR_A_DISPERSION:
+    if len(full) >= MIN_WINDOWS_FOR_DISPERSION:
         pool = pooled(held, anchors=anchors, centres=centres, novelty_tail=policy.novelty_tail)
         dispersion = dispersion_of(pool, full, groups, np.random.default_rng((policy.seed, 2)))
         dispersion_rows, real_windows = round(float(np.mean([one.sum() for one in full]))), len(full)
@@ -131,10 +134,10 @@ def pin_embeddings(
     for array in (anchors, centres, held, groups, dispersion):
         array.flags.writeable = False
         content.update(str(array.shape).encode() + array.tobytes())
-    limits = (policy.novelty_tail, policy.fewest_rows, policy.most_rows)
+    sizes = (policy.novelty_tail, policy.fewest_rows, policy.most_rows)
     start, end = period
     return EmbeddingReference(
-        id=derive("embeddings", workload, start.isoformat(), end.isoformat(), *limits, *anchor_ids, *held_ids, content.hexdigest()),
+        id=derive("embeddings", workload, start.isoformat(), end.isoformat(), *sizes, *anchor_ids, *held_ids, content.hexdigest()),
         workload=workload,
         period=period,
         maturity=maturity,
@@ -144,15 +147,14 @@ def pin_embeddings(
         policy=policy,
         anchors=anchors,
         centres=centres,
-        held=held,
+        held_out_vectors=held,
         sessions=groups,
         hours=HourDispersion(variance=dispersion, rows=dispersion_rows, windows=real_windows),
     )
 
 
 def checked(rows: EmbeddedRows, *, where: str) -> tuple[Vectors, tuple[EventId, ...]]:
-    """Vectors of length one and their ids, each id once. Raises InvalidInput for what an embedding model may return that cannot be
-    compared."""
+    """Vectors of length 1 and their ids, each id once. Raises InvalidInput for NaN, infinity, or two different vectors with one id."""
     array, ids = np.asarray(rows.vectors), rows.ids
     unreadable = ~np.isfinite(array).all(axis=1)
     if unreadable.any():
@@ -160,13 +162,13 @@ def checked(rows: EmbeddedRows, *, where: str) -> tuple[Vectors, tuple[EventId, 
             "a vector contains NaN or infinity",
             where=f"{where}, row {int(unreadable.argmax())}",
             value=ids[int(unreadable.argmax())],
-            remedy="Leave out rows that could not be embedded; their share is a column of its own.",
+            remedy="Leave out rows that could not be embedded.",
         )
     first: dict[EventId, int] = {}
     for number, one in enumerate(ids):
         if not np.array_equal(array[first.setdefault(one, number)], array[number]):
             raise InvalidInput("one event has two different vectors", where=where, value=one, remedy="Embed each event once.")
-    return of_length_one(array[list(first.values())]), tuple(first)
+    return normalized(array[list(first.values())]), tuple(first)
 
 
 def labels_of(labels: Sequence[str] | None, ids: Sequence[EventId]) -> dict[EventId, str]:
@@ -175,16 +177,16 @@ def labels_of(labels: Sequence[str] | None, ids: Sequence[EventId]) -> dict[Even
 
 
 def smallest(ids: Sequence[EventId], k: int) -> tuple[EventId, ...]:
-    """The k ids with the smallest hashes, by hash: whatever their order was."""
+    """The k ids with the smallest hashes, in hash order. Does not depend on the input order."""
     return tuple(sorted(ids, key=lambda one: (rank(one), one))[:k])
 
 
 def _full_windows(labels: Sequence[str], policy: EmbeddingPolicy) -> list[NDArray[np.bool_]]:
-    """[H] each: the held-out rows of one real window, of those that can be judged against the rest."""
+    """One mask [H] for each usable real window: at least ``fewest_rows`` held-out rows inside and outside."""
     label, at = np.unique(labels, return_inverse=True)
     full: list[NDArray[np.bool_]] = []
     for one in sorted(range(len(label)), key=lambda place: unit_interval("window", label[place])):
         rows = np.flatnonzero(at == one)[: policy.most_rows]
-        if len(full) < WINDOWS_LOOKED_AT and policy.fewest_rows <= len(rows) <= len(labels) - policy.fewest_rows:
+        if len(full) < MAX_WINDOWS_FOR_DISPERSION and policy.fewest_rows <= len(rows) <= len(labels) - policy.fewest_rows:
             full.append(np.isin(np.arange(len(labels)), rows))
     return full

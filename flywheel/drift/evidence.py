@@ -36,7 +36,7 @@ Facts = dict[str, Any]
 
 def verdicts(judged: JudgedWindow, *, now: datetime, cells: Cells | None = None) -> tuple[DriftVerdict, ...]:
     """The verdicts of all stated cells, or of those among ``cells`` [slices, columns], slice by slice."""
-    wanted = judged.stated if cells is None else judged.stated & cells
+    wanted = judged.reported if cells is None else judged.reported & cells
     shown = np.flatnonzero(wanted.any(axis=1))
     if not shown.size:
         return ()
@@ -131,7 +131,7 @@ def _column_facts(judged: JudgedWindow, column_at: int, shown: Counts, window: C
         if column.first_of:
             one["first_of"] = column.first_of
         if states[row] == CellState.DRIFTED:
-            place = int(judged.places[shown[row]])
+            place = int(judged.slice_index[shown[row]])
             starts = edges.of(column, judged.columns, place) if column.measure is Measure.NUMBER else []
             one |= difference(column, now[row], then[row], starts=starts)
     return facts
@@ -145,7 +145,7 @@ def _distances(judged: JudgedWindow, column_at: int, edges: BinEdges, shown: Cou
     now, before = (one.of(column.name)[shown] for one in (judged.tested, judged.before))
     found: dict[str, list[Any]] = {"jensen_shannon": jensen_shannon(now, before).round(4).tolist()}
     if column.measure is Measure.NUMBER:
-        steps = edges.steps_of(column, judged.columns, judged.places[shown])
+        steps = edges.steps_of(column, judged.columns, judged.slice_index[shown])
         effect, n, m = (part[shown, column_at] for part in (cells.effect, cells.n, cells.m))
         by_shape = cells.p[shown, column_at] >= np.minimum(1.0, 2 * ks_p_value(effect, n, m)) * (1 - ROUNDING)
         found["wasserstein"] = wasserstein(now, before, widths=1 / steps[:, None]).round(4).tolist()
@@ -159,8 +159,8 @@ def _share_facts(judged: JudgedWindow, at: int) -> Facts:
     if n:
         facts["share"] = int(rows[at]) / n
     if m:
-        facts |= {"reference_share": int(before[at]) / m, "expected_rows": round(float(judged.slice_rows.expected[at]), 1)}
-    folded, folded_before = int(judged.slice_rows.folded[at]), int(judged.slice_rows.folded_before[at])
+        facts |= {"reference_share": int(before[at]) / m, "expected_rows": round(float(judged.share_rows.expected[at]), 1)}
+    folded, folded_before = int(judged.share_rows.folded[at]), int(judged.share_rows.folded_before[at])
     if folded or folded_before:
         facts |= {"rows_in_other": folded, "reference_rows_in_other": folded_before}
     return facts
@@ -180,16 +180,16 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
         CellState.NEVER_SEEN: "protected, and never seen",
         CellState.NEW: f"{rows[at]} rows of a slice that the reference does not contain",
         CellState.SILENT_BEFORE: "no row came, but the slice was silent for as long in the reference",
-        CellState.FOLDED_BEFORE: f"{rows[at]} rows of a slice that may have been among {folded_into(name)} in the reference",
+        CellState.IN_OTHER_IN_REFERENCE: f"{rows[at]} rows of a slice that may have been among {folded_into(name)} in the reference",
     }
     if state in fixed:
         return fixed[state]
     if state in (CellState.VANISHED, CellState.FEW_EXPECTED):
-        expected = float(judged.slice_rows.expected[at])
+        expected = float(judged.share_rows.expected[at])
         shown = f"{expected:.0f}" if state is CellState.VANISHED else f"{expected:.1f}"
         return f"no row came, where {shown} would have been expected; from {VANISHED_FROM:g} a slice is missed"
-    if state is CellState.FOLDED_AWAY:
-        folded = judged.slice_rows.folded[at]
+    if state is CellState.IN_OTHER:
+        folded = judged.share_rows.folded[at]
         return f"no row came under its name, but {folded} rows of slices without a place are in {folded_into(name)}"
     least = int(judged.table.minimum_rows[at, column_at])
     return (
@@ -224,7 +224,7 @@ def _summary(column: Column, counts: Counts) -> list[Facts]:
     else:
         median = (values.cumsum(axis=1) * 2 >= total[:, None]).argmax(axis=1).tolist()
         parts = [
-            {"median_from": column.lines[at - 1] if at else None, "median_below": column.lines[at] if at < len(column.lines) else None}
+            {"median_from": column.edges[at - 1] if at else None, "median_below": column.edges[at] if at < len(column.edges) else None}
             for at in median
         ]
     return [
@@ -259,12 +259,12 @@ def difference(column: Column, now: Counts, before: Counts, *, starts: Sequence[
         facts["widest_gap"] = {}
         if at + 1 < len(starts):  # where the two cumulative shares are farthest apart, which is the KS distance
             shares = {"share": round(float(below[at]), 4), "reference_share": round(float(below_before[at]), 4)}
-            facts["widest_gap"] = {"below": column.lines[starts[at + 1] - 1], **shares}
+            facts["widest_gap"] = {"below": column.edges[starts[at + 1] - 1], **shares}
     return facts
 
 
 def _range(column: Column, start: int, end: int) -> str:
     """From which to below which value the fine bins [start, end) reach."""
-    lowest = f"from {column.lines[start - 1]:g}" if start else ""
-    highest = f"below {column.lines[end - 1]:g}" if end - 1 < len(column.lines) else ""
+    lowest = f"from {column.edges[start - 1]:g}" if start else ""
+    highest = f"below {column.edges[end - 1]:g}" if end - 1 < len(column.edges) else ""
     return " ".join(filter(None, [lowest, highest])) or "all"

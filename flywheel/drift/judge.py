@@ -1,8 +1,8 @@
 """Does this window drift? The one path by which counts are judged: in the daemon, in calibration, with late rows and in benchmarks.
 
 In: the count matrix of a window, that of a reference, thresholds. Out: arrays [slices, columns] with p-values, effects and a state for
-every cell. ``judge_counts`` is the decision; ``judge_window`` finds what a window is compared with and states every cell. No Python
-runs per cell. Verdicts in words are not made here but in ``evidence``, for the cells that are kept.
+every cell. ``judge_counts`` makes the decision; ``judge_window`` selects the part of the reference and assigns a state to every cell. No
+Python loop over cells. Does not format verdicts: ``evidence`` does, for the stored cells.
 """
 
 from collections.abc import Sequence
@@ -28,36 +28,36 @@ from flywheel.windows.counts import CountMatrix, Counts, WindowCounts, bins_of_c
 from flywheel.windows.pane import EPOCH
 
 DAY = timedelta(days=1)
-VANISHED_FROM = 5.0  # rows expected; that none of fewer came says nothing
+VANISHED_FROM = 5.0  # minimum number of expected rows for a slice without rows to count as vanished
 Cells = NDArray[np.bool_]
 
 
 class CellState(IntEnum):
-    """What was found of a cell. Of several that apply, the first counts."""
+    """The state of one cell. If several apply, the lowest number wins. The numbers are not stored."""
 
     NO_ROWS = 0
     NO_VALUES = 1
     NO_REFERENCE = 2
     OTHER_BINS = 3
     UNSEEN_HOURS = 4
-    NEVER_SEEN = 5  # shares alone: NEVER_SEEN to NEW
-    FOLDED_AWAY = 6
-    VANISHED = 7
-    FEW_EXPECTED = 8
-    FOLDED_BEFORE = 9
-    NEW = 10
-    TOO_FEW = 11
-    LEARNING = 12
-    SAME = 13
-    DRIFTED = 14
-    SILENT_BEFORE = 15  # shares alone
+    NEVER_SEEN = 5  # only for the share column: NEVER_SEEN to NEW
+    IN_OTHER = 6  # its rows may be in "(other)"
+    SILENT_BEFORE = 7  # expected rows as for VANISHED, but the reference has a gap as long as the window
+    VANISHED = 8
+    FEW_EXPECTED = 9
+    IN_OTHER_IN_REFERENCE = 10
+    NEW = 11
+    TOO_FEW = 12
+    LEARNING = 13
+    SAME = 14
+    DRIFTED = 15
 
 
 STATUS_OF = {
     **dict.fromkeys((CellState.NO_ROWS, CellState.NO_VALUES, CellState.NEVER_SEEN), DriftStatus.NO_DATA),
     **dict.fromkeys((CellState.NO_REFERENCE, CellState.OTHER_BINS, CellState.UNSEEN_HOURS, CellState.LEARNING), DriftStatus.LEARNING),
     **dict.fromkeys(
-        (CellState.FOLDED_AWAY, CellState.FEW_EXPECTED, CellState.FOLDED_BEFORE, CellState.SILENT_BEFORE, CellState.TOO_FEW),
+        (CellState.IN_OTHER, CellState.FEW_EXPECTED, CellState.IN_OTHER_IN_REFERENCE, CellState.SILENT_BEFORE, CellState.TOO_FEW),
         DriftStatus.INSUFFICIENT_DATA,
     ),
     CellState.VANISHED: DriftStatus.VANISHED_SLICE,
@@ -69,7 +69,7 @@ STATUS_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedCounts:
-    """[..., slices, columns] each."""
+    """Counts, p-value, z-score and effect of every cell; arrays [..., slices, columns]."""
 
     n: Counts  # rows of the window that have a value
     m: Counts  # of the reference
@@ -81,33 +81,33 @@ class JudgedCounts:
 
 
 def judge_counts(
-    *, now: CountMatrix, before: CountMatrix, columns: Sequence[Column], table: ThresholdTable, only_large: bool = False
+    *, window: CountMatrix, reference: CountMatrix, columns: Sequence[Column], table: ThresholdTable, only_large: bool = False
 ) -> JudgedCounts:
-    """Compares every cell of two matrices in test bins (``bin_edges.in_test_bins``). An axis of hours may stand before the slices.
+    """Compares every cell of two matrices in test bins (``bin_edges.in_test_bins``). An hour axis may come first.
 
     ``only_large``: tests only cells with enough rows and at least the minimum effect, and leaves the others at p 1 and z 0. Calibration
-    asks so, of whose cells hardly any pass.
+    uses this option, because few of its cells pass.
     """
-    shape = (*now.rows.shape, len(columns))
+    shape = (*window.rows.shape, len(columns))
     n, m = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     p, effect = np.ones(shape), np.zeros(shape)
     one_sided = _one_sided(columns)
     for measure in Measure:
-        at = np.array([place for place, column in enumerate(columns) if column.measure is measure], dtype=np.intp)
+        at = np.array([number for number, column in enumerate(columns) if column.measure is measure], dtype=np.intp)
         if not at.size:
             continue
-        current, reference = (_packed(matrix, [columns[place].name for place in at]) for matrix in (now, before))
-        n[..., at], m[..., at] = current.sum(axis=-1), reference.sum(axis=-1)
+        counts, reference_counts = (_packed(matrix, [columns[one].name for one in at]) for matrix in (window, reference))
+        n[..., at], m[..., at] = counts.sum(axis=-1), reference_counts.sum(axis=-1)
         if not only_large:
-            p[..., at], effect[..., at] = compare(measure, current, reference, one_sided=one_sided[at])
+            p[..., at], effect[..., at] = compare(measure, counts, reference_counts, one_sided=one_sided[at])
             continue
         cells = np.nonzero(_enough_rows(n, m, table)[..., at])
         sides = one_sided[at][cells[-1]]
-        found = effect_of(measure, current[cells], reference[cells], one_sided=sides)
+        found = effect_of(measure, counts[cells], reference_counts[cells], one_sided=sides)
         large = found >= np.broadcast_to(table.minimum_effect, shape)[..., at][cells]
         cells = tuple(axis[large] for axis in cells)
         target = (*cells[:-1], at[cells[-1]])
-        p[target], effect[target] = compare(measure, current[cells], reference[cells], one_sided=sides[large])
+        p[target], effect[target] = compare(measure, counts[cells], reference_counts[cells], one_sided=sides[large])
     z = z_score(p, one_sided=one_sided) / table.deviation(n)
     if only_large:
         z = np.where(p < 1, z, 0.0)
@@ -116,14 +116,14 @@ def judge_counts(
 
 
 def exceeds(*, z: Numbers, effect: Numbers, table: ThresholdTable) -> Cells:
-    """The decision: sure enough, and large enough to matter."""
+    """True where the z-score exceeds its threshold and the effect reaches its minimum."""
     found: Cells = (z > table.z) & (effect >= table.minimum_effect)
     return found
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaidOutReference:
-    """A reference made ready for comparisons: computed once, used for every window."""
+class PreparedReference:
+    """A reference with its bin edges and test bins, computed once and used for every window."""
 
     reference: Reference
     columns: tuple[Column, ...]
@@ -141,8 +141,8 @@ class LaidOutReference:
         return times_seen(first_hour=first, hours=hours)
 
     def by_hour(self, window: WindowCounts) -> tuple[int, int] | None:
-        """The hour with which the window ends and its length in hours, where it is compared by the hour. Rounds its start down to the
-        hour."""
+        """(last hour since the epoch, length in hours), or None if the window is compared with all hours together. Its start is rounded
+        down to the hour."""
         length = max(HOUR, window.end - window.start)
         if self.seasonal is None or length % HOUR:
             return None
@@ -162,13 +162,13 @@ class LaidOutReference:
 
 
 def whole_hours(start: datetime, end: datetime) -> tuple[int, int]:
-    """First hour of a period since the epoch, and how many hours make its whole days. A pin at five past takes in the minutes before."""
+    """First hour of a period since the epoch, and the hours of its whole days. The start is rounded down to the full hour."""
     first = (start - EPOCH) // HOUR
     return first, (end - EPOCH - first * HOUR) // DAY * HOURS_A_DAY
 
 
-def lay_out(reference: Reference, columns: Sequence[Column], *, seasonal: SeasonalReference | None = None) -> LaidOutReference:
-    """``columns`` may contain ``SHARE_COLUMN``. Bin edges follow from the whole reference, also where windows are compared by the hour."""
+def prepare_reference(reference: Reference, columns: Sequence[Column], *, seasonal: SeasonalReference | None = None) -> PreparedReference:
+    """``columns`` may contain ``SHARE_COLUMN``. The bin edges depend on all hours, also if windows are compared by the hour."""
     other = on_other_bins(reference, columns)
     held = {name for name, _ in reference.counts.bins if name not in other} | {SHARE_COLUMN.name}
     slices = (EVERYTHING, *sorted(name for name in reference.counts.slices if name != EVERYTHING))
@@ -176,7 +176,7 @@ def lay_out(reference: Reference, columns: Sequence[Column], *, seasonal: Season
     counts = reference.counts.aligned(slices=slices, bins=kept).aligned(slices=slices, bins=bins)
     edges = edges_of(counts, columns)
     by_hour = seasonal.stacked(slices=slices, bins=bins) if seasonal is not None else None
-    return LaidOutReference(
+    return PreparedReference(
         reference=reference,
         columns=tuple(columns),
         known=np.array([column.name in held for column in columns], dtype=bool),
@@ -194,29 +194,30 @@ class JudgedWindow:
 
     window: WindowCounts  # on these slices and columns
     columns: tuple[Column, ...]
-    reference: LaidOutReference | None
-    places: NDArray[np.intp]  # where each slice stands in the reference; -1 where it does not
+    reference: PreparedReference | None
+    slice_index: NDArray[np.intp]  # index of each slice in the reference; -1 if absent
     tested: CountMatrix  # the window in test bins
-    before: CountMatrix  # what it is compared with, in test bins
+    before: CountMatrix  # the part of the reference that it is compared with, in test bins
     cells: JudgedCounts
     state: NDArray[np.int8]
-    stated: Cells  # new and vanished slices are stated by their share alone
+    reported: Cells  # cells that get a verdict; a new or vanished slice gets one for its share column only
     table: ThresholdTable
     protected: frozenset[str]
 
     @cached_property
-    def slice_rows(self) -> SliceRows:
+    def share_rows(self) -> SliceRows:
+        """[slices]: expected rows, and rows in "(other)" that may belong to the slice."""
         matrix = self.window.matrix
         return slice_rows(matrix.rows, self.before.rows, slices=matrix.slices, protected=self.protected)
 
     @cached_property
     def overdispersed(self) -> Cells:
-        """[columns]: z-scores that are not those of independent rows."""
+        """[columns]: True where the dispersion is not that of independent rows."""
         return np.asarray((self.table.dispersion_base != 1.0) | (self.table.dispersion_per_row != 0.0))
 
     @cached_property
     def adjusted_p(self) -> Numbers:
-        """Dispersion-adjusted."""
+        """Dispersion-adjusted p-values, [slices, columns]."""
         return np.where(self.overdispersed, p_value(self.cells.z, one_sided=_one_sided(self.columns)), self.cells.p)
 
     @cached_property
@@ -225,65 +226,68 @@ class JudgedWindow:
 
     @property
     def worth_keeping(self) -> Cells:
-        """Nobody reads quiet cells of longer windows. Kept are all traffic, the protected slices, what moved, and what has not cleared: an
-        incident must not end as soon as its series falls just under its threshold."""
-        watched = np.array([name == EVERYTHING or name in self.protected for name in self.window.matrix.slices])
-        moved = np.isin(self.state, (CellState.DRIFTED, CellState.NEW, CellState.VANISHED))
+        """The cells of a longer window that are stored: all traffic, protected slices, drifted cells, and cells inside the hysteresis
+        band. Without the last, an incident would end when its series falls just below its threshold."""
+        always = np.array([name == EVERYTHING or name in self.protected for name in self.window.matrix.slices])
+        drifted = np.isin(self.state, (CellState.DRIFTED, CellState.NEW, CellState.VANISHED))
         cells, band = self.cells, Clearing()
-        sure, large = cells.z >= band.z * self.table.z, cells.effect >= band.effect * self.table.minimum_effect
-        not_cleared = (self.state == CellState.SAME) & sure & large
-        return np.asarray(self.stated & (moved | not_cleared | watched[:, None]))
+        significant, large = cells.z >= band.z * self.table.z, cells.effect >= band.effect * self.table.minimum_effect
+        not_cleared = (self.state == CellState.SAME) & significant & large
+        return np.asarray(self.reported & (drifted | not_cleared | always[:, None]))
 
 
 def judge_window(
-    *, window: WindowCounts, reference: LaidOutReference | None, columns: Sequence[Column], policy: DriftPolicy
+    *, window: WindowCounts, reference: PreparedReference | None, columns: Sequence[Column], policy: DriftPolicy
 ) -> JudgedWindow:
-    """Every slice of the window, of the reference and of the protected list gets a state; none is silently healthy.
+    """Every slice of the window, of the reference and of the protected list gets a state. No slice counts as healthy without being judged.
 
-    ``columns`` are those of the reference. Without a reference everything that has data is learning.
+    ``columns`` are those of the reference. Without a reference, every cell that has data gets the state NO_REFERENCE.
     """
     slices, bins = _slices(window, reference, policy), bins_of_columns(columns)
     matrix = window.matrix.aligned(slices=slices, bins=bins)
     on_slices = replace(window, matrix=matrix)
     if reference is None:
-        places = np.full(len(slices), -1, dtype=np.intp)
+        slice_index = np.full(len(slices), -1, dtype=np.intp)
         nothing = CountMatrix(slices=slices, bins=bins, counts=np.zeros_like(matrix.counts), rows=np.zeros_like(matrix.rows))
         edges = edges_of(nothing, columns)
         now, before = in_test_bins(matrix, columns, edges), in_test_bins(nothing, columns, edges)
         thresholds, shared = None, np.zeros(len(slices), dtype=bool)
     else:
-        place = {name: at for at, name in enumerate(reference.counts.slices)}
-        places = np.array([place.get(name, -1) for name in slices], dtype=np.intp)
+        index = {name: at for at, name in enumerate(reference.counts.slices)}
+        slice_index = np.array([index.get(name, -1) for name in slices], dtype=np.intp)
         before = reference.compared_with(on_slices)
-        now = in_test_bins(matrix, columns, reference.edges, slices=places)
-        thresholds, shared = reference.reference.thresholds, (places >= 0) & (matrix.rows > 0) & (reference.counts.rows[places] > 0)
+        now = in_test_bins(matrix, columns, reference.edges, slices=slice_index)
+        thresholds, shared = (
+            reference.reference.thresholds,
+            (slice_index >= 0) & (matrix.rows > 0) & (reference.counts.rows[slice_index] > 0),
+        )
     now, before = _with_shares(now, before, protected=policy.protected)
     table = threshold_table(policy=policy, calibrated=thresholds, length=window.end - window.start, slices=slices, columns=columns)
-    cells = judge_counts(now=now, before=before, columns=columns, table=table)
-    whole = np.array([name == EVERYTHING for name in slices])
+    cells = judge_counts(window=now, reference=before, columns=columns, table=table)
+    is_all_traffic = np.array([name == EVERYTHING for name in slices])
     of_shares = np.array([column.name == SHARE_COLUMN.name for column in columns])
     return JudgedWindow(
         window=on_slices,
         columns=tuple(columns),
         reference=reference,
-        places=places,
+        slice_index=slice_index,
         tested=now,
         before=before,
         cells=cells,
         state=_states(matrix, before, cells, reference, table, policy, silent=_silent_as_before(on_slices, reference)),
-        stated=np.where(of_shares, ~whole[:, None], (shared | whole)[:, None]),
+        reported=np.where(of_shares, ~is_all_traffic[:, None], (shared | is_all_traffic)[:, None]),
         table=table,
         protected=frozenset(policy.protected),
     )
 
 
-def _slices(window: WindowCounts, reference: LaidOutReference | None, policy: DriftPolicy) -> tuple[str, ...]:
+def _slices(window: WindowCounts, reference: PreparedReference | None, policy: DriftPolicy) -> tuple[str, ...]:
     named = {*window.matrix.slices, *(reference.counts.slices if reference is not None else ()), *policy.protected}
     return (EVERYTHING, *sorted(named - {EVERYTHING}))
 
 
 def _with_shares(now: CountMatrix, before: CountMatrix, *, protected: Sequence[str]) -> tuple[CountMatrix, CountMatrix]:
-    """The same matrices, with the slices' shares counted, where they have the column."""
+    """The same matrices with the counts of the share column filled in, if they have it."""
     if SHARE_COLUMN.name not in {name for name, _ in now.bins}:
         return now, before
     found = []
@@ -299,13 +303,13 @@ def _states(
     window: CountMatrix,
     before: CountMatrix,
     cells: JudgedCounts,
-    reference: LaidOutReference | None,
+    reference: PreparedReference | None,
     table: ThresholdTable,
     policy: DriftPolicy,
     *,
     silent: Cells,
 ) -> NDArray[np.int8]:
-    """[slices, columns]. A later assignment replaces an earlier one, so what counts first is assigned last."""
+    """[slices, columns]. Assigns from the lowest priority to the highest."""
     of_shares = np.array([name == SHARE_COLUMN.name for name, _ in window.bins])
     state = np.where(cells.exceeded, CellState.DRIFTED, CellState.SAME).astype(np.int8)
     if reference is None:
@@ -316,32 +320,34 @@ def _states(
         state[~cells.enough_rows] = CellState.TOO_FEW
         for at in np.flatnonzero(of_shares):
             of_slices = slice_rows(window.rows, before.rows, slices=window.slices, protected=policy.protected)
-            _state_shares(state[:, at], window.rows == 0, before.rows == 0, sure=cells.z[:, at] > table.z[:, at], of_slices=of_slices)
+            _state_shares(
+                state[:, at], window.rows == 0, before.rows == 0, significant=cells.z[:, at] > table.z[:, at], of_slices=of_slices
+            )
             state[(state[:, at] == CellState.VANISHED) & silent, at] = CellState.SILENT_BEFORE
         if not before.rows.any():
-            state[:] = CellState.UNSEEN_HOURS  # a reference contains rows, so it lacks hours of the window
+            state[:] = CellState.UNSEEN_HOURS  # the reference has rows, but none in the hours of this window
         state[:, ~reference.known] = CellState.OTHER_BINS
     state[(cells.n == 0) & ~of_shares] = CellState.NO_VALUES
-    whole_rows = window.rows[window.slices.index(EVERYTHING)]
-    state[np.where(of_shares, whole_rows == 0, (window.rows == 0)[:, None])] = CellState.NO_ROWS
+    all_rows = window.rows[window.slices.index(EVERYTHING)]
+    state[np.where(of_shares, all_rows == 0, (window.rows == 0)[:, None])] = CellState.NO_ROWS
     return state
 
 
-def _silent_as_before(window: WindowCounts, reference: LaidOutReference | None) -> Cells:
-    """[slices]: was the slice silent for as long in the reference?"""
+def _silent_as_before(window: WindowCounts, reference: PreparedReference | None) -> Cells:
+    """[slices]: True if the reference has a gap without rows of at least the window's length."""
     thresholds = reference.reference.thresholds if reference is not None else None
     silences = thresholds.silences if thresholds is not None else {}
     hours = (window.end - window.start) / HOUR
     return np.array([silences.get(name, 0) >= hours for name in window.matrix.slices], dtype=bool)
 
 
-def _state_shares(state: NDArray[np.int8], gone: Cells, unknown: Cells, *, sure: Cells, of_slices: SliceRows) -> None:
+def _state_shares(state: NDArray[np.int8], gone: Cells, unknown: Cells, *, significant: Cells, of_slices: SliceRows) -> None:
     """[slices], changed in place: the slices without rows in the window (``gone``) or in the reference (``unknown``)."""
     state[unknown] = CellState.NEW
-    state[unknown & (of_slices.folded_before > 0) & ~sure] = CellState.FOLDED_BEFORE
+    state[unknown & (of_slices.folded_before > 0) & ~significant] = CellState.IN_OTHER_IN_REFERENCE
     state[gone] = CellState.FEW_EXPECTED
     state[gone & (of_slices.expected >= VANISHED_FROM)] = CellState.VANISHED
-    state[gone & (of_slices.folded > 0) & ~sure] = CellState.FOLDED_AWAY
+    state[gone & (of_slices.folded > 0) & ~significant] = CellState.IN_OTHER
     state[gone & unknown] = CellState.NEVER_SEEN
 
 
@@ -355,7 +361,7 @@ def _enough_rows(n: Counts, m: Counts, table: ThresholdTable) -> Cells:
 
 
 def _packed(matrix: CountMatrix, columns: Sequence[str]) -> Counts:
-    """[..., slices, columns, most bins of any], filled up with bins without rows."""
+    """[..., slices, columns, largest number of bins], padded with zeros."""
     parts = [matrix.of(name) for name in columns]
     packed = np.zeros((*matrix.rows.shape, len(columns), max(part.shape[-1] for part in parts)), dtype=matrix.counts.dtype)
     for at, part in enumerate(parts):

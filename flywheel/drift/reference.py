@@ -49,7 +49,7 @@ class Reference:
     pinned_at: datetime
     counts: CountMatrix
     covers: Covers = Covers.ALL
-    grids: Mapping[str, str] = field(default_factory=dict)  # column -> ``grid_of`` when it was pinned; empty where that was not kept
+    grids: Mapping[str, str] = field(default_factory=dict)  # column -> ``bins_digest`` when it was pinned; empty where that was not kept
     seasonal_digest: str = ""  # of the same period by the hour; "" where there is none
     thresholds: CalibratedThresholds | None = None  # None: the policy's fixed ones
 
@@ -90,7 +90,7 @@ def pin(
         pinned_at=now,
         counts=counts.matrix,
         covers=covers,
-        grids={column.name: grid_of(column) for column in columns},
+        grids={column.name: bins_digest(column) for column in columns},
     )
 
 
@@ -100,9 +100,9 @@ def calibrated(reference: Reference, *, thresholds: CalibratedThresholds | None,
     return replace(reference, thresholds=thresholds, **by_hour)  # type: ignore[arg-type]
 
 
-def grid_of(column: Column) -> str:
+def bins_digest(column: Column) -> str:
     """A digest of how the column is counted: its measure, bin edges and names."""
-    return digest_of(json.dumps([column.measure.value, column.lines, column.names]))[:16]
+    return digest_of(json.dumps([column.measure.value, column.edges, column.names]))[:16]
 
 
 def on_other_bins(reference: Reference, columns: Sequence[Column]) -> tuple[str, ...]:
@@ -112,7 +112,8 @@ def on_other_bins(reference: Reference, columns: Sequence[Column]) -> tuple[str,
         sorted(
             column.name
             for column in columns
-            if held.get(column.name, column.bins) != column.bins or reference.grids.get(column.name, grid_of(column)) != grid_of(column)
+            if held.get(column.name, column.bins) != column.bins
+            or reference.grids.get(column.name, bins_digest(column)) != bins_digest(column)
         )
     )
 

@@ -1,13 +1,13 @@
-"""The statistical tests: how surely, and how far, the counts of a window differ from those of the reference.
+"""Statistical tests: p-values and effect sizes of window counts against reference counts.
 
 In: integer counts with the bins on the last axis and any shape before it. Out: p-values in [0, 1] and effects of that shape, never NaN;
-without rows on one side, or with one category only, there is no evidence (p 1). Bins that are empty on both sides change nothing, so
-columns of fewer bins may be filled up with zeroes. Whether a p-value is small enough is decided in ``judge``.
+p is 1 if one sample has no rows or if there is only one category. Bins that are empty in both samples change nothing, so columns with
+fewer bins may be padded with zeros. Contains no thresholds.
 
 Sources: Kolmogorov's limit at the effective size with Vrbik's small-sample terms (Vrbik 2018, "Small-sample corrections to
 Kolmogorov-Smirnov test statistic"; on binned values it is conservative); Pearson's chi-square of a 2 x k table; the hypergeometric
-mid-p of Fisher's table (Lancaster 1961). scipy.special is imported at first use: every process that knows a verdict imports this
-package.
+mid-p of Fisher's table (Lancaster 1961). scipy.special is imported on first use: most processes import this
+package and never call it.
 """
 
 import numpy as np
@@ -21,9 +21,9 @@ Evidence = tuple[Numbers, Numbers]
 """(p-values, effects)"""
 
 EXPECTED_AT_LEAST = 5.0  # a category expected less often than this in the smaller sample is pooled with the other rare ones
-TERMS_AT_ONCE = 64  # of a hypergeometric tail
-TAIL_ENDS_BELOW = 1e-13  # the sum ends at a term that is a smaller part of the tail's first than this
-SMALLEST_P = 1e-300  # anything rarer gets the z-score of this
+TERMS_AT_ONCE = 64  # terms of the hypergeometric tail computed per step
+TAIL_ENDS_BELOW = 1e-13  # the sum stops at the first term below this fraction of the tail's first term
+SMALLEST_P = 1e-300  # smaller p-values are clipped to this before the z-score is computed
 
 
 def compare(measure: Measure, now: Counts, before: Counts, *, one_sided: bool | NDArray[np.bool_]) -> Evidence:
@@ -37,7 +37,7 @@ def compare(measure: Measure, now: Counts, before: Counts, *, one_sided: bool | 
 
 
 def effect_of(measure: Measure, now: Counts, before: Counts, *, one_sided: bool | NDArray[np.bool_]) -> Numbers:
-    """The effects of ``compare`` alone, at a tenth of its cost."""
+    """Only the effects of ``compare``; about 10 times faster."""
     n, m = now.sum(axis=-1), before.sum(axis=-1)
     if measure is Measure.NUMBER:
         effect = _cumulative_distance(now, before, n, m).max(axis=-1, initial=0.0)
@@ -50,7 +50,7 @@ def effect_of(measure: Measure, now: Counts, before: Counts, *, one_sided: bool 
 
 
 def z_score(p: Numbers, *, one_sided: bool | NDArray[np.bool_]) -> Numbers:
-    """The value that a standard normal exceeds as rarely, to the one side or to both; evidence for the better is negative."""
+    """z-score with the same one-sided or two-sided p-value under a standard normal. Negative for an improvement."""
     from scipy.special import ndtri
 
     held = np.clip(p, SMALLEST_P, 1 - 1e-15)
@@ -96,8 +96,8 @@ def rank_sum(now: Counts, before: Counts) -> Evidence:
     """[..., B] and [..., B] -> two-sided p[...], P(a row now is above one before) - 1/2 [...].
 
     Wilcoxon's rank sum on bins, all rows of a bin being ties (Lehmann 1975): mid-ranks over both samples, the variance of a mean drawn
-    without replacement. To detect a change of level it needs about two thirds of the rows that the KS test needs; it is blind to a
-    change of width alone, which the KS test detects.
+    without replacement. To detect a change of level it needs about two thirds of the rows that the KS test needs. It does not
+    detect a change of width alone; the KS test does.
     """
     from scipy.special import ndtr
 
@@ -129,22 +129,23 @@ def chi_square(now: Counts, before: Counts) -> Evidence:
     seen = pooled + pooled_before > 0
     difference = (pooled * some_m - pooled_before * some_n) ** 2
     parts = np.divide(difference, some_n * some_m * (pooled + pooled_before), out=np.zeros_like(pooled), where=seen)
-    freedom = seen.sum(axis=-1) - 1
-    p = np.where(freedom > 0, chdtrc(np.maximum(1, freedom), parts.sum(axis=-1)), 1.0)
+    degrees_of_freedom = seen.sum(axis=-1) - 1
+    p = np.where(degrees_of_freedom > 0, chdtrc(np.maximum(1, degrees_of_freedom), parts.sum(axis=-1)), 1.0)
     return _known(p, variation, n, m)
 
 
 def rare_categories(now: Counts, before: Counts) -> NDArray[np.bool_]:
-    """[..., B] and [..., B] -> [..., B]: the categories that both samples together expect under five times in the smaller one."""
+    """[..., B] and [..., B] -> [..., B]: True for categories whose expected count in the smaller sample is below
+    ``EXPECTED_AT_LEAST``."""
     n, m = now.sum(axis=-1).astype(np.float64), before.sum(axis=-1).astype(np.float64)
     rare: NDArray[np.bool_] = (now + before) * (np.minimum(n, m) / _no_zero(n + m))[..., None] < EXPECTED_AT_LEAST
     return rare
 
 
 def mid_p(hits: Counts, n: Counts, hits_before: Counts, m: Counts, *, one_sided: bool | NDArray[np.bool_]) -> Evidence:
-    """Shapes that broadcast together -> p, difference of rates (two-sided: its size).
+    """Shapes that broadcast together -> p, difference of rates (two-sided: the absolute difference).
 
-    mid-p = P(X > hits) + P(X = hits) / 2, X hypergeometric with both margins fixed; two-sided: twice the smaller side.
+    mid-p = P(X > hits) + P(X = hits) / 2, X hypergeometric with both margins fixed; two-sided: twice the smaller tail.
     """
     hits, n, hits_before, m = np.broadcast_arrays(hits, n, hits_before, m)
     difference = hits / _no_zero(n) - hits_before / _no_zero(m)
@@ -156,7 +157,7 @@ def mid_p(hits: Counts, n: Counts, hits_before: Counts, m: Counts, *, one_sided:
 
 
 def wasserstein(now: Counts, before: Counts, *, widths: Numbers) -> Numbers:
-    """[..., B] and [..., B] -> first Wasserstein distance[...]: how far rows moved on average.
+    """[..., B] and [..., B] -> first Wasserstein distance[...]: the mean distance between rows in rank order.
 
     ``widths`` broadcasts to [..., B - 1]: the distance from each bin to the next. W1 = sum of |F - G| times the width (Vallender 1973).
     """
@@ -166,7 +167,7 @@ def wasserstein(now: Counts, before: Counts, *, widths: Numbers) -> Numbers:
 
 
 def jensen_shannon(now: Counts, before: Counts) -> Numbers:
-    """[..., B] and [..., B] -> Jensen-Shannon distance[...], the root of the divergence in bits: 0 is the same, 1 has nothing in common."""
+    """[..., B] and [..., B] -> Jensen-Shannon distance[...], the root of the divergence in bits: 0: equal shares, 1: no common bin."""
     from scipy.special import rel_entr
 
     n, m = now.sum(axis=-1), before.sum(axis=-1)
@@ -177,13 +178,13 @@ def jensen_shannon(now: Counts, before: Counts) -> Numbers:
 
 
 def _outer_tail(hits: Counts, n: Counts, hits_before: Counts, m: Counts, upper: NDArray[np.bool_]) -> Numbers:
-    """The mid-p of the tail away from the middle. A lower tail is the upper tail of the misses."""
+    """mid-p of the tail on the side of the observed difference. A lower tail is computed as the upper tail of the misses."""
     x, other = np.where(upper, hits, n - hits).ravel(), np.where(upper, hits_before, m - hits_before).ravel()
     size, rest = n.ravel().astype(np.float64), m.ravel().astype(np.float64)
     marked = (x + other).astype(np.float64)
     first = np.exp(_log_choose(marked, x) + _log_choose(size + rest - marked, size - x) - _log_choose(size + rest, size))
     beyond = np.zeros_like(first)
-    last = np.ones_like(first)  # the newest term as a part of the first one
+    last = np.ones_like(first)  # current term, relative to the first
     unfinished = np.flatnonzero((x < marked) & (x < size))
     at = x.astype(np.float64)
     steps = np.arange(TERMS_AT_ONCE, dtype=np.float64)

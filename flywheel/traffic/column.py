@@ -21,7 +21,7 @@ class Family(StrEnum):
 
 
 class Measure(StrEnum):
-    """How a column is read: a number on a grid, one of some names, or yes/no."""
+    """How a column is read: a number in bins, one of some names, or yes/no."""
 
     NUMBER = "number"
     NAME = "name"
@@ -30,12 +30,12 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column and its bins: one per interval (NUMBER: len(lines)+1) or name (NAME, RATE), then OTHER, then MISSING."""
+    """One column and its bins: one per interval (NUMBER: len(edges)+1) or name (NAME, RATE), then OTHER, then MISSING."""
 
     name: str
     family: Family
     measure: Measure
-    lines: tuple[float, ...] = ()  # NUMBER: bin edges, ascending; a value v falls into bin #{lines <= v}
+    edges: tuple[float, ...] = ()  # NUMBER: ascending; a value v falls into bin number #{edges <= v}
     names: tuple[str, ...] = ()  # NAME: the known values; RATE: ("no", "yes")
     worse: str = ""  # RATE: "yes" or "no" where only that direction is bad; "" where both matter
     first_of: str = ""  # RATE: the rate whose first worse row in each session this one counts; see ``first_failures``
@@ -43,4 +43,4 @@ class Column:
     @property
     def bins(self) -> int:
         """Number of bins with OTHER and MISSING, which are the last two."""
-        return (len(self.lines) + 1 if self.measure is Measure.NUMBER else len(self.names)) + 2
+        return (len(self.edges) + 1 if self.measure is Measure.NUMBER else len(self.names)) + 2

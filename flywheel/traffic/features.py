@@ -23,14 +23,14 @@ _CODE = re.compile(r"```|^\s*(?:def |class |import |#include|function\b.*\{|SELE
 
 def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:
     """Bin edges: whole numbers that grow by ``ratio``, each once."""
-    lines: list[float] = []
-    line = first
-    while line <= last:
-        whole = float(round(line))
-        if not lines or whole > lines[-1]:
-            lines.append(whole)
-        line *= ratio
-    return tuple(lines)
+    edges: list[float] = []
+    edge = first
+    while edge <= last:
+        rounded = float(round(edge))
+        if not edges or rounded > edges[-1]:
+            edges.append(rounded)
+        edge *= ratio
+    return tuple(edges)
 
 
 _LENGTHS = _geometric(1, 200_000, 1.12)  # bins 12 % wide: a smaller shift of the median is not worth an alert
@@ -40,20 +40,20 @@ _YES_NO = ("no", "yes")
 _ENDINGS = ("full_stop", "question_mark", "letter", "digit", "other")
 
 COLUMNS: tuple[Column, ...] = (
-    Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
-    Column(name="prompt_words", family=Family.INPUT, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="prompt_chars", family=Family.INPUT, measure=Measure.NUMBER, edges=_LENGTHS),
+    Column(name="prompt_words", family=Family.INPUT, measure=Measure.NUMBER, edges=_LENGTHS),
     Column(name="prompt_shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "imperative", "code", "list", "other")),
     Column(name="prompt_ending", family=Family.INPUT, measure=Measure.NAME, names=_ENDINGS),
-    Column(name="prompt_word_chars", family=Family.INPUT, measure=Measure.NUMBER, lines=_WORD_LENGTHS),
-    Column(name="digits_share", family=Family.INPUT, measure=Measure.NUMBER, lines=_SHARES),
+    Column(name="prompt_word_chars", family=Family.INPUT, measure=Measure.NUMBER, edges=_WORD_LENGTHS),
+    Column(name="digits_share", family=Family.INPUT, measure=Measure.NUMBER, edges=_SHARES),
     Column(name="personal_data", family=Family.INPUT, measure=Measure.RATE, names=_YES_NO),
-    Column(name="answer_chars", family=Family.OUTPUT, measure=Measure.NUMBER, lines=_LENGTHS),
-    Column(name="answer_words", family=Family.OUTPUT, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="answer_chars", family=Family.OUTPUT, measure=Measure.NUMBER, edges=_LENGTHS),
+    Column(name="answer_words", family=Family.OUTPUT, measure=Measure.NUMBER, edges=_LENGTHS),
     Column(name="finish_reason", family=Family.OUTPUT, measure=Measure.NAME, names=("stop", "length", "tool_calls", "error")),
     Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes"),
     Column(name="valid_format", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="no"),
     Column(name="answer_opening", family=Family.OUTPUT, measure=Measure.NAME, names=("json", "code_fence", "prose", "list", "empty")),
-    Column(name="latency_ms", family=Family.QUALITY, measure=Measure.NUMBER, lines=_LENGTHS),
+    Column(name="latency_ms", family=Family.QUALITY, measure=Measure.NUMBER, edges=_LENGTHS),
     Column(name="error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes"),
     Column(name="first_refusal", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="refusal"),
     Column(name="first_invalid", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="valid_format"),

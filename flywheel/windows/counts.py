@@ -176,7 +176,7 @@ def _bins_of(column: Column, values: Values) -> NDArray[np.intp]:
         odd = (numbers != 0) & (numbers != 1)
         found = np.where(odd, other, numbers).astype(np.intp) if odd.any() else numbers.astype(np.intp)
     else:
-        found = np.searchsorted(np.asarray(column.lines), numbers, side="right")
+        found = np.searchsorted(np.asarray(column.edges), numbers, side="right")
         odd = ~np.isfinite(numbers)
         found[odd] = other
     if odd.any() and not isinstance(values, np.ndarray):

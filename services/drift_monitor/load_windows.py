@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flywheel.drift.evidence import verdicts
-from flywheel.drift.judge import LaidOutReference, judge_window, lay_out
+from flywheel.drift.judge import PreparedReference, judge_window, prepare_reference
 from flywheel.drift.reference import Reference, in_force, on_other_bins
 from flywheel.drift.thresholds import SHARE_COLUMN
 from flywheel.drift.verdict import DriftVerdict
@@ -21,15 +21,15 @@ from services.drift_monitor.wiring import DriftRules, MonitorParts
 
 INPUTS = tuple(column for column in COLUMNS if column.family is Family.INPUT)
 OUTPUTS = tuple(column for column in COLUMNS if column.family is not Family.INPUT)
-LAID_OUT_AT_MOST = 64  # references kept ready for comparisons; the oldest go first
+PREPARED_AT_MOST = 64  # references kept ready for comparisons; the oldest go first
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencesInForce:
     """What the windows of a workload are compared with."""
 
-    inputs: LaidOutReference | None
-    outputs: LaidOutReference | None
+    inputs: PreparedReference | None
+    outputs: PreparedReference | None
     left_out: tuple[str, ...]  # columns that were pinned on other bins
     champion: AdapterName | None  # whose answers are judged; None where nobody said
     released_at: datetime | None  # answers before it came from another champion
@@ -60,8 +60,8 @@ def references_in_force(
     inputs, outputs = in_force(parts.drift.references(workload), champion=champion)
     left_out = {name for held in (inputs, outputs) if held is not None for name in on_other_bins(held, COLUMNS)}
     return ReferencesInForce(
-        inputs=_laid_out(parts, inputs, (*INPUTS, SHARE_COLUMN)) if inputs is not None else None,
-        outputs=_laid_out(parts, outputs, OUTPUTS) if outputs is not None else None,
+        inputs=_prepared(parts, inputs, (*INPUTS, SHARE_COLUMN)) if inputs is not None else None,
+        outputs=_prepared(parts, outputs, OUTPUTS) if outputs is not None else None,
         left_out=tuple(sorted(left_out)),
         champion=champion,
         released_at=released_at,
@@ -87,7 +87,7 @@ def judged_lengths(
         total = added(total, part.matrix)
         window = WindowCounts(workload=workload, start=nested.start, end=end, matrix=total)
         mixed = shortest is not None and references.released_at is not None and references.released_at > nested.start
-        compared: list[tuple[LaidOutReference | None, Sequence[Column]]] = [(references.inputs, (*INPUTS, SHARE_COLUMN))]
+        compared: list[tuple[PreparedReference | None, Sequence[Column]]] = [(references.inputs, (*INPUTS, SHARE_COLUMN))]
         if not mixed:
             compared.append((references.outputs, OUTPUTS))
         for reference, columns in compared:
@@ -98,11 +98,11 @@ def judged_lengths(
     return JudgedLengths(since=lengths[-1].start, rows_of_shortest=shortest.rows, rows_of_longest=window.rows, verdicts=tuple(found))
 
 
-def _laid_out(parts: MonitorParts, reference: Reference, columns: Sequence[Column]) -> LaidOutReference:
-    """Laid out once, and kept as long as the reference stays as it is."""
+def _prepared(parts: MonitorParts, reference: Reference, columns: Sequence[Column]) -> PreparedReference:
+    """Prepared once, and kept as long as the reference stays as it is."""
     key = (reference.id, columns[0].family, reference.pinned_at, reference.seasonal_digest, reference.thresholds is not None)
-    if key not in parts.laid_out:
-        while len(parts.laid_out) >= LAID_OUT_AT_MOST:
-            parts.laid_out.pop(next(iter(parts.laid_out)))
-        parts.laid_out[key] = lay_out(reference, columns, seasonal=parts.drift.seasonal_reference(reference))
-    return parts.laid_out[key]
+    if key not in parts.prepared:
+        while len(parts.prepared) >= PREPARED_AT_MOST:
+            parts.prepared.pop(next(iter(parts.prepared)))
+        parts.prepared[key] = prepare_reference(reference, columns, seasonal=parts.drift.seasonal_reference(reference))
+    return parts.prepared[key]

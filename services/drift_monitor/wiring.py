@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flywheel.drift.alarm_budget import BudgetPolicy
-from flywheel.drift.judge import LaidOutReference
+from flywheel.drift.judge import PreparedReference
 from flywheel.drift.late_data import ReevaluationPolicy
 from flywheel.drift.pinning import PinningPolicy
 from flywheel.drift.thresholds import DriftPolicy
@@ -50,7 +50,7 @@ class MonitorParts:
     route: Callable[[WorkloadId], Route | None]
     workloads: Mapping[WorkloadId, DriftRules]
     reports_folder: Path
-    laid_out: dict[tuple[object, ...], LaidOutReference] = field(default_factory=dict)  # kept between ticks; see ``load_windows``
+    prepared: dict[tuple[object, ...], PreparedReference] = field(default_factory=dict)  # kept between ticks; see ``load_windows``
 
 
 def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:

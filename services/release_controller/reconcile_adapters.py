@@ -114,5 +114,5 @@ class Replica:
             "tokens": verdict.tokens,
         }
         log.info("An adapter was probed.", action="adapter_probed", adapter=name, reason=verdict.reason)
-        served = Served.APPLIED if verdict.verdict is WeightParity.APPLIED else Served.NOT_SERVABLE
+        served = Served.APPLIED if verdict.verdict is WeightParity.TRAINED else Served.NOT_SERVABLE
         return ServedWeights(served=served, reason=verdict.reason, evidence=evidence)

@@ -53,12 +53,12 @@ class Truth:
 
 def _lengths(name: str, median: float, sigma: float, swing: float = 0.1, weekend: float = 0.0) -> Truth:
     """Log-normal."""
-    cuts = tuple(float(np.log(line / median) / sigma) for line in _COLUMN[name].lines)
+    cuts = tuple(float(np.log(line / median) / sigma) for line in _COLUMN[name].edges)
     return Truth(column=_COLUMN[name], cuts=cuts, swing=swing, weekend=weekend)
 
 
 def _normal(name: str, mean: float, sigma: float) -> Truth:
-    return Truth(column=_COLUMN[name], cuts=tuple((line - mean) / sigma for line in _COLUMN[name].lines))
+    return Truth(column=_COLUMN[name], cuts=tuple((line - mean) / sigma for line in _COLUMN[name].edges))
 
 
 def _names(name: str, shares: Sequence[float], swing: float = 0.1, weekend: float = 0.0) -> Truth:

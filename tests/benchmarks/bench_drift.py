@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 
 from flywheel.drift.evidence import verdicts
-from flywheel.drift.judge import JudgedWindow, LaidOutReference, judge_window, lay_out
+from flywheel.drift.judge import JudgedWindow, PreparedReference, judge_window, prepare_reference
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.thresholds import DriftPolicy
 from flywheel.ids import BASE, EVERYTHING, Person, WorkloadId
@@ -30,8 +30,8 @@ SHARES = tuple(step / 50 for step in range(1, 51))
 NAMES = tuple("abcde")
 YES_NO = ("no", "yes")
 COLUMNS = (
-    *(Column(name=f"length_{at}", family=Family.INPUT, measure=Measure.NUMBER, lines=LINES) for at in range(4)),
-    *(Column(name=f"share_{at}", family=Family.OUTPUT, measure=Measure.NUMBER, lines=SHARES) for at in range(2)),
+    *(Column(name=f"length_{at}", family=Family.INPUT, measure=Measure.NUMBER, edges=LINES) for at in range(4)),
+    *(Column(name=f"share_{at}", family=Family.OUTPUT, measure=Measure.NUMBER, edges=SHARES) for at in range(2)),
     *(Column(name=f"kind_{at}", family=Family.INPUT, measure=Measure.NAME, names=NAMES) for at in range(2)),
     *(Column(name=name, family=Family.OUTPUT, measure=Measure.RATE, names=YES_NO, worse="yes") for name in ("refusal", "error")),
 )
@@ -57,7 +57,7 @@ def traffic(events: int, *, slices: int = SLICES, seed: int = SEED) -> Traffic:
             values[column.name] = (rng.random(events) < 0.03).astype(np.float64)
         elif column.measure is Measure.NAME:
             values[column.name] = [NAMES[at] for at in rng.integers(0, len(NAMES), events).tolist()]
-        elif column.lines is SHARES:
+        elif column.edges is SHARES:
             values[column.name] = rng.beta(2, 5, events)
         else:
             values[column.name] = rng.lognormal(4, 0.8, events)
@@ -80,7 +80,7 @@ def batches(number: int, *, seed: int) -> list[Traffic]:
     return [traffic(EVENTS, seed=seed + at) for at in range(number)]
 
 
-def laid_out_from(matrix: CountMatrix) -> LaidOutReference:
+def prepared_from(matrix: CountMatrix) -> PreparedReference:
     reference = Reference(
         id="reference-of-the-benchmark",
         workload=WorkloadId("bench"),
@@ -92,10 +92,10 @@ def laid_out_from(matrix: CountMatrix) -> LaidOutReference:
         pinned_at=NOON,
         counts=matrix,
     )
-    return lay_out(reference, COLUMNS)
+    return prepare_reference(reference, COLUMNS)
 
 
-def judged(matrix: CountMatrix, reference: LaidOutReference) -> JudgedWindow:
+def judged(matrix: CountMatrix, reference: PreparedReference) -> JudgedWindow:
     window = WindowCounts(workload=WorkloadId("bench"), start=NOON, end=NOON + timedelta(hours=1), matrix=matrix)
     return judge_window(window=window, reference=reference, columns=COLUMNS, policy=DriftPolicy())
 
@@ -188,7 +188,7 @@ def in_a_process_of_its_own() -> dict[str, float]:
     program = (
         "import json, sys\n"
         "from tests.benchmarks import bench_drift as bench\n"
-        "reference = bench.laid_out_from(bench.counted_in_batches(*(bench.traffic(bench.EVENTS, seed=at) for at in range(20))))\n"
+        "reference = bench.prepared_from(bench.counted_in_batches(*(bench.traffic(bench.EVENTS, seed=at) for at in range(20))))\n"
         "held = bench.traffic(bench.EVENTS, seed=7)\n"
         "for _ in range(3):\n"
         "    bench.written(bench.judged(bench.counted(held), reference), every=True)\n"
@@ -213,7 +213,7 @@ def main() -> int:
     with Progress(transient=True) as progress:
         task = progress.add_task("one window", total=5)
         before, held = traffic(20 * EVENTS), traffic(EVENTS, seed=7)
-        reference, floor = laid_out_from(counted(before)), Floor(before)
+        reference, floor = prepared_from(counted(before)), Floor(before)
 
         def ours() -> JudgedWindow:
             found = judged(counted(held), reference)
@@ -221,14 +221,14 @@ def main() -> int:
             return found
 
         whole, bare, words = interleaved(ours, lambda: floor.judge(floor.count(held)), lambda: written(ours(), every=True), times=times)
-        pinning = seconds(lambda: laid_out_from(counted(before)), times=3)
+        pinning = seconds(lambda: prepared_from(counted(before)), times=3)
         progress.update(task, advance=1, description="memory")
         alone = in_a_process_of_its_own()
         progress.update(task, advance=1, description="by slices")
         by_slices, many = [], ([50, 100, 200, 400, 800, 1_600] if soak() else [100, 200, 400, 800])
         for slices in many:
             matrix = counted(traffic(EVENTS, slices=slices))
-            of_its_own = laid_out_from(matrix)
+            of_its_own = prepared_from(matrix)
             by_slices.append(median(seconds(lambda m=matrix, r=of_its_own: judged(m, r), times=times // 4)))
         progress.update(task, advance=1, description="by traffic")
         counting, judging, volumes = [], [], [1, 10, 100]

@@ -26,7 +26,7 @@ from rich.progress import track
 from threadpoolctl import threadpool_limits
 
 from flywheel.drift.embedding import EmbeddedRows, EmbeddingBudget, EmbeddingPolicy, EmbeddingReference, judge_embeddings, pin_embeddings
-from flywheel.drift.embedding_scores import of_length_one
+from flywheel.drift.embedding_scores import normalized
 from flywheel.drift.reference import Maturity
 from flywheel.drift.verdict import DriftStatus
 from flywheel.errors import CannotRun
@@ -215,7 +215,7 @@ def _embedder() -> Callable[[Sequence[str]], NDArray[np.float32]]:
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         tokens = [encoded.ids or [0] for encoded in tokenizer.encode_batch(list(texts))]
         means = np.stack([np.average(table[held], axis=0, weights=weights[held]) for held in tokens])
-        return np.hstack([of_length_one(topics.transform(words.transform(texts))), of_length_one(means)])
+        return np.hstack([normalized(topics.transform(words.transform(texts))), normalized(means)])
 
     return embed
 

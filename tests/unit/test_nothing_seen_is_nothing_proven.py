@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flywheel.drift.evidence import verdicts
-from flywheel.drift.judge import judge_window, lay_out
+from flywheel.drift.judge import judge_window, prepare_reference
 from flywheel.drift.reference import pin
 from flywheel.drift.thresholds import SHARE_COLUMN, DriftPolicy
 from flywheel.drift.verdict import DriftStatus
@@ -43,7 +43,7 @@ def test_the_share_of_a_slice_is_judged_at_any_volume() -> None:
 
     reference = pin(counts=counted(0.1), adapter=BASE, by="maria", now=end, whole_day=end - start)  # type: ignore[arg-type]
     columns = (SHARE_COLUMN,)
-    judged = judge_window(window=counted(0.5), reference=lay_out(reference, columns), columns=columns, policy=DriftPolicy())
+    judged = judge_window(window=counted(0.5), reference=prepare_reference(reference, columns), columns=columns, policy=DriftPolicy())
     (verdict,) = verdicts(judged, now=end)
     assert verdict.status is DriftStatus.DRIFTING
     assert verdict.effect == pytest.approx(0.4, abs=1e-6)

@@ -33,7 +33,7 @@ from flywheel.windows.counts import CountMatrix, Counts, WindowCounts
 from flywheel.windows.pane import EPOCH
 
 HOUR = timedelta(hours=1)
-NUMBER = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(1.0, 2.0, 3.0))
+NUMBER = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, edges=(1.0, 2.0, 3.0))
 TOPIC = Column(name="topic", family=Family.INPUT, measure=Measure.NAME, names=("a", "b", "c"))
 REFUSAL = Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="yes")
 COLUMNS = (NUMBER, TOPIC, REFUSAL)
@@ -89,7 +89,9 @@ def judged(now: Counts, before: Counts, column: Column, threshold: Threshold) ->
         CountMatrix(slices=("s",) * counts.shape[-2], bins=((column.name, counts.shape[-1]),), counts=counts, rows=counts.sum(axis=-1))
         for counts in (now, before)
     )
-    return judge_counts(now=one, before=other, columns=(column,), table=uniform_table(threshold, minimum_reference_rows=1), only_large=True)
+    return judge_counts(
+        window=one, reference=other, columns=(column,), table=uniform_table(threshold, minimum_reference_rows=1), only_large=True
+    )
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from flywheel.drift.embedding import EmbeddedRows, EmbeddingBudget, EmbeddingPolicy, EmbeddingReference, judge_embeddings, pin_embeddings
 from flywheel.drift.embedding_relabelling import Part, compare
-from flywheel.drift.embedding_scores import SCALES, Score, densest, local_density, of_length_one, pooled, score_rows, window_scores
+from flywheel.drift.embedding_scores import SCALES, Score, densest, local_density, normalized, pooled, score_rows, window_scores
 from flywheel.drift.reference import Maturity
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.errors import InvalidInput, Refused
@@ -27,7 +27,7 @@ WORKLOAD = WorkloadId("support")
 DIMENSIONS, TOPICS = 24, 6
 POLICY = EmbeddingPolicy(anchors=400, held_out=400, clusters=8, fewest_rows=50, most_rows=100)
 ONE_IN_A_HUNDRED = EmbeddingBudget(alarms_a_day=0.24, windows_a_day=24, permutations=400)
-MIDDLES = of_length_one(np.random.default_rng(1).normal(size=(TOPICS + 1, DIMENSIONS)))
+MIDDLES = normalized(np.random.default_rng(1).normal(size=(TOPICS + 1, DIMENSIONS)))
 NEW_TOPIC = TOPICS  # the last of the middles; no reference holds it
 
 
@@ -170,7 +170,7 @@ def test_rows_of_one_session_count_as_one_when_sessions_are_known() -> None:
 def test_the_p_value_is_the_rank_among_all_permutations() -> None:
     """Eight rows, four of them the window's: all 70 permutations can be counted (Fisher 1935)."""
     rng = np.random.default_rng(18)
-    rows = of_length_one(usual(8, rng))
+    rows = normalized(usual(8, rng))
     pool = pooled(rows, anchors=rows[:3] + np.float32(0.01), centres=rows[:2], novelty_tail=0.3)
     in_window = np.arange(8) < 4
     every = np.array([[at in held for at in range(8)] for held in combinations(range(8), 4)])
@@ -241,8 +241,8 @@ def test_a_reference_is_bounded_immutable_and_named_after_its_content() -> None:
     vectors, small = usual(400, rng), replace(POLICY, anchors=40, held_out=60)
     one = pinned(vectors, policy=small)
     assert one.anchors.shape == (40, DIMENSIONS)
-    assert one.held_out == 60
-    for array in (one.anchors, one.held, one.sessions, one.hours.variance):
+    assert one.held_out_count == 60
+    for array in (one.anchors, one.held_out_vectors, one.sessions, one.hours.variance):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
     changed = vectors.copy()
@@ -257,17 +257,17 @@ def test_no_row_of_a_session_is_held_out_while_another_is_an_anchor() -> None:
     reference = pinned(usual(200, rng), sessions=sessions)
     anchors = {sessions[int(one.split("-")[1])] for one in reference.anchor_ids}
     assert len(reference.anchor_ids) == 4 * len(anchors)
-    assert reference.held_out == 200 - len(reference.anchor_ids)
+    assert reference.held_out_count == 200 - len(reference.anchor_ids)
 
 
 def test_the_scores_are_what_scipy_says_they_are(reference: EmbeddingReference) -> None:
-    rows = of_length_one(usual(80, np.random.default_rng(12)))
+    rows = normalized(usual(80, np.random.default_rng(12)))
     scores = score_rows(rows, anchors=reference.anchors, centres=reference.centres)
     distances = cdist(rows, reference.anchors, "cosine")
     assert scores.distance == pytest.approx(distances.min(axis=1), abs=1e-6)
     assert scores.cluster.tolist() == cdist(rows, reference.centres, "cosine").argmin(axis=1).tolist()
     pool = pooled(rows, anchors=reference.anchors, centres=reference.centres, novelty_tail=0.05)
-    near = local_density(rows, scores.reach)
+    near = local_density(rows, scores.neighbour_similarity)
     together = 1 - cdist(rows, rows, "cosine")
     for scale, rank in enumerate(SCALES):
         reach = np.sort(1 - distances, axis=1)[:, -rank]

@@ -16,8 +16,8 @@ from scipy.stats import chi2_contingency, norm
 
 from flywheel.drift.evidence import verdicts
 from flywheel.drift.incident import IncidentState, incident_of
-from flywheel.drift.judge import judge_window, lay_out
-from flywheel.drift.reference import Maturity, Reference, grid_of, on_other_bins
+from flywheel.drift.judge import judge_window, prepare_reference
+from flywheel.drift.reference import Maturity, Reference, bins_digest, on_other_bins
 from flywheel.drift.tests import ks_p_value
 from flywheel.drift.thresholds import (
     GENERAL,
@@ -51,9 +51,9 @@ def stated(
 ) -> tuple[DriftVerdict, ...]:
     """Every verdict, as the daemon reaches it."""
     columns = (*columns, SHARE_COLUMN)
-    laid_out = lay_out(replace(reference, thresholds=thresholds), columns) if reference is not None else None
+    prepared = prepare_reference(replace(reference, thresholds=thresholds), columns) if reference is not None else None
     policy = policy or DriftPolicy(session_rows=1.0)
-    return verdicts(judge_window(window=window, reference=laid_out, columns=columns, policy=policy), now=NOON + timedelta(hours=1))
+    return verdicts(judge_window(window=window, reference=prepared, columns=columns, policy=policy), now=NOON + timedelta(hours=1))
 
 
 def judged(window: WindowCounts, **changes: Any) -> dict[tuple[str, str], DriftVerdict]:
@@ -185,10 +185,10 @@ def test_a_reference_that_is_still_learning_calls_nothing_drift() -> None:
     assert found.score is not None
 
 
-@pytest.mark.parametrize("lines", [(1.0, 2.0), tuple(line + 5 for line in LENGTH.lines)])
-def test_a_column_that_the_reference_has_on_other_bins_is_learned_anew(lines: tuple[float, ...]) -> None:
-    moved = replace(LENGTH, lines=lines)
-    kept = replace(REFERENCE, grids={LENGTH.name: grid_of(LENGTH)})
+@pytest.mark.parametrize("edges", [(1.0, 2.0), tuple(line + 5 for line in LENGTH.edges)])
+def test_a_column_that_the_reference_has_on_other_bins_is_learned_anew(edges: tuple[float, ...]) -> None:
+    moved = replace(LENGTH, edges=edges)
+    kept = replace(REFERENCE, grids={LENGTH.name: bins_digest(LENGTH)})
     assert on_other_bins(kept, (moved, REFUSAL)) == (LENGTH.name,)
     found = judged(window_counts(some_rows(300, seed=5), columns=(moved, REFUSAL)), reference=kept, columns=(moved, REFUSAL))
     assert found["all", "prompt_chars"].status is DriftStatus.LEARNING
@@ -328,8 +328,8 @@ def test_constant_and_one_row_columns_are_judged_without_nan(n: int, m: int) -> 
 
 @settings(deadline=None, max_examples=30)
 @given(
-    now=st.lists(st.lists(st.integers(0, 80), min_size=len(LENGTH.lines) + 3, max_size=len(LENGTH.lines) + 3), min_size=1, max_size=3),
-    before=st.lists(st.lists(st.integers(0, 80), min_size=len(LENGTH.lines) + 3, max_size=len(LENGTH.lines) + 3), min_size=1, max_size=3),
+    now=st.lists(st.lists(st.integers(0, 80), min_size=len(LENGTH.edges) + 3, max_size=len(LENGTH.edges) + 3), min_size=1, max_size=3),
+    before=st.lists(st.lists(st.integers(0, 80), min_size=len(LENGTH.edges) + 3, max_size=len(LENGTH.edges) + 3), min_size=1, max_size=3),
 )
 def test_any_counts_give_finite_verdicts(now: list[list[int]], before: list[list[int]]) -> None:
     def counts(held: list[list[int]]) -> WindowCounts:
@@ -423,7 +423,7 @@ def test_a_series_just_under_its_thresholds_is_kept_until_it_clears() -> None:
 
     def kept(longer: float) -> tuple[DriftVerdict, ...]:
         window = window_counts(some_rows(800, seed=5, longer=longer))
-        found = judge_window(window=window, reference=lay_out(REFERENCE, columns), columns=columns, policy=policy)
+        found = judge_window(window=window, reference=prepare_reference(REFERENCE, columns), columns=columns, policy=policy)
         return verdicts(found, now=NOON, cells=found.worth_keeping)
 
     def of_acme(longer: float) -> list[DriftStatus]:
@@ -437,7 +437,9 @@ def test_a_series_just_under_its_thresholds_is_kept_until_it_clears() -> None:
 def test_only_the_kept_cells_get_verdicts() -> None:
     columns = (*FEW, SHARE_COLUMN)
     window = window_counts(some_rows(800, seed=5, longer=60))
-    found = judge_window(window=window, reference=lay_out(REFERENCE, columns), columns=columns, policy=DriftPolicy(session_rows=1.0))
+    found = judge_window(
+        window=window, reference=prepare_reference(REFERENCE, columns), columns=columns, policy=DriftPolicy(session_rows=1.0)
+    )
     kept = verdicts(found, now=NOON, cells=found.worth_keeping)
     every = verdicts(found, now=NOON)
     asked = [verdict for verdict in every if verdict.slice == "all" or verdict.status is DriftStatus.DRIFTING]

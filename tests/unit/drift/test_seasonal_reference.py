@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flywheel.drift.alarm_budget import BudgetPolicy
 from flywheel.drift.calibration import calibrate
 from flywheel.drift.evidence import verdicts
-from flywheel.drift.judge import judge_window, lay_out
+from flywheel.drift.judge import judge_window, prepare_reference
 from flywheel.drift.null_windows import null_period
 from flywheel.drift.reference import calibrated, pin
 from flywheel.drift.seasonal_reference import (
@@ -200,13 +200,13 @@ def test_a_first_saturday_is_learning_and_not_drift() -> None:
     assert (null.season, len(null.hourly.matrix.rows)) == (Season.HOUR_OF_DAY, 48)
     columns = (LENGTH, SHARE_COLUMN)
     thresholds = calibrate(null, BudgetPolicy(), 1, minimum_reference_rows=50)
-    laid_out = lay_out(calibrated(pinned, thresholds=thresholds, seasonal=seasonal), columns, seasonal=seasonal)
+    prepared = prepare_reference(calibrated(pinned, thresholds=thresholds, seasonal=seasonal), columns, seasonal=seasonal)
     saturday = hour_of(MONDAY_OF_MARCH + timedelta(days=5, hours=3), 400, longer=120)
-    found = verdicts(judge_window(window=saturday, reference=laid_out, columns=columns, policy=DriftPolicy()), now=saturday.end)
+    found = verdicts(judge_window(window=saturday, reference=prepared, columns=columns, policy=DriftPolicy()), now=saturday.end)
     assert {verdict.status for verdict in found} == {DriftStatus.LEARNING}
     assert all("the reference lacks hours" in verdict.reason for verdict in found)
     tuesday = hour_of(MONDAY_OF_MARCH + HOUR * 27, 60)
-    assert laid_out.compared_with(tuesday).rows_of("all") == 2 * 3 * 60
+    assert prepared.compared_with(tuesday).rows_of("all") == 2 * 3 * 60
 
 
 @pytest.mark.parametrize(("hour", "length", "same_hours_a_day"), [(20, 4, 5), (23, 1, 2), (22, 4, 0), (24, 1, 0), (0, 24, 24), (1, 24, 0)])
@@ -226,6 +226,6 @@ def test_windows_of_no_whole_hours_are_compared_with_all() -> None:
     period = WindowCounts(workload=ROUTER, start=MONDAY_OF_MARCH, end=MONDAY_OF_MARCH + 48 * HOUR, matrix=added(*hours))
     pinned = pin(counts=period, adapter=BASE, by=DAEMON, now=period.end, whole_day=timedelta(days=1))
     seasonal = seasonal_reference(hours, first_hour=first_hour_of(MONDAY_OF_MARCH))
-    laid_out = lay_out(pinned, (LENGTH,), seasonal=seasonal)
+    prepared = prepare_reference(pinned, (LENGTH,), seasonal=seasonal)
     window = window_counts(some_rows(60), start=period.end, minutes=90, columns=(LENGTH,))
-    assert laid_out.compared_with(window).rows_of("all") == 48 * 60
+    assert prepared.compared_with(window).rows_of("all") == 48 * 60

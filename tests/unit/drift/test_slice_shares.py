@@ -9,7 +9,7 @@ import pytest
 from flywheel.drift.alarm_budget import BudgetPolicy
 from flywheel.drift.calibration import calibrate
 from flywheel.drift.evidence import verdicts
-from flywheel.drift.judge import judge_window, lay_out
+from flywheel.drift.judge import judge_window, prepare_reference
 from flywheel.drift.null_windows import null_period
 from flywheel.drift.reference import Reference, pin
 from flywheel.drift.slice_shares import share_counts
@@ -64,8 +64,8 @@ def judged(
     counted: Rows, reference: Reference, thresholds: CalibratedThresholds | None, policy: DriftPolicy = FIXED
 ) -> tuple[DriftVerdict, ...]:
     start, columns = MONDAY + timedelta(days=DAYS), (SHARE_COLUMN,)
-    laid_out = lay_out(replace(reference, thresholds=thresholds), columns)
-    found = judge_window(window=window(counted, start), reference=laid_out, columns=columns, policy=policy)
+    prepared = prepare_reference(replace(reference, thresholds=thresholds), columns)
+    found = judge_window(window=window(counted, start), reference=prepared, columns=columns, policy=policy)
     return verdicts(found, now=start + len(counted) * HOUR)
 
 

@@ -17,16 +17,16 @@ def probes(to_base: float, to_replay: float) -> WeightParity:
 @pytest.mark.parametrize(
     ("case", "to_base", "to_replay", "expected"),
     [
-        ("a good adapter", 0.811, 0.008, WeightParity.APPLIED),
-        ("lora_B x 0, replayed as trained", 0.0, 0.811, WeightParity.NOT_APPLIED),
-        ("lora_B x 0 with its own replay", 0.0, 0.033, WeightParity.NOT_APPLIED),
-        ("wrong key names", 0.0, 0.811, WeightParity.NOT_APPLIED),
-        ("layer numbers shifted", 0.035, 0.807, WeightParity.NOT_APPLIED),
-        ("B x 0.5", 0.765, 0.072, WeightParity.DIFFERS),
-        ("B x 2 under the name of the good one", 0.985, 0.257, WeightParity.DIFFERS),
-        ("B x 3 under the name of the good one", 1.242, 0.627, WeightParity.DIFFERS),
-        ("B rows permuted", 0.336, 0.490, WeightParity.DIFFERS),
-        ("one sigma of noise", 0.808, 0.011, WeightParity.APPLIED),
+        ("a good adapter", 0.811, 0.008, WeightParity.TRAINED),
+        ("lora_B x 0, replayed as trained", 0.0, 0.811, WeightParity.BASE),
+        ("lora_B x 0 with its own replay", 0.0, 0.033, WeightParity.BASE),
+        ("wrong key names", 0.0, 0.811, WeightParity.BASE),
+        ("layer numbers shifted", 0.035, 0.807, WeightParity.BASE),
+        ("B x 0.5", 0.765, 0.072, WeightParity.OTHER),
+        ("B x 2 under the name of the good one", 0.985, 0.257, WeightParity.OTHER),
+        ("B x 3 under the name of the good one", 1.242, 0.627, WeightParity.OTHER),
+        ("B rows permuted", 0.336, 0.490, WeightParity.OTHER),
+        ("one sigma of noise", 0.808, 0.011, WeightParity.TRAINED),
     ],
 )
 def test_measured_weights_are_told_apart(case: str, to_base: float, to_replay: float, expected: WeightParity) -> None:
@@ -44,5 +44,5 @@ def test_no_probe_is_an_error_and_no_verdict() -> None:
 
 
 def test_a_number_that_is_none_is_an_error_and_no_verdict() -> None:
-    with pytest.raises(InvalidInput, match="not a number"):
+    with pytest.raises(InvalidInput, match="NaN or infinite"):
         check_weight_parity(served=[[math.nan]], base=[[-1.0]], replay=[[-1.0]])

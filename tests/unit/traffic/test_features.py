@@ -18,7 +18,7 @@ def test_every_column_has_a_value_and_every_value_a_column() -> None:
 
 def test_grids_ascend_and_rates_are_no_and_yes() -> None:
     for column in COLUMNS:
-        assert list(column.lines) == sorted(set(column.lines))
+        assert list(column.edges) == sorted(set(column.edges))
         assert column.measure is not Measure.RATE or column.names == ("no", "yes")
 
 

@@ -14,7 +14,7 @@ from flywheel.windows.sample import rank
 from flywheel.windows.slices import Pane
 from services.stores.traffic.tables import pane_from_blob, pane_to_blob
 
-LENGTH = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(10.0, 20.0))
+LENGTH = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, edges=(10.0, 20.0))
 SHAPE = Column(name="shape", family=Family.INPUT, measure=Measure.NAME, names=("question", "list"))
 REFUSAL = Column(name="refusal", family=Family.OUTPUT, measure=Measure.RATE, names=("no", "yes"), worse="yes")
 COLUMNS = (LENGTH, SHAPE, REFUSAL)
@@ -128,7 +128,7 @@ def test_adding_leaves_the_parts_alone() -> None:
 
 
 def test_where_bins_changed_between_two_parts_the_later_part_counts() -> None:
-    finer = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(5.0, 10.0, 20.0))
+    finer = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, edges=(5.0, 10.0, 20.0))
     old, new = counted([({"length": 1.0}, ("all",))]), counted([({"length": 7.0}, ("all",))], (finer, SHAPE))
     total = added(old, new)
     assert cell(total, "all", "length") == [0, 1, 0, 0, 0, 0]
@@ -136,7 +136,7 @@ def test_where_bins_changed_between_two_parts_the_later_part_counts() -> None:
 
 
 def test_columns_of_other_bins_align_to_zero() -> None:
-    finer = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(5.0, 10.0, 20.0))
+    finer = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, edges=(5.0, 10.0, 20.0))
     found = counted([({"length": 1.0}, ("all",))]).aligned(slices=("nobody", "all"), bins=bins_of_columns((finer, REFUSAL)))
     assert found.of("length").sum() == 0
     assert found.of("refusal").sum(axis=1).tolist() == [0, 1]

@@ -11,7 +11,7 @@ from flywheel.traffic.column import Column, Family, Measure
 from flywheel.windows.counts import CountMatrix, added, count_rows
 from flywheel.windows.slices import Pane, SlicePolicy, capped, folded_into, slices_of, summed
 
-LENGTH = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, lines=(10.0, 20.0))
+LENGTH = Column(name="length", family=Family.INPUT, measure=Measure.NUMBER, edges=(10.0, 20.0))
 POLICY = SlicePolicy(dimensions=("tenant",), protected=("tenant=z",), top=2)
 tenants = st.sampled_from("abcdefghz")
 batches = st.lists(st.lists(tenants, min_size=1, max_size=12), min_size=1, max_size=8)
