@@ -1,1 +1,1 @@
-"""What acts: one folder per process; ports, stores and integrations that they share."""
+"""The processes: one folder each; and the ports, stores and integrations that they share."""

@@ -1,4 +1,4 @@
-"""Each tick: what do the newly judged windows say, and what state are the alerts in now?
+"""Each tick: applies the newly judged windows to the alerts.
 
 read -> decide (flywheel.alerts) -> store with journal line and outbox event. Safe to repeat: an alert's id derives from the window
 that opened it. Between two ticks in which nothing was judged and no alert was saved, only two numbers are read.
@@ -19,11 +19,11 @@ from services.ports.drift import ClosedWindow, LateFinding
 
 log = structlog.get_logger()
 
-LOOK_BACK = 50  # windows and late findings read after a start; what they said is in the alert already, or is taken in now
+LOOK_BACK = 50  # windows and late findings read after a start; their content is in the alert already, or is applied now
 
 
 class AlertStates:
-    """Moves alerts. It remembers what it has read only to read less: a restart reads it again and changes nothing."""
+    """Advances alerts. Keeps what it has read only to read less: a restart reads it again and changes nothing."""
 
     def __init__(self, parts: AlertDeskParts) -> None:
         self._parts = parts
@@ -38,7 +38,7 @@ class AlertStates:
         for workload, rules in self._parts.workloads.items():
             if workload in self._to_read and self._read(workload, rules, now):
                 self._to_read.discard(workload)
-            self._take_in(workload, self._last.get(workload), rules, now)  # what follows from the time alone
+            self._take_in(workload, self._last.get(workload), rules, now)  # transitions that depend on time alone
 
     def _look_for_news(self) -> None:
         saves, judgements = self._parts.alerts.alert_saves(), self._parts.drift.judgement_count()
@@ -49,7 +49,7 @@ class AlertStates:
         self._saves, self._judgements = saves, judgements
 
     def _read(self, workload: WorkloadId, rules: AlertRules, now: datetime) -> bool:
-        """In the order of their time, so that the first window an alert names is the one in which it began.
+        """In order of time, so that the first window that an alert names is the one in which it began.
 
         False when a person changed the alert at the same moment: the next tick reads what is stored now.
         """
@@ -81,7 +81,7 @@ class AlertStates:
         return self._alerts[workload]
 
     def _take_in(self, workload: WorkloadId, finding: WindowFinding | None, rules: AlertRules, now: datetime) -> bool:
-        """Until there is no move. False when somebody else saved the alert since it was read."""
+        """Advances the alert until no transition applies. False when another writer saved the alert since it was read."""
         while True:
             step = advance(alert=self._alert(workload), finding=finding, policy=rules.policy, now=now)
             if step.move is Move.NONE or step.alert is None:
@@ -95,7 +95,7 @@ class AlertStates:
 
 
 def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | None) -> WindowFinding:
-    """What drifts in an open alert must fall well under its thresholds before the alert may end."""
+    """The finding of these windows. While an alert is open, its series must fall below the hysteresis band before it may end."""
     is_open = alert is not None and alert.state is not AlertState.RESOLVED
     judged = WindowVerdicts(
         workload=windows[0].workload,
@@ -108,7 +108,7 @@ def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | 
 
 
 def _late_finding(workload: WorkloadId, found: LateFinding, rules: AlertRules) -> WindowFinding:
-    """Of what the late rows found alone: what else drifted in that window was told when it closed."""
+    """The finding of series that drifted only with late rows; others were reported when the window closed."""
     judged = WindowVerdicts(workload=workload, window=found.window, at=found.end, verdicts=found.found, late=found.times)
     return finding_of(judged, protected=rules.protected)
 

@@ -1,4 +1,4 @@
-"""Each tick: who must still be told what?
+"""Each tick: sends the notifications that are due.
 
 read -> decide (flywheel.alerts.notifications) -> send -> remember. A notification is remembered per receiver once the
 receiver has taken it; a kill between the two sends it again under the same id. Nothing is read while no alert was saved.

@@ -59,8 +59,8 @@ def _rules(name: str, workload: Workload) -> AlertRules:
         policy=build_policies(workload).alerts,
         protected=workload.slices.protected,
         receivers=tuple(
-            _receiver(webhook, where=f"workloads.{name}.alerts.webhooks.{place}.secret_file")
-            for place, webhook in enumerate(alerts.webhooks)
+            _receiver(webhook, where=f"workloads.{name}.alerts.webhooks.{index}.secret_file")
+            for index, webhook in enumerate(alerts.webhooks)
         ),
     )
 

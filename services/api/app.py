@@ -1,6 +1,6 @@
 """The HTTP application: every route of the daemon but the gateway's.
 
-In: the parts. Out: a FastAPI app. Listening is not done here.
+In: the parts. Out: a FastAPI app. Does not listen.
 """
 
 from fastapi import FastAPI, Response

@@ -1,7 +1,7 @@
 """Approves and rolls back releases, in a person's name.
 
 In: a person, a reason, the time. Out: the new states and the route, saved in one transaction and pushed to the gateways at once.
-Loading and unloading is not done here: only the release controller calls vLLM.
+Does not load or unload adapters: only the release controller calls vLLM.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ def approve(parts: ApiParts, release_id: ReleaseId, *, override: bool, by: Perso
 
 
 def roll_back(parts: ApiParts, workload: WorkloadRules, *, to_base: bool, by: Person, reason: str, now: datetime) -> RolledBack:
-    """Routes everybody to the previous adapter, or to the base model. Raises Refused when there is nothing to roll back; Conflict."""
+    """Routes all traffic to the previous adapter, or to the base model. Raises Refused when there is nothing to roll back; Conflict."""
 
     def attempt() -> RolledBack | None:
         route = parts.ledger.releases.route(workload.id)

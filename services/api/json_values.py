@@ -19,7 +19,7 @@ Json = object
 
 
 def json_of(value: object) -> Json:
-    """Field names are keys, times are UTC text, enums their word, durations seconds."""
+    """Field names are keys, times are UTC text, enums their value, durations seconds."""
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, Enum):
@@ -71,7 +71,7 @@ def reference_json(reference: Reference) -> dict[str, Json]:
 
 
 def snapshot_json(snapshot: Snapshot, *, path: str | None = None, with_examples: bool = False) -> dict[str, Json]:
-    """Without its examples unless asked for."""
+    """The snapshot as JSON, with its examples only on request."""
     view: dict[str, Json] = {
         "id": snapshot.id,
         "workload": snapshot.workload,

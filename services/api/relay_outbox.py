@@ -45,7 +45,7 @@ class Relay:
         """Why no events are sent at the moment; /readyz shows it."""
 
     def tick(self, now: datetime) -> float | None:
-        """One step. Returns the seconds until the next one, where it cannot wait for a change of the ledger."""
+        """One step. Returns the seconds until the next one, or None to wait for a change of the ledger."""
         moved = self.step(now)
         return BROKER_DOWN_SECONDS if self.trouble else 0.0 if moved else None
 

@@ -53,7 +53,7 @@ from services.stores.traffic.traffic_store import TrafficStore
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadRules:
-    """What the routes need of a workload's section."""
+    """The rules of one workload that the routes need."""
 
     id: WorkloadId
     alias: str
@@ -64,7 +64,7 @@ class WorkloadRules:
 
 
 class Access(Protocol):
-    """Finds the person behind a token."""
+    """Returns the person of a token."""
 
     def person(self, authorization: str | None, *, scope: str, workload: str | None = None) -> Person:
         """Raises NotAllowed."""
@@ -146,7 +146,7 @@ def _ledger(settings: Settings) -> ApiLedger:
 
 
 def rules(settings: Settings) -> dict[WorkloadId, WorkloadRules]:
-    """By workload."""
+    """The rules of each workload."""
     return {WorkloadId(name): _rules_of(WorkloadId(name), workload) for name, workload in settings.workloads.items()}
 
 
@@ -163,5 +163,5 @@ def _rules_of(name: WorkloadId, workload: Workload) -> WorkloadRules:
 
 
 def ledger_changes(settings: Settings) -> Changes:
-    """What wakes the relay."""
+    """Signals changes of the ledger, which wake the relay."""
     return Changes(settings.ledger_url)

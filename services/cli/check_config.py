@@ -68,12 +68,12 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path | None]]:
     yield from (("serving.python", serving.python), ("serving.model", serving.model), ("serving.key_file", serving.key_file))
     yield from (("kafka.ssl_cafile", settings.kafka.ssl_cafile), ("kafka.sasl_password_file", settings.kafka.sasl_password_file))
     yield "redaction_key_file", settings.redaction_key_file
-    for place, token in enumerate(settings.tokens):
-        yield f"tokens.{place}.token_file", token.token_file
+    for index, token in enumerate(settings.tokens):
+        yield f"tokens.{index}.token_file", token.token_file
     for name, workload in settings.workloads.items():
         yield f"workloads.{name}.training.general_file", workload.training.general_file
-        for place, webhook in enumerate(workload.alerts.webhooks):
-            yield f"workloads.{name}.alerts.webhooks.{place}.secret_file", webhook.secret_file
+        for index, webhook in enumerate(workload.alerts.webhooks):
+            yield f"workloads.{name}.alerts.webhooks.{index}.secret_file", webhook.secret_file
 
 
 def faults_as_json(error: InvalidSettings) -> list[dict[str, object]]:

@@ -202,10 +202,10 @@ def _workloads(settings: Settings) -> list[Diagnosis]:
             found.append(Diagnosis(part="workloads", finding=CheckLevel.WRONG, sentence=sentence, remedy="Name an existing file."))
         else:
             found.append(Diagnosis(part="workloads", finding=CheckLevel.OK, sentence=f"{name} as {workload.alias}, mode {workload.mode}"))
-    for place, token in enumerate(settings.tokens):
+    for index, token in enumerate(settings.tokens):
         if token.token_file is not None:
             try:
-                secret_from(token.token_file, where=f"tokens.{place}.token_file")
+                secret_from(token.token_file, where=f"tokens.{index}.token_file")
             except FlywheelError as error:
                 found.append(_wrong("tokens", error))
     if not settings.tokens:

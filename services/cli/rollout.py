@@ -78,7 +78,7 @@ def approve(
 def rollback(
     reason: Reason, workload: WorkloadName = None, json: AsJson = False, config: Config = None, token_file: TokenFile = None
 ) -> None:
-    """Route everybody to the previous adapter, at once."""
+    """Route all traffic to the previous adapter, at once."""
     _back("rollback", reason, workload, json, config, token_file)
 
 
@@ -86,7 +86,7 @@ def rollback(
 def detach(
     reason: Reason, workload: WorkloadName = None, json: AsJson = False, config: Config = None, token_file: TokenFile = None
 ) -> None:
-    """Route everybody to the base model, at once."""
+    """Route all traffic to the base model, at once."""
     _back("detach", reason, workload, json, config, token_file)
 
 

@@ -46,7 +46,7 @@ class CorrectionDesk:
         self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
         self._excluded: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
         self.may_wait = True
-        """Whether a correction may be waiting for its request: False saves a query a second."""
+        """False if no correction can be waiting for its request, which saves a query a second."""
 
     def receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
         """Decides on one event. Raises InvalidInput when it can never be a correction, so that it is dead-lettered."""
@@ -119,7 +119,7 @@ class CorrectionDesk:
         return CorrectionResult(state=kept.state, reason=kept.reason, new=new and not waits)
 
     def _redacted(self, correction: Correction) -> Correction:
-        """Without personal data; the author gets a pseudonym. Comes before anything is stored."""
+        """The correction without personal data; the author gets a pseudonym. Runs before anything is stored."""
         found = 0
 
         def clean(text: str) -> str:

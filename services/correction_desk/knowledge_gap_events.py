@@ -1,4 +1,4 @@
-"""The event that tells the owner of a source about a knowledge gap.
+"""The event that reports a knowledge gap to the owner of a source.
 
 In: a correction diagnosed as a knowledge gap. Out: the outbox message. Its id derives from the correction, so repeats are one event.
 """

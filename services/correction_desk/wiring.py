@@ -34,7 +34,7 @@ from services.stores.traffic.traffic_store import TrafficStore
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionRules:
-    """What a workload's configuration says about its corrections."""
+    """The correction settings of one workload."""
 
     policy: AcceptancePolicy
     entity_keys: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class CorrectionDeskParts:
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionStream:
-    """What the Faust app needs."""
+    """The connections and settings that the Faust app uses."""
 
     broker: str
     credentials: Any

@@ -1,7 +1,7 @@
 """Each tick: close the windows that are due, judge them, have Evidently score a sample as a cross-check, keep the verdicts.
 
 read -> load -> decide (flywheel.drift) -> store, with journal line and outbox event in one transaction. Safe to repeat: a window's id
-is its workload and its time, and one that is closed stays closed. Windows whose rows came late are judged again in
+is its workload and its time, and one that is closed stays closed. Windows with late rows are re-evaluated in
 ``reevaluate_late_data``; alerts are opened by the alert desk.
 """
 
@@ -30,7 +30,7 @@ from services.ports.traffic import RecordedInference
 
 log = structlog.get_logger()
 
-AT_MOST_WINDOWS = 24  # of a backlog; older ones nobody waits for
+AT_MOST_WINDOWS = 24  # of a backlog; older windows are skipped
 AT_MOST_FLAGGED = 10  # drifted slices that are cross-checked, those with the largest effect
 
 
@@ -77,7 +77,7 @@ def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: DriftRul
 
 
 def window_is_near(parts: MonitorParts, *, now: datetime, within: timedelta) -> bool:
-    """Whether within that time a window will close that has rows to compare; the first of all has nothing to be compared with."""
+    """True if a window with rows to compare will close within that time. The first window of all has no reference."""
     for workload, rules in parts.workloads.items():
         newest = parts.traffic.newest(workload)
         closed = parts.drift.windows(workload, limit=1)

@@ -26,12 +26,12 @@ PREPARED_AT_MOST = 64  # references kept ready for comparisons; the oldest go fi
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencesInForce:
-    """What the windows of a workload are compared with."""
+    """The references with which a workload's windows are compared."""
 
     inputs: PreparedReference | None
     outputs: PreparedReference | None
     left_out: tuple[str, ...]  # columns that were pinned on other bins
-    champion: AdapterName | None  # whose answers are judged; None where nobody said
+    champion: AdapterName | None  # whose answers are judged; None if unknown
     released_at: datetime | None  # answers before it came from another champion
 
     @property
@@ -56,7 +56,7 @@ class JudgedLengths:
 def references_in_force(
     parts: MonitorParts, workload: WorkloadId, *, champion: AdapterName | None, released_at: datetime | None
 ) -> ReferencesInForce:
-    """A version with other bins must not stop the daemon: such columns are learned anew, and the journal names them."""
+    """A version with other bins must not stop the daemon: such columns get a new reference, and the journal names them."""
     inputs, outputs = in_force(parts.drift.references(workload), champion=champion)
     left_out = {name for held in (inputs, outputs) if held is not None for name in on_other_bins(held, COLUMNS)}
     return ReferencesInForce(
@@ -71,7 +71,7 @@ def references_in_force(
 def judged_lengths(
     parts: MonitorParts, workload: WorkloadId, rules: DriftRules, references: ReferencesInForce, *, end: datetime, now: datetime
 ) -> JudgedLengths:
-    """Of longer windows only the verdicts that are worth a look are kept.
+    """Judges every window length that ends at ``end``. Of longer windows, keeps a subset of the verdicts.
 
     A longer window is left out when its part beyond the shorter one has no rows: it could only repeat that one. Its answers are left
     out when it reaches back before the last change of the route: they came from two champions.

@@ -28,7 +28,7 @@ from services.drift_monitor.wiring import DriftRules, MonitorParts
 log = structlog.get_logger()
 
 SEED = 20_260
-"""Of calibration: the same reference always gives the same thresholds."""
+"""Seed of the calibration: the same reference always gives the same thresholds."""
 
 
 def pin_when_due(

@@ -1,7 +1,7 @@
 """Gates the adapters that passed the weight parity check: asks all arms the same items, axis by axis, and judges.
 
 Asks the models directly, never through the gateway. Which arms an axis meets and what follows from their answers is decided in
-``flywheel.gate``. Loading adapters is not done here.
+``flywheel.gate``. Does not load adapters.
 """
 
 from collections.abc import Mapping, Sequence

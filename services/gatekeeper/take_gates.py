@@ -48,7 +48,7 @@ class GateWorker:
         self._leases = LeaseLoop(work=parts.work, command=GateCommand, worker=parts.worker, begin=self._begin, end=self._end)
 
     def tick(self, now: datetime) -> float | None:
-        """Leases a gate, extends its lease, or ends it. Returns the seconds until the next look at a gate that is being run."""
+        """Leases a gate, extends its lease, or ends it. Returns the seconds until the next check of a running gate."""
         if self._leases.job is None:
             ask_for_missing_gates(self._parts, now)
         return self._leases.tick(now)

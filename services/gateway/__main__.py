@@ -28,7 +28,7 @@ DRAIN_SECONDS = 2.0
 async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     """Wires, listens, and ends in the mirror order of its start."""
     stop = stop_event_of_loop(asked_to_stop)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is down is told once, by follow_topic
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # follow_topic logs once that the broker is down
     parts = gateway_parts(settings)
     table = RouteTable(workloads=parts.aliases.values(), disk=parts.route_files)
     table.restore()

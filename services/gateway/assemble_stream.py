@@ -1,6 +1,6 @@
 """Assembles a streamed answer into the ChatCompletion that an unstreamed request would have got.
 
-In: the bytes of a stream of server-sent events, in any pieces. Out: the completion's JSON. Passing the bytes on is not done here.
+In: the bytes of a stream of server-sent events, in any pieces. Out: the completion's JSON. Does not pass the bytes on.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class Assembly:
         self._choices: dict[int, dict[str, Any]] = {}
         self._usage: object = None
         self.error: str | None = None
-        self.ended = False  # the stream said [DONE]
+        self.ended = False  # the stream contained [DONE]
 
     def feed(self, piece: bytes) -> None:
         self._seen += len(piece)

@@ -18,7 +18,7 @@ from flywheel.rollout.release import Route
 
 log = structlog.get_logger()
 POLL_SECONDS = 1.0  # while a workload has no route
-QUIET_POLL_SECONDS = 5.0  # afterwards: changes are pushed, and stand on the topic
+SLOW_POLL_SECONDS = 5.0  # afterwards: changes are pushed, and stand on the topic
 TOPIC_RETRY_SECONDS = 5.0
 VERSION = Gauge("flywheel_gateway_route_version", "Version of the route in force", ["workload"])
 
@@ -109,13 +109,13 @@ async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientS
     while True:
         try:
             for route in await api.read(session):
-                _apply_quietly(table, route)
+                _apply_if_served(table, route)
             silent = False
         except FlywheelError as error:
             if not silent:  # once per outage, not once per second
                 log.warning("The api gives no routes; the last ones stay.", action="route_poll_failed", error=str(error))
             silent = True
-        await asyncio.sleep(POLL_SECONDS if table.without_route() else QUIET_POLL_SECONDS)
+        await asyncio.sleep(POLL_SECONDS if table.without_route() else SLOW_POLL_SECONDS)
 
 
 async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:
@@ -126,7 +126,7 @@ async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:
             async for found in topic.follow():
                 silent = False
                 if isinstance(found, Route):
-                    _apply_quietly(table, found)
+                    _apply_if_served(table, found)
                 else:
                     log.warning("A release event cannot be read.", action="route_event_unreadable", error=str(found))
         except FlywheelError as error:
@@ -136,6 +136,6 @@ async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:
         await asyncio.sleep(TOPIC_RETRY_SECONDS)
 
 
-def _apply_quietly(table: RouteTable, route: Route) -> None:
+def _apply_if_served(table: RouteTable, route: Route) -> None:
     with suppress(NotFound):  # topic and api hold routes of every workload; this gateway serves those of its own flywheel.yaml
         table.apply(route)

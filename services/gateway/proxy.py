@@ -1,7 +1,7 @@
 """The gateway's HTTP side: alias -> arm -> vLLM and back, the list of models, the admin routes.
 
 In: requests in OpenAI's form. Out: vLLM's answers, unchanged, with the adapter's name in a header. ``Capture.offer`` takes each
-attempt after the user has the answer; recording is not done here.
+attempt after the user has the answer; does not record.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Reads a user's request: its body, session and dimensions, and the route in force for it.
 
-In: headers and body. Out: a UserRequest, and an Exchange once its workload and route are known. Asking a model is not done here.
+In: headers and body. Out: a UserRequest, and an Exchange once its workload and route are known. Does not query a model.
 """
 
 import uuid

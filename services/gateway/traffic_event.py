@@ -1,6 +1,6 @@
 """One upstream attempt, and the traffic event that describes it.
 
-In: the request and the reply. Out: the event's ``data``, redacted and under 1 MB. Sending the event is not done here.
+In: the request and the reply. Out: the event's ``data``, redacted and under 1 MB. Does not send it.
 """
 
 from collections.abc import Mapping

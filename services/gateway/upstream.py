@@ -72,7 +72,7 @@ class Upstream:
             await self._session.close()
 
     async def ask(self, request: UserRequest, *, adapter: AdapterName, user: web.Request | None, may_retry: bool) -> UpstreamAnswer:
-        """With ``user`` None (a shadow) the answer is sent to nobody. Raises ClientGone, also for a cancelled request."""
+        """With ``user`` None (a shadow) the answer is discarded. Raises ClientGone, also for a cancelled request."""
         asked = _Asked(adapter=adapter, request_id=request.id, began=time.perf_counter())
         body = {**request.body, "model": adapter}
         if user is None:

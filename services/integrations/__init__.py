@@ -1,1 +1,1 @@
-"""What others made: one package per foreign system."""
+"""Connectors: one package per external system."""

@@ -16,7 +16,7 @@ def configure_logging(level: str = "info") -> None:
     """JSON lines on standard error: a sentence in ``event``, a stable ``action`` for machines."""
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "presidio-analyzer", "kafka", "aiokafka", "alembic", "apscheduler"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)  # a line a request or a text says nothing to an operator
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # a line per request or text is of no use to an operator
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,1 +1,1 @@
-"""What the processes need from the outside, in the words of ``flywheel``: one file for each of its folders."""
+"""Interfaces of the processes to stores and external systems, in the types of ``flywheel``: one file for each of its folders."""

@@ -26,7 +26,7 @@ class GateRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What an arm said to one prompt."""
+    """The answer of one arm to one prompt."""
 
     text: str | None
     finish_reason: str | None

@@ -1,4 +1,4 @@
-"""Releases and routes in the ledger, and the servers behind them."""
+"""Releases and routes in the ledger, and the model servers."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,1 +1,1 @@
-"""What every process is made of: names, start and stop, child processes, the machine it runs on."""
+"""Common parts of all processes: names, start and stop, child processes, the machine."""

@@ -2,7 +2,7 @@
 
 In: a command, its environment, its log file. Out: a running child in its own session (Ctrl-C in the terminal reaches the
 parent only, which then ends its children in order), and a guard process that ends all of them when the parent is killed.
-Not done here: when to restart.
+Does not decide when to restart.
 """
 
 import os
@@ -109,7 +109,7 @@ class ProcessGroup:
         return Child(process, command)
 
     def hold(self, session: int) -> None:
-        """Takes a session that somebody else started."""
+        """Adopts a session that another process started."""
         self._sessions.add(session)
         assert self._process.stdin is not None
         try:
@@ -134,7 +134,7 @@ class ProcessGroup:
 
 
 def last_error(log: Path) -> str:
-    """The line of a log that says best why its process ended: the last that names an error, else the last."""
+    """The line of a log that most likely states why the process ended: the last with an error word, else the last."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))

@@ -14,13 +14,13 @@ from services.ports.work_queue import AnyCommand, WorkItem, WorkQueue
 
 HOLD = timedelta(seconds=30)
 EXTEND_EVERY = timedelta(seconds=5)
-BUSY_SECONDS = 0.5  # between two looks at a job that is under way
+BUSY_SECONDS = 0.5  # between two checks of a running job
 
 log = structlog.get_logger()
 
 
 class Job(Protocol):
-    """What is under way for an item: a thread, or a process."""
+    """The running job of an item: a thread or a process."""
 
     @property
     def running(self) -> bool: ...
@@ -66,7 +66,7 @@ class LeaseLoop(Generic[AnyCommand, J]):
         return self._current.job if self._current is not None else None
 
     def tick(self, now: datetime) -> float | None:
-        """Takes an item, extends its lease, or ends it. Returns the seconds until the next look at a job under way."""
+        """Takes an item, extends its lease, or ends it. Returns the seconds until the next check of a running job."""
         current = self._current
         if current is None:
             self._current = self._take(now)

@@ -41,10 +41,10 @@ def run_loop(
         STEPS.labels(process, "done").inc()
         LAST_STEP.labels(process).set_to_current_time()
         longest = every_seconds if soon is None else min(soon, every_seconds)
-        _rest(began=began, longest=longest, shortest=min(least_seconds, longest), stop=stop, changed=changed)
+        _wait(began=began, longest=longest, shortest=min(least_seconds, longest), stop=stop, changed=changed)
 
 
-def _rest(*, began: float, longest: float, shortest: float, stop: threading.Event, changed: Changed | None) -> None:
+def _wait(*, began: float, longest: float, shortest: float, stop: threading.Event, changed: Changed | None) -> None:
     """Until ``longest`` seconds after ``began`` (of the monotonic clock); after a change, until ``shortest`` seconds after it."""
     news = False
     while not stop.is_set():

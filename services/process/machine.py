@@ -1,7 +1,7 @@
 """What this machine has: processor features, memory, disk, ports, a GPU.
 
 In: a path, a port. Out: readings, and CannotRun with one sentence where a reading rules something out.
-Not done here: deciding what Flywheel needs.
+Does not decide what Flywheel needs.
 """
 
 import errno
@@ -42,7 +42,7 @@ def read_machine(*, cpuinfo: Path = Path("/proc/cpuinfo"), meminfo: Path = Path(
 
 
 def require_processor(machine: Machine) -> None:
-    """vLLM for CPU is compiled for AVX2; without it the process dies of an illegal instruction and says nothing."""
+    """vLLM for CPU is compiled for AVX2; without it the process dies of an illegal instruction, without a message."""
     if machine.gpu is None and machine.processor in ("x86_64", "AMD64") and machine.features and "avx2" not in machine.features:
         raise CannotRun(
             "this processor has no AVX2, which vLLM for CPU needs",

@@ -2,7 +2,7 @@
 
 In: on standard input, one session id a line; then either ``done`` or the end of the stream, which is the death of the writer.
 Out: at the end of the stream nothing of those sessions lives any more; first asked to end, then killed.
-Not done here: watching and restarting. Run as a plain file with ``python -S``: it needs the standard library alone and costs little.
+Does not watch or restart. Run as a plain file with ``python -S``: it needs the standard library alone and costs little.
 """
 
 import os

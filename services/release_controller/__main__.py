@@ -14,9 +14,9 @@ from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.wiring import ControllerParts, controller_parts, ledger_changes
 
 PROCESS = "release_controller"
-QUIET_SECONDS = 5.0  # between two looks while no release moves; a person's word wakes the loop at once
-MOVING_SECONDS = 1.0  # while one does: the guards look at the traffic
-SERVER_SECONDS = 2.0  # between two looks at the server: one that was restarted has lost its adapters
+IDLE_SECONDS = 5.0  # between two ticks while no release advances; a change of the ledger wakes the loop at once
+MOVING_SECONDS = 1.0  # while a release advances: the guards read the traffic
+SERVER_SECONDS = 2.0  # between two checks of the server: after a restart it has lost its adapters
 
 
 def run(start: Start) -> None:
@@ -37,7 +37,7 @@ def run(start: Start) -> None:
     loop = partial(run_loop, stop=start.stop)
     failure = run_together(
         {
-            PROCESS: lambda: loop(process=PROCESS, step=advance, every_seconds=QUIET_SECONDS, changed=ledger_changes(start.settings)),
+            PROCESS: lambda: loop(process=PROCESS, step=advance, every_seconds=IDLE_SECONDS, changed=ledger_changes(start.settings)),
             f"{PROCESS}_server": lambda: loop(
                 process=f"{PROCESS}_server", step=look_at_server, every_seconds=SERVER_SECONDS, changed=ledger_changes(start.settings)
             ),

@@ -37,7 +37,7 @@ from services.release_controller.wiring import ControllerParts, ReleaseRules
 log = structlog.get_logger()
 ACTIONS = Counter("flywheel_release_actions_total", "Moves of releases", ["workload", "kind"], registry=metrics_of("release_controller"))
 RESTING = frozenset({ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.LIVE}) | CLOSED
-"""Moved on by what is written into the ledger: a gate, a person's word. The others wait for the server, traffic or time."""
+"""States that advance after a change of the ledger: a gate or an approval. The others wait for the server, traffic or time."""
 
 
 def reconcile_server(parts: ControllerParts, replica: Replica, *, now: datetime) -> None:

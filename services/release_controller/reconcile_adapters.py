@@ -3,7 +3,7 @@
 In: routes and releases. Out: for each adapter the verdict on its served weights: unknown, applied, or not servable.
 A load that answers 200 is not enough: an adapter counts as applied only after the server's log-probabilities of known answers
 were compared.
-What follows for its release is decided in ``next_action``.
+Does not decide what follows for its release (``next_action``).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Considers retraining a workload: facts -> trigger -> readiness -> snapshot -> plan -> a queued run. Training is not done here.
+"""Considers retraining a workload: facts -> trigger -> readiness -> snapshot -> plan -> a queued run. Does not train.
 
 Safe to repeat: the ids of trigger, snapshot, plan and run follow from their causes, so asking twice asks once.
 """
@@ -260,7 +260,7 @@ def _queue(workload: TrainedWorkload, parts: SchedulerParts, snapshot: Snapshot,
 
 
 def _queue_again(runs: Sequence[Run], parts: SchedulerParts, now: datetime) -> None:
-    """Puts the work of queued runs again: a kill between a run's row and its work would leave a run that nobody trains."""
+    """Queues the work of queued runs again: a kill between the two writes would leave a run without work."""
     for run in runs:
         if run.state is RunState.QUEUED:
             _put(run, parts, now)

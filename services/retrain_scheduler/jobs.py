@@ -14,7 +14,7 @@ from services.settings import load
 
 
 def consider_by_calendar(config: str, workload: str) -> None:
-    """Considers one workload, because its calendar says so."""
+    """Considers one workload at a time of its calendar."""
     parts = _parts(config)
     found = parts.workloads.get(WorkloadId(workload))
     if found is not None:

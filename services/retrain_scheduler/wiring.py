@@ -118,7 +118,7 @@ def check_interval(settings: Settings) -> timedelta:
 
 
 def calendar_schedule(settings: Settings, config: Path | None, *, on_error: Callable[[BaseException], None]) -> Schedule:
-    """One persistent appointment for each workload with a ``trigger.calendar``."""
+    """One persistent scheduled job for each workload with a ``trigger.calendar``."""
     named = str(config.resolve()) if config is not None else ""
     appointments = [
         Appointment(
@@ -139,5 +139,5 @@ def _version(package: str) -> str | None:
 
 
 def ledger_changes(settings: Settings) -> Changes:
-    """What wakes a loop."""
+    """Signals changes of the ledger, which wake the loop."""
     return Changes(settings.ledger_url)

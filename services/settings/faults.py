@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: every fault with its path, value, reason and remedy."""
+"""Faults of a configuration, each with its path, value, reason and remedy."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -52,10 +52,10 @@ def read(path: Path | None = None) -> Configuration:
     content, faults = _content(file) if file is not None else ({}, [])
     variables, more = _variables()
     content = _merged(content, variables)
-    order = {key: place for place, key in enumerate(_paths(content, depth=DEPTH))}
+    order = {key: position for position, key in enumerate(_paths(content, depth=DEPTH))}
     faults += more + take_old_keys(content)
     settings = _validated(content, faults)
-    faults.sort(key=lambda fault: _place(fault.where, order))
+    faults.sort(key=lambda fault: _position(fault.where, order))
     return Configuration(file=file, settings=settings, faults=tuple(located(fault, file) for fault in faults))
 
 
@@ -157,8 +157,8 @@ def _paths(value: object, *, depth: int, prefix: str = "") -> Iterator[str]:
         yield from _paths(inner, depth=depth - 1, prefix=f"{prefix}{key}.")
 
 
-def _place(where: str, order: Mapping[str, int]) -> int:
-    """Of the key, or of the section that it belongs to."""
+def _position(where: str, order: Mapping[str, int]) -> int:
+    """The position in the file of the key, or else of the section that contains it; -1 for neither."""
     parts = where.split(".")
     return next((order[path] for size in range(len(parts), 0, -1) if (path := ".".join(parts[:size])) in order), -1)
 

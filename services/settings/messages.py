@@ -63,7 +63,7 @@ def unknown_key(path: Sequence[object]) -> Fault:
     *parents, key = map(str, path)
     section = _section_at(parents)
     meant = nearest(key, section.model_fields if section is not None else ())
-    elsewhere = next((f"{place}.{key}".lstrip(".") for place, known in sections() if key in known.model_fields), None)
+    elsewhere = next((f"{section}.{key}".lstrip(".") for section, known in sections() if key in known.model_fields), None)
     name = meant or elsewhere
     asked = f"Did you mean `{name}`?" if name else "Remove it or correct its spelling."
     return Fault(

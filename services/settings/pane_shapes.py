@@ -7,6 +7,6 @@ from services.settings.sections import Settings
 
 
 def pane_shapes(settings: Settings) -> dict[WorkloadId, PaneShape]:
-    """By workload."""
+    """The pane shape of each workload."""
     policies = {WorkloadId(name): build_policies(workload) for name, workload in settings.workloads.items()}
     return {workload: PaneShape(pane=policy.windows.pane, slices=policy.slices) for workload, policy in policies.items()}

@@ -57,7 +57,7 @@ def configured_redaction_key(settings: Settings) -> bytes | None:
 
 def known_tokens(settings: Settings) -> tuple[KnownToken, ...]:
     """Raises InvalidSettings when a token's file cannot be read or is empty."""
-    return tuple(_known(token, place=f"tokens.{place}") for place, token in enumerate(settings.tokens))
+    return tuple(_known(token, where=f"tokens.{index}") for index, token in enumerate(settings.tokens))
 
 
 def broker_fields(settings: Settings) -> BrokerFields:
@@ -73,15 +73,15 @@ def broker_fields(settings: Settings) -> BrokerFields:
     )
 
 
-def _known(token: Token, *, place: str) -> KnownToken:
+def _known(token: Token, *, where: str) -> KnownToken:
     if token.sha256 is not None:
         digest = token.sha256.strip().lower()
         if len(digest) != 64 or any(character not in "0123456789abcdef" for character in digest):
             raise InvalidSettings(
-                "is not a SHA-256", where=f"{place}.sha256", remedy="Give the 64 hex digits that `printf %s TOKEN | sha256sum` prints."
+                "is not a SHA-256", where=f"{where}.sha256", remedy="Give the 64 hex digits that `printf %s TOKEN | sha256sum` prints."
             )
     else:
         assert token.token_file is not None  # the settings refuse an entry without either
-        secret = secret_from(token.token_file, where=f"{place}.token_file")
+        secret = secret_from(token.token_file, where=f"{where}.token_file")
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
     return KnownToken(name=token.name, scopes=frozenset(token.scopes), workloads=frozenset(token.workloads), sha256=digest)

@@ -156,7 +156,7 @@ class Alerts(Section):
 
     hold_seconds: Seconds = AlertPolicy.hold.total_seconds()  # an alert fires after drift has held for so long
     resolve_after_seconds: Seconds = AlertPolicy.resolve_after.total_seconds()  # an alert is resolved after so long without drift
-    acknowledgement_hours: HoursAboveZero = AlertPolicy.acknowledgement / HOUR  # unless the person says how long
+    acknowledgement_hours: HoursAboveZero = AlertPolicy.acknowledgement / HOUR  # default; an acknowledgement may give its own
     webhooks: tuple[Webhook, ...] = ()
 
 

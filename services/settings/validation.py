@@ -10,7 +10,7 @@ from services.settings.messages import nearest
 from services.settings.policies import build_policies
 from services.settings.sections import METRICS_PORTS, Settings, Slices, Token, Workload
 
-Place = TypeVar("Place")
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -59,8 +59,8 @@ def _ports(settings: Settings) -> Iterator[Fault]:
 
 
 def _tokens(tokens: tuple[Token, ...]) -> Iterator[Fault]:
-    for place, token in enumerate(tokens):
-        where = f"tokens.{place}"
+    for index, token in enumerate(tokens):
+        where = f"tokens.{index}"
         if (token.sha256 is None) == (token.token_file is None):
             reason, secrets = "must have sha256 or token_file, and not both", (f"{where}.sha256", f"{where}.token_file")
             yield Fault(where=where, reason=reason, remedy="Give one of them.", compared_with=secrets)
@@ -70,27 +70,27 @@ def _tokens(tokens: tuple[Token, ...]) -> Iterator[Fault]:
         if token.sha256 is not None and not _is_hex(token.sha256.strip(), digits=64):
             remedy = "Give the 64 hex digits that `printf %s TOKEN | sha256sum` prints."
             yield Fault(where=f"{where}.sha256", reason="is not a SHA-256", remedy=remedy)
-    for first, again, name in repeated((f"tokens.{place}.name", token.name) for place, token in enumerate(tokens)):
+    for first, again, name in repeated((f"tokens.{index}.name", token.name) for index, token in enumerate(tokens)):
         remedy = "Give each token its own name: decisions are signed with it."
         yield Fault(where=again, reason=f"has the same value as {first}", value=name, remedy=remedy, compared_with=(first,))
-    digests = [(f"tokens.{place}.sha256", token.sha256.strip().lower()) for place, token in enumerate(tokens) if token.sha256]
-    files = [(f"tokens.{place}.token_file", str(token.token_file)) for place, token in enumerate(tokens) if token.token_file]
+    digests = [(f"tokens.{index}.sha256", token.sha256.strip().lower()) for index, token in enumerate(tokens) if token.sha256]
+    files = [(f"tokens.{index}.token_file", str(token.token_file)) for index, token in enumerate(tokens) if token.token_file]
     for first, again, _ in (*repeated(digests), *repeated(files)):
-        remedy = "Give each token its own: otherwise nobody can tell who acted."
+        remedy = "Create a separate token for each entry: a token identifies one person."
         yield Fault(where=again, reason=f"has the same value as {first}", remedy=remedy, compared_with=(first,))
 
 
 def _workloads_of_tokens(settings: Settings) -> Iterator[Fault]:
-    """A token for a misspelt name would open nothing, which shows only when somebody is turned away."""
+    """A token for a misspelt workload grants no access, which is noticed only when a request is refused."""
     known = sorted(settings.workloads)
-    for place, token in enumerate(settings.tokens):
+    for index, token in enumerate(settings.tokens):
         for number, name in enumerate(token.workloads):
             if name != "*" and name not in settings.workloads:
                 meant = nearest(name, known)
                 asked = f"Did you mean `{meant}`? " if meant else ""
                 remedy = f"{asked}Name a workload ({', '.join(known) or 'none is declared'}), or write '*' for all."
                 yield Fault(
-                    where=f"tokens.{place}.workloads.{number}",
+                    where=f"tokens.{index}.workloads.{number}",
                     reason="there is no such workload",
                     value=shortened(name),
                     remedy=remedy,
@@ -139,7 +139,7 @@ def _workload(workload: Workload, where: str) -> Iterator[Fault]:
     if not workload.alias.strip():
         yield Fault(where=f"{where}.alias", reason="must not be empty", remedy="Name the model as clients will ask for it.")
     yield from _slices(workload.slices, f"{where}.slices")
-    urls = [(f"{where}.alerts.webhooks.{place}.url", webhook.url) for place, webhook in enumerate(workload.alerts.webhooks)]
+    urls = [(f"{where}.alerts.webhooks.{index}.url", webhook.url) for index, webhook in enumerate(workload.alerts.webhooks)]
     for path, url in urls:
         yield from _url(url, path)
     for first, again, url in repeated(urls):
@@ -154,17 +154,17 @@ def _workload(workload: Workload, where: str) -> Iterator[Fault]:
 
 def _slices(slices: Slices, where: str) -> Iterator[Fault]:
     for key, names in (("dimensions", slices.dimensions), ("protected", slices.protected)):
-        for _, again, name in repeated((f"{where}.{key}.{place}", name) for place, name in enumerate(names)):
+        for _, again, name in repeated((f"{where}.{key}.{index}", name) for index, name in enumerate(names)):
             yield Fault(where=again, reason="this name is there twice", value=name, remedy="Name each once.")
-    for place, name in enumerate(slices.dimensions):
+    for index, name in enumerate(slices.dimensions):
         if not name or "=" in name:
             reason, remedy = "must not be empty or contain `=`", "Rename the dimension: `=` separates it from its value."
-            yield Fault(where=f"{where}.dimensions.{place}", reason=reason, value=name, remedy=remedy)
-    for place, protected in enumerate(slices.protected):
+            yield Fault(where=f"{where}.dimensions.{index}", reason=reason, value=name, remedy=remedy)
+    for index, protected in enumerate(slices.protected):
         dimension, equals, value = protected.partition("=")
         if not (equals and value) or dimension not in slices.dimensions:
             yield Fault(
-                where=f"{where}.protected.{place}",
+                where=f"{where}.protected.{index}",
                 reason="is not <dimension>=<value> of a declared dimension",
                 value=protected,
                 remedy=f"Declare {dimension} under {where}.dimensions, or correct it.",
@@ -200,11 +200,11 @@ def _json_schema(schema: Mapping[str, Any] | None, where: str) -> Iterator[Fault
         yield Fault(where=path, reason=f"is not a JSON Schema: {error.message[:200]}", remedy=remedy)
 
 
-def repeated(pairs: Iterable[tuple[Place, Value]]) -> Iterator[tuple[Place, Place, Value]]:
+def repeated(pairs: Iterable[tuple[Key, Value]]) -> Iterator[tuple[Key, Key, Value]]:
     """(where a value is first, where it is again, the value)."""
-    seen: dict[Value, Place] = {}
-    for place, value in pairs:
+    seen: dict[Value, Key] = {}
+    for key, value in pairs:
         if value in seen:
-            yield seen[value], place, value
+            yield seen[value], key, value
         else:
-            seen[value] = place
+            seen[value] = key

@@ -1,6 +1,6 @@
 """The gateway's spool: captured events on disk until they are known to be recorded.
 
-In: encoded, redacted events. Out: those to send (again), and those to ask about. Sending and asking are not done here. A database of
+In: encoded, redacted events. Out: those to send (again), and those to ask about. Does not send or ask. A database of
 its own, because the gateway serves and captures while every other process is down.
 """
 

@@ -83,7 +83,7 @@ def path_of(url: str) -> Path:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A read transaction: sees one state, blocks nobody."""
+    """A read transaction: reads one consistent snapshot and blocks no other."""
     with engine.connect().execution_options(read_only=True) as connection, connection.begin():
         yield connection
 

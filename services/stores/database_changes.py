@@ -1,4 +1,4 @@
-"""Whether a database has changed: a question that costs some microseconds, where a query would cost a thousand."""
+"""Detects that a database has changed, in a few microseconds; a query would take a thousand times as long."""
 
 import sqlite3
 
@@ -6,7 +6,7 @@ from services.stores.database import BUSY_TIMEOUT_MS
 
 
 class Changes:
-    """Tells whether other connections have committed to these SQLite databases since the last call; the first call says yes.
+    """Returns whether other connections have committed to these SQLite databases since the last call. The first call returns True.
 
     ``PRAGMA data_version`` reads a counter in shared memory, and holds up no writer. Each loop needs a ``Changes`` of its own.
     """

@@ -21,7 +21,7 @@ MIGRATE = "Run `flywheel migrate` (or `flywheel up`, which does it first)."
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """One of our databases. ``revisions``: all that this code knows, oldest first; the last is the one it writes."""
+    """One of Flywheel's databases. ``revisions``: all known revisions, oldest first; the last is the one that this version writes."""
 
     name: str
     revisions: tuple[str, ...]
@@ -38,7 +38,7 @@ TRAFFIC = Database(name="traffic", revisions=("t0001", "t0002", "t0003"), tables
 
 @dataclass(frozen=True, kw_only=True)
 class SchemaState:
-    """What a database says of itself."""
+    """The schema that a database declares."""
 
     revision: str
     minimum_version: str  # oldest version of the code that may use it
@@ -60,7 +60,7 @@ def read_state(path: Path, database: Database) -> SchemaState | None:
         raise _not_ours(path, database, str(error)) from error
     revision = str(held[0]) if held else ""
     if begun is None and (not revision or not database.tables <= tables):
-        raise _not_ours(path, database, "an SQLite database of somebody else")
+        raise _not_ours(path, database, "an SQLite database of another program")
     if revision and revision[0] != database.name[0]:
         raise _not_ours(path, database, f"a Flywheel database of another kind, at {revision}")
     minimum, migrating_to = begun or (FIRST_VERSION, "")

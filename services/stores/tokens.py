@@ -1,7 +1,7 @@
 """Static tokens, and the secrets that the daemon makes for itself.
 
 In: the Authorization header, the scope an action needs. Out: the person behind the token, or NotAllowed.
-Not done here: reading flywheel.yaml, and deciding which scope an action needs.
+Does not read flywheel.yaml, and does not decide which scope an action needs.
 """
 
 import hashlib

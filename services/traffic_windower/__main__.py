@@ -18,11 +18,11 @@ from services.traffic_windower.wiring import windower_parts
 START_SECONDS = 30.0  # Faust's app hangs in silence when a service inside it fails to start
 STOP_SECONDS = 4.0  # then the process ends anyway: the traffic store is consistent at every moment
 POLL_SECONDS = 1.0  # between two looks whether app or service has crashed
-QUIET = {"aiokafka": logging.ERROR, "kafka": logging.CRITICAL, "alembic": logging.WARNING}  # they speak at every connection
+LOG_LEVELS = {"aiokafka": logging.ERROR, "kafka": logging.CRITICAL, "alembic": logging.WARNING}  # they log at every connection
 
 
 def run(start: Start) -> None:
-    for name, level in QUIET.items():
+    for name, level in LOG_LEVELS.items():
         logging.getLogger(name).setLevel(level)
     asyncio.run(_run(start))
 
@@ -44,7 +44,7 @@ async def _run(start: Start) -> None:
 
 
 async def _until_ended(app: object, service: object, starting: "asyncio.Task[None]", stop: asyncio.Event) -> None:
-    """Returns when told to stop; raises what ended app or service, which Faust itself would keep to itself."""
+    """Returns when asked to stop. Raises the error that ended app or service, which Faust would not propagate."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + START_SECONDS
     while not stop.is_set():

@@ -31,7 +31,7 @@ def build_app(recorder: Recorder, *, broker: str, data_dir: str) -> tuple[Any, A
 
 
 class RecorderService(Service):  # type: ignore[misc]
-    """Runs the recorder's steps until it is told to stop. An error ends it."""
+    """Runs the recorder's steps until it is asked to stop. An error ends it."""
 
     def __init__(self, recorder: Recorder, **options: Any) -> None:
         super().__init__(**options)

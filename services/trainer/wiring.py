@@ -141,5 +141,5 @@ def run_folder(adapters: Path, run_id: RunId) -> Path:
 
 
 def ledger_changes(settings: Settings) -> Changes:
-    """What wakes a loop."""
+    """Signals changes of the ledger, which wake the loop."""
     return Changes(settings.ledger_url)

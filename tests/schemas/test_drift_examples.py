@@ -14,14 +14,15 @@ def read(case: str) -> Any:
     return json.loads(files("schemas").joinpath(f"examples/drift.v1.{case}.json").read_text())
 
 
-@pytest.mark.parametrize("case", ["closed", "judged_again"])
+@pytest.mark.parametrize("case", ["closed", "judged_again", "reevaluated"])
 def test_an_example_fits_its_schemas(case: str) -> None:
     Draft202012Validator(schema("envelope.v1")).validate(read(case))
     Draft202012Validator(schema("drift/drift.v1")).validate(read(case)["data"])
 
 
-def test_the_newer_verdicts_of_a_window_are_another_event_with_a_higher_number() -> None:
-    closed, again = read("closed"), read("judged_again")
+@pytest.mark.parametrize("newer", ["judged_again", "reevaluated"])
+def test_newer_verdicts_of_a_window_are_an_event_with_a_higher_number(newer: str) -> None:
+    closed, again = read("closed"), read(newer)
     assert closed["data"]["window"] == again["data"]["window"]
     assert closed["id"] != again["id"]
     assert closed["data"].get("judged_again", 0) < again["data"]["judged_again"]

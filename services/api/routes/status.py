@@ -1,4 +1,4 @@
-"""Route: the status of a workload, all that an operator looks at first. Read from the ledgers; nothing is decided here."""
+"""Route: the status of a workload, as an operator needs it first. Reads the ledgers; decides nothing."""
 
 from fastapi import APIRouter
 

@@ -60,7 +60,7 @@ class StageClock:
         self._console.print(table)
 
     def fact(self, subject: str, evidence: dict[str, object]) -> None:
-        """Journals what only the driver knows, e.g. how many requests it sent."""
+        """Journals figures of the driver, e.g. how many requests it sent."""
         if self.journal is not None:
             now = datetime.now(UTC)
             self.journal.append(

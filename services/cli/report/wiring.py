@@ -59,7 +59,10 @@ def open_report_ledgers(ledger: Path) -> ReportLedgers:
         journal.entries(limit=1)
     except SQLAlchemyError as error:
         why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
-        remedy = "Copy ledger.db and ledger.db-wal into a folder that you may write to, and report on the copy."
+        remedy = (
+            "If its folder is read-only, copy ledger.db and ledger.db-wal into a folder that you may write to, and report on the copy. "
+            "If it is of another version, use that version of Flywheel. If it is damaged, restore a backup."
+        )
         raise CannotRun(f"this ledger cannot be read: {why}", where=str(ledger), remedy=remedy) from error
     return ReportLedgers(
         journal=journal,

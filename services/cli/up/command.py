@@ -50,7 +50,7 @@ def up(
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:
-    """What ``up.json`` says, if the one that wrote it lives: {pid, ready, parts: {name: {state, reason, pid, restarts, address, log}}}."""
+    """The content of ``up.json`` if the process that wrote it runs, else None: {pid, ready, parts: {name: {state, reason, pid, restarts, address, log}}}."""
     try:
         page: dict[str, Any] = json.loads((data_dir / "up.json").read_text())
     except (OSError, ValueError):

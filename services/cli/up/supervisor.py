@@ -1,7 +1,7 @@
-"""Keeps a list of parts alive: starts them in order, restarts what dies, ends all in the mirror order.
+"""Keeps a list of parts alive: starts them in order, restarts what dies, ends all in reverse order.
 
-In: parts, a place to report to, an event that says stop. Out: an exit code, and no process left.
-Not done here: what the parts are (services/cli/up/wiring.py), how they are shown (services/cli/up/command.py).
+In: parts, a function that receives reports, a stop event. Leaves no process behind.
+Does not define the parts (services/cli/up/wiring.py) or print them (services/cli/up/command.py).
 """
 
 import threading
@@ -14,11 +14,11 @@ from flywheel.errors import CannotRun, FlywheelError
 from services.cli.up.wiring import Running, StartTier, SupervisedPart
 from services.process.child_process import last_error
 
-TICK_SECONDS = 0.2  # between two looks at the parts while they start
-QUIET_TICK_SECONDS = 0.5  # and when all are ready
+TICK_SECONDS = 0.2  # between two checks of the parts while they start
+READY_TICK_SECONDS = 0.5  # once all parts are ready
 PROBE_SECONDS = 0.5  # between readiness questions to one part while it starts
 WATCH_SECONDS = 15.0  # and afterwards
-SAY_SECONDS = 15.0  # between two words on what is still waited for
+SAY_SECONDS = 15.0  # between two messages about parts that are not ready
 GRACE_SECONDS = 6.0  # our processes promise to end within 5
 OUR_REFUSALS = (2, 3)  # exit codes of bad settings and of refusals: starting again changes nothing
 
@@ -121,7 +121,7 @@ class Supervisor:
                 if not announced and time.monotonic() - said > SAY_SECONDS:
                     said = time.monotonic()
                     still_waiting([watched for watched in self.watched if watched.state is not PartState.READY])
-                self._stop.wait(QUIET_TICK_SECONDS if announced else TICK_SECONDS)
+                self._stop.wait(READY_TICK_SECONDS if announced else TICK_SECONDS)
         finally:
             self.end_all()
 

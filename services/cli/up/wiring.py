@@ -1,7 +1,7 @@
 """What ``flywheel up`` starts, in which order, and what must be true before: one list of parts from the settings.
 
 In: Settings, the configuration's path. Out: parts, each with how it starts, how it shows that it is ready, and where it logs.
-Not done here: watching them (services/cli/up/supervisor.py).
+Does not watch them (services/cli/up/supervisor.py).
 """
 
 import json

@@ -47,7 +47,7 @@ class EvidentlyReports:
         self._idle_seconds, self._used_at = idle_seconds, 0.0
 
     def stop_with(self, stop: threading.Event) -> None:
-        """From now on no answer is waited for after ``stop`` is set."""
+        """Stops waiting for answers once ``stop`` is set."""
         self._stop = stop
 
     def warm_up(self) -> None:

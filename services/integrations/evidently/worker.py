@@ -20,7 +20,7 @@ def main() -> None:
     """Answers requests until the input ends. Standard output is for answers only: what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; we end with our input, quietly
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; this process ends when its standard input closes
     os.environ["DO_NOT_TRACK"] = "1"
     import warnings
 

@@ -71,7 +71,7 @@ def create_topics(access: KafkaAccess, *, names: Mapping[str, str], spec: Mappin
 
 
 def topic_id(access: KafkaAccess, topic: str) -> str:
-    """The id behind the name: a topic that was deleted and created again has another one."""
+    """The topic id. A topic that was deleted and created again has another one."""
     with _admin(access) as admin:
         described = admin.describe_topics([topic])
     if not described or not described[0].get("topic_id") or described[0].get("error_code"):

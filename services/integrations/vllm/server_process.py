@@ -1,7 +1,7 @@
 """Starts vLLM: its command line, its environment, and what must exist before.
 
 In: interpreter, model folder, limits. Out: a ChildCommand; CannotRun with one sentence when it cannot work.
-Not done here: watching it (services/cli/up/command.py), loading adapters (adapter_server.py).
+Does not watch it (services/cli/up/command.py) or load adapters (adapter_server.py).
 """
 
 import json
@@ -56,7 +56,7 @@ def check(*, python: Path, model: Path, machine: Machine) -> None:
         )
     if not list(model.glob("*.safetensors")):
         raise CannotRun(
-            "the model's folder holds no safetensors",
+            "the model's folder contains no safetensors file",
             where="serving.model",
             value=str(model),
             remedy="Run `make setup` again: its download was cut short; or convert the weights to safetensors.",

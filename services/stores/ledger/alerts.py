@@ -133,7 +133,7 @@ _SAVES = select(func.coalesce(func.max(alert_table.c.changed), 0))
 
 
 def alert_event_data(alert: Alert) -> dict[str, object]:
-    """The alert as the alerts topic tells it (schemas/alerts/alert.v1.json, without ``reason``)."""
+    """The alert as the alerts topic carries it (schemas/alerts/alert.v1.json, without ``reason``)."""
     document = _document(alert)
     message, seen = document.pop("message"), document.pop("seen")
     assert isinstance(message, dict)

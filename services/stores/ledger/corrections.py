@@ -102,7 +102,7 @@ class LedgerCorrections:
             connection.execute(insert(turned_away_table).values(kind=kind, reason=reason, source=source, at=to_text(at)))
 
     def submission_counts(self, workload: WorkloadId) -> Mapping[str, int]:
-        """What was turned away is counted for all workloads: its workload is a claim nobody checked."""
+        """Rejected corrections are counted over all workloads, because their workload was not verified."""
         table = submission_table
         with reading(self._engine) as connection:
             taken, repeats = connection.execute(

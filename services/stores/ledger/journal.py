@@ -30,7 +30,7 @@ journal_table = Table(
 
 
 def append_entries(connection: Connection, *entries: JournalEntry) -> None:
-    """For the other parts of the ledger, which write their state and its journal line in one transaction."""
+    """For the other ledger stores, which write their state and its journal entry in one transaction."""
     for entry in entries:
         connection.execute(
             insert(journal_table)

@@ -111,7 +111,7 @@ def read_late_findings(connection: Connection, workload: WorkloadId, *, after: i
 
 
 def verdict_dict(verdict: DriftVerdict, *, start: datetime) -> dict[str, object]:
-    """Without workload and times: the window has them. Only a longer window that ends with it says where it starts."""
+    """A verdict as JSON, without workload and times, which the window has. Contains the start only for a longer window."""
     return {
         **({"window_start": to_text(verdict.window_start)} if verdict.window_start != start else {}),
         "kind": verdict.kind.value,

@@ -22,7 +22,7 @@ outbox_table = Table(
 
 
 def put_messages(connection: Connection, *messages: OutboxMessage) -> None:
-    """For the other parts: an event leaves exactly when the state it speaks of is kept."""
+    """For the other ledger stores: an event is sent if and only if the state that it describes is committed."""
     for message in messages:
         connection.execute(
             insert(outbox_table)

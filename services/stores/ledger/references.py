@@ -49,7 +49,7 @@ seasonal_reference_table = Table(
 
 
 def put_seasonal_reference(connection: Connection, reference: Reference, seasonal: SeasonalReference) -> None:
-    """In place of what was kept of it: a period that is pinned once more may contain rows that came late, and has today's digest."""
+    """Replaces the stored seasonal reference: a period that is pinned again may contain late rows, and then has another digest."""
     connection.execute(delete(seasonal_reference_table).where(seasonal_reference_table.c.reference == reference.id))
     rows = [
         {"reference": reference.id, "weekend": weekend, "hour": hour, "counts": pane_to_blob(Pane(matrix=cell))}
@@ -81,7 +81,7 @@ def counts_text(counts: CountMatrix) -> str:
 
 
 def meta_text(reference: Reference) -> str:
-    """What a reference has beside its counts; no thresholds where none were calibrated. The keys are those that 966c45d wrote."""
+    """A reference without its counts, as JSON; no thresholds if none were calibrated. The keys are those that 966c45d wrote."""
     return to_json(
         {
             "covers": reference.covers.value,

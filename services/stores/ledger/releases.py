@@ -1,7 +1,7 @@
 """Releases and routes in the ledger.
 
 A release moves by compare-and-set; the route that a move brings, both lines of the journal and the route's event for the releases
-topic are the same transaction, so that no gateway hears of a route that nobody decided.
+topic are the same transaction, so that no gateway receives a route that was not stored.
 """
 
 from collections.abc import Sequence

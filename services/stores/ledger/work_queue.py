@@ -11,7 +11,7 @@ from flywheel.ids import DAEMON, AdapterName, Person, RunId, WorkloadId
 from services.ports.work_queue import AnyCommand, Command, GateCommand, RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.stores.database import metadata, reading, to_json, to_text, writing
 
-TO_DO = text("state IN ('open', 'leased')")  # word for word in index and query: by that SQLite finds the partial index
+TO_DO = text("state IN ('open', 'leased')")  # the same text in index and query, so that SQLite uses the partial index
 work_table = Table(
     "work",
     metadata,
@@ -103,7 +103,7 @@ class LedgerWorkQueue:
 
 
 def _payload(command: Command) -> dict[str, object]:
-    """The words of the first version, which every ledger holds."""
+    """The payload as JSON. Its keys are those of the first version, which stored ledgers contain."""
     match command:
         case TrainCommand(run=run):
             return {"run_id": run}

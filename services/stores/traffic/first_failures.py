@@ -1,4 +1,4 @@
-"""Which rows are their session's first bad answer of a day: asked and remembered in the transaction that records them.
+"""The first failure per session and day, determined and stored in the transaction that records the rows.
 
 In: rows that were not recorded before. Out: the same rows with their first failures among the column values, which are decided by
 ``flywheel.traffic.first_failures``.

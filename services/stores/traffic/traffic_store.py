@@ -1,4 +1,4 @@
-"""The traffic store on SQL: written by the recorder in one transaction per batch, read by everybody else.
+"""The traffic store on SQL: written by the recorder in one transaction per batch, read by all other processes.
 
 In: batches with the positions they were read from. Out: rows, windows, counts. Exactness rests on three things, all inside
 one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted. The first
@@ -273,7 +273,7 @@ class TrafficStore:
         return to_moment(text) if text else None
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
-        """Retries on the champion are left out: they come from the canary's sessions and are nobody's fair control."""
+        """Excludes retries on the champion: they come from the canary's sessions and are no fair control."""
         one = inferences.c
         query = (  # not the messages: they are most of a row's bytes, and this is asked every second
             select(one.session, one.adapter, one.occurred_at, one.status, one.latency_ms, one.dimensions, one.features)
