@@ -45,7 +45,7 @@ class TrainingWorker:
         self._leases = LeaseLoop(work=parts.work, command=TrainCommand, worker=parts.worker, begin=self._begin, end=self._end)
 
     def tick(self, now: datetime) -> float | None:
-        """Leases a run if none is in training; else checks it, or ends it. Returns the seconds until the next check of a run in training."""
+        """Leases a run if none is in training; else checks or ends it. Returns the seconds until the next check of a run in training."""
         if (current := self._leases.job) is not None and current.running:
             self._save_progress(current)
         return self._leases.tick(now)

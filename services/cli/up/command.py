@@ -50,7 +50,10 @@ def up(
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:
-    """The content of ``up.json`` if the process that wrote it runs, else None: {pid, ready, parts: {name: {state, reason, pid, restarts, address, log}}}."""
+    """The content of ``up.json`` if the process that wrote it runs, else None.
+
+    {pid, ready, parts: {name: {state, reason, pid, restarts, address, log}}}
+    """
     try:
         page: dict[str, Any] = json.loads((data_dir / "up.json").read_text())
     except (OSError, ValueError):
