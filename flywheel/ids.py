@@ -21,7 +21,7 @@ Person = NewType("Person", str)
 BASE = AdapterName("base")
 DAEMON = Person("flywheel")
 EVERYTHING = "all"
-"""The slice that holds the whole traffic of a workload."""
+"""The slice of all traffic of a workload."""
 
 
 def derive(kind: str, *causes: object) -> str:

@@ -13,9 +13,9 @@ from flywheel.ids import DAEMON, Person, WorkloadId, derive
 
 
 class JournalKind(StrEnum):
-    """What a line is about. The words stand in every ledger: they are added to, never changed."""
+    """What a line is about. The values are stored in every ledger: new ones may be added, none changed."""
 
-    WINDOW = "window"  # a closed window was judged, or judged again with late rows
+    WINDOW = "window"  # a closed window was judged, or re-evaluated with late data
     REFERENCE = "reference"  # pinned or calibrated
     ALERT = "alert"  # moved to another state
     CORRECTION = "correction"  # decided

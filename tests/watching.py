@@ -127,7 +127,7 @@ def recorded(number: int, *, at: datetime, features: FeatureRow, tenant: str = "
 def finding_of(
     *, workload: WorkloadId, window: str, at: datetime, verdicts: Sequence[DriftVerdict], protected: Sequence[str], **more: Any
 ) -> WindowFinding:
-    """The finding of one window. ``more``: ``drifted_before``, ``late``, ``judged_again``."""
+    """The finding of one window. ``more``: ``drifted_before``, ``late``, ``reevaluated``."""
     before = more.pop("drifted_before", ())
     judged = WindowVerdicts(workload=workload, window=window, at=at, verdicts=verdicts, **more)
     return window_finding.finding_of(judged, protected=protected, drifted_before=before)

@@ -57,19 +57,19 @@ def advance(*, alert: Alert | None, finding: WindowFinding | None, policy: Alert
         return _seen_again(alert, news, now)
     if alert.state is AlertState.ACKNOWLEDGED and alert.acknowledgement is not None and now >= alert.acknowledgement.until:
         return _fire_again(alert, "the acknowledgement expired", now)
-    quiet = news is not None and news.standing is IncidentState.QUIET and not news.late  # late rows are of the past: they end nothing
+    cleared = news is not None and news.standing is IncidentState.NOT_DRIFTED and not news.late  # late rows never resolve an alert
     if alert.state is AlertState.PENDING:
-        if quiet:
+        if cleared:
             gone = replace(alert, state=AlertState.RESOLVED, resolved_at=now)
-            return AlertTransition(alert=gone, move=Move.DROPPED, reason="nothing drifts any more, before it was time to tell anybody")
+            return AlertTransition(alert=gone, move=Move.DROPPED, reason="nothing drifts any more, before anybody was notified")
         if now - alert.started_at >= policy.hold:
             fired = replace(alert, state=AlertState.FIRING, fired_at=now)
             return AlertTransition(alert=fired, move=Move.FIRED, reason="the drift has held for long enough")
         return AlertTransition(alert=alert, move=Move.NONE, reason="the drift has not held for long enough yet")
-    if quiet and now - alert.last_seen_at >= policy.resolve_after:
+    if cleared and now - alert.last_seen_at >= policy.resolve_after:
         over = replace(alert, state=AlertState.RESOLVED, resolved_at=now)
         return AlertTransition(alert=over, move=Move.RESOLVED, reason=f"nothing has drifted for {policy.resolve_after}")
-    return AlertTransition(alert=alert, move=Move.NONE, reason="still open: drifting, not quiet for long enough, or without data to tell")
+    return AlertTransition(alert=alert, move=Move.NONE, reason="still open: drifting, not cleared for long enough, or without data")
 
 
 def _open(last: Alert | None, finding: WindowFinding | None, now: datetime) -> AlertTransition:

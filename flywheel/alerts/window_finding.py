@@ -1,6 +1,6 @@
 """What does a closed window say to an alert?
 
-In: the verdicts of one window, and what drifted in the alert that is open. Out: drifted, still drifting, quiet or unknown, with a
+In: the verdicts of one window, and what drifted in the alert that is open. Out: drifted, clearing, not drifted or unknown, with a
 sentence for a phone. Many slices and columns that drift together are one incident (``drift.incident``). Whether anybody is told
 is not decided here but in ``lifecycle``.
 """
@@ -28,7 +28,7 @@ class WindowVerdicts:
     at: datetime  # its end
     verdicts: Sequence[DriftVerdict]
     late: int = 0  # the verdicts are only those that late rows found, at this re-evaluation of the window
-    judged_again: bool = False  # late rows have changed the verdicts since the window was closed
+    reevaluated: bool = False  # late data has changed the verdicts since the window was closed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class WindowFinding:
 def finding_of(window: WindowVerdicts, *, protected: Sequence[str], drifted_before: Collection[DriftedSeries] = ()) -> WindowFinding:
     """Critical: answers got worse for everybody or in a protected slice. Otherwise a warning.
 
-    ``drifted_before``: what drifts in the open alert. A window that is read only after late rows changed its verdicts is never quiet:
-    drift that late rows withdrew does not say that anything is over.
+    ``drifted_before``: what drifts in the open alert. A window that is read only after late rows changed its verdicts is never NOT_DRIFTED:
+    drift that late rows withdrew does not resolve an alert.
     """
     workload, verdicts = window.workload, window.verdicts
     incident = incident_of(verdicts, drifted_before=drifted_before)
@@ -62,7 +62,7 @@ def finding_of(window: WindowVerdicts, *, protected: Sequence[str], drifted_befo
         workload=workload,
         window=window.window,
         at=window.at,
-        standing=IncidentState.UNKNOWN if window.judged_again and incident.state is IncidentState.QUIET else incident.state,
+        standing=IncidentState.UNKNOWN if window.reevaluated and incident.state is IncidentState.NOT_DRIFTED else incident.state,
         severity=Severity.CRITICAL if answers_drifted else Severity.WARNING,
         message=AlertMessage(summary=_summary(workload, incident), first_action=_first_action(drifted, answers_drifted)),
         drifted=tuple(DriftedSeries(verdict.slice, verdict.column) for verdict in drifted[:SHOWN]),
@@ -121,4 +121,4 @@ def _first_action(drifted: Sequence[DriftVerdict], answers_drifted: bool) -> str
         return "Was a release made in this time? Then roll it back. After that read the answers of the slice with the largest effect."
     if any(verdict.kind is Family.SLICE for verdict in drifted):
         return "Ask who sends the new traffic; then collect corrections for the slice with the largest effect."
-    return "Read twenty of the new requests; if the answers are wrong, send corrections, else pin a new reference."
+    return "Read twenty of the new requests; if the answers are incorrect, send corrections, else pin a new reference."

@@ -1,1 +1,1 @@
-"""Has the world moved? Reference, statistics, thresholds, verdict."""
+"""Has the traffic drifted? Reference, statistics, thresholds, verdict."""

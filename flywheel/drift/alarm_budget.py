@@ -1,18 +1,18 @@
-"""How the false-alarm budget of a workload is spent, and which changes it must detect.
+"""The false-alarm budget of a workload: its alpha allocation, and the changes it must detect.
 
-In: false alarms a day. Out: the part of it that each window length, family of slices and measure may spend, minimum effect sizes, and the
-number of rows from which a slice is judged at all. Thresholds that keep to it are found in ``calibration``.
+In: false alarms a day. Out: the alpha of each window length, family of slices and measure, minimum effect sizes, and the minimum number of
+rows of a slice. ``calibration`` computes the thresholds.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil, sqrt
 
-from flywheel.drift.thresholds import GENERAL, PROTECTED, SHARES, Dispersion, moves_by
+from flywheel.drift.thresholds import GENERAL, PROTECTED, SHARES, Dispersion, effect_factor
 from flywheel.traffic.column import Column, Measure
 
-HALF_OF_NAMES = 0.5  # standard deviation of one name's share where it is widest: sqrt(0.5 * 0.5)
-RANKS_KEEP = 0.977  # of a shift in sigma, on normal values: sqrt(3 / pi)
+HALF_OF_NAMES = 0.5  # largest standard deviation of one name's share: sqrt(0.5 * 0.5)
+RANKS_KEEP = 0.977  # z-score of the rank sum as a fraction of the z-test's, for normal values: sqrt(3 / pi)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +21,10 @@ class SmallestChange:
 
     sigma: float  # of a number's level
     variation: float  # total variation of names
-    rate: float  # difference of rates; of first failures a part of it (``moves_by``)
+    rate: float  # difference of rates; times ``effect_factor`` of the column
 
     def minimum_effect(self, measure: Measure) -> float:
-        """In the effect of the measure's test; a level of 1 sigma moves the cumulative share by 0.4 where it is steepest."""
+        """In the effect of the measure's test; a shift of 1 sigma changes the cumulative share by at most 0.4."""
         return {Measure.NUMBER: self.sigma * 0.4, Measure.NAME: self.variation, Measure.RATE: self.rate}[measure] / 2
 
 
@@ -41,20 +41,19 @@ ALPHA_ALLOCATION: Mapping[str, Mapping[Measure, Mapping[int, float]]] = {
     },
     SHARES: {Measure.RATE: {1: 0.005, 2: 0.036, 4: 0.022, 6: 0.003, 12: 0.008, 24: 0.006}},
 }
-"""Most goes to the length at which the smallest change of a family and measure first shows. The other lengths detect larger changes, which
-need little, and smaller ones that last. Half of what columns get is for the few protected slices. All parts add up to 1.
+"""Most alpha goes to the length at which the smallest change of a family and measure is detected first. The other lengths detect larger
+changes, which need little alpha, and smaller ones that last. Half of the columns' alpha is for protected slices. The sum is 1.
 
-Tuned in one simulated world (200 slices, one sine a day); published figures come from another, in which nothing is tuned. Tune it again by
-``tests/benchmarks/tune_alpha_allocation.py``."""
+Tuned on one simulation (200 slices, a daily sine) by ``tests/benchmarks/tune_alpha_allocation.py``; published figures come from another."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetPolicy:
-    """``alarms_a_day`` is what an operator sets; the other numbers state how it is spent."""
+    """``alarms_a_day`` is set by an operator; the other fields allocate it."""
 
-    alarms_a_day: float = 0.1  # expected false alarms; with bad luck still under 0.2
+    alarms_a_day: float = 0.1  # expected false alarms
     allocation: Mapping[str, Mapping[Measure, Mapping[int, float]]] = field(default_factory=lambda: ALPHA_ALLOCATION)
-    """Family -> measure -> hours of a window -> its part of the budget."""
+    """Alpha allocation: family -> measure -> hours of a window -> fraction of the budget."""
     changes: Mapping[str, SmallestChange] = field(
         default_factory=lambda: {
             GENERAL: SmallestChange(sigma=0.3, variation=0.10, rate=0.03),
@@ -69,9 +68,9 @@ class BudgetPolicy:
             SHARES: {Measure.RATE: 1.0},
         }
     )
-    """The z-score that the smallest change must be expected to reach at a length; a slice too small for that waits for a longer one. Rates
-    wait less: where they break they break by far more than the smallest change, and few rows show that."""
-    caution: float = 0.6  # the quantile of the thresholds of resampled references that is taken
+    """Expected z-score of the smallest change at the minimum number of rows; a smaller slice is judged on longer windows. Lower for rates:
+    a broken rate changes by far more than the smallest change, and few rows show that."""
+    caution: float = 0.6  # quantile of the thresholds of resampled references
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -79,13 +78,13 @@ class BudgetPolicy:
         return tuple(sorted({length for measures in self.allocation.values() for held in measures.values() for length in held}))
 
     def alpha(self, family: str, measure: Measure, length: int) -> float:
-        """Alarms a day that windows of this length may raise by chance."""
+        """False alarms a day allowed to windows of this length."""
         return self.alarms_a_day * self.allocation[family].get(measure, {}).get(length, 0.0)
 
     def minimum_rows(self, family: str, column: Column, *, base_rate: float, dispersion: Dispersion) -> int:
-        """Rows at which the smallest change is expected to reach ``expected_z``, overdispersion allowed for.
+        """Rows at which the smallest change is expected to reach ``expected_z``, including the design effect.
 
-        What moves whole windows is left out: it hides small changes in slices of any size, but not large ones.
+        Leaves out the variance between windows (``Dispersion.slope``): more rows do not reduce it.
         """
         change = self.changes[family]
         if column.measure is Measure.NUMBER:
@@ -93,7 +92,7 @@ class BudgetPolicy:
         elif column.measure is Measure.NAME:
             z_of_one_row = change.variation / HALF_OF_NAMES
         else:
-            moved = change.rate * moves_by(column)
-            after = min(0.99, max(0.005, base_rate) + moved / 2)
-            z_of_one_row = moved / sqrt(after * (1 - after))
+            difference = change.rate * effect_factor(column)
+            after = min(0.99, max(0.005, base_rate) + difference / 2)
+            z_of_one_row = difference / sqrt(after * (1 - after))
         return ceil(dispersion.base * (self.expected_z[family][column.measure] / z_of_one_row) ** 2)

@@ -1,7 +1,7 @@
-"""From the fine bins of the counts to the few bins that a reference has rows for.
+"""Test bins: the fine bins of the counts merged into a few bins with about equal reference counts.
 
-In: a reference's counts on the fine bins. Out: for each coarse bin the fine bin at which it starts. The edges depend on the reference
-alone, so one far outlier in a window cannot move them and blind the test.
+In: a reference's counts on the fine bins. Out: the first fine bin of each coarse bin. The edges depend only on the reference, so that an
+outlier in a window cannot change them.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ COARSE_BINS = 20
 
 
 def bin_starts(reference: Counts, *, bins: int = COARSE_BINS) -> NDArray[np.intp]:
-    """[..., fine bins] -> [..., most coarse bins of any]: the fine bin at which each coarse bin starts, the first being 0.
+    """[..., fine bins] -> [..., largest number of coarse bins]: the first fine bin of each coarse bin; 0 for the first.
 
-    Each coarse bin has about an equal share of the reference. A fine bin with more than such a share stands alone, and so do the fine bins
-    below and above all reference rows together: values never seen before must have a bin of their own. Columns that need fewer coarse bins
-    are filled up with the number of fine bins, which makes bins without rows.
+    Coarse bins have about equal shares of the reference. A fine bin with more than such a share is a coarse bin by itself. The fine bins
+    below all reference rows are one coarse bin, and those above another, so that new values have their own bin. Rows with fewer coarse bins
+    are padded with the number of fine bins, which gives bins without rows.
     """
     fine = reference.shape[-1]
     total = reference.sum(axis=-1, keepdims=True)
     below = np.cumsum(reference, axis=-1) - reference  # rows below the start of each fine bin
     seen = reference > 0
-    starts_here = np.zeros((*reference.shape[:-1], fine + 1), dtype=bool)  # the place beyond the last fine bin takes marks that are none
+    starts_here = np.zeros((*reference.shape[:-1], fine + 1), dtype=bool)  # the extra last entry takes marks that have no bin
     wanted = np.arange(1, bins) * total[..., None, :] / bins  # [..., 1, bins - 1]
-    at = (below[..., :, None] < wanted).sum(axis=-2)  # [..., bins - 1]: the first start with as many rows below it; fine bins: none
-    np.put_along_axis(starts_here, np.where(total > 0, at, fine), True, axis=-1)  # without rows: no edges but the first
+    at = (below[..., :, None] < wanted).sum(axis=-2)  # [..., bins - 1]: the first start with so many rows below it; ``fine``: none
+    np.put_along_axis(starts_here, np.where(total > 0, at, fine), True, axis=-1)  # without rows: only the first edge
     lowest = np.where(seen.any(axis=-1), seen.argmax(axis=-1), 0)
     above = np.where(seen.any(axis=-1), fine - seen[..., ::-1].argmax(axis=-1), 0)
     np.put_along_axis(starts_here, np.stack([lowest, above], axis=-1), True, axis=-1)
@@ -55,17 +55,17 @@ def coarsened(fine: Counts, starts: NDArray[np.intp]) -> Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class BinEdges:
-    """Where the test bins of each slice's number columns start; they follow from a reference's counts alone."""
+    """First fine bins of the test bins, for each slice and number column of a reference."""
 
     starts: NDArray[np.intp]  # [slices, number columns, coarse bins]
-    fine: int  # the start of a bin that is there to fill up
+    fine: int  # the start of a padding bin
 
     def of(self, column: Column, columns: Sequence[Column], slice_at: int) -> list[int]:
-        """The fine bins at which one slice's test bins of a number column start."""
+        """The first fine bins of the test bins of one slice's number column."""
         return [start for start in self._starts_of(column, columns)[slice_at].tolist() if start <= len(column.edges)]
 
     def steps_of(self, column: Column, columns: Sequence[Column], slices: NDArray[np.intp]) -> NDArray[np.intp]:
-        """[slices]: from the lowest test bin of a number column to its highest; 1 at least."""
+        """[slices]: number of test bins of a number column minus 1; at least 1."""
         return np.asarray(np.maximum(1, (self._starts_of(column, columns)[slices] < self.fine).sum(axis=-1) - 1))
 
     def _starts_of(self, column: Column, columns: Sequence[Column]) -> NDArray[np.intp]:
@@ -79,11 +79,9 @@ def edges_of(reference: CountMatrix, columns: Sequence[Column]) -> BinEdges:
 
 
 def in_test_bins(matrix: CountMatrix, columns: Sequence[Column], edges: BinEdges, *, slices: NDArray[np.intp] | None = None) -> CountMatrix:
-    """The values alone, without MISSING, in the bins that are tested: NUMBER on the reference's edges, NAME as it is, RATE as [misses,
-    hits].
+    """The counts without MISSING in test bins: NUMBER on the reference's edges, NAME unchanged, RATE as [misses, hits].
 
-    ``slices``: where each of the matrix's slices stands in the edges; left out, they are the same. A hit is the worse side of a rate,
-    else "yes".
+    ``slices``: index of each slice of the matrix in ``edges``; None: the same slices. A hit is the worse value of a rate, else "yes".
     """
     starts = edges.starts if slices is None else edges.starts[slices]
     numbers = coarsened(_packed_numbers(matrix, columns), starts)  # [..., slices, number columns, coarse bins]
@@ -102,7 +100,7 @@ def in_test_bins(matrix: CountMatrix, columns: Sequence[Column], edges: BinEdges
 
 
 def _packed_numbers(matrix: CountMatrix, columns: Sequence[Column]) -> Counts:
-    """[..., slices, number columns, most fine bins of any]: the values, filled up with bins without rows."""
+    """[..., slices, number columns, largest number of fine bins]: counts without MISSING, padded with zeros."""
     numbers = [column for column in columns if column.measure is Measure.NUMBER]
     widest = max((len(column.edges) + 1 for column in numbers), default=1)
     packed = np.zeros((*matrix.rows.shape, len(numbers), widest), dtype=np.int64)

@@ -1,8 +1,7 @@
-"""From which z-score on is a change rare enough for the false-alarm budget?
+"""Calibration on the reference (under the null): the thresholds that keep to the false-alarm budget.
 
-In: a period in which nothing is taken to have changed, the budget, a seed. Out: ``CalibratedThresholds``. Each window of the period is
-judged against the rest of it by ``judge.judge_counts``, exactly as a later window will be; how often its z-score rises by chance is
-counted, and ``exceedance`` finds the z-score that is as rare as agreed.
+In: a period that is assumed to contain no drift, the budget, a seed. Out: ``CalibratedThresholds``. ``judge.judge_counts`` judges each
+window of the period against the rest of it, as it will judge later windows. ``exceedance`` turns the counted alarms into thresholds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from flywheel.drift.thresholds import (
     CalibratedThresholds,
     Dispersion,
     Threshold,
-    moves_by,
+    effect_factor,
     uniform_table,
 )
 from flywheel.traffic.column import Column, Measure
@@ -38,28 +37,28 @@ Held = TypeVar("Held")
 AlarmKey = tuple[int, str, Measure]
 """(hours of a window, family, measure)"""
 
-RUNS = 100  # of days drawn with replacement
-ANY_EFFECT_SLICES = 12  # looked at without the minimum effect
-SIMILAR = 20  # slices of its size that represent a protected one
-MINIMUM_ROWS_OF_LONGEST = 50  # row minimum for the longest window, whatever its power
-USUAL_SHARE = 0.2  # of a slice that somebody would miss; determines how many rows are worth judging
+RUNS = 100  # bootstrap samples of days
+ANY_EFFECT_SLICES = 12  # slices sampled to count alarms without a minimum effect
+SIMILAR = 20  # slices of similar size that represent a protected slice
+MINIMUM_ROWS_OF_LONGEST = 50  # upper bound on the minimum rows of the longest window, whatever its power
+USUAL_SHARE = 0.2  # assumed base rate of the share column for the minimum rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class _NullAlarms:
-    """What the period's own windows raise, by hours, family and measure; added up column by column."""
+    """Alarms of the null windows by hours, family and measure, summed over columns."""
 
     alarms: dict[AlarmKey, NDArray[np.int64]] = field(default_factory=dict)  # [days, steps]
-    of_any_effect: dict[AlarmKey, Numbers] = field(default_factory=dict)  # [days, steps]: as if there were no minimum effect
+    of_any_effect: dict[AlarmKey, Numbers] = field(default_factory=dict)  # [days, steps]: without a minimum effect
     of_protected: dict[AlarmKey, NDArray[np.int64]] = field(default_factory=dict)  # of the protected slices alone
     windows_a_day: dict[AlarmKey, float] = field(default_factory=dict)  # without overlap
 
 
 def calibrate(period: NullPeriod, budget: BudgetPolicy, seed: int, *, minimum_reference_rows: int) -> CalibratedThresholds:
-    """``period`` has one whole day at least. A window length is measured where the period contains ``WINDOWS_NEEDED`` such windows; longer
-    ones go by the longest that was measured. The same seed gives the same thresholds."""
+    """``period`` has at least one whole day. A window length is calibrated if the period contains ``WINDOWS_NEEDED`` such windows; longer
+    ones use the thresholds of the longest calibrated length. The same seed gives the same thresholds."""
     days = period.hours // HOURS_A_DAY
-    rng, rng_of_shares = np.random.default_rng(seed), np.random.default_rng([seed, 1])  # shares change no other threshold
+    rng, rng_of_shares = np.random.default_rng(seed), np.random.default_rng([seed, 1])  # shares must not change other thresholds
     draws = rng.multinomial(days, np.full(days, 1 / days), size=RUNS)
     dispersions: dict[tuple[int, str], Dispersion] = {}
     minimum_rows: dict[tuple[int, str, str], int] = {}
@@ -77,7 +76,7 @@ def calibrate(period: NullPeriod, budget: BudgetPolicy, seed: int, *, minimum_re
                 if length == max(budget.lengths) and family != SHARES:
                     rows = min(rows, MINIMUM_ROWS_OF_LONGEST)
                 minimum_rows[length, family, column.name] = rows
-                effect = budget.changes[family].minimum_effect(column.measure) * moves_by(column)
+                effect = budget.changes[family].minimum_effect(column.measure) * effect_factor(column)
                 threshold = Threshold(z=0.0, minimum_effect=effect, minimum_rows=rows, dispersion=dispersion, source="")
                 windows = _FamilyWindows(length=length, family=family, column=column, now=_of(now, members), before=_of(before, members))
                 protected = np.isin(now.slices, period.protected)[members]
@@ -85,9 +84,9 @@ def calibrate(period: NullPeriod, budget: BudgetPolicy, seed: int, *, minimum_re
     longer = [length for length in budget.lengths if length not in measured]
     families = {(family, measure) for _, family, measure in found.alarms}
     return CalibratedThresholds(
-        z_scores=_lent(_z_scores(found, budget, draws, compared=compared_part(period)), longer),
-        dispersions=_lent(dispersions, longer),
-        minimum_rows=_judged_at_last(_lent(minimum_rows, longer), max(budget.lengths)),
+        z_scores=_extended(_z_scores(found, budget, draws, compared=compared_part(period)), longer),
+        dispersions=_extended(dispersions, longer),
+        minimum_rows=_judged_at_last(_extended(minimum_rows, longer), max(budget.lengths)),
         minimum_effects={(family, measure): budget.changes[family].minimum_effect(measure) for family, measure in families},
         alarms_a_day=budget.alarms_a_day,
         days=float(days),
@@ -97,9 +96,9 @@ def calibrate(period: NullPeriod, budget: BudgetPolicy, seed: int, *, minimum_re
 
 
 def longest_silences(hourly: CountMatrix) -> dict[str, int]:
-    """``hourly`` [hours, slices, ...] -> slice: the most hours in a row without its rows, after its first ones.
+    """``hourly`` [hours, slices, ...] -> slice: its longest gap without rows, in hours, after its first rows.
 
-    A slice that comes now and then is not missed while it is silent for no longer than before.
+    A slice with occasional traffic counts as vanished only after a longer gap than these.
     """
     found = {}
     for at, name in enumerate(hourly.slices):
@@ -121,7 +120,7 @@ class _FamilyWindows:
     before: CountMatrix
 
     def z(self, threshold: Threshold, minimum_reference_rows: int) -> Numbers:
-        """[hours, slices]: the z-scores that would have been compared with a threshold; 0 for the others."""
+        """[hours, slices]: the z-scores of cells with enough rows and effect; 0 for the others."""
         table = uniform_table(threshold, minimum_reference_rows=minimum_reference_rows)
         return judge_counts(window=self.now, reference=self.before, columns=(self.column,), table=table, only_large=True).z[..., 0]
 
@@ -151,7 +150,7 @@ def _count_alarms(
 
 
 def _of_any_effect(windows: _FamilyWindows, threshold: Threshold, minimum_reference_rows: int, rng: np.random.Generator) -> Numbers:
-    """Alarms of a few slices as if there were no minimum effect, scaled up to all: [days, steps]."""
+    """[days, steps]: alarms without a minimum effect, from a sample of slices scaled up to all."""
     days, members = len(windows.now.rows) // HOURS_A_DAY, len(windows.now.slices)
     fit = np.flatnonzero((windows.now.rows >= threshold.minimum_rows).any(axis=0))
     if fit.size == 0:
@@ -163,7 +162,7 @@ def _of_any_effect(windows: _FamilyWindows, threshold: Threshold, minimum_refere
 
 
 def _z_scores(found: _NullAlarms, budget: BudgetPolicy, draws: NDArray[np.int64], *, compared: float) -> dict[AlarmKey, float]:
-    """``compared``: the part of the period's hours that were compared; what the others would have shown, nobody knows."""
+    """``compared``: fraction of the period's hours that could be compared."""
     z_scores = {}
     for key, by_day in found.alarms.items():
         length, family, measure = key
@@ -175,13 +174,13 @@ def _z_scores(found: _NullAlarms, budget: BudgetPolicy, draws: NDArray[np.int64]
             least = max(least, threshold_for(alpha, relied_on(own, found.of_any_effect[key] / SIMILAR), draws, budget.caution))
         z_scores[key] = max(least, lower_bound(alpha, found.windows_a_day.get(key, 0.0)))
     if not any(found.windows_a_day[key] for key in found.of_protected):
-        # nothing tells what a slice that is protected later does by chance
+        # no data on a slice that is protected later
         z_scores |= {key: z_scores[key[0], GENERAL, key[2]] for key in found.of_protected}
     return z_scores
 
 
 def _families(period: NullPeriod, column: Column, now: CountMatrix) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Each family of the column, and the slices that show what its windows do by chance."""
+    """Each family of the column, and the slices whose null windows calibrate it."""
     protected = np.isin(now.slices, period.protected)
     if column.name == SHARE_COLUMN.name:
         yield SHARES, np.arange(len(now.slices))
@@ -191,9 +190,9 @@ def _families(period: NullPeriod, column: Column, now: CountMatrix) -> Iterator[
 
 
 def _similar_slices(now: Counts, protected: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For each protected slice ``SIMILAR`` slices of about its size, itself first: a few slices alone never show what happens once a month.
+    """For each protected slice ``SIMILAR`` slices of similar size, itself first: a few slices alone have too few windows for rare events.
 
-    Where there are fewer, they are taken again and again, so that each protected slice counts the same.
+    If there are fewer, they are repeated, so that each protected slice has the same weight.
     """
     size = now.sum(axis=(0, 2), dtype=np.float64)
     found = []
@@ -206,7 +205,7 @@ def _similar_slices(now: Counts, protected: NDArray[np.bool_]) -> NDArray[np.int
 
 
 def _base_rate(period: NullPeriod, column: Column) -> float:
-    """How often a rate's row is a hit."""
+    """The share of hits of a rate; 0 for other measures."""
     if column.measure is not Measure.RATE:
         return 0.0
     if column.name == SHARE_COLUMN.name:
@@ -221,8 +220,8 @@ def _of(matrix: CountMatrix, members: NDArray[np.intp]) -> CountMatrix:
     return CountMatrix(slices=slices, bins=matrix.bins, counts=matrix.counts[:, members], rows=matrix.rows[:, members])
 
 
-def _lent(held: Mapping[Key, Held], longer: Sequence[int]) -> dict[Key, Held]:
-    """What was measured, keys beginning with the hours of a window; and for longer windows that of the longest which was."""
+def _extended(held: Mapping[Key, Held], longer: Sequence[int]) -> dict[Key, Held]:
+    """``held``, with the values of its longest window copied to the ``longer`` ones. Keys begin with the hours of a window."""
     most = max((key[0] for key in held), default=0)
     return {**held, **{(hours, *key[1:]): value for hours in longer for key, value in held.items() if key[0] == most}}  # type: ignore[misc]
 

@@ -1,11 +1,10 @@
-"""Does this window ask for something that the reference never saw, or for known things in another mix?
+"""Embedding drift: does a window have new topics, or known topics in other shares?
 
 In: the vectors of a window's rows, a reference, the alarm budget. Out: one drift verdict on the column ``embedding``, with the
-eight scores it rests on and the rows and topics a person should look at. Embedding texts is not done here, nor is pinning.
+eight scores and the rows and topics a person should read. Does not embed texts and does not pin references.
 
-The window is cut down to a bounded number of rows, those with the smallest hashes. Whether it is strange is asked of chance: how often
-would it look as strange if the same sessions had been assigned to window and reference at random (permutations)? There is no minimum
-effect: the cut already hides what is too small to matter.
+The window is sampled down to a bounded number of rows, those with the smallest hashes. Its p-value is that of a permutation test: the same
+sessions are assigned to window and reference at random. There is no minimum effect: in so few rows small effects are not significant.
 """
 
 from collections.abc import Sequence
@@ -42,15 +41,15 @@ _Evidence = dict[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingBudget:
-    """The false alarms a day that are left to embeddings, and how many windows share them."""
+    """The false alarms a day allowed to embeddings, and the number of windows that share them."""
 
     alarms_a_day: float = 0.02
     windows_a_day: float = 24.0
-    permutations: int = 5_000  # at most: what a p-value is counted from
+    permutations: int = 5_000  # maximum number
 
     @property
     def p_below(self) -> float:
-        """The share of windows without drift that may be called drifting."""
+        """alpha: the allowed share of windows without drift that are called drifting."""
         return self.alarms_a_day / self.windows_a_day
 
 
@@ -64,8 +63,8 @@ def judge_embeddings(
     budget: EmbeddingBudget,
     slice_name: str = EVERYTHING,
 ) -> DriftVerdict:
-    """``rows``: those of the window, or the k of them with the smallest hashes; there may be none. Order and repeats change nothing.
-    Without sessions rows are taken for independent, and too many windows are called strange where they are not.
+    """``rows``: those of the window, or the k of them with the smallest hashes; may be empty. Order and repeats change nothing. Without
+    sessions rows count as independent; if they are not, there are more false alarms than the budget allows.
 
     Raises InvalidInput for vectors that cannot be compared, a reference of another workload, and a budget so small that no window could
     ever be called drifting.
@@ -148,7 +147,7 @@ def _compared(given: EmbeddedRows, reference: EmbeddingReference | None, budget:
 @dataclass(frozen=True, kw_only=True)
 class _MeasuredEmbeddings:
     compared: Compared
-    effect: float  # share of rows that are novel, or gathered in one place, beyond what is usual
+    effect: float  # excess share of rows that are novel, or dense at one place, over the permutations
     evidence: _Evidence
 
 
@@ -204,13 +203,13 @@ def _measure(
 
 
 def _dispersion_at(size: int, reference: EmbeddingReference) -> Numbers:
-    """What differs from hour to hour does not shrink with more rows, as the noise of permutations does."""
+    """[5]: the dispersion at ``size`` rows. Variance between hours does not shrink with more rows; that of permutations does."""
     then = 1 / reference.hours.rows + 1 / max(1, reference.held_out_count - reference.hours.rows)
     return 1.0 + (reference.hours.variance - 1.0) * then / (1 / size + 1 / reference.held_out_count)
 
 
 def _gathered(pool: Pool, compared: Compared, ids: Sequence[EventId]) -> list[_Evidence]:
-    """The window's rows with the largest surplus of local density, by the scale that says more; and how many rows lie near them in all."""
+    """The window's rows with the largest surplus of local density, at the scale with the larger deviation; ``near_by``: all neighbours."""
     close, wide = (compared.deviations[list(Score).index(score)] for score in (Score.CLOSE_SURPLUS, Score.WIDE_SURPLUS))
     near = pool.near[0 if close > wide else 1]
     inside = (np.arange(len(pool.features)) < len(ids)).astype(np.float32)
@@ -232,7 +231,7 @@ def _strangest(pool: Pool, ids: Sequence[EventId], reference: EmbeddingReference
 
 
 def _changed(window: Vectors, before: Vectors, pool: Pool, ids: Sequence[EventId]) -> list[_Evidence]:
-    """The topics whose share moved most, each with a row of the window that shows what it is about."""
+    """The topics whose share changed most, each with an example row of the window."""
     shares, usual = (held[2 : 2 + pool.clusters] for held in (window, before))
     most = np.argsort(-np.abs(shares - usual), kind="stable")[:SHOWN]
     examples = {int(pool.scores.cluster[at]): ids[at] for at in reversed(range(len(ids)))}

@@ -1,18 +1,17 @@
-"""How often does chance alone make a window look as strange as this one?
+"""Permutation test of the embeddings of a window against a reference.
 
-In: the rows of a window and of a reference in one pool, and which of them share a session. Out: a p-value and what it rests on.
-Thresholds are not known here.
+In: the rows of a window and of a reference in one pool, and which of them share a session. Out: a p-value and its parts. Contains no
+thresholds.
 
-Without drift it is chance which sessions fell into the window and which into the reference. So the labels "window" and "reference" are
-permuted, whole sessions at a time, and the rank of the real window among the permuted ones is its p-value. It is right for a reference
-of any size, because the luck of the reference is permuted too (a permutation test; Fisher 1935, Pitman 1937). It is exact where
-sessions have equally many rows, and near it else: a permutation stops with the session that fills the window. Windows drawn from the
-reference's rows alone leave that luck out; they were found 34 times as often as allowed.
+Without drift, sessions are exchangeable between window and reference. So the labels "window" and "reference" are permuted by whole
+sessions, and the rank of the real window among the permuted ones gives its p-value (Fisher 1935; Pitman 1937). The p-value is valid for a
+reference of any size, because the sampling error of the reference is permuted too; windows drawn from the reference alone gave 34 times
+the allowed false alarms. It is exact if all sessions have the same number of rows, else approximate: a permutation ends with the session
+that fills it.
 
-The eight scores are measured in their deviations over all permutations. Those of local density, which see the same thing, are added up;
-the largest of the five numbers that are left is the window's, and each permutation has its own (a max-type test; Westfall and Young
-1993). So all eight cost one test, and each of the five is as rare where it stands alone. Permutations stop once enough went as far as
-the window (Besag and Clifford 1991): no small p-value is left to find.
+The eight scores are standardised over all permutations. The four density scores detect the same kind of change and are summed. The
+statistic is the largest of the remaining five (a max-type test; Westfall and Young 1993), so all eight cost one test. Permutations stop
+early once enough of them exceed the window (Besag and Clifford 1991).
 """
 
 from dataclasses import dataclass
@@ -23,13 +22,13 @@ from numpy.typing import NDArray
 
 from flywheel.drift.embedding_scores import Numbers, Pool, Score, window_scores
 
-AT_ONCE = 250  # permutations; bounds the memory
-ENOUGH = 20  # permutations as strange as the window: no small p-value is left to find
-_SMALLEST_SPREAD = 1e-9  # of a score without noise: rounding must not look like drift
+AT_ONCE = 250  # permutations per batch; bounds the memory
+ENOUGH = 20  # permutations at least as extreme as the window, after which it stops: p cannot become small
+_MIN_DEVIATION = 1e-9  # lower bound on the standard deviation of a score, so that rounding does not look like drift
 
 
 class Part(StrEnum):
-    """What decides, in this order: the largest of these."""
+    """The five parts of the statistic, in the order of the arrays. The largest decides."""
 
     NEAREST = Score.NEAREST
     CENTROID = Score.CENTROID
@@ -38,7 +37,7 @@ class Part(StrEnum):
     DENSITY = "local density"
 
 
-_ALONE = len(Part) - 1  # so many scores come first and stand alone; the others are added up
+_ALONE = len(Part) - 1  # the first scores, which are parts by themselves; the others are summed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +46,18 @@ class Compared:
 
     p: float
     permutations: int
-    as_strange: int  # of them
+    as_strange: int  # permutations at least as extreme as the window
     scores: Numbers  # [8], the window's
     usual: Numbers  # [8], the means of the permutations
-    deviations: Numbers  # [8], how far the window's lie from them
-    density_deviation: float  # of the four scores of local density, added up; their mean is 0
+    deviations: Numbers  # [8], the window's standardised scores
+    density_deviation: float  # standard deviation of the sum of the four density scores
     parts: Numbers  # [5], in deviations; not yet divided by the dispersion
 
 
 def compare(
     pool: Pool, in_window: NDArray[np.bool_], sessions: NDArray[np.intp], *, dispersion: Numbers, most: int, rng: np.random.Generator
 ) -> Compared:
-    """``in_window`` [N]; ``sessions`` [N], numbers from 0 of what is permuted as one; ``dispersion`` [5], 1 or more: see
-    ``dispersion_of``."""
+    """``in_window`` [N]; ``sessions`` [N], session numbers from 0; ``dispersion`` [5], at least 1: see ``dispersion_of``."""
     size = int(in_window.sum())
     rows_of = np.bincount(sessions)
     found = window_scores(in_window[None].astype(np.float32), pool, size=size)
@@ -85,7 +83,7 @@ def compare(
 
 
 def dispersion_of(pool: Pool, windows: list[NDArray[np.bool_]], sessions: NDArray[np.intp], rng: np.random.Generator) -> Numbers:
-    """[5]: how much farther the reference's own windows lie from its other rows than permuted ones do, as a variance; at least 1."""
+    """[5]: variance of the parts over the reference's own windows; it is 1 for permuted ones. At least 1."""
     ones = np.ones(len(Part))
     found = [compare(pool, one, sessions, dispersion=ones, most=AT_ONCE, rng=rng).parts for one in windows]
     dispersion: Numbers = np.maximum(1.0, (np.stack(found) ** 2).mean(axis=0))
@@ -102,5 +100,5 @@ def _permuted(rows_of: NDArray[np.intp], size: int, many: int, rng: np.random.Ge
 
 
 def _in_deviations(found: Numbers) -> Numbers:
-    """Over the window and the permutations alike: had one permutation been the window, it would have been treated the same."""
-    return np.asarray((found - found.mean(axis=0)) / np.maximum(found.std(axis=0), _SMALLEST_SPREAD))
+    """Standardised over the window and the permutations together, so that all of them are exchangeable."""
+    return np.asarray((found - found.mean(axis=0)) / np.maximum(found.std(axis=0), _MIN_DEVIATION))

@@ -1,7 +1,6 @@
-"""Verdicts in words, and what a person needs to see to believe them: the traffic now and before, and where the two differ most.
+"""Verdicts with their reasons and evidence: summaries of the window and the reference, and the bins that differ most.
 
-In: a judged window, and the cells that are kept. Out: one ``DriftVerdict`` a cell, with its reason and its evidence as JSON values
-under plain names. Deciding is not done here.
+In: a judged window, and the cells to report. Out: one ``DriftVerdict`` a cell; its evidence has JSON values. Makes no decisions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,31 +26,30 @@ EFFECTS: Mapping[Measure, str] = {
     Measure.NAME: "total variation between the shares",
     Measure.RATE: "difference of the rates",
 }
-LARGEST_CHANGES = 4
-"""How many bins a drifting column shows."""
-ROUNDING = 1e-9  # two ways to one p-value
+LARGEST_CHANGES = 4  # bins in the evidence of a drifted column
+ROUNDING = 1e-9  # relative tolerance between two computations of one p-value
 COMPARED = (CellState.SAME, CellState.DRIFTED, CellState.LEARNING)
 Facts = dict[str, Any]
 
 
 def verdicts(judged: JudgedWindow, *, now: datetime, cells: Cells | None = None) -> tuple[DriftVerdict, ...]:
-    """The verdicts of all stated cells, or of those among ``cells`` [slices, columns], slice by slice."""
+    """The verdicts of all reported cells, or of those in ``cells`` [slices, columns], slice by slice."""
     wanted = judged.reported if cells is None else judged.reported & cells
-    shown = np.flatnonzero(wanted.any(axis=1))
-    if not shown.size:
+    rows_at = np.flatnonzero(wanted.any(axis=1))
+    if not rows_at.size:
         return ()
     matrix = judged.window.matrix
-    window = replace(judged.window, matrix=matrix.aligned(slices=[matrix.slices[at] for at in shown.tolist()], bins=matrix.bins))
+    window = replace(judged.window, matrix=matrix.aligned(slices=[matrix.slices[at] for at in rows_at.tolist()], bins=matrix.bins))
     before = judged.reference.compared_with(window, fine=True) if judged.reference is not None else None
     about = _about(judged, now)
     found: dict[tuple[int, int], DriftVerdict] = {}
     for column_at, column in enumerate(judged.columns):
         if column.name == SHARE_COLUMN.name:
-            facts = [_share_facts(judged, at) for at in shown.tolist()]
+            facts = [_share_facts(judged, at) for at in rows_at.tolist()]
         else:
-            facts = _column_facts(judged, column_at, shown, window.matrix, before)
-        for row in np.flatnonzero(wanted[shown, column_at]).tolist():
-            at = int(shown[row])
+            facts = _column_facts(judged, column_at, rows_at, window.matrix, before)
+        for row in np.flatnonzero(wanted[rows_at, column_at]).tolist():
+            at = int(rows_at[row])
             found[at, column_at] = _verdict(judged, at, column_at, facts[row], about)
     return tuple(found[cell] for cell in sorted(found))
 
@@ -92,7 +90,7 @@ def _verdict(judged: JudgedWindow, at: int, column_at: int, facts: Facts, about:
 
 
 def _about(judged: JudgedWindow, now: datetime) -> Facts:
-    """Which reference the verdicts rest on, and how much of the window lies in its period: those rows stand on both sides."""
+    """The reference of the verdicts, and the fraction of the window that lies in its period: those rows are in both samples."""
     if judged.reference is None:
         return {}
     reference, window = judged.reference.reference, judged.window
@@ -112,15 +110,15 @@ def _about(judged: JudgedWindow, now: datetime) -> Facts:
     }
 
 
-def _column_facts(judged: JudgedWindow, column_at: int, shown: Counts, window: CountMatrix, before: CountMatrix | None) -> list[Facts]:
-    """One for each slice shown. ``window`` and ``before`` are of these slices, in fine bins."""
-    column, states = judged.columns[column_at], judged.state[shown, column_at]
+def _column_facts(judged: JudgedWindow, column_at: int, rows_at: Counts, window: CountMatrix, before: CountMatrix | None) -> list[Facts]:
+    """One entry for each slice in ``rows_at``. ``window`` and ``before`` have these slices, in fine bins."""
+    column, states = judged.columns[column_at], judged.state[rows_at, column_at]
     now = window.of(column.name)
     facts = [{"rows": rows, **summary} for rows, summary in zip(window.rows.tolist(), _summary(column, now), strict=True)]
     if judged.reference is None or before is None:
         return facts
     then, edges = before.of(column.name), judged.reference.edges
-    distances = _distances(judged, column_at, edges, shown)
+    distances = _distances(judged, column_at, edges, rows_at)
     for row, (one, of_before) in enumerate(zip(facts, _summary(column, then), strict=True)):
         one |= {f"reference_{key}": value for key, value in of_before.items()}
         if states[row] not in COMPARED:
@@ -131,23 +129,23 @@ def _column_facts(judged: JudgedWindow, column_at: int, shown: Counts, window: C
         if column.first_of:
             one["first_of"] = column.first_of
         if states[row] == CellState.DRIFTED:
-            place = int(judged.slice_index[shown[row]])
-            starts = edges.of(column, judged.columns, place) if column.measure is Measure.NUMBER else []
+            index = int(judged.slice_index[rows_at[row]])
+            starts = edges.of(column, judged.columns, index) if column.measure is Measure.NUMBER else []
             one |= difference(column, now[row], then[row], starts=starts)
     return facts
 
 
-def _distances(judged: JudgedWindow, column_at: int, edges: BinEdges, shown: Counts) -> dict[str, list[Any]]:
-    """[slices shown] each, in test bins. Wasserstein over the reference's own bins: 1 is from the lowest to the highest."""
+def _distances(judged: JudgedWindow, column_at: int, edges: BinEdges, rows_at: Counts) -> dict[str, list[Any]]:
+    """[slices in ``rows_at``] each, in test bins. The Wasserstein distance between the lowest and the highest reference bin is 1."""
     column, cells = judged.columns[column_at], judged.cells
     if column.measure is Measure.RATE:
         return {}
-    now, before = (one.of(column.name)[shown] for one in (judged.tested, judged.before))
+    now, before = (one.of(column.name)[rows_at] for one in (judged.tested, judged.before))
     found: dict[str, list[Any]] = {"jensen_shannon": jensen_shannon(now, before).round(4).tolist()}
     if column.measure is Measure.NUMBER:
-        steps = edges.steps_of(column, judged.columns, judged.slice_index[shown])
-        effect, n, m = (part[shown, column_at] for part in (cells.effect, cells.n, cells.m))
-        by_shape = cells.p[shown, column_at] >= np.minimum(1.0, 2 * ks_p_value(effect, n, m)) * (1 - ROUNDING)
+        steps = edges.steps_of(column, judged.columns, judged.slice_index[rows_at])
+        effect, n, m = (part[rows_at, column_at] for part in (cells.effect, cells.n, cells.m))
+        by_shape = cells.p[rows_at, column_at] >= np.minimum(1.0, 2 * ks_p_value(effect, n, m)) * (1 - ROUNDING)
         found["wasserstein"] = wasserstein(now, before, widths=1 / steps[:, None]).round(4).tolist()
         found["p_from"] = np.where(by_shape, "shape (Kolmogorov-Smirnov)", "level (rank sum)").tolist()
     return found
@@ -177,7 +175,7 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
         CellState.NO_REFERENCE: "there is no reference yet; one is pinned after a whole day, or by a person",
         CellState.OTHER_BINS: "the reference does not count this column on its present bins; pin a new one",
         CellState.UNSEEN_HOURS: "the reference lacks hours like the window's: a weekday's for a weekday, a weekend's for a weekend",
-        CellState.NEVER_SEEN: "protected, and never seen",
+        CellState.NEVER_SEEN: "protected, and without rows so far",
         CellState.NEW: f"{rows[at]} rows of a slice that the reference does not contain",
         CellState.SILENT_BEFORE: "no row came, but the slice was silent for as long in the reference",
         CellState.IN_OTHER_IN_REFERENCE: f"{rows[at]} rows of a slice that may have been among {folded_into(name)} in the reference",
@@ -186,11 +184,11 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
         return fixed[state]
     if state in (CellState.VANISHED, CellState.FEW_EXPECTED):
         expected = float(judged.share_rows.expected[at])
-        shown = f"{expected:.0f}" if state is CellState.VANISHED else f"{expected:.1f}"
-        return f"no row came, where {shown} would have been expected; from {VANISHED_FROM:g} a slice is missed"
+        text = f"{expected:.0f}" if state is CellState.VANISHED else f"{expected:.1f}"
+        return f"no row came, where {text} were expected; a slice counts as vanished from {VANISHED_FROM:g}"
     if state is CellState.IN_OTHER:
         folded = judged.share_rows.folded[at]
-        return f"no row came under its name, but {folded} rows of slices without a place are in {folded_into(name)}"
+        return f"no row came under its name, but {folded} rows of slices that are not counted by name are in {folded_into(name)}"
     least = int(judged.table.minimum_rows[at, column_at])
     return (
         f"{judged.cells.n[at, column_at]} values against {judged.cells.m[at, column_at]}: under {least} "
@@ -199,17 +197,17 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
 
 
 def _compared(found: DriftComparison) -> str:
-    """Both numbers with their thresholds, and which of the two decided."""
+    """p and effect with their thresholds, and which of the two decided."""
     minimum = found.minimum_effect or 0.0
     said = f"p {found.score:.2g} (threshold {found.threshold:.2g}), effect {found.effect:.3f} (minimum {minimum:.3g})"
     if found.score < found.threshold:
-        return said if found.effect >= minimum else f"{said}: significant, and too small to matter"
-    return f"{said}: as large a change comes by chance" if found.effect >= minimum else f"{said}: neither significant nor large"
+        return said if found.effect >= minimum else f"{said}: significant, but below the minimum effect"
+    return f"{said}: not significant" if found.effect >= minimum else f"{said}: neither significant nor large"
 
 
 def _summary(column: Column, counts: Counts) -> list[Facts]:
-    """[slices, bins] -> for each slice the rate, the commonest name, or the bin edges between which the median lies; and how many rows had
-    no value. Empty without any value."""
+    """[slices, bins] -> for each slice the rate, the most common name, or the bin edges around the median; and the number of rows without
+    a value. Empty if no row has a value."""
     values = values_of(column, counts)
     total = values.sum(axis=1)
     some = np.maximum(total, 1)
@@ -234,7 +232,7 @@ def _summary(column: Column, counts: Counts) -> list[Facts]:
 
 
 def difference(column: Column, now: Counts, before: Counts, *, starts: Sequence[int]) -> Facts:
-    """[fine bins] each -> where a drifting column changed most. ``starts``: the fine bins at which the test bins of a number start."""
+    """[fine bins] each -> the bins that changed most. ``starts``: first fine bin of each test bin of a number."""
     values, values_before = values_of(column, now), values_of(column, before)
     names = [*column.names, "(other)"][: len(values)]
     if column.measure is Measure.NUMBER:
@@ -264,7 +262,7 @@ def difference(column: Column, now: Counts, before: Counts, *, starts: Sequence[
 
 
 def _range(column: Column, start: int, end: int) -> str:
-    """From which to below which value the fine bins [start, end) reach."""
+    """The interval of values of the fine bins [start, end)."""
     lowest = f"from {column.edges[start - 1]:g}" if start else ""
     highest = f"below {column.edges[end - 1]:g}" if end - 1 < len(column.edges) else ""
     return " ".join(filter(None, [lowest, highest])) or "all"

@@ -1,8 +1,8 @@
-"""From counted alarms to the z-score that chance exceeds as often as the budget allows.
+"""The z-score threshold that null windows exceed as often as the false-alarm budget allows.
 
-In: the z-score of each slice hour by hour; alarms a day. Out: counts of alarms, and a threshold. Few days never show a z-score as rare as a
-budget asks for, so the rate is continued by the tail of a normal, flattened where the measured rate falls more slowly; days are resampled
-and a cautious quantile of the thresholds is taken.
+In: the z-score of each slice by the hour; alarms a day. Out: counts of alarms, and a threshold. A few days contain no z-score as rare as
+the budget requires, so the exceedance rate is extrapolated with a normal tail, flattened if the measured rate falls more slowly. Days are
+resampled (bootstrap) and an upper quantile of the thresholds is used.
 """
 
 import numpy as np
@@ -13,14 +13,14 @@ from flywheel.drift.tests import Numbers
 
 STEPS = np.arange(1.5, 9.0, 0.05)
 """The z-scores at which alarms are counted."""
-NEVER = 40.0  # no p-value has this z-score: a length without a part of the budget raises no alarm
-UNLIKE = 0.01  # protected slices that raise so many alarms with less than this chance are unlike the slices of their size
-ENOUGH = 30  # alarms; the rate of fewer is not relied on
-FLATTEST = 0.6  # slope of the tail, as a part of a normal's
+NEVER = 40.0  # above the z-score of any p-value: a length without an alpha allocation raises no alarm
+UNLIKE = 0.01  # p-value below which protected slices raise more alarms than slices of their size
+ENOUGH = 30  # minimum number of alarms for an estimate of their rate
+FLATTEST = 0.6  # minimum slope of the tail, as a fraction of a normal's
 
 
 def alarms_by_day(z: Numbers, days: int) -> NDArray[np.int64]:
-    """[hours, slices] -> [days, steps]: how often a slice's z-score rises through each of ``STEPS``. One that stays above is one alarm."""
+    """[hours, slices] -> [days, steps]: how often a slice's z-score rises through each of ``STEPS``. Staying above is one alarm."""
     before = np.concatenate([np.zeros_like(z[:1]), z[:-1]])
     hour, member = np.nonzero((z > before) & (z >= STEPS[0]))
     day = hour // HOURS_A_DAY
@@ -31,7 +31,7 @@ def alarms_by_day(z: Numbers, days: int) -> NDArray[np.int64]:
 
 
 def relied_on(alarms: NDArray[np.int64], of_any_effect: Numbers) -> Numbers:
-    """Where the minimum effect leaves too few alarms to estimate their tail, those of any effect: a higher threshold, never a lower one."""
+    """``alarms``; if they are too few to estimate the tail, the larger of them and those of any effect, which never lowers a threshold."""
     return alarms.astype(np.float64) if alarms[:, 0].sum() >= ENOUGH else np.maximum(of_any_effect, alarms)
 
 
@@ -46,7 +46,7 @@ def threshold_for(alpha: float, by_day: Numbers, draws: NDArray[np.int64], cauti
 def lower_bound(alpha: float, windows_a_day: float) -> float:
     """Lower bound on the threshold: the z-score that independent normal windows exceed ``alpha`` times a day.
 
-    Where few windows had rows enough to be judged, few alarms were counted, and a slice that grows would meet no threshold at all.
+    Needed where few windows had enough rows: they raised few alarms, and the threshold for a growing slice would be too low.
     """
     from scipy.special import ndtri
 
@@ -56,7 +56,7 @@ def lower_bound(alpha: float, windows_a_day: float) -> float:
 
 
 def too_often(threshold: float, by_day: NDArray[np.int64], alpha: float) -> bool:
-    """Do the protected slices exceed it so often that slices of their size do not represent them?"""
+    """True if the protected slices exceed the threshold so often that slices of their size do not represent them (Poisson test)."""
     from scipy.special import pdtrc
 
     above = np.flatnonzero(threshold <= STEPS)
@@ -65,7 +65,7 @@ def too_often(threshold: float, by_day: NDArray[np.int64], alpha: float) -> bool
 
 
 def _exceeded(alpha: float, alarms: Numbers, days: int) -> float:
-    """The z-score whose rate is ``alpha``: read off where there are alarms enough, else continued by the tail."""
+    """The z-score whose rate is ``alpha``: measured where there are enough alarms, else extrapolated."""
     enough = np.flatnonzero(alarms >= ENOUGH)
     last = int(enough[-1]) if enough.size else 0
     rates = np.maximum(alarms, 1) / days

@@ -1,8 +1,8 @@
-"""What drifted together, which of it explains the rest, and is it over?
+"""The incident of the windows that ended at one moment: which series drift, which are the primary drivers, which have not cleared.
 
-In: the verdicts of all windows that ended at one moment (of any length), and which series drifted when the incident was last looked at.
-Out: one ``Incident``. A series that drifted is cleared only when its evidence has fallen well under the threshold (hysteresis), so that
-evidence close to the threshold is one incident. Whom to tell is not decided here.
+In: the verdicts of windows of all lengths, and the series that drifted in the open incident. Out: one ``Incident``. A drifted series clears
+only when its evidence falls well below its thresholds (hysteresis), so that evidence close to a threshold is one incident. Does not decide
+who is notified.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,21 +18,21 @@ from flywheel.ids import EVERYTHING
 Series = tuple[str, str]
 """(slice, column)"""
 
-AS_MUCH_AS_ALL = 1.5  # a slice whose effect is up to so many times that of all traffic drifted with it, not by itself
+AS_MUCH_AS_ALL = 1.5  # a slice is a primary driver if its effect exceeds this multiple of the effect in all traffic
 
 
 class IncidentState(StrEnum):
     """Missing data neither opens nor ends an incident."""
 
     DRIFTED = "drifted"
-    CLEARING = "clearing"  # under the threshold, not yet far enough under it
-    QUIET = "quiet"
+    CLEARING = "clearing"  # below the threshold, but inside the hysteresis band
+    NOT_DRIFTED = "quiet"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clearing:
-    """The hysteresis band: a series is over when its z-score or its effect falls under these parts of their thresholds."""
+    """The hysteresis band: a series clears when its z-score or its effect falls below this fraction of its threshold."""
 
     z: float = 0.6
     effect: float = 0.7
@@ -45,12 +45,12 @@ class Incident:
     state: IncidentState
     primary: tuple[DriftVerdict, ...]  # the primary drivers, largest effect first: they explain the rest
     drifted: tuple[DriftVerdict, ...]  # all, the primary drivers first
-    clearing: tuple[DriftVerdict, ...]  # drifted before, under the threshold now, not yet over
+    clearing: tuple[DriftVerdict, ...]  # drifted before, inside the hysteresis band now
     reason: str
 
 
 def incident_of(verdicts: Sequence[DriftVerdict], *, drifted_before: Collection[Series] = (), clearing: Clearing | None = None) -> Incident:
-    """``drifted_before``: the drifted series of the incident that is open, if one is."""
+    """``drifted_before``: the drifted series of the open incident, if there is one."""
     band = clearing or Clearing()
     drifted = sorted((verdict for verdict in verdicts if has_drifted(verdict)), key=_size, reverse=True)
     primary = _primary(drifted)
@@ -62,18 +62,18 @@ def incident_of(verdicts: Sequence[DriftVerdict], *, drifted_before: Collection[
     )
     judged = any(verdict.slice == EVERYTHING and verdict.status in (DriftStatus.OK, DriftStatus.DRIFTING) for verdict in verdicts)
     if drifted:
-        state, reason = IncidentState.DRIFTED, _in_words(primary, len(rest))
+        state, reason = IncidentState.DRIFTED, _format_drivers(primary, len(rest))
     elif not_over:
-        state, reason = IncidentState.CLEARING, f"{len(not_over)} that drifted before are under their thresholds, but not yet far enough"
+        state, reason = IncidentState.CLEARING, f"{len(not_over)} that drifted before are below their thresholds, but not yet far enough"
     elif judged:
-        state, reason = IncidentState.QUIET, "nothing drifted"
+        state, reason = IncidentState.NOT_DRIFTED, "nothing drifted"
     else:
         state, reason = IncidentState.UNKNOWN, "all traffic together could not be judged"
     return Incident(state=state, primary=primary, drifted=primary + rest, clearing=not_over, reason=reason)
 
 
 def has_drifted(verdict: DriftVerdict) -> bool:
-    """Drifting; or a slice that vanished, or a new one with a real part of the traffic."""
+    """Drifting; or a vanished slice, or a new slice whose share reaches the minimum effect."""
     if verdict.status is DriftStatus.DRIFTING:
         return True
     found = verdict.comparison
@@ -85,7 +85,7 @@ def has_drifted(verdict: DriftVerdict) -> bool:
 
 
 def is_cleared(verdict: DriftVerdict, band: Clearing) -> bool:
-    """Is a series that drifted well under its thresholds? Without data nobody can tell."""
+    """True if a series that drifted is below the hysteresis band. False without data."""
     found = verdict.comparison
     if found is None or verdict.status not in (DriftStatus.OK, DriftStatus.DRIFTING):
         return verdict.status is DriftStatus.NEW_SLICE
@@ -93,18 +93,18 @@ def is_cleared(verdict: DriftVerdict, band: Clearing) -> bool:
 
 
 def _primary(drifted: Sequence[DriftVerdict]) -> tuple[DriftVerdict, ...]:
-    """In each column: all traffic, when slices drifted about as far; else the slices that drifted much further and took it along."""
-    whole = {verdict.column: _size(verdict) for verdict in drifted if verdict.slice == EVERYTHING}
+    """For each column: all traffic if no slice drifted by more than ``AS_MUCH_AS_ALL`` times its effect, else those slices."""
+    all_traffic = {verdict.column: _size(verdict) for verdict in drifted if verdict.slice == EVERYTHING}
     further = [
         verdict
         for verdict in drifted
-        if verdict.slice != EVERYTHING and verdict.column in whole and _size(verdict) > AS_MUCH_AS_ALL * whole[verdict.column]
+        if verdict.slice != EVERYTHING and verdict.column in all_traffic and _size(verdict) > AS_MUCH_AS_ALL * all_traffic[verdict.column]
     ]
     followed = {verdict.column for verdict in further}
     return tuple(
         verdict
         for verdict in drifted
-        if verdict.column not in whole or verdict in further or (verdict.slice == EVERYTHING and verdict.column not in followed)
+        if verdict.column not in all_traffic or verdict in further or (verdict.slice == EVERYTHING and verdict.column not in followed)
     )
 
 
@@ -116,7 +116,7 @@ def _size(verdict: DriftVerdict) -> float:
     return abs(verdict.effect or 0.0)
 
 
-def _in_words(primary: Sequence[DriftVerdict], rest: int) -> str:
+def _format_drivers(primary: Sequence[DriftVerdict], rest: int) -> str:
     first = primary[0]
     others = f" and {len(primary) - 1} more" if len(primary) > 1 else ""
     explained = f"; {rest} others drifted with it" if rest else ""

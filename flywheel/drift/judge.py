@@ -201,19 +201,14 @@ class JudgedWindow:
     cells: JudgedCounts
     state: NDArray[np.int8]
     reported: Cells  # cells that get a verdict; a new or vanished slice gets one for its share column only
+    share_rows: SliceRows  # expected rows, and rows in "(other)" that may belong to a slice
     table: ThresholdTable
     protected: frozenset[str]
 
     @cached_property
-    def share_rows(self) -> SliceRows:
-        """[slices]: expected rows, and rows in "(other)" that may belong to the slice."""
-        matrix = self.window.matrix
-        return slice_rows(matrix.rows, self.before.rows, slices=matrix.slices, protected=self.protected)
-
-    @cached_property
     def overdispersed(self) -> Cells:
         """[columns]: True where the dispersion is not that of independent rows."""
-        return np.asarray((self.table.dispersion_base != 1.0) | (self.table.dispersion_per_row != 0.0))
+        return np.asarray((self.table.dispersion_base != 1.0) | (self.table.dispersion_slope != 0.0))
 
     @cached_property
     def adjusted_p(self) -> Numbers:
@@ -263,6 +258,7 @@ def judge_window(
         )
     now, before = _with_shares(now, before, protected=policy.protected)
     table = threshold_table(policy=policy, calibrated=thresholds, length=window.end - window.start, slices=slices, columns=columns)
+    share_rows = slice_rows(matrix.rows, before.rows, slices=slices, protected=policy.protected)
     cells = judge_counts(window=now, reference=before, columns=columns, table=table)
     is_all_traffic = np.array([name == EVERYTHING for name in slices])
     of_shares = np.array([column.name == SHARE_COLUMN.name for column in columns])
@@ -274,8 +270,9 @@ def judge_window(
         tested=now,
         before=before,
         cells=cells,
-        state=_states(matrix, before, cells, reference, table, policy, silent=_silent_as_before(on_slices, reference)),
+        state=_states(matrix, before, cells, reference, table, share_rows, silent=_silent_as_before(on_slices, reference)),
         reported=np.where(of_shares, ~is_all_traffic[:, None], (shared | is_all_traffic)[:, None]),
+        share_rows=share_rows,
         table=table,
         protected=frozenset(policy.protected),
     )
@@ -305,7 +302,7 @@ def _states(
     cells: JudgedCounts,
     reference: PreparedReference | None,
     table: ThresholdTable,
-    policy: DriftPolicy,
+    share_rows: SliceRows,
     *,
     silent: Cells,
 ) -> NDArray[np.int8]:
@@ -319,10 +316,8 @@ def _states(
             state[:] = CellState.LEARNING
         state[~cells.enough_rows] = CellState.TOO_FEW
         for at in np.flatnonzero(of_shares):
-            of_slices = slice_rows(window.rows, before.rows, slices=window.slices, protected=policy.protected)
-            _state_shares(
-                state[:, at], window.rows == 0, before.rows == 0, significant=cells.z[:, at] > table.z[:, at], of_slices=of_slices
-            )
+            significant = cells.z[:, at] > table.z[:, at]
+            _state_shares(state[:, at], window.rows == 0, before.rows == 0, significant=significant, share_rows=share_rows)
             state[(state[:, at] == CellState.VANISHED) & silent, at] = CellState.SILENT_BEFORE
         if not before.rows.any():
             state[:] = CellState.UNSEEN_HOURS  # the reference has rows, but none in the hours of this window
@@ -341,13 +336,13 @@ def _silent_as_before(window: WindowCounts, reference: PreparedReference | None)
     return np.array([silences.get(name, 0) >= hours for name in window.matrix.slices], dtype=bool)
 
 
-def _state_shares(state: NDArray[np.int8], gone: Cells, unknown: Cells, *, significant: Cells, of_slices: SliceRows) -> None:
+def _state_shares(state: NDArray[np.int8], gone: Cells, unknown: Cells, *, significant: Cells, share_rows: SliceRows) -> None:
     """[slices], changed in place: the slices without rows in the window (``gone``) or in the reference (``unknown``)."""
     state[unknown] = CellState.NEW
-    state[unknown & (of_slices.folded_before > 0) & ~significant] = CellState.IN_OTHER_IN_REFERENCE
+    state[unknown & (share_rows.folded_before > 0) & ~significant] = CellState.IN_OTHER_IN_REFERENCE
     state[gone] = CellState.FEW_EXPECTED
-    state[gone & (of_slices.expected >= VANISHED_FROM)] = CellState.VANISHED
-    state[gone & (of_slices.folded > 0) & ~significant] = CellState.IN_OTHER
+    state[gone & (share_rows.expected >= VANISHED_FROM)] = CellState.VANISHED
+    state[gone & (share_rows.folded > 0) & ~significant] = CellState.IN_OTHER
     state[gone & unknown] = CellState.NEVER_SEEN
 
 

@@ -1,8 +1,7 @@
-"""Late-data re-evaluation: which closed windows must be judged again because rows came late, and what that changed.
+"""Late-data re-evaluation: which closed windows are due because rows arrived late, and which verdicts that changed.
 
-In: what each closed window was judged on, which panes of the record changed since, the lengths of windows, the policy, the time. Out: the
-windows that are due, how many rows came late, what is found and what is withdrawn, with reasons. Judging is done in ``judge``, and whom to
-tell is not decided here.
+In: the rows each closed window was judged on, the panes that changed since, the window lengths, the policy, the time. Out: the due windows,
+the number of late rows, and the drifted series that were found or withdrawn, with reasons. Does not decide who is notified.
 """
 
 from bisect import bisect_left
@@ -17,9 +16,8 @@ from flywheel.windows.pane import WindowPolicy, nested_windows
 
 @dataclass(frozen=True, kw_only=True)
 class ReevaluationPolicy:
-    """How long after its end a window may be judged again (zero: never), and the shortest time between two judgements of it.
-
-    The debounce keeps rows that trickle in late from having every window judged every second.
+    """``look_back``: how long after its end a window may be re-evaluated (zero: never). ``debounce``: shortest time between two evaluations
+    of a window, so that a trickle of late rows does not re-evaluate every window every second.
     """
 
     look_back: timedelta = timedelta(hours=24)
@@ -28,21 +26,21 @@ class ReevaluationPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedRows:
-    """What the verdicts of one closed window rest on, and those of the longer windows that end with it."""
+    """The rows that the verdicts of one closed window, and of the longer windows that end with it, were computed from."""
 
     window: str
     start: datetime
     end: datetime
-    since: datetime  # where the longest of them begins
-    rows: int  # of the longest
-    position: int  # how many rows the record had: what was recorded up to here was judged
+    since: datetime  # start of the longest of them
+    rows: int  # rows of the longest
+    position: int  # number of rows in the traffic store at that time
     at: datetime
-    times: int = 0  # judged again
+    times: int = 0  # number of re-evaluations
 
 
 @dataclass(frozen=True, kw_only=True)
 class DueWindow:
-    """A closed window that must be looked at again."""
+    """A closed window that must be re-evaluated."""
 
     judged: JudgedRows
     reason: str
@@ -50,7 +48,7 @@ class DueWindow:
 
 @dataclass(frozen=True, kw_only=True)
 class Reevaluation:
-    """What late rows changed in the verdicts of their own windows. Never resolves alerts."""
+    """The drifted series that late rows added to or removed from the verdicts of their windows. Never resolves alerts."""
 
     found: tuple[DriftVerdict, ...]
     withdrawn: tuple[DriftVerdict, ...]
@@ -60,9 +58,9 @@ class Reevaluation:
 def due_windows(
     closed: Sequence[JudgedRows], *, changed: Mapping[datetime, int], windows: WindowPolicy, policy: ReevaluationPolicy, now: datetime
 ) -> tuple[DueWindow, ...]:
-    """Oldest first. ``changed``: starts of panes, each with the position of the record at which it changed last.
+    """Oldest first. ``changed``: start of each pane -> position in the traffic store of its last change.
 
-    A window that was cut in other lengths than today's stays as it is: its rows and today's cannot be compared.
+    Skips windows that were closed with other window lengths than today's: their row counts cannot be compared.
     """
     starts = sorted(changed)
     found = []
@@ -78,14 +76,14 @@ def due_windows(
 
 
 def late_rows(judged: JudgedRows, *, rows: int) -> int:
-    """How many rows more than were judged. None where the record lost rows: a verdict on fewer rows is not a better one."""
+    """Number of rows that arrived after the window was judged; 0 if the traffic store has lost rows since."""
     return max(0, rows - judged.rows)
 
 
 def reevaluation(before: Sequence[DriftVerdict], after: Sequence[DriftVerdict]) -> Reevaluation:
-    """What changed in the windows that end at one moment, each length compared with itself, the shortest first.
+    """The changes in the windows that end at one moment, for each length, shortest first.
 
-    What drifted only against a reference that was pinned since is not found: no late row did that.
+    Leaves out series that drift only against a reference that was pinned since: late rows are not the cause.
     """
     found: list[DriftVerdict] = []
     withdrawn: list[DriftVerdict] = []
@@ -96,16 +94,16 @@ def reevaluation(before: Sequence[DriftVerdict], after: Sequence[DriftVerdict]) 
         then, now = ({_series(one): one for one in side if one.window_start == start and has_drifted(one)} for side in (before, after))
         new = [verdict for series, verdict in now.items() if series not in then]
         gone = [verdict for series, verdict in then.items() if series not in now]
-        blamed = [verdict for verdict in new if verdict.evidence.get("reference") in known]
-        against_others += len(new) - len(blamed)
-        if blamed or gone:
+        by_late_rows = [verdict for verdict in new if verdict.evidence.get("reference") in known]
+        against_others += len(new) - len(by_late_rows)
+        if by_late_rows or gone:
             hours = ((*before, *after)[0].window_end - start) / timedelta(hours=1)
-            reasons.append(f"{hours:g} h: with its late rows {len(blamed)} more drifted and {len(gone)} no longer do")
-        found += blamed
+            reasons.append(f"{hours:g} h: with its late rows {len(by_late_rows)} more drifted and {len(gone)} no longer do")
+        found += by_late_rows
         withdrawn += gone
     reason = "; ".join(reasons) or "what drifted did not change"
     if against_others:
-        reason += f"; {against_others} more drifted against a reference that was pinned since, which no late row did"
+        reason += f"; {against_others} more drifted against a reference that was pinned since; late rows are not the cause"
     return Reevaluation(found=tuple(found), withdrawn=tuple(withdrawn), reason=reason)
 
 

@@ -1,7 +1,7 @@
-"""The reference's own windows, as they would have been judged: what evidence looks like when nothing has changed.
+"""Null windows: each window of the reference against the rest of the reference, and the overdispersion of their z-scores.
 
-In: the hours of a period. Out: for every window of a length, its counts and those of the rest of the period; and how much wider than a
-standard normal the z-scores of these windows scatter (overdispersion). Thresholds are found in ``calibration``.
+In: the counts of the hours of a period. Out: for every window of a length, its counts and those of the rest of the period; and the variance
+of the z-scores of these windows, which is 1 for independent rows. ``calibration`` computes the thresholds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,19 +30,19 @@ from flywheel.traffic.column import Column
 from flywheel.windows.counts import CountMatrix, Counts, WindowCounts, bins_of_columns
 from flywheel.windows.pane import EPOCH
 
-SLICES_CALIBRATED = 200  # the largest ones; smaller slices share their thresholds
+SLICES_CALIBRATED = 200  # the largest slices; smaller ones get the same thresholds
 DISPERSION_ROUNDS = 3
-LEAST_BASE, LEAST_BASE_OF_FIRST_FAILURES = 1.0, 0.25  # rows scatter no less than by chance; first failures do: one a session at most
-SAMPLED = 20_000  # windows from which the dispersion is measured
-FEWEST_HITS = 1.0  # first failures a window, from which on they tell how much they scatter
-FEWEST_WINDOWS = 1_000  # with fewer, the tail of the z-scores is not looked at
-TAIL, TAIL_ONE_SIDED, TAIL_TWO_SIDED = 0.98, 2.054, 2.326  # a normal's own z-score there: the tail matters, not the middle
-FEWEST_ROWS = 20  # with fewer, a window's evidence is too coarse for that
+LEAST_BASE, LEAST_BASE_OF_FIRST_FAILURES = 1.0, 0.25  # first failures can be underdispersed: each session has at most one
+SAMPLED = 20_000  # maximum number of windows used to estimate the dispersion
+FEWEST_HITS = 1.0  # minimum mean number of first failures a window for a base below 1
+FEWEST_WINDOWS = 1_000  # minimum number of windows for an estimate of the tail of the z-scores
+TAIL, TAIL_ONE_SIDED, TAIL_TWO_SIDED = 0.98, 2.054, 2.326  # quantile of the tail, and the z-scores of a standard normal there
+FEWEST_ROWS = 20  # minimum rows of a window: below, its p-values are too coarse
 
 
 @dataclass(frozen=True, kw_only=True)
 class NullPeriod:
-    """A period in which nothing is taken to have changed: whole days of whole hours."""
+    """A period that is assumed to contain no drift: whole days of whole hours."""
 
     hourly: WindowCounts  # [hours, slices, test bins of ``columns``]
     columns: tuple[Column, ...]
@@ -63,8 +63,8 @@ class NullPeriod:
 def null_period(
     hours: Iterable[CountMatrix], *, period: WindowCounts, columns: Sequence[Column], protected: Sequence[str]
 ) -> tuple[NullPeriod, SeasonalReference | None]:
-    """``hours``: the counts of each hour from the first hour of ``period`` on, whole days of them; ``period``: their sum. The second value
-    is the period by the hour, where it is long enough to be compared so."""
+    """``hours``: the counts of each hour of ``period``, whole days; ``period``: their sum. The second value is the seasonal reference, or
+    None if the period is too short for one."""
     columns = (*columns, SHARE_COLUMN)
     rows = period.matrix.rows_by_slice
     slices = sorted(rows, key=lambda name: (name != EVERYTHING, name not in protected, -rows[name], name))[:SLICES_CALIBRATED]
@@ -73,7 +73,7 @@ def null_period(
     counted: list[CountMatrix] = []
 
     def one_by_one() -> Iterable[CountMatrix]:
-        """An hour in fine bins is large: none is kept longer than it is needed."""
+        """Yields each hour in fine bins without keeping it: the fine counts of one hour are large."""
         for matrix in hours:
             counted.append(in_test_bins(matrix.aligned(slices=slices, bins=bins), columns, edges))
             yield matrix
@@ -93,8 +93,8 @@ def null_period(
 
 
 def null_windows(period: NullPeriod, column: Column, length: int, *, as_named: bool = False) -> tuple[CountMatrix, CountMatrix]:
-    """[hours, slices, bins of the column]: the window that ends with each hour, and what it is compared with. Zeroes where there is no
-    whole window, and where the period lacks other hours like the window's. ``as_named``: see ``share_counts``."""
+    """[hours, slices, bins of the column]: the window that ends with each hour, and the part of the period it is compared with. Zeros where
+    the window is incomplete or the period has no other hours of its kind. ``as_named``: see ``share_counts``."""
     matrix = period.hourly.matrix
     if column.name == SHARE_COLUMN.name:
         rows, rows_before = _against_the_rest(period, matrix.rows, length)
@@ -119,13 +119,13 @@ def _against_the_rest(period: NullPeriod, hourly: Counts, length: int) -> tuple[
 
 
 def compared_part(period: NullPeriod) -> float:
-    """The part of the period's hours that have others to be compared with: the only Saturday has none."""
+    """Fraction of the period's hours that have other hours to be compared with: the only Saturday has none."""
     _, before = null_windows(period, period.columns[0], 1)
     return max(1 / period.hours, float((before.rows.sum(axis=1) > 0).mean()))
 
 
 def measured_dispersion(now: CountMatrix, before: CountMatrix, column: Column, rng: np.random.Generator) -> Dispersion:
-    """From a sample of the windows: thousands tell the dispersion as well as all of them."""
+    """Variance of the z-scores, estimated from at most ``SAMPLED`` windows."""
     current, reference = now.of(column.name), before.of(column.name)
     rows = current.sum(axis=-1)
     hour, member = np.nonzero((rows >= FEWEST_ROWS) & (reference.sum(axis=-1) > 0))
@@ -135,23 +135,22 @@ def measured_dispersion(now: CountMatrix, before: CountMatrix, column: Column, r
     one_sided = bool(column.worse)
     p, _ = compare(column.measure, current[hour, member], reference[hour, member], one_sided=one_sided)
     z, sizes = z_score(p, one_sided=one_sided), rows[hour, member]
-    if column.name == SHARE_COLUMN.name:  # each slice's window has the rows of all traffic: nothing to fit on
+    if column.name == SHARE_COLUMN.name:  # every window has the rows of all traffic, so there is no slope to fit
         found = Dispersion(base=max(1.0, float((z**2).mean())) if z.size else 1.0)
     else:
-        # Few windows, whose tail is not looked at, and rare hits would make a base under one by luck: where a reference has no error at
-        # all, the first one would be an alarm.
-        tells = column.first_of and z.size >= FEWEST_WINDOWS and current[hour, member, 1].mean() >= FEWEST_HITS
-        least = LEAST_BASE_OF_FIRST_FAILURES if tells else LEAST_BASE
+        # With few windows or rare hits a base below 1 would be noise: without a failure in the reference, the first one would be an alarm.
+        enough = column.first_of and z.size >= FEWEST_WINDOWS and current[hour, member, 1].mean() >= FEWEST_HITS
+        least = LEAST_BASE_OF_FIRST_FAILURES if enough else LEAST_BASE
         found = _fitted(z, sizes, member, least=least)
     if z.size < FEWEST_WINDOWS:
         return found
     high = TAIL_ONE_SIDED if one_sided else TAIL_TWO_SIDED
     wider = max(1.0, float(np.quantile(z / found.deviation(sizes), TAIL)) / high) ** 2
-    return Dispersion(base=found.base * wider, per_row=found.per_row * wider)
+    return Dispersion(base=found.base * wider, slope=found.slope * wider)
 
 
 def _fitted(z: Numbers, rows: Counts, member: NDArray[np.int64], *, least: float) -> Dispersion:
-    """Least squares of each slice's mean squared z-score on its rows, weighted by how well that mean is known."""
+    """Least squares of each slice's mean squared z-score on its rows, weighted by the inverse variance of that mean."""
     if not z.size:
         return Dispersion()
     windows = np.bincount(member).astype(np.float64)
@@ -160,15 +159,15 @@ def _fitted(z: Numbers, rows: Counts, member: NDArray[np.int64], *, least: float
     squares = np.bincount(member, weights=z**2)[known] / windows
     size = np.bincount(member, weights=rows)[known] / windows
     fitted = np.full_like(squares, max(least, float(np.median(squares))))
-    base, per_row = float(fitted[0]), 0.0
+    base, slope = float(fitted[0]), 0.0
     for _ in range(DISPERSION_ROUNDS):
         weight = windows / fitted**2
         middle = float((weight * size).sum() / weight.sum())
         height = float((weight * squares).sum() / weight.sum())
         across = float((weight * (size - middle) ** 2).sum())
-        per_row = max(0.0, float((weight * (size - middle) * (squares - height)).sum()) / across) if across > 0 else 0.0
-        base = height - per_row * middle
+        slope = max(0.0, float((weight * (size - middle) * (squares - height)).sum()) / across) if across > 0 else 0.0
+        base = height - slope * middle
         if base < least:
-            base, per_row = least, max(0.0, height - least) / middle if middle > 0 else 0.0
-        fitted = base + per_row * size
-    return Dispersion(base=base, per_row=per_row)
+            base, slope = least, max(0.0, height - least) / middle if middle > 0 else 0.0
+        fitted = base + slope * size
+    return Dispersion(base=base, slope=slope)

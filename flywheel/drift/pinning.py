@@ -1,7 +1,7 @@
-"""When does the daemon pin a reference by itself, and over which period?
+"""When the daemon pins a reference, and over which period.
 
-In: the references in force, since when there is traffic and a champion alone, the policy. Out: a period to pin, or why there is none. A
-person may pin at any time; what a person pinned is never replaced.
+In: the references in force, the first traffic, the time since which only the champion answers, the policy. Out: a period to pin, or the
+reason that there is none. Never replaces a reference that a person pinned.
 """
 
 from collections.abc import Collection
@@ -14,20 +14,19 @@ from flywheel.ids import DAEMON
 from flywheel.windows.pane import WindowPolicy, pane_start
 
 DAY = timedelta(days=1)
-PAUSE_DAYS = 3  # without traffic, as a weekend of an office is: what came before still says what is usual
+PAUSE_DAYS = 3  # longest pause without traffic inside a period, such as a weekend
 
 
 @dataclass(frozen=True, kw_only=True)
 class PinningPolicy:
-    """When the daemon pins by itself."""
+    """``stages``: whole days of traffic after which the daemon pins again; daily in the first week, when each day helps most."""
 
     whole_day: timedelta
-    watch: timedelta  # after a promotion, before the new champion's answers are the normal ones
+    watch: timedelta  # time after a promotion before an output reference of the new champion
     stages: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 14, 28)
-    """Whole days after which the daemon pins again: each day of the first week, since each makes a young reference much better."""
 
     def by_the_clock(self, windows: WindowPolicy) -> bool:
-        """Are days and windows those of the clock, for which thresholds can be calibrated?"""
+        """True if days have 24 hours and windows one hour: thresholds can only be calibrated for these."""
         return self.whole_day == DAY and windows.window == HOUR
 
     @property
@@ -37,7 +36,7 @@ class PinningPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class PinningDue:
-    """A period to pin now, or None for both ends, and why."""
+    """The period to pin now, or None for both ends, and the reason."""
 
     start: datetime | None
     end: datetime | None
@@ -46,8 +45,8 @@ class PinningDue:
 
 
 def period_end(newest: datetime, *, both_stand: bool, windows: WindowPolicy, policy: PinningPolicy) -> datetime:
-    """Where a reference pinned now would end: with a pane, with an hour where thresholds are calibrated by it, and with a day of the
-    calendar once an input and an output reference stand."""
+    """The end of a reference that is pinned now: of a pane; of an hour if thresholds are calibrated; of a day if both references are in
+    force (``both_stand``)."""
     end = pane_start(newest, windows.pane)
     if policy.whole_day == DAY and both_stand:
         return end.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -55,17 +54,13 @@ def period_end(newest: datetime, *, both_stand: bool, windows: WindowPolicy, pol
 
 
 def first_whole_pane(changed_at: datetime, *, windows: WindowPolicy, policy: PinningPolicy) -> datetime:
-    """The first moment at which only the champion answered, after the route changed; on the hour where thresholds are calibrated by it."""
+    """The first pane in which only the champion answered after a change of the route; a full hour if thresholds are calibrated."""
     start = pane_start(changed_at, windows.pane) + windows.pane
     return pane_start(start + HOUR - windows.pane, HOUR) if policy.by_the_clock(windows) else start
 
 
 def unbroken_since(moments: Collection[datetime], *, until: datetime, policy: PinningPolicy) -> datetime | None:
-    """Since when there has been traffic, up to ``until``, without a pause of more than ``PAUSE_DAYS``; None where there is none in the
-    last one.
-
-    A test a month ago is no beginning: days without traffic say nothing of what is usual.
-    """
+    """The start of the traffic up to ``until`` without a pause of more than ``PAUSE_DAYS``; None if the last such days have no traffic."""
     since = None
     for moment in sorted((moment for moment in moments if moment <= until), reverse=True):
         if (since or until) - moment > policy.whole_day * PAUSE_DAYS:
@@ -84,17 +79,16 @@ def pinning_due(
     policy: PinningPolicy,
     calm: bool = True,
 ) -> PinningDue:
-    """``first_seen``: how far back there is traffic. ``champion_alone_since``: None while a challenger takes part, or nobody knows.
+    """``first_seen``: start of the traffic. ``champion_alone_since``: None during a rollout, or if unknown. ``calm``: no alert is open.
 
-    ``calm``: no alert is open. A reference that stands is only replaced by a longer one of the daemon's own, in calm: what drifts now
-    must not become the normal.
+    A reference in force is only replaced by a longer one, if the daemon pinned it and no alert is open: drift must not enter a reference.
     """
     nothing = PinningDue(start=None, end=None, covers=Covers.ALL, reason="a reference is in force")
     if inputs is None:
         if first_seen is not None and newest - first_seen >= policy.whole_day:
             start = newest - policy.whole_day * _stage(newest - first_seen, policy)
             return PinningDue(start=start, end=newest, covers=_covers(start, champion_alone_since), reason=_seen(newest - start, policy))
-        return replace(nothing, reason="under one whole day has been seen, and nobody pinned a reference")
+        return replace(nothing, reason="less than one whole day of traffic, and nobody pinned a reference")
     if outputs is None:
         if champion_alone_since is not None and newest - champion_alone_since >= policy.watch:
             days = _stage(newest - champion_alone_since, policy)
@@ -102,7 +96,7 @@ def pinning_due(
             return PinningDue(start=start, end=newest, covers=Covers.OUTPUT, reason="the new champion's watch period has passed")
         return replace(nothing, covers=Covers.OUTPUT, reason="the new champion is still in its watch period")
     if not calm:
-        return replace(nothing, reason="a reference is in force, and while an alert is open none is replaced")
+        return replace(nothing, reason="a reference is in force, and it is not replaced while an alert is open")
     for held, since in ((inputs, first_seen), (outputs, champion_alone_since)):
         if since is None or held.pinned_by != DAEMON:
             continue
@@ -115,13 +109,13 @@ def pinning_due(
 
 
 def _stage(seen: timedelta, policy: PinningPolicy) -> int:
-    """Of so much traffic, how many whole days make a reference: the longest of the stages it fills."""
+    """The longest of the stages, in whole days, that ``seen`` fills; 0 if none."""
     days = seen // policy.whole_day
     return max([stage for stage in policy.stages if stage <= days], default=0)
 
 
 def _covers(start: datetime, champion_alone_since: datetime | None) -> Covers:
-    """Where another adapter answered in a part of the period, it says nothing about this one's answers."""
+    """INPUT if another adapter answered in a part of the period, else ALL."""
     return Covers.INPUT if champion_alone_since is not None and champion_alone_since > start else Covers.ALL
 
 

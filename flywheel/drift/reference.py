@@ -1,7 +1,7 @@
-"""What traffic is compared with: the counts of a past period, and whether they may be trusted yet.
+"""The reference: the counts of a past period that traffic is compared with, and its maturity.
 
-In: the counts of a period, who pins it. Out: an immutable reference with an id that follows from its content; and which references are in
-force. When the daemon pins one by itself is decided in ``pinning``.
+In: the counts of a period, who pins it. Out: an immutable reference whose id is a hash of its content; and which references are in force.
+``pinning`` decides when the daemon pins one.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from flywheel.drift.seasonal_reference import SeasonalReference
+from flywheel.drift.seasonal_reference import SeasonalReference, counts_as_json, json_digest
 from flywheel.drift.thresholds import CalibratedThresholds
 from flywheel.errors import Refused
 from flywheel.ids import BASE, DAEMON, AdapterName, Person, WorkloadId, derive, digest_of
@@ -19,12 +19,12 @@ from flywheel.windows.counts import CountMatrix, WindowCounts
 
 
 class Maturity(StrEnum):
-    """How much of the calendar the reference has seen."""
+    """How much of the calendar the reference covers."""
 
-    LEARNING = "learning"  # under one whole day and nobody pinned it: operational alerts only
-    PINNED_EARLY = "pinned_early"  # under one whole day, but a person said it will do; alerts say so
+    LEARNING = "learning"  # less than one whole day, pinned by the daemon: operational alerts only
+    PINNED_EARLY = "pinned_early"  # less than one whole day, pinned by a person; alerts say so
     POOLED_DAYS = "pooled_days"
-    BY_HOUR = "by_hour"  # two days of a kind and more: a window is compared with the same hours, weekdays and weekends apart
+    BY_HOUR = "by_hour"  # at least two days of a kind: windows are compared with the same hours of weekdays or of weekends
 
 
 class Covers(StrEnum):
@@ -49,8 +49,8 @@ class Reference:
     pinned_at: datetime
     counts: CountMatrix
     covers: Covers = Covers.ALL
-    grids: Mapping[str, str] = field(default_factory=dict)  # column -> ``bins_digest`` when it was pinned; empty where that was not kept
-    seasonal_digest: str = ""  # of the same period by the hour; "" where there is none
+    grids: Mapping[str, str] = field(default_factory=dict)  # column -> ``bins_digest`` when it was pinned; empty if not stored
+    seasonal_digest: str = ""  # of its seasonal reference; "" if there is none
     thresholds: CalibratedThresholds | None = None  # None: the policy's fixed ones
 
 
@@ -64,23 +64,24 @@ def pin(
     covers: Covers = Covers.ALL,
     columns: Sequence[Column] = (),
 ) -> Reference:
-    """``columns``: what was counted; their grids are kept, so that a later version with other bins notices.
+    """``columns``: the counted columns; a digest of their bins is stored, so that a version with other bins finds the difference.
 
-    Raises Refused for a period without rows: an empty reference would call everything drift.
+    Raises Refused for a period without rows: with an empty reference everything would drift.
     """
     if counts.rows == 0:
         raise Refused(
             "no traffic was recorded in this period",
             where=f"reference of {counts.workload}",
             value=f"{counts.start.isoformat()} to {counts.end.isoformat()}",
-            remedy="Name a period that holds traffic; `flywheel reference show` and the recorder's counts tell which.",
+            remedy="Name a period with traffic; see `flywheel reference show` and the recorder's counts.",
         )
     if counts.end - counts.start >= whole_day:
         maturity = Maturity.POOLED_DAYS
     else:
         maturity = Maturity.LEARNING if by == DAEMON else Maturity.PINNED_EARLY
+    content = json_digest(counts_as_json(counts.matrix))
     return Reference(
-        id=derive("reference", counts.workload, adapter, counts.start.isoformat(), counts.end.isoformat(), covers, _content(counts.matrix)),
+        id=derive("reference", counts.workload, adapter, counts.start.isoformat(), counts.end.isoformat(), covers, content),
         workload=counts.workload,
         adapter=adapter,
         start=counts.start,
@@ -95,7 +96,7 @@ def pin(
 
 
 def calibrated(reference: Reference, *, thresholds: CalibratedThresholds | None, seasonal: SeasonalReference | None) -> Reference:
-    """The same counts under the same id, with what its own hours told: thresholds, and whether windows are compared by the hour."""
+    """The same reference with calibrated thresholds, and by the hour if ``seasonal`` is given."""
     by_hour = {"maturity": Maturity.BY_HOUR, "seasonal_digest": seasonal.digest} if seasonal is not None else {}
     return replace(reference, thresholds=thresholds, **by_hour)  # type: ignore[arg-type]
 
@@ -106,7 +107,7 @@ def bins_digest(column: Column) -> str:
 
 
 def on_other_bins(reference: Reference, columns: Sequence[Column]) -> tuple[str, ...]:
-    """The columns that the reference counts on other bins than today's: they are learned anew. Sorted names."""
+    """Sorted names of the columns whose bins have changed since the reference was pinned."""
     held = dict(reference.counts.bins)
     return tuple(
         sorted(
@@ -121,7 +122,7 @@ def on_other_bins(reference: Reference, columns: Sequence[Column]) -> tuple[str,
 def in_force(references: Sequence[Reference], *, champion: AdapterName | None) -> tuple[Reference | None, Reference | None]:
     """(input reference, output reference). With no champion, the base is assumed.
 
-    An adapter that has none of its own is not compared with another's answers: a better adapter would look like drift.
+    An adapter is only compared with its own output reference: a better adapter would look like drift.
     """
     newest_first = sorted(references, key=lambda reference: reference.pinned_at, reverse=True)
     inputs = next((reference for reference in newest_first if reference.covers is not Covers.OUTPUT), None)
@@ -131,11 +132,5 @@ def in_force(references: Sequence[Reference], *, champion: AdapterName | None) -
 
 
 def pinning_moment(references: Sequence[Reference], *, now: datetime) -> datetime:
-    """``now``, or just after the newest there is: what is pinned last is in force, also when a clock was ahead before."""
+    """``now``, or 1 microsecond after the newest pin if that is later: the last pin is in force, also if a clock was ahead."""
     return max([now, *(held.pinned_at + timedelta(microseconds=1) for held in references)])
-
-
-def _content(counts: CountMatrix) -> str:
-    """A digest of every count and of the rows, in an order of its own."""
-    held = {name: {column: counts.of(column)[at].tolist() for column, _ in counts.bins} for at, name in enumerate(counts.slices)}
-    return digest_of(json.dumps({"counts": held, "rows": counts.rows_by_slice}, sort_keys=True))

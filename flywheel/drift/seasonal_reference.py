@@ -1,10 +1,9 @@
-"""The reference by the hour of the day, weekdays and weekends apart: with which past hours is a window compared?
+"""The seasonal reference: counts by the hour of the day, weekdays and weekends apart.
 
-In: counts of hours in a row, and where a window lies. Out: for the window that ends with each hour, the sum of the reference's same
-hours. One whole day is one pool. From two days of a kind on, a window is compared with the same hours of the day, of weekdays or of
-weekends, and the hours beside them, so that neither night nor Saturday is drift. If the reference lacks one of the window's hours,
-there is no comparison. Hours count from the epoch in UTC. Holidays and daylight saving are not modelled; they stay inside the measured
-dispersion.
+In: counts of consecutive hours, and the hours of a window. Out: for the window that ends with each hour, the sum of the reference's same
+hours. One whole day is one pool. From two days of a kind on, a window is compared with the same hours of weekdays or of weekends, and the
+adjacent hours, so that nights and Saturdays are not drift. Without one of the window's hours there is no comparison. Hours count from the
+epoch in UTC. Does not model holidays and daylight saving; the overdispersion contains them.
 """
 
 import json
@@ -25,8 +24,19 @@ HourOfDay = tuple[int, int]
 """(0 on weekdays and 1 on weekends, hour of the day)"""
 
 
+def counts_as_json(matrix: CountMatrix) -> dict[str, object]:
+    """All counts and rows by name."""
+    counts = {name: {column: matrix.of(column)[at].tolist() for column, _ in matrix.bins} for at, name in enumerate(matrix.slices)}
+    return {"counts": counts, "rows": matrix.rows_by_slice}
+
+
+def json_digest(document: Mapping[str, object]) -> str:
+    """Does not depend on the order of keys."""
+    return digest_of(json.dumps(document, sort_keys=True))
+
+
 class Season(StrEnum):
-    """How much of the calendar a reference can tell apart."""
+    """The calendar resolution of a reference."""
 
     LEARNING = "learning"
     POOLED_DAYS = "pooled_days"
@@ -35,21 +45,13 @@ class Season(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SeasonalReference:
-    """Its digest stands in the reference it belongs to."""
+    """Counts by hour of the day. ``Reference.seasonal_digest`` is its digest."""
 
     cells: Mapping[HourOfDay, CountMatrix]
 
     @property
     def digest(self) -> str:
-        """Of every count, in an order of its own."""
-        held = {
-            f"{weekend}/{hour}": {
-                "rows": cell.rows_by_slice,
-                "counts": {name: {column: cell.of(column)[at].tolist() for column, _ in cell.bins} for at, name in enumerate(cell.slices)},
-            }
-            for (weekend, hour), cell in self.cells.items()
-        }
-        return digest_of(json.dumps(held, sort_keys=True))
+        return json_digest({f"{weekend}/{hour}": counts_as_json(cell) for (weekend, hour), cell in self.cells.items()})
 
     def stacked(self, *, slices: Sequence[str], bins: Sequence[tuple[str, int]]) -> CountMatrix:
         """All hours as one matrix: [2, 24, slices, bins]."""
@@ -63,7 +65,7 @@ class SeasonalReference:
 
 
 def seasonal_reference(hours: Iterable[CountMatrix], *, first_hour: int) -> SeasonalReference:
-    """From the counts of hours in a row."""
+    """``hours``: the counts of consecutive hours."""
     cells: dict[HourOfDay, CountMatrix] = {}
     for hour, matrix in enumerate(hours, start=first_hour):
         at = int(is_weekend(np.asarray(hour))), hour % HOURS_A_DAY
@@ -72,7 +74,7 @@ def seasonal_reference(hours: Iterable[CountMatrix], *, first_hour: int) -> Seas
 
 
 def season_of(*, first_hour: int, hours: int) -> tuple[Season, str]:
-    """What a period of so many hours in a row can tell apart, and why. By the hour from two days of one kind on."""
+    """The resolution of a period of consecutive hours, and why. By the hour from two days of one kind on."""
     days = hours // HOURS_A_DAY
     if days < 1:
         return Season.LEARNING, "the reference has seen under one whole day"
@@ -96,13 +98,13 @@ def by_hour_of_day(hourly: Counts, *, first_hour: int) -> Counts:
     hours = first_hour + np.arange(len(hourly))
     cells = is_weekend(hours) * HOURS_A_DAY + hours % HOURS_A_DAY
     found = np.zeros((2 * HOURS_A_DAY, *hourly.shape[1:]), dtype=np.int64)
-    for cell in np.unique(cells):  # 48 sums; np.add.at would take twenty times as long
+    for cell in np.unique(cells):  # 48 sums; 20 times faster than np.add.at
         found[cell] = hourly[cells == cell].sum(axis=0)
     return found.reshape(2, HOURS_A_DAY, *hourly.shape[1:])
 
 
 def sliding_sums(hourly: Counts, length: int) -> Counts:
-    """[H, ...] -> [H, ...]: the window of ``length`` hours that ends with each hour; the first ones sum what there is."""
+    """[H, ...] -> [H, ...]: sums over the ``length`` hours that end with each hour; the first ones are over fewer hours."""
     total = np.cumsum(hourly, axis=0, dtype=np.int64)
     total[length:] -= total[:-length].copy()
     return total
@@ -113,9 +115,9 @@ def same_hours(
 ) -> Counts:
     """[2, 24, ...] -> [hours, ...]: what each window of ``length`` hours is compared with; the first window ends with ``first_hour``.
 
-    ``seen`` [2, 24]: ``times_seen`` of the reference's period. A window with an hour that the period lacks gets zeroes. ``own`` [hours,
-    ...]: the counts of these very hours where the reference contains them; they are left out, so that no window is compared with
-    itself. A window of a day, or nearly, takes no neighbours: it has all hours.
+    ``seen`` [2, 24]: ``times_seen`` of the reference's period. A window with an hour that the period lacks gets zeros.
+    ``own`` [hours, ...]: the counts of these hours if the reference contains them; they are subtracted, so that no window is compared with
+    itself. A window of about a day takes no neighbours: it has all hours.
     """
     beside = neighbours if length + 2 * neighbours <= HOURS_A_DAY else 0
     moments = first_hour - length - beside + 1 + np.arange(hours + length + 2 * beside - 1)
@@ -133,5 +135,5 @@ def same_hours(
 
 
 def all_other_hours(hourly: Counts, *, length: int) -> Counts:
-    """[H, ...] -> [H, ...]: the pooled reference of each hour's window: all hours of the period but the window's own."""
+    """[H, ...] -> [H, ...]: the pooled reference of each window: all hours of the period except its own."""
     return np.asarray(hourly.sum(axis=0, dtype=np.int64)[None] - sliding_sums(hourly, length))

@@ -1,10 +1,10 @@
-"""How much of the traffic each slice has, as a column of the count matrix like any other.
+"""The share of the traffic of each slice, as a column of the count matrix.
 
-In: rows of slices in a window and in what it is compared with. Out: for each slice the counts of ``SHARE_COLUMN``: [rows of all others,
-its own rows]. Whether a slice is new, has vanished, or may be in "(other)", is found here too.
+In: rows of slices in a window and in its reference. Out: for each slice the counts of ``SHARE_COLUMN``, [rows of all other slices, its own
+rows]; and the rows in "(other)" that may belong to it.
 
-Slices without a place of their own are counted in "(other)". As many of those rows as bring the two shares as near as they can are
-counted for the slice, so that a slice that was folded away never seems to have vanished.
+Slices that are not counted by name are in "(other)". The number of those rows that brings the two shares closest is counted for the slice,
+so that a slice in "(other)" never seems to have vanished.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,10 +21,10 @@ from flywheel.windows.slices import folded_into
 def share_counts(
     now: Counts, before: Counts, *, slices: Sequence[str], protected: Collection[str], as_named: bool = False
 ) -> tuple[Counts, Counts]:
-    """[..., slices] rows of each -> [..., slices, 2] each. Zeroes for all traffic, of which a share says nothing. ``as_named``: no rows of
-    "(other)" are counted for a slice; so its overdispersion is measured."""
-    whole = list(slices).index(EVERYTHING)
-    n, m = now[..., whole, None], before[..., whole, None]
+    """Rows [..., slices] -> [..., slices, 2]. Zeros for all traffic, whose share is always 1. ``as_named``: counts no rows of "(other)" for
+    a slice; used to measure the overdispersion."""
+    overall = list(slices).index(EVERYTHING)
+    n, m = now[..., overall, None], before[..., overall, None]
     share, share_before = now / np.maximum(1, n), before / np.maximum(1, m)
     missing = np.clip(np.rint(share_before * n) - now, 0, folded_rows(now, slices=slices, protected=protected))
     missing_before = np.clip(np.rint(share * m) - before, 0, folded_rows(before, slices=slices, protected=protected))
@@ -32,34 +32,34 @@ def share_counts(
     for rows, total, folded in ((now, n, missing), (before, m, missing_before)):
         own = rows if as_named else np.minimum(rows + folded.astype(np.int64), total)
         pair = np.stack([total - own, own], axis=-1)
-        pair[..., whole, :] = 0
+        pair[..., overall, :] = 0
         pairs.append(pair)
     return pairs[0], pairs[1]
 
 
 def folded_rows(rows: Counts, *, slices: Sequence[str], protected: Collection[str]) -> Counts:
-    """[..., slices] -> [..., slices]: how many rows in "(other)" of its dimension may belong to each slice. None of a protected slice: it
-    always has a place."""
-    place = {name: at for at, name in enumerate(slices)}
-    keeps_its_place = {EVERYTHING, *protected, *(folded_into(name) for name in slices)}
-    rest = np.array([-1 if name in keeps_its_place else place.get(folded_into(name), -1) for name in slices], dtype=np.intp)
+    """[..., slices] -> [..., slices]: rows in "(other)" of its dimension that may belong to each slice. 0 for protected slices, which are
+    always counted by name."""
+    index = {name: at for at, name in enumerate(slices)}
+    always_named = {EVERYTHING, *protected, *(folded_into(name) for name in slices)}
+    rest = np.array([-1 if name in always_named else index.get(folded_into(name), -1) for name in slices], dtype=np.intp)
     return np.where(rest >= 0, rows[..., rest], 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceRows:
-    """[slices] each: what explains a slice that one side lacks."""
+    """[slices] each."""
 
     folded: Counts  # rows in "(other)" that may be the slice's own
     folded_before: Counts
-    expected: Numbers  # rows at the slice's share in the reference
+    expected: Numbers  # rows of the window times the slice's share in the reference
 
 
 def slice_rows(now: Counts, before: Counts, *, slices: Sequence[str], protected: Collection[str]) -> SliceRows:
-    """[slices] rows of each."""
-    whole = list(slices).index(EVERYTHING)
+    """``now`` and ``before``: rows [slices]."""
+    overall = list(slices).index(EVERYTHING)
     return SliceRows(
         folded=folded_rows(now, slices=slices, protected=protected),
         folded_before=folded_rows(before, slices=slices, protected=protected),
-        expected=np.asarray(now[whole] * (before / max(1, int(before[whole]))), dtype=np.float64),
+        expected=np.asarray(now[overall] * (before / max(1, int(before[overall]))), dtype=np.float64),
     )

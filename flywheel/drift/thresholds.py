@@ -1,7 +1,7 @@
-"""When does a cell drift: from which z-score, which effect and how many rows on?
+"""Thresholds of drift: the z-score, the effect size and the number of rows that a cell needs to count as drifted.
 
 In: the policy's fixed thresholds, and those that were calibrated on a reference. Out: a ``ThresholdTable`` for all slices and columns of a
-window. A length or a column that was not calibrated keeps the fixed thresholds, and says so. Calibrating is done in ``calibration``.
+window. A length or a column that was not calibrated keeps the fixed thresholds; its ``source`` says why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,43 +15,41 @@ from flywheel.traffic.column import Column, Family, Measure
 from flywheel.windows.counts import Counts
 
 GENERAL, PROTECTED, SHARES = "general", "protected", "shares"
-"""Families of thresholds: of the columns of slices and of protected slices, and of how much of the traffic each slice has."""
+"""Families of thresholds: columns of ordinary slices, columns of protected slices, and the share of each slice."""
 SHARE_COLUMN = Column(name="share", family=Family.SLICE, measure=Measure.RATE, names=("no", "yes"))
 """Of all rows: does the row belong to the slice?"""
-FIRST_FAILURES_MOVE = (
-    0.5  # a rate of first failures moves half as far as its row rate: in sessions of 8 rows, 1.5 points where rows move by 3
-)
-WINDOWS_NEEDED = 4  # without overlap; a reference with fewer of a length says nothing of their dispersion
+FIRST_FAILURE_FACTOR = 0.5  # a rate of first failures changes half as much as its row rate: with 8 rows a session, 1.5 points for 3
+WINDOWS_NEEDED = 4  # minimum number of non-overlapping windows of a length in a reference for an estimate of their dispersion
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dispersion:
-    """The variance of a z-score over the reference's own windows, in place of 1: ``base + per_row * n``.
+    """Overdispersion: the variance of a z-score over the reference's own windows, ``base + slope * n``; 1 for independent rows.
 
-    ``base``: sessions (1 + (rows of a session - 1) * ICC); under 1 for first failures, of which each session has one at most.
-    ``per_row``: what moves whole windows, such as the hour of the day.
+    ``base``: the design effect of sessions, 1 + (rows a session - 1) * ICC; below 1 for first failures, at most one a session.
+    ``slope``: variance between whole windows, such as by the hour of the day.
     """
 
     base: float = 1.0
-    per_row: float = 0.0
+    slope: float = 0.0
 
     def deviation(self, n: Counts) -> Numbers:
         """[...] rows -> [...] standard deviations of the z-score."""
-        return np.sqrt(self.base + self.per_row * np.asarray(n, dtype=np.float64))
+        return np.sqrt(self.base + self.slope * np.asarray(n, dtype=np.float64))
 
 
 INDEPENDENT_ROWS = Dispersion()
 
 
-def moves_by(column: Column) -> float:
-    """By which part of a rate's change the column moves."""
-    return FIRST_FAILURES_MOVE if column.first_of else 1.0
+def effect_factor(column: Column) -> float:
+    """The change of the column as a fraction of the change of its row rate."""
+    return FIRST_FAILURE_FACTOR if column.first_of else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Of one column in one family of slices at one window length, fixed or calibrated."""
+    """The thresholds of one column in one family of slices at one window length, fixed or calibrated."""
 
     z: float  # dispersion-adjusted
     minimum_effect: float
@@ -69,11 +67,11 @@ class DriftPolicy:
     variation_minimum_effect: float = 0.10
     rate_minimum_effect: float = 0.03
     minimum_rows: int = 50  # in the window and, for calibrated thresholds too, in the reference
-    session_rows: float = 8.0  # the dispersion of shares until it is measured: all rows of a session belong to one slice
-    protected: tuple[str, ...] = ()  # slices that get a verdict even when nobody has ever seen them
+    session_rows: float = 8.0  # assumed dispersion of shares until it is measured: all rows of a session belong to one slice
+    protected: tuple[str, ...] = ()  # slices that get a verdict even before their first row
 
     def threshold(self, column: Column, *, why: str) -> Threshold:
-        """The fixed one."""
+        """The fixed threshold. ``why``: the reason that it is used, for the evidence."""
         effects = {
             Measure.NUMBER: self.ks_minimum_effect,
             Measure.NAME: self.variation_minimum_effect,
@@ -91,16 +89,16 @@ class DriftPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibratedThresholds:
-    """Made by ``calibration.calibrate``; kept with the reference it was made from."""
+    """The result of ``calibration.calibrate``; stored with its reference."""
 
     z_scores: Mapping[tuple[int, str, Measure], float]  # (hours, family, measure)
     dispersions: Mapping[tuple[int, str], Dispersion]  # (hours, column)
     minimum_rows: Mapping[tuple[int, str, str], int]  # (hours, family, column)
-    minimum_effects: Mapping[tuple[str, Measure], float]  # (family, measure); of first failures a part of it (``moves_by``)
+    minimum_effects: Mapping[tuple[str, Measure], float]  # (family, measure); times ``effect_factor`` of the column
     alarms_a_day: float
-    days: float  # of the reference's own windows behind them
+    days: float  # whole days of the reference
     seed: int
-    silences: Mapping[str, int] = field(default_factory=dict)  # slice -> hours in a row without its rows; slices without such are left out
+    silences: Mapping[str, int] = field(default_factory=dict)  # slice -> its longest gap without rows, hours; no entry for 0
 
     def threshold(self, column: Column, *, hours: int, family: str) -> Threshold | None:
         """None for a length or a column that was not calibrated."""
@@ -109,7 +107,7 @@ class CalibratedThresholds:
             return None
         return Threshold(
             z=self.z_scores[hours, family, column.measure],
-            minimum_effect=self.minimum_effects[family, column.measure] * moves_by(column),
+            minimum_effect=self.minimum_effects[family, column.measure] * effect_factor(column),
             minimum_rows=self.minimum_rows[key],
             dispersion=self.dispersions[hours, column.name],
             source=self.source(hours),
@@ -117,8 +115,8 @@ class CalibratedThresholds:
 
     def source(self, hours: int) -> str:
         days = f"{self.days:g} day" + ("" if self.days == 1 else "s")
-        lent = "" if hours * WINDOWS_NEEDED <= self.days * 24 else ", by the threshold of a shorter length"
-        return f"false-alarm budget of {self.alarms_a_day:g} alarms a day over {days}, windows of {hours} h{lent}"
+        borrowed = "" if hours * WINDOWS_NEEDED <= self.days * 24 else ", by the threshold of a shorter length"
+        return f"false-alarm budget of {self.alarms_a_day:g} alarms a day over {days}, windows of {hours} h{borrowed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,19 +128,19 @@ class ThresholdTable:
     minimum_rows: Counts
     minimum_reference_rows: int
     dispersion_base: Numbers
-    dispersion_per_row: Numbers
+    dispersion_slope: Numbers
     sources: tuple[str, ...]  # by column
     families: tuple[str, ...]  # by slice; a share belongs to ``SHARES``
 
     def deviation(self, n: Counts) -> Numbers:
         """[..., slices, columns] rows -> standard deviations of the z-score."""
-        return np.asarray(np.sqrt(self.dispersion_base + self.dispersion_per_row * n))
+        return np.asarray(np.sqrt(self.dispersion_base + self.dispersion_slope * n))
 
 
 def threshold_table(
     *, policy: DriftPolicy, calibrated: CalibratedThresholds | None, length: timedelta, slices: Sequence[str], columns: Sequence[Column]
 ) -> ThresholdTable:
-    """Of a window of this length."""
+    """The thresholds of all cells of a window of this length."""
     hours = round(length / HOUR) if length % HOUR == timedelta() else 0
     families = tuple(PROTECTED if name in policy.protected else GENERAL for name in slices)
     protected = np.array([family == PROTECTED for family in families], dtype=bool)
@@ -164,21 +162,21 @@ def threshold_table(
         minimum_rows=rows.astype(np.int64),
         minimum_reference_rows=policy.minimum_rows,
         dispersion_base=np.array([one.dispersion.base for one in found]),
-        dispersion_per_row=np.array([one.dispersion.per_row for one in found]),
+        dispersion_slope=np.array([one.dispersion.slope for one in found]),
         sources=tuple(one.source for one in found),
         families=families,
     )
 
 
 def uniform_table(threshold: Threshold, *, minimum_reference_rows: int) -> ThresholdTable:
-    """One threshold for every slice of one column, as calibration asks."""
+    """The same threshold for every slice of one column; used by calibration."""
     return ThresholdTable(
         z=np.asarray(threshold.z),
         minimum_effect=np.asarray(threshold.minimum_effect),
         minimum_rows=np.asarray(threshold.minimum_rows),
         minimum_reference_rows=minimum_reference_rows,
         dispersion_base=np.asarray(threshold.dispersion.base),
-        dispersion_per_row=np.asarray(threshold.dispersion.per_row),
+        dispersion_slope=np.asarray(threshold.dispersion.slope),
         sources=(threshold.source,),
         families=(),
     )

@@ -1,6 +1,6 @@
 """The verdict on one column of one slice in one window.
 
-In: nothing. Out: values. ``judge`` decides them, ``evidence`` states them.
+``judge`` decides it, ``evidence`` writes its reason and evidence.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from flywheel.traffic.column import Family
 
 
 class DriftStatus(StrEnum):
-    """The only words that a column of a window may get."""
+    """The possible states of a column of a window."""
 
     OK = "ok"
     DRIFTING = "drifting"
@@ -26,17 +26,17 @@ class DriftStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DriftComparison:
-    """What the window's test measured, and the thresholds that it was compared with."""
+    """Results of the test of a window, and their thresholds."""
 
     score: float  # dispersion-adjusted p-value
-    threshold: float  # the column drifts when its p-value is below this and its effect reaches the minimum
+    threshold: float  # the column drifts if its p-value is below this and its effect reaches the minimum
     effect: float  # KS distance, total variation, or difference of rates
     minimum_effect: float | None  # None: any effect is large enough
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftVerdict:
-    """One column of one slice in one window. The properties are None where nothing was compared."""
+    """One column of one slice in one window. The properties are None if nothing was compared."""
 
     workload: WorkloadId
     window_start: datetime

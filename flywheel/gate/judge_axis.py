@@ -96,14 +96,14 @@ def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, sample: _Sample
     if policy.role is Role.SUPERIORITY:
         p, least_wins = sample.p_equal, wins_needed(alpha=policy.alpha)
         p_is = "exact McNemar" if sample.clusters is None else "sign flips of whole entities"
-        verdict, reason, needs = _better(policy, counts, sample)
+        verdict, reason, required = _better(policy, counts, sample)
     elif policy.role is Role.NON_INFERIORITY:
         p = p_worse(n=sample.n, wins=sample.wins, losses=sample.losses, margin=policy.margin)
         p_is = "exact, over all rates at which the challenger is worse by the margin"
         smallest = sample.in_items(least_items(margin=policy.margin, alpha=policy.alpha))
-        verdict, reason, needs = _not_worse(policy, counts, sample, low, high, p)
+        verdict, reason, required = _not_worse(policy, counts, sample, low, high, p)
     else:
-        verdict, reason, needs = GateVerdict.PASS, f"reported only: {sample.text(counts)}", None
+        verdict, reason, required = GateVerdict.PASS, f"reported only: {sample.text(counts)}", None
     n = max(counts.n, 1)
     return AxisVerdict(
         name=policy.name,
@@ -127,7 +127,7 @@ def _verdict(policy: AxisPolicy, arm: str, counts: PairedCounts, sample: _Sample
             low=low,
             high=high,
         ),
-        required=RequiredItems(at_these_shares=needs, smallest=smallest, least_wins=least_wins),
+        required=RequiredItems(at_these_shares=required, smallest=smallest, least_wins=least_wins),
         clusters=sample.clusters,
         others=others,
     )
@@ -158,14 +158,14 @@ def _better(policy: AxisPolicy, counts: PairedCounts, sample: _Sample) -> tuple[
     if counts.n == 0:
         return GateVerdict.CANNOT_TELL, f"cannot tell: there are no items; needs at least {needed_wins}", needed_wins
     if clusters is not None and clusters.entities < needed_wins:
-        needs = math.ceil(needed_wins * counts.n / clusters.entities)
-        reason = f"cannot tell: {clusters.entities} entities cannot show it, however many items each has; needs about {needs} items"
-        return GateVerdict.CANNOT_TELL, reason, needs
+        required = math.ceil(needed_wins * counts.n / clusters.entities)
+        reason = f"cannot tell: {clusters.entities} entities cannot show it, however many items each has; needs about {required} items"
+        return GateVerdict.CANNOT_TELL, reason, required
     if counts.losses == 0 and to_win < needed_wins:
         if to_win == 0:
             return GateVerdict.REFUSE, "not better: the baseline is correct on every item, which leaves nothing to win", None
-        needs = math.ceil(needed_wins * counts.n / to_win)
-        return GateVerdict.CANNOT_TELL, f"cannot tell: only {to_win} items could be won; needs {needs} items", needs
+        required = math.ceil(needed_wins * counts.n / to_win)
+        return GateVerdict.CANNOT_TELL, f"cannot tell: only {to_win} items could be won; needs {required} items", required
     return GateVerdict.REFUSE, f"not shown to be better: {detail}", None
 
 
@@ -184,7 +184,7 @@ def _not_worse(
     # From the items as they were seen: effective counts are rounded, and a rounded loss can be a margin's width.
     seen_rate = needed_at_this_rate(n=counts.n, wins=counts.wins, losses=counts.losses, margin=policy.margin, alpha=policy.alpha)
     at_this_rate = seen_rate or least
-    needs = sample.in_items(max(at_this_rate, n + 1, least if wins <= losses else 0))
+    required = sample.in_items(max(at_this_rate, n + 1, least if wins <= losses else 0))
     if seen_rate is not None and sample.effective is not None:
-        needs = _enough_items(policy, counts, sample.effective, least=needs)
-    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {detail}; needs {needs} items", needs
+        required = _enough_items(policy, counts, sample.effective, least=required)
+    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {detail}; needs {required} items", required

@@ -24,7 +24,7 @@ _MOST_SUMMED = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class Discordance:
-    """Shares of items: lost (only the baseline is right) and won (only the challenger is)."""
+    """Shares of items: lost (only the baseline is correct) and won (only the challenger is)."""
 
     losses: float
     wins: float

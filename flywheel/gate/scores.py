@@ -53,8 +53,8 @@ def judge_scores(
             remedy="Name the entity of every item.",
         )
     if policy.binary:
-        right = {name: (scores == 1).tolist() for name, scores in old.items()}
-        return judge(policy=policy, baselines=right, challenger=(new == 1).tolist(), entities=entities)
+        correct = {name: (scores == 1).tolist() for name, scores in old.items()}
+        return judge(policy=policy, baselines=correct, challenger=(new == 1).tolist(), entities=entities)
     arm = max(old, key=lambda name: float(old[name].sum()))
     difference = new - old[arm]
     index = _numbered(entities) if entities else np.arange(difference.size)
@@ -65,7 +65,7 @@ def judge_scores(
     low, high = _interval(sums, sizes, alpha=policy.alpha, seed=seed) if enough else (-1.0, 1.0)
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
     found = _Found(n=n, entities=sizes.size, mean=mean, low=low, high=high)
-    verdict, reason, needs = _judged(policy, found)
+    verdict, reason, required = _judged(policy, found)
     return AxisVerdict(
         name=policy.name,
         role=policy.role,
@@ -87,7 +87,7 @@ def judge_scores(
             low=low,
             high=high,
         ),
-        required=RequiredItems(at_these_shares=needs, smallest=LEAST_ENTITIES),
+        required=RequiredItems(at_these_shares=required, smallest=LEAST_ENTITIES),
         clusters=Clustering(entities=sizes.size),
     )
 
@@ -110,8 +110,8 @@ def _judged(policy: AxisPolicy, found: _Found) -> tuple[GateVerdict, str, int | 
     if policy.role is Role.REPORTED:
         return GateVerdict.PASS, f"reported only: {seen}", None
     if entities < LEAST_ENTITIES:
-        needs = math.ceil(n * LEAST_ENTITIES / entities) if n else LEAST_ENTITIES
-        return GateVerdict.CANNOT_TELL, f"cannot tell: {entities} entities; scores need {LEAST_ENTITIES}, about {needs} items", needs
+        required = math.ceil(n * LEAST_ENTITIES / entities) if n else LEAST_ENTITIES
+        return GateVerdict.CANNOT_TELL, f"cannot tell: {entities} entities; scores need {LEAST_ENTITIES}, about {required} items", required
     if policy.role is Role.SUPERIORITY:
         if low > 0:
             return GateVerdict.PASS, f"better: {seen} (one-sided {policy.alpha:.3g})", None
@@ -120,8 +120,8 @@ def _judged(policy: AxisPolicy, found: _Found) -> tuple[GateVerdict, str, int | 
         return GateVerdict.PASS, f"not worse by {policy.margin:g} or more: {seen}", None
     if high < 0 or mean <= -policy.margin:
         return GateVerdict.REFUSE, f"worse: {seen} (margin {policy.margin:g})", None
-    needs = max(math.ceil(n * ((mean - low) / (mean + policy.margin)) ** 2), n + 1)
-    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {seen}; needs {needs} items", needs
+    required = max(math.ceil(n * ((mean - low) / (mean + policy.margin)) ** 2), n + 1)
+    return GateVerdict.CANNOT_TELL, f"cannot tell: could be worse by {policy.margin:g}: {seen}; needs {required} items", required
 
 
 def _scores(policy: AxisPolicy, arm: str, values: Sequence[float], items: int) -> NDArray[np.float64]:

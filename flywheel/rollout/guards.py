@@ -43,7 +43,7 @@ class GuardStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GuardAlphas:
-    """The budget's parts, one-sided. ``protected`` is for all protected slices together, ``informative`` for all signals together."""
+    """Alpha allocation, one-sided. ``protected`` is for all protected slices together, ``informative`` for all signals together."""
 
     format: float = 0.005
     errors: float = 0.0025

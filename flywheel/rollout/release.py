@@ -6,7 +6,7 @@ registered -a-> probed -b-> gated -c-> shadow -d-> canary -e-> live -f-> retired
     v             v |         v          v           v         v
  refused       refused     probed    rolled_back rolled_back rolled_back
 
-a: loaded, weights proven                          b: the gate passed, or a named person overrode it (from refused, too)
+a: loaded, weight parity                           b: the gate passed, or a named person overrode it (from refused, too)
 c: the mode or a named person lets it on           d, e: the policy's steps          f: the route has a newer champion
 g: wrong weights, or not loadable                    h: the gate refused or cannot tell
 i: a guard, a person, or it left the route         j: a guard in its watch period, a person, or it can no longer be served

@@ -102,7 +102,7 @@ def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | 
         window=windows[0].id,
         at=windows[0].end,
         verdicts=[verdict for window in windows for verdict in window.verdicts],
-        judged_again=any(window.judged_again for window in windows),
+        reevaluated=any(window.judged_again for window in windows),
     )
     return finding_of(judged, protected=rules.protected, drifted_before=alert.seen.drifted if alert is not None and is_open else ())
 

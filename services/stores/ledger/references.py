@@ -134,7 +134,7 @@ def thresholds_to_document(thresholds: CalibratedThresholds) -> dict[str, object
     """Lists in place of keys of several parts."""
     return {
         "strengths": [[hours, family, measure.value, value] for (hours, family, measure), value in thresholds.z_scores.items()],
-        "spreads": [[hours, column, held.base, held.per_row] for (hours, column), held in thresholds.dispersions.items()],
+        "spreads": [[hours, column, held.base, held.slope] for (hours, column), held in thresholds.dispersions.items()],
         "minimum_rows": [[hours, family, column, rows] for (hours, family, column), rows in thresholds.minimum_rows.items()],
         "floors": [[family, measure.value, effect] for (family, measure), effect in thresholds.minimum_effects.items()],
         "pages_a_day": thresholds.alarms_a_day,
@@ -150,8 +150,8 @@ def thresholds_from_document(held: Any) -> CalibratedThresholds:
         return CalibratedThresholds(
             z_scores={(_whole(hours), str(family), Measure(measure)): _number(z) for hours, family, measure, z in held["strengths"]},
             dispersions={
-                (_whole(hours), str(column)): Dispersion(base=_number(base), per_row=_number(per_row))
-                for hours, column, base, per_row in held["spreads"]
+                (_whole(hours), str(column)): Dispersion(base=_number(base), slope=_number(slope))
+                for hours, column, base, slope in held["spreads"]
             },
             minimum_rows={(_whole(hours), str(family), str(column)): _whole(rows) for hours, family, column, rows in held["minimum_rows"]},
             minimum_effects={(str(family), Measure(measure)): _number(effect) for family, measure, effect in held["floors"]},

@@ -64,7 +64,7 @@ def test_the_same_window_read_again_changes_nothing() -> None:
     assert settle(alert, window(IncidentState.DRIFTED, minute=0), NOON + MINUTE) == (alert, [])
 
 
-@pytest.mark.parametrize("standing", [IncidentState.QUIET, IncidentState.UNKNOWN])
+@pytest.mark.parametrize("standing", [IncidentState.NOT_DRIFTED, IncidentState.UNKNOWN])
 def test_nothing_moved_opens_nothing(standing: IncidentState) -> None:
     assert settle(None, window(standing, minute=0), NOON) == (None, [])
 
@@ -80,16 +80,16 @@ def test_a_held_alert_fires_only_after_the_hold() -> None:
 def test_a_held_alert_whose_drift_ends_is_dropped_untold() -> None:
     hold = AlertPolicy(hold=5 * MINUTE)
     alert, _ = settle(None, window(IncidentState.DRIFTED, minute=0), NOON, hold)
-    dropped, moves = settle(alert, window(IncidentState.QUIET, minute=1), NOON + MINUTE, hold)
+    dropped, moves = settle(alert, window(IncidentState.NOT_DRIFTED, minute=1), NOON + MINUTE, hold)
     assert moves == [Move.DROPPED]
     assert dropped is not None
     assert owed(dropped, now=NOON) == ()
 
 
-def test_it_is_over_after_quiet_windows_for_long_enough() -> None:
+def test_it_resolves_after_windows_without_drift_for_long_enough() -> None:
     alert = firing()
-    assert settle(alert, window(IncidentState.QUIET, minute=5), NOON + 5 * MINUTE)[1] == []
-    resolved, moves = settle(alert, window(IncidentState.QUIET, minute=10), NOON + 10 * MINUTE)
+    assert settle(alert, window(IncidentState.NOT_DRIFTED, minute=5), NOON + 5 * MINUTE)[1] == []
+    resolved, moves = settle(alert, window(IncidentState.NOT_DRIFTED, minute=10), NOON + 10 * MINUTE)
     assert moves == [Move.RESOLVED]
     assert resolved is not None
     assert owed(resolved, now=NOON + 10 * MINUTE) == ("firing", "resolved")
@@ -108,12 +108,12 @@ def test_more_drift_keeps_it_open_and_is_the_same_incident() -> None:
     assert again is not None
     assert again.id == alert.id
     assert again.seen.first == "window-0"
-    assert settle(again, window(IncidentState.QUIET, minute=12), NOON + 12 * MINUTE)[1] == []
+    assert settle(again, window(IncidentState.NOT_DRIFTED, minute=12), NOON + 12 * MINUTE)[1] == []
 
 
 def test_a_new_incident_after_the_end_is_another_alert() -> None:
     first = firing()
-    resolved, _ = settle(first, window(IncidentState.QUIET, minute=10), NOON + 10 * MINUTE)
+    resolved, _ = settle(first, window(IncidentState.NOT_DRIFTED, minute=10), NOON + 10 * MINUTE)
     assert settle(resolved, window(IncidentState.DRIFTED, minute=0), NOON + 11 * MINUTE)[1] == []
     second, moves = settle(resolved, window(IncidentState.DRIFTED, minute=12), NOON + 12 * MINUTE)
     assert moves == [Move.OPENED, Move.FIRED]
@@ -149,7 +149,7 @@ def test_a_clock_that_was_set_back_does_not_make_an_alert_older() -> None:
 
 def test_an_acknowledged_alert_resolves_too() -> None:
     taken = acknowledge(alert=firing(), by=MARIA, note="", now=NOON, until=NOON + 60 * MINUTE)
-    assert settle(taken, window(IncidentState.QUIET, minute=20), NOON + 20 * MINUTE)[1] == [Move.RESOLVED]
+    assert settle(taken, window(IncidentState.NOT_DRIFTED, minute=20), NOON + 20 * MINUTE)[1] == [Move.RESOLVED]
 
 
 def test_only_a_named_person_acknowledges_and_only_a_firing_alert() -> None:
@@ -183,7 +183,7 @@ def test_output_drift_of_all_or_of_a_protected_slice_is_critical() -> None:
         assert finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[in_slice], protected=protected).severity is severity
 
 
-def test_a_window_that_judged_nothing_is_unknown_and_not_quiet() -> None:
+def test_a_window_that_judged_nothing_is_unknown_and_not_cleared() -> None:
     for status in (DriftStatus.NO_DATA, DriftStatus.INSUFFICIENT_DATA, DriftStatus.LEARNING):
         found = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict(status, score=None)], protected=())
         assert found.standing is IncidentState.UNKNOWN

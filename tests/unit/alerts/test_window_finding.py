@@ -128,10 +128,10 @@ def test_a_late_finding_after_its_windows_alert_ended_is_another_alert() -> None
     assert second.seen.first == first.seen.first == "window-5"
 
 
-def test_a_window_read_only_after_it_was_judged_again_is_not_quiet() -> None:
-    seen = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[CALM], protected=(), judged_again=True)
+def test_a_window_read_only_after_its_reevaluation_is_not_cleared() -> None:
+    seen = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[CALM], protected=(), reevaluated=True)
     assert seen.standing is IncidentState.UNKNOWN
-    drifting = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=(), judged_again=True)
+    drifting = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=(), reevaluated=True)
     assert drifting.standing is IncidentState.DRIFTED
 
 

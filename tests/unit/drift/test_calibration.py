@@ -292,8 +292,8 @@ def test_a_slice_without_a_row_and_one_with_a_single_value_calibrate() -> None:
 
 @settings(max_examples=40)
 @given(st.floats(1e-9, 0.4), st.floats(1, 9), st.floats(0, 1e-2), st.integers(1, 10_000))
-def test_overdispersion_never_makes_evidence_stronger(p: float, base: float, per_row: float, n: int) -> None:
-    z = z_score(np.float64(p), one_sided=True) / Dispersion(base=base, per_row=per_row).deviation(np.array(n))
+def test_overdispersion_never_makes_evidence_stronger(p: float, base: float, slope: float, n: int) -> None:
+    z = z_score(np.float64(p), one_sided=True) / Dispersion(base=base, slope=slope).deviation(np.array(n))
     assert float(p_value(z, one_sided=True)) >= p * (1 - 1e-6)
 
 

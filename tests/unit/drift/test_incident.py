@@ -27,13 +27,13 @@ def test_a_series_close_to_its_threshold_is_not_cleared() -> None:
     nearly = verdict(DriftStatus.OK, slice_name="tenant=acme", score=2e-4, effect=0.3)
     calm = verdict(DriftStatus.OK, score=0.5, effect=0.01)
     assert incident_of([calm, nearly], drifted_before=PLACE).state is IncidentState.CLEARING
-    assert incident_of([calm, nearly]).state is IncidentState.QUIET
+    assert incident_of([calm, nearly]).state is IncidentState.NOT_DRIFTED
 
 
 def test_a_series_well_under_its_threshold_is_cleared() -> None:
     gone = verdict(DriftStatus.OK, slice_name="tenant=acme", score=0.2, effect=0.02)
     calm = verdict(DriftStatus.OK, score=0.5, effect=0.01)
-    assert incident_of([calm, gone], drifted_before=PLACE).state is IncidentState.QUIET
+    assert incident_of([calm, gone], drifted_before=PLACE).state is IncidentState.NOT_DRIFTED
 
 
 def test_a_series_without_data_is_not_cleared() -> None:
@@ -58,4 +58,4 @@ def test_weaker_evidence_never_keeps_what_stronger_evidence_clears(one: float, o
         ).state
         for score in (weak, strong)
     ]
-    assert standings != [IncidentState.CLEARING, IncidentState.QUIET]
+    assert standings != [IncidentState.CLEARING, IncidentState.NOT_DRIFTED]
