@@ -17,7 +17,7 @@ from flywheel.traffic.column import Measure
 from flywheel.windows.counts import Counts
 
 Numbers = NDArray[np.float64]
-Evidence = tuple[Numbers, Numbers]
+TestResult = tuple[Numbers, Numbers]
 """(p-values, effects)"""
 
 EXPECTED_AT_LEAST = 5.0  # a category expected less often than this in the smaller sample is pooled with the other rare ones
@@ -26,7 +26,7 @@ TAIL_ENDS_BELOW = 1e-13  # the sum stops at the first term below this fraction o
 SMALLEST_P = 1e-300  # smaller p-values are clipped to this before the z-score is computed
 
 
-def compare(measure: Measure, now: Counts, before: Counts, *, one_sided: bool | NDArray[np.bool_]) -> Evidence:
+def compare(measure: Measure, now: Counts, before: Counts, *, one_sided: bool | NDArray[np.bool_]) -> TestResult:
     """[..., B] and [..., B] -> p[...], effect[...], by the measure's test. RATE: [..., 2] of misses and hits; ``one_sided``: only a higher
     rate is evidence, and the effect of a lower one is negative."""
     if measure is Measure.NUMBER:
@@ -42,9 +42,9 @@ def effect_of(measure: Measure, now: Counts, before: Counts, *, one_sided: bool 
     if measure is Measure.NUMBER:
         effect = _cumulative_distance(now, before, n, m).max(axis=-1, initial=0.0)
     elif measure is Measure.NAME:
-        effect = np.abs(now / _no_zero(n)[..., None] - before / _no_zero(m)[..., None]).sum(axis=-1) / 2
+        effect = np.abs(now / _at_least_one(n)[..., None] - before / _at_least_one(m)[..., None]).sum(axis=-1) / 2
     else:
-        difference = now[..., 1] / _no_zero(n) - before[..., 1] / _no_zero(m)
+        difference = now[..., 1] / _at_least_one(n) - before[..., 1] / _at_least_one(m)
         effect = np.where(one_sided, difference, np.abs(difference))
     return np.where((n > 0) & (m > 0), effect, 0.0)
 
@@ -65,34 +65,34 @@ def p_value(z: Numbers, *, one_sided: bool | NDArray[np.bool_]) -> Numbers:
     return np.asarray(np.where(one_sided, below, np.minimum(1.0, 2 * below)))
 
 
-def level_or_shape(now: Counts, before: Counts) -> Evidence:
+def level_or_shape(now: Counts, before: Counts) -> TestResult:
     """[..., B] and [..., B] -> p[...], KS distance[...]: twice the smaller p-value of the rank sum (level) and of the KS test (shape)."""
     p, distance = kolmogorov_smirnov(now, before)
     return np.minimum(1.0, 2 * np.minimum(p, rank_sum(now, before)[0])), distance
 
 
-def kolmogorov_smirnov(now: Counts, before: Counts) -> Evidence:
+def kolmogorov_smirnov(now: Counts, before: Counts) -> TestResult:
     """[..., B] and [..., B] -> p[...], greatest distance of the cumulative shares at the bins' edges[...].
 
     With e = nm / (n + m) and z = D sqrt(e): p = K(z + 1 / (6 sqrt(e)) + (z - 1) / (4 e)), K being Kolmogorov's limit.
     """
     n, m = now.sum(axis=-1), before.sum(axis=-1)
     distance = _cumulative_distance(now, before, n, m).max(axis=-1, initial=0.0)
-    return _known(ks_p_value(distance, n, m), distance, n, m)
+    return _without_empty_samples(ks_p_value(distance, n, m), distance, n, m)
 
 
 def ks_p_value(distance: Numbers, n: Counts, m: Counts) -> Numbers:
     """KS distances, rows of either sample -> p-values (Vrbik 2018)."""
     from scipy.special import kolmogorov
 
-    effective = np.maximum(1.0, np.asarray(n, dtype=np.float64) * m / _no_zero(n + m))
+    effective = np.maximum(1.0, np.asarray(n, dtype=np.float64) * m / _at_least_one(n + m))
     root = np.sqrt(effective)
     z = distance * root
     p: Numbers = kolmogorov(np.maximum(0.0, z + 1 / (6 * root) + (z - 1) / (4 * effective)))
     return p
 
 
-def rank_sum(now: Counts, before: Counts) -> Evidence:
+def rank_sum(now: Counts, before: Counts) -> TestResult:
     """[..., B] and [..., B] -> two-sided p[...], P(a row now is above one before) - 1/2 [...].
 
     Wilcoxon's rank sum on bins, all rows of a bin being ties (Lehmann 1975): mid-ranks over both samples, the variance of a mean drawn
@@ -102,16 +102,16 @@ def rank_sum(now: Counts, before: Counts) -> Evidence:
     from scipy.special import ndtr
 
     n, m = now.sum(axis=-1).astype(np.float64), before.sum(axis=-1).astype(np.float64)
-    rows = _no_zero(n + m)
+    rows = _at_least_one(n + m)
     shares = (now + before) / rows[..., None]
     ranks = np.cumsum(shares, axis=-1) - shares / 2
-    shift = (now * ranks).sum(axis=-1) / _no_zero(n) - 0.5
-    variance = (1 - (shares**3).sum(axis=-1)) / 12 / _no_zero(n) * m / np.maximum(1.0, rows - 1)
+    shift = (now * ranks).sum(axis=-1) / _at_least_one(n) - 0.5
+    variance = (1 - (shares**3).sum(axis=-1)) / 12 / _at_least_one(n) * m / np.maximum(1.0, rows - 1)
     z = np.divide(shift, np.sqrt(variance), out=np.zeros_like(shift), where=variance > 1e-18)
-    return _known(2 * ndtr(-np.abs(z)), np.abs(shift) * rows / _no_zero(m), n, m)
+    return _without_empty_samples(2 * ndtr(-np.abs(z)), np.abs(shift) * rows / _at_least_one(m), n, m)
 
 
-def chi_square(now: Counts, before: Counts) -> Evidence:
+def chi_square(now: Counts, before: Counts) -> TestResult:
     """[..., B] and [..., B] -> p[...], total variation between the shares[...].
 
     Rare categories (``rare_categories``) count as one category for the p-value, and each by itself for the effect.
@@ -119,7 +119,7 @@ def chi_square(now: Counts, before: Counts) -> Evidence:
     from scipy.special import chdtrc
 
     n, m = now.sum(axis=-1).astype(np.float64), before.sum(axis=-1).astype(np.float64)
-    some_n, some_m = _no_zero(n)[..., None], _no_zero(m)[..., None]
+    some_n, some_m = _at_least_one(n)[..., None], _at_least_one(m)[..., None]
     variation = np.abs(now / some_n - before / some_m).sum(axis=-1) / 2
     rare = rare_categories(now, before)
     pooled, pooled_before = (
@@ -131,29 +131,29 @@ def chi_square(now: Counts, before: Counts) -> Evidence:
     parts = np.divide(difference, some_n * some_m * (pooled + pooled_before), out=np.zeros_like(pooled), where=seen)
     degrees_of_freedom = seen.sum(axis=-1) - 1
     p = np.where(degrees_of_freedom > 0, chdtrc(np.maximum(1, degrees_of_freedom), parts.sum(axis=-1)), 1.0)
-    return _known(p, variation, n, m)
+    return _without_empty_samples(p, variation, n, m)
 
 
 def rare_categories(now: Counts, before: Counts) -> NDArray[np.bool_]:
     """[..., B] and [..., B] -> [..., B]: True for categories whose expected count in the smaller sample is below
     ``EXPECTED_AT_LEAST``."""
     n, m = now.sum(axis=-1).astype(np.float64), before.sum(axis=-1).astype(np.float64)
-    rare: NDArray[np.bool_] = (now + before) * (np.minimum(n, m) / _no_zero(n + m))[..., None] < EXPECTED_AT_LEAST
+    rare: NDArray[np.bool_] = (now + before) * (np.minimum(n, m) / _at_least_one(n + m))[..., None] < EXPECTED_AT_LEAST
     return rare
 
 
-def mid_p(hits: Counts, n: Counts, hits_before: Counts, m: Counts, *, one_sided: bool | NDArray[np.bool_]) -> Evidence:
+def mid_p(hits: Counts, n: Counts, hits_before: Counts, m: Counts, *, one_sided: bool | NDArray[np.bool_]) -> TestResult:
     """Shapes that broadcast together -> p, difference of rates (two-sided: the absolute difference).
 
     mid-p = P(X > hits) + P(X = hits) / 2, X hypergeometric with both margins fixed; two-sided: twice the smaller tail.
     """
     hits, n, hits_before, m = np.broadcast_arrays(hits, n, hits_before, m)
-    difference = hits / _no_zero(n) - hits_before / _no_zero(m)
+    difference = hits / _at_least_one(n) - hits_before / _at_least_one(m)
     upper = difference >= 0
     tail = np.minimum(_outer_tail(hits, n, hits_before, m, upper), 1.0)
     above = np.where(upper, tail, 1.0 - tail)
     p = np.where(one_sided, above, np.minimum(1.0, 2 * np.minimum(tail, 1.0 - tail)))
-    return _known(p, np.where(one_sided, difference, np.abs(difference)), n, m)
+    return _without_empty_samples(p, np.where(one_sided, difference, np.abs(difference)), n, m)
 
 
 def wasserstein(now: Counts, before: Counts, *, widths: Numbers) -> Numbers:
@@ -171,7 +171,7 @@ def jensen_shannon(now: Counts, before: Counts) -> Numbers:
     from scipy.special import rel_entr
 
     n, m = now.sum(axis=-1), before.sum(axis=-1)
-    share, share_before = now / _no_zero(n)[..., None], before / _no_zero(m)[..., None]
+    share, share_before = now / _at_least_one(n)[..., None], before / _at_least_one(m)[..., None]
     middle = (share + share_before) / 2
     bits = (rel_entr(share, middle) + rel_entr(share_before, middle)).sum(axis=-1) / (2 * np.log(2))
     return np.where((n > 0) & (m > 0), np.sqrt(np.clip(bits, 0.0, 1.0)), 0.0)
@@ -209,13 +209,13 @@ def _log_choose(n: Numbers, k: Numbers) -> Numbers:
 
 
 def _cumulative_distance(now: Counts, before: Counts, n: Counts, m: Counts) -> Numbers:
-    return np.abs(np.cumsum(now, axis=-1) / _no_zero(n)[..., None] - np.cumsum(before, axis=-1) / _no_zero(m)[..., None])
+    return np.abs(np.cumsum(now, axis=-1) / _at_least_one(n)[..., None] - np.cumsum(before, axis=-1) / _at_least_one(m)[..., None])
 
 
-def _no_zero(total: NDArray[np.generic]) -> Numbers:
+def _at_least_one(total: NDArray[np.generic]) -> Numbers:
     return np.asarray(np.maximum(total, 1), dtype=np.float64)
 
 
-def _known(p: Numbers, effect: Numbers, n: NDArray[np.generic], m: NDArray[np.generic]) -> Evidence:
+def _without_empty_samples(p: Numbers, effect: Numbers, n: NDArray[np.generic], m: NDArray[np.generic]) -> TestResult:
     known = (np.asarray(n) > 0) & (np.asarray(m) > 0)
     return np.where(known, np.clip(np.nan_to_num(p, nan=1.0), 0.0, 1.0), 1.0), np.where(known, effect, 0.0)
