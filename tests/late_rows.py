@@ -31,7 +31,7 @@ from services.stores.ledger.journal import LedgerJournal
 from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import migrated_ledger, migrated_traffic
 from tests.fakes.watching import ScriptedReports
-from tests.ledgers import WatchingLedger
+from tests.ledgers import DriftAndAlertLedger
 from tests.watching import MARIA, NOON, ROUTER, recorded
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -43,7 +43,7 @@ class LateWorld:
     def __init__(self, folder: Path, *, late_data: ReevaluationPolicy | None = None) -> None:
         self.engine: Engine = migrated_ledger(folder)
         self.traffic_engine: Engine = migrated_traffic(folder)
-        self.watch = WatchingLedger(self.engine)
+        self.watch = DriftAndAlertLedger(self.engine)
         self.traffic = TrafficStore(
             self.traffic_engine, shapes={ROUTER: PaneShape(pane=5 * MINUTE, slices=SlicePolicy(dimensions=("tenant",)))}
         )

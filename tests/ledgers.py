@@ -9,11 +9,11 @@ from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.training_sets import LedgerTrainingSets
 
 
-class LearningLedger(LedgerCorrections, LedgerSuite, LedgerTrainingSets):
+class CorrectionAndTrainingLedger(LedgerCorrections, LedgerSuite, LedgerTrainingSets):
     """Corrections, regression suite and training sets."""
 
 
-class WatchingLedger(LedgerDrift, LedgerAlerts):
+class DriftAndAlertLedger(LedgerDrift, LedgerAlerts):
     """References, windows and alerts."""
 
     def __init__(self, engine: Engine) -> None:

@@ -15,7 +15,7 @@ from services.stores.ledger.runs import LedgerRuns
 from services.stores.tokens import Tokens, internal_key
 from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import empty_databases
-from tests.ledgers import LearningLedger, WatchingLedger
+from tests.ledgers import CorrectionAndTrainingLedger, DriftAndAlertLedger
 
 
 def open_ledger(settings: Settings) -> Engine:
@@ -28,12 +28,12 @@ def open_traffic(settings: Settings) -> Engine:
     return database.open_traffic(settings.traffic_url)
 
 
-def learn_ledger(settings: Settings) -> LearningLedger:
-    return LearningLedger(open_ledger(settings))
+def learn_ledger(settings: Settings) -> CorrectionAndTrainingLedger:
+    return CorrectionAndTrainingLedger(open_ledger(settings))
 
 
-def watch_ledger(settings: Settings) -> WatchingLedger:
-    return WatchingLedger(open_ledger(settings))
+def watch_ledger(settings: Settings) -> DriftAndAlertLedger:
+    return DriftAndAlertLedger(open_ledger(settings))
 
 
 def train_ledger(settings: Settings) -> LedgerRuns:

@@ -1,4 +1,4 @@
-"""Checks access: the person behind a request's token, and what the token's scopes cover.
+"""Checks access: the person of a request's token, and what the token's scopes cover.
 
 In: the Authorization header, the scopes of which one is enough, the workload. Out: the person's name, or NotAllowed.
 """

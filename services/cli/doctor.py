@@ -1,4 +1,4 @@
-"""``flywheel doctor``: can this machine run what flywheel.yaml asks for, and with which stand-ins?
+"""``flywheel doctor``: checks whether this machine can run flywheel.yaml, and with which substitutes.
 
 In: flywheel.yaml and the machine. Out: a line for each part: ok, note, or wrong with what to do. It starts and changes nothing.
 """
@@ -63,7 +63,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Say what this machine can run, what stands in for what, and what is wrong."""
+    """Report what this machine can run, which substitutes it uses, and what is wrong."""
     try:
         settings, file = load(config), config_file(config)
         sentence = f"{file} can be used" if file is not None else without_a_file(settings)

@@ -1,1 +1,1 @@
-"""Closes windows, judges them, keeps Evidently's report beside the verdict."""
+"""Closes windows, judges them, and stores Evidently's scores with the verdicts."""

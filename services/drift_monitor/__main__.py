@@ -16,13 +16,13 @@ WARM_UP = timedelta(seconds=30)  # Evidently's import takes ten seconds, more on
 
 
 def run(start: Start) -> None:
-    """A step that waits for Evidently gives up as soon as the process is asked to end: its window closes without a cross-check."""
+    """A step stops waiting for Evidently when the process is asked to stop: its window closes without a cross-check."""
     parts, reports = monitor_parts(start.settings)
     health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
     reports.stop_with(start.stop)
 
     def step(now: datetime) -> None:
-        """Evidently's worker lives from shortly before a window is due until it has not been asked for a while."""
+        """Starts Evidently's worker shortly before a window is due, and stops it after a time without requests."""
         if window_is_near(parts, now=now, within=WARM_UP):
             reports.warm_up()
         tick(parts, now)

@@ -99,7 +99,7 @@ def judged_lengths(
 
 
 def _prepared(parts: MonitorParts, reference: Reference, columns: Sequence[Column]) -> PreparedReference:
-    """Prepared once, and kept as long as the reference stays as it is."""
+    """The reference as arrays; computed once and cached until the reference changes."""
     key = (reference.id, columns[0].family, reference.pinned_at, reference.seasonal_digest, reference.thresholds is not None)
     if key not in parts.prepared:
         while len(parts.prepared) >= PREPARED_AT_MOST:

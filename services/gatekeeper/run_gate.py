@@ -106,7 +106,7 @@ class _OpenGate:
         return decide_in_order(axes=self._axes, judge=self._judge, has_items=lambda policy: bool(self._cases(policy)))
 
     def predicted_power(self) -> power.GatePower:
-        """From the numbers of cases alone, before an arm is asked."""
+        """Predicts power from the numbers of cases, before any arm is queried."""
         return power.predict(axes=self._axes, entities={axis.name: entities_of(axis.name, self._cases(axis)) for axis in self._axes})
 
     @cached_property

@@ -30,7 +30,7 @@ LATENCY = Histogram("flywheel_gateway_attempt_seconds", "Upstream attempts, to t
 
 
 class TokenCheck(Protocol):
-    """Says who is behind a token."""
+    """Returns the person of a token."""
 
     def person(self, authorization: str | None, *, scope: str, workload: str | None = None) -> Person: ...
 
@@ -182,7 +182,7 @@ class Gateway:
         return answer.answer
 
     async def models(self, request: web.Request) -> web.Response:
-        """The aliases that this token may ask, without the adapters behind them."""
+        """The aliases that this token may query, without their adapters."""
         authorization = request.headers.get("Authorization")
         self._access.person(authorization, scope="infer")
         listed = [

@@ -1,6 +1,6 @@
 """One request to vLLM, passed on to the user as the answer comes.
 
-In: the request and the adapter to ask. Out: the answer to the user, and the Reply for the record. Which adapter is asked,
+In: the request and the adapter to ask. Out: the answer to the user, and the Reply to record. Which adapter is asked,
 and whether another one is asked after a failure, is not decided here.
 
 aiohttp stands in this process and not behind a port: the bytes of a stream go from one socket to the other, and an
@@ -42,7 +42,7 @@ class UpstreamAnswer:
 
 
 class ClientGone(Exception):
-    """The user's connection is closed; ``reply`` holds what had come until then."""
+    """The user's connection is closed; ``reply`` has what had arrived until then."""
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
@@ -139,7 +139,7 @@ def _whole(asked: _Asked, status: int, content: bytes) -> Reply:
 
 
 async def _stream(asked: _Asked, answer: aiohttp.ClientResponse, user: web.Request) -> UpstreamAnswer:
-    """Passes each piece on at once, and keeps it for the record."""
+    """Forwards each chunk at once and keeps it for recording."""
     assembly = Assembly()
     response = web.StreamResponse(status=200, headers=_passed_back(answer.headers, asked))
     broken: str | None = None

@@ -1,4 +1,4 @@
-"""References and judged windows in the ledger; Evidently's scores beside the verdicts."""
+"""References and judged windows in the ledger; Evidently's scores as a cross-check."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class EvidentlyScore:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedWindow:
-    """A judged window as the ledger keeps it."""
+    """A judged window as stored in the ledger."""
 
     id: str
     workload: WorkloadId

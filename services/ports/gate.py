@@ -1,4 +1,4 @@
-"""Gates in the ledger, and who asks the models."""
+"""Gates in the ledger, and the client that queries the models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from flywheel.traffic.inference import Message
 
 @dataclass(frozen=True, kw_only=True)
 class GateRecord:
-    """A gate as the ledger keeps it."""
+    """A gate as stored in the ledger."""
 
     id: GateId
     workload: WorkloadId

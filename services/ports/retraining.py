@@ -38,7 +38,7 @@ class RunLedger(Protocol):
         """Newest first."""
 
     def register_adapter(self, bundle: AdapterBundle, entry: JournalEntry) -> None:
-        """Names are immutable: raises Conflict when the name stands for other bytes."""
+        """Names are immutable: raises Conflict when the name exists with other weights."""
 
     def adapter(self, name: AdapterName) -> AdapterBundle | None:
         """One, or None."""

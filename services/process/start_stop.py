@@ -16,7 +16,7 @@ from services.settings import Settings, load
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a process is started with. ``config``: the file behind ``settings``, for child processes; None: the default one."""
+    """The arguments of a process. ``config``: the file that ``settings`` were read from, for child processes; None: the default file."""
 
     settings: Settings
     config: Path | None

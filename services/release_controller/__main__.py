@@ -9,7 +9,7 @@ from services.process.loop import run_loop
 from services.process.run_together import run_together
 from services.process.start_stop import Start, main
 from services.release_controller.advance_releases import advance_releases, in_motion, reconcile_server
-from services.release_controller.measure_rollbacks import RollbackWatch
+from services.release_controller.measure_rollbacks import RollbackRecorder
 from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.wiring import ControllerParts, controller_parts, ledger_changes
 
@@ -23,11 +23,11 @@ def run(start: Start) -> None:
     """A server that hangs does not keep the process from ending, nor a rollback waiting: it has a loop of its own."""
     parts = controller_parts(start.settings)
     replica = Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain, lora_slots=parts.lora_slots)
-    watch = RollbackWatch()
+    rollbacks = RollbackRecorder()
     health = serve_health(start.settings, PROCESS, ready=lambda: not_ready(parts, replica), hosted=start.hosted)
 
     def advance(now: datetime) -> float | None:
-        advance_releases(parts, replica, watch, now=now)
+        advance_releases(parts, replica, rollbacks, now=now)
         return MOVING_SECONDS if in_motion(parts) else None
 
     def look_at_server(now: datetime) -> float | None:

@@ -30,13 +30,13 @@ from flywheel.rollout.rollback import rollback_target
 from flywheel.rollout.route_changes import first_route, renamed
 from services.observability import metrics_of
 from services.ports.work_queue import GateCommand, WorkItem
-from services.release_controller.measure_rollbacks import RollbackWatch
+from services.release_controller.measure_rollbacks import RollbackRecorder
 from services.release_controller.reconcile_adapters import Replica, Wanted
 from services.release_controller.wiring import ControllerParts, ReleaseRules
 
 log = structlog.get_logger()
 ACTIONS = Counter("flywheel_release_actions_total", "Moves of releases", ["workload", "kind"], registry=metrics_of("release_controller"))
-RESTING = frozenset({ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.LIVE}) | CLOSED
+WAITING_FOR_LEDGER = frozenset({ReleaseState.PROBED, ReleaseState.GATED, ReleaseState.LIVE}) | CLOSED
 """States that advance after a change of the ledger: a gate or an approval. The others wait for the server, traffic or time."""
 
 
@@ -54,28 +54,28 @@ def reconcile_server(parts: ControllerParts, replica: Replica, *, now: datetime)
     replica.reconcile(wanted, now=now)
 
 
-def advance_releases(parts: ControllerParts, replica: Replica, watch: RollbackWatch, *, now: datetime) -> None:
+def advance_releases(parts: ControllerParts, replica: Replica, rollbacks: RollbackRecorder, *, now: datetime) -> None:
     """Every workload once."""
     for workload, rules in parts.workloads.items():
         route = _route_in_force(parts, replica, rules, now=now)
         _register_adapters(parts, workload, now=now)
         if route is None:
             continue
-        _tell_gateways_behind(parts, route)
+        _push_to_outdated_gateways(parts, route)
         for release in reversed(parts.releases.releases(workload)):  # oldest first
-            if _advance(parts, replica, watch, rules, release, route, now=now):
-                break  # the route has changed: look at the others with the new one
+            if _advance(parts, replica, rollbacks, rules, release, route, now=now):
+                break  # the route has changed: the others advance with the new one
         current = parts.releases.route(workload)
-        watch.step(parts, workload=workload, route=current or route, now=now)
+        rollbacks.step(parts, workload=workload, route=current or route, now=now)
 
 
 def in_motion(parts: ControllerParts) -> bool:
-    """Whether any workload has a release that traffic or the server may move at any moment, or has no route yet."""
+    """True if a workload has no route yet, or a release that may advance with traffic, time or the server's state."""
     for workload in parts.workloads:
         route = parts.releases.route(workload)
         if route is None or route.challenger is not None:
             return True
-        if any(release.state not in RESTING for release in parts.releases.releases(workload)):
+        if any(release.state not in WAITING_FOR_LEDGER for release in parts.releases.releases(workload)):
             return True
     return False
 
@@ -117,16 +117,23 @@ def _register_adapters(parts: ControllerParts, workload: WorkloadId, *, now: dat
         parts.releases.save_release(release, line, expected=None)
 
 
-def _tell_gateways_behind(parts: ControllerParts, route: Route) -> None:
-    """Gateways read the route by themselves; a push only makes it sooner."""
+def _push_to_outdated_gateways(parts: ControllerParts, route: Route) -> None:
+    """Gateways also read the route on their own; a push shortens the delay."""
     if any(version < route.version for version in parts.gateways.applied_versions(route.workload).values()):
         parts.gateways.push(route)
 
 
 def _advance(
-    parts: ControllerParts, replica: Replica, watch: RollbackWatch, rules: ReleaseRules, release: Release, route: Route, *, now: datetime
+    parts: ControllerParts,
+    replica: Replica,
+    rollbacks: RollbackRecorder,
+    rules: ReleaseRules,
+    release: Release,
+    route: Route,
+    *,
+    now: datetime,
 ) -> bool:
-    """True when the route has changed, or may have."""
+    """Advances one release. True when the route has changed, or may have."""
     decided_at = time.monotonic()
     facts = _facts(parts, replica, rules, release, route)
     try:
@@ -155,7 +162,7 @@ def _advance(
         return False
     told = parts.gateways.push(action.route)
     if action.kind is ActionKind.ROLL_BACK and told and all(told.values()):
-        watch.applied_after(release.id, time.monotonic() - decided_at)
+        rollbacks.applied_after(release.id, time.monotonic() - decided_at)
     return True
 
 
@@ -198,7 +205,7 @@ def _in_flight(releases: Sequence[Release], *, but: ReleaseId) -> ReleaseId | No
 
 
 def _ask_for_gate(parts: ControllerParts, release: Release, route: Route, *, now: datetime) -> None:
-    """Its gate was against another champion. One gate is asked for each champion."""
+    """Queues a gate against the present champion, once per champion."""
     item = WorkItem(
         id=derive("work", "gate", release.id, route.champion),
         workload=release.workload,

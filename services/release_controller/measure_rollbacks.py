@@ -23,14 +23,14 @@ ROWS_AT_MOST = 200_000
 
 
 @dataclass
-class RollbackWatch:
-    """Holds what this process has seen; the rest it reads from the journal."""
+class RollbackRecorder:
+    """Measures each rollback once. Keeps what this process has observed; reads the rest from the journal."""
 
     seconds: dict[ReleaseId, float] = field(default_factory=dict)  # from the decision to the last gateway
     measured: set[ReleaseId] = field(default_factory=set)
 
     def applied_after(self, release: ReleaseId, seconds: float) -> None:
-        """Notes how long it took until every gateway had the route."""
+        """Records the seconds until every gateway had the route."""
         self.seconds.setdefault(release, round(seconds, 3))
 
     def step(self, parts: ControllerParts, *, workload: WorkloadId, route: Route, now: datetime) -> None:
@@ -41,7 +41,7 @@ class RollbackWatch:
             if release.id not in self.seconds:
                 versions = parts.gateways.applied_versions(workload)
                 if versions and all(version >= route.version for version in versions.values()):
-                    self.applied_after(release.id, (now - release.since).total_seconds())  # at most: seen at this look
+                    self.applied_after(release.id, (now - release.since).total_seconds())  # an upper bound: the time of this check
             newest = parts.traffic.newest(workload)
             caught_up = newest is not None and newest >= release.since
             if now - release.since >= (SETTLE if caught_up else SETTLE_AT_MOST):

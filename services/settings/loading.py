@@ -71,7 +71,7 @@ def config_file(path: Path | None = None) -> Path | None:
 
 
 def _validated(content: dict[str, Any], faults: list[Fault]) -> Settings | None:
-    """Adds to ``faults``. A key with a fault is set aside: its default stands in, so that the rest is checked too."""
+    """Adds to ``faults``. A key with a fault is set aside: its default replaces it, so that the rest is checked too."""
     aside = {key for fault in faults for key in (fault.where, *fault.compared_with)}
     for _ in range(ROUNDS):
         try:
@@ -90,7 +90,7 @@ def _validated(content: dict[str, Any], faults: list[Fault]) -> Settings | None:
 
 
 def _set_aside(content: dict[str, Any], path: Sequence[int | str], *, kind: str) -> None:
-    """Removes a key, or gives it a stand-in. An entry that must be a section becomes an empty one: later entries keep their index."""
+    """Removes a key or replaces it by a placeholder. An entry that must be a section becomes empty, so that later ones keep their index."""
     holder: Any = content
     for part in path[:-1]:
         try:

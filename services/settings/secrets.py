@@ -11,7 +11,7 @@ from services.settings.sections import Settings, Token
 
 @dataclass(frozen=True, kw_only=True)
 class KnownToken:
-    """Who, what for, and the SHA-256 of the token: the token itself is kept nowhere."""
+    """The person, the scopes and the SHA-256 of a token. The token itself is not stored."""
 
     name: str
     scopes: frozenset[str]
@@ -31,7 +31,7 @@ class BrokerFields(TypedDict):
 
 
 def secret_from(file: Path, *, where: str) -> str:
-    """The first line of a secret's file that holds anything. Raises InvalidSettings, naming the setting ``where``."""
+    """The first line of a secret's file that is not empty. Raises InvalidSettings, naming the setting ``where``."""
     try:
         lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -35,7 +35,7 @@ def faults_between(settings: Settings) -> Iterator[Fault]:
 
 
 def _ports(settings: Settings) -> Iterator[Fault]:
-    """Of what would listen on this host, which is what ``flywheel up`` asks to be free."""
+    """Ports that would be opened on this host, which ``flywheel up`` requires to be free."""
     http, serving = settings.http, settings.serving
     wanted = [("http.gateway_port", http.gateway_port), ("http.api_port", http.api_port)]
     if settings.kafka.bootstrap is None:

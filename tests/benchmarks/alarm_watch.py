@@ -24,7 +24,7 @@ from services.drift_monitor.wiring import MonitorParts, drift_rules
 from services.settings import Slices, Workload
 from services.settings.policies import build_policies
 from tests.benchmarks.alarm_world import Counted, Sessions, World, WorldShape
-from tests.fakes.watching import CountedTraffic, ScriptedReports, WatchLedgerInMemory
+from tests.fakes.watching import CountedTraffic, DriftAndAlertLedgerInMemory, ScriptedReports
 
 WORKLOAD = WorkloadId("simulated")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -94,7 +94,7 @@ class Watched:
     def __init__(self, slices: Sequence[str], *, protected: Sequence[str] = (), budget: BudgetPolicy | None = None) -> None:
         workload = Workload(alias="simulated", slices=Slices(dimensions=("slice",), protected=tuple(protected)))
         self.traffic = CountedTraffic(slices=slices)
-        self.ledger = WatchLedgerInMemory(keep=KEPT_WINDOWS, keep_answers=KEPT_REFERENCES)
+        self.ledger = DriftAndAlertLedgerInMemory(keep=KEPT_WINDOWS, keep_answers=KEPT_REFERENCES)
         self.champion_name = AdapterName("")
         self.route: Route | None = None
         self.rules = drift_rules(workload)

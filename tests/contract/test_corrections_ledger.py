@@ -24,7 +24,7 @@ from services.stores.ledger.outbox import outbox_table
 from services.stores.snapshot_files import write_snapshot
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, general, kept
-from tests.ledgers import LearningLedger
+from tests.ledgers import CorrectionAndTrainingLedger
 
 
 @dataclass
@@ -47,7 +47,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
         with reading(engine) as connection:
             return list(connection.execute(select(outbox_table.c.id)).scalars())
 
-    yield Opened(LearningLedger(engine), lambda: list(LedgerJournal(engine).entries()), outbox)
+    yield Opened(CorrectionAndTrainingLedger(engine), lambda: list(LedgerJournal(engine).entries()), outbox)
 
 
 def entry(subject: str, state: str = "accepted") -> JournalEntry:
@@ -181,7 +181,7 @@ def test_a_snapshot_reads_back_with_its_examples_and_is_kept_once(opened: Opened
 def test_a_snapshots_file_that_was_changed_or_removed_is_never_trained_on(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/ledger.db")
     metadata.create_all(engine)
-    ledger, snapshot = LearningLedger(engine), snapshot_of()
+    ledger, snapshot = CorrectionAndTrainingLedger(engine), snapshot_of()
     path = write_snapshot(snapshot, folder=tmp_path / "snapshots")
     assert write_snapshot(snapshot, folder=tmp_path / "snapshots") == path
     assert [file.name for file in path.parent.iterdir()] == [path.name]

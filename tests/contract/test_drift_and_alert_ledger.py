@@ -1,4 +1,4 @@
-"""References, windows, alerts and notices in the ledger."""
+"""References, windows, alerts and notifications in the ledger."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.migrate import migrate
 from services.stores.schema import LEDGER
 from tests.databases import migrated_ledger
-from tests.ledgers import WatchingLedger
+from tests.ledgers import DriftAndAlertLedger
 from tests.watching import MARIA, NOON, ROUTER, finding_of, reference_of, some_rows, verdict, window_counts
 
 HOUR = timedelta(hours=1)
@@ -37,8 +37,8 @@ def engine(tmp_path: Path) -> Engine:
 
 
 @pytest.fixture
-def watch(engine: Engine) -> WatchingLedger:
-    return WatchingLedger(engine)
+def watch(engine: Engine) -> DriftAndAlertLedger:
+    return DriftAndAlertLedger(engine)
 
 
 def line(kind: str, subject: str, state: str, *, minute: int = 0) -> JournalEntry:
@@ -74,12 +74,12 @@ def judgement(hour: int = 0, *, times: int = 0, rows: int = 10, position: int = 
     return Judgement(on=on, champion=BASE, released_at=start if times else None, line=f"line-{times}")
 
 
-def close(watch: WatchingLedger, hour: int = 0) -> bool:
+def close(watch: DriftAndAlertLedger, hour: int = 0) -> bool:
     return watch.close(closed(hour), line("window", f"window-{hour}", "judged"), judgement=judgement(hour))
 
 
 def again(
-    watch: WatchingLedger, hour: int = 0, *, times: int = 1, found: Sequence[DriftVerdict] = (), withdrawn: Sequence[DriftVerdict] = ()
+    watch: DriftAndAlertLedger, hour: int = 0, *, times: int = 1, found: Sequence[DriftVerdict] = (), withdrawn: Sequence[DriftVerdict] = ()
 ) -> bool:
     return watch.reevaluate(
         replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
@@ -89,7 +89,7 @@ def again(
     )
 
 
-def test_a_reference_comes_back_with_every_count(watch: WatchingLedger) -> None:
+def test_a_reference_comes_back_with_every_count(watch: DriftAndAlertLedger) -> None:
     reference = reference_of(window_counts(some_rows(200)))
     watch.pin(reference, line("reference", reference.id, "pinned"))
     (found,) = watch.references(ROUTER)
@@ -98,7 +98,7 @@ def test_a_reference_comes_back_with_every_count(watch: WatchingLedger) -> None:
     assert replace(found, counts=counts) == reference
 
 
-def test_the_reference_pinned_last_is_in_force_also_when_it_is_an_old_one(watch: WatchingLedger) -> None:
+def test_the_reference_pinned_last_is_in_force_also_when_it_is_an_old_one(watch: DriftAndAlertLedger) -> None:
     first = reference_of(window_counts(some_rows(20)), name="first")
     second = replace(first, id="second", pinned_at=first.pinned_at + HOUR)
     back = replace(first, pinned_at=first.pinned_at + 2 * HOUR)
@@ -107,7 +107,7 @@ def test_the_reference_pinned_last_is_in_force_also_when_it_is_an_old_one(watch:
     assert [reference.id for reference in watch.references(ROUTER)] == ["first", "second"]
 
 
-def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: WatchingLedger, engine: Engine) -> None:
+def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: DriftAndAlertLedger, engine: Engine) -> None:
     assert close(watch)
     assert not watch.close(closed(), line("window", "window-0", "judged", minute=5), judgement=judgement())
     assert list(watch.windows(ROUTER)) == [closed()]
@@ -119,13 +119,13 @@ def test_a_window_closes_once_with_one_journal_line_and_one_event(watch: Watchin
     Draft202012Validator(schema("drift/drift.v1")).validate(event["data"])
 
 
-def test_windows_come_newest_first(watch: WatchingLedger) -> None:
+def test_windows_come_newest_first(watch: DriftAndAlertLedger) -> None:
     for hour in (1, 0, 2):
         close(watch, hour)
     assert [window.id for window in watch.windows(ROUTER, limit=2)] == ["window-2", "window-1"]
 
 
-def test_newer_verdicts_take_the_place_of_the_old_ones_once_with_one_line_and_one_event(watch: WatchingLedger, engine: Engine) -> None:
+def test_newer_verdicts_take_the_place_of_the_old_ones_once_with_one_line_and_one_event(watch: DriftAndAlertLedger, engine: Engine) -> None:
     close(watch)
     assert again(watch)
     assert not again(watch), "the same step once more"
@@ -142,7 +142,7 @@ def test_newer_verdicts_take_the_place_of_the_old_ones_once_with_one_line_and_on
         Draft202012Validator(schema("drift/drift.v1")).validate(event["data"])
 
 
-def test_what_a_window_was_judged_on_comes_back_newest_only_and_by_its_end(watch: WatchingLedger) -> None:
+def test_what_a_window_was_judged_on_comes_back_newest_only_and_by_its_end(watch: DriftAndAlertLedger) -> None:
     for hour in (1, 0, 2):
         close(watch, hour)
     again(watch, 1)
@@ -154,7 +154,7 @@ def test_what_a_window_was_judged_on_comes_back_newest_only_and_by_its_end(watch
     assert watch.judgements(ROUTER, ended_after=NOON + 4 * HOUR) == []
 
 
-def test_rows_that_are_the_same_move_the_position_of_their_judgement_alone(watch: WatchingLedger) -> None:
+def test_rows_that_are_the_same_move_the_position_of_their_judgement_alone(watch: DriftAndAlertLedger) -> None:
     close(watch, 0)
     close(watch, 1)
     watch.same_rows(judgement(0).on, position=40)
@@ -162,7 +162,7 @@ def test_rows_that_are_the_same_move_the_position_of_their_judgement_alone(watch
     assert [held.on.position for held in watch.judgements(ROUTER, ended_after=NOON)] == [40, 10]
 
 
-def test_late_findings_come_in_the_order_in_which_they_were_found_with_their_own_hours(watch: WatchingLedger) -> None:
+def test_late_findings_come_in_the_order_in_which_they_were_found_with_their_own_hours(watch: DriftAndAlertLedger) -> None:
     for hour in (0, 1, 2):
         close(watch, hour)
     two_hours = replace(verdict(start=NOON + HOUR), window_start=NOON)
@@ -185,14 +185,14 @@ def test_a_ledger_of_before_keeps_its_windows_and_none_of_them_can_be_judged_aga
         old = ("old", ROUTER, to_text(NOON), to_text(NOON + HOUR), "", counts, "[]", "[]")
         connection.exec_driver_sql("INSERT INTO drift_window VALUES (?, ?, ?, ?, ?, ?, ?, ?)", old)
     migrate(path, LEDGER)
-    watch = WatchingLedger(open_database(url))
+    watch = DriftAndAlertLedger(open_database(url))
     (window,) = watch.windows(ROUTER)
     assert (window.id, window.judged_again, window.traffic.recorded) == ("old", 0, 7)
     assert watch.judgements(ROUTER, ended_after=NOON - HOUR) == []
     assert close(watch, 1)
 
 
-def test_each_save_of_an_alert_is_one_journal_line_and_one_event(watch: WatchingLedger, engine: Engine) -> None:
+def test_each_save_of_an_alert_is_one_journal_line_and_one_event(watch: DriftAndAlertLedger, engine: Engine) -> None:
     finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert alert is not None
@@ -216,7 +216,7 @@ def test_each_save_of_an_alert_is_one_journal_line_and_one_event(watch: Watching
         assert (data["summary"], data["evidence"]["first_window"]) == (taken.message.summary, "w")
 
 
-def test_a_drifted_series_of_an_alert_comes_back(watch: WatchingLedger) -> None:
+def test_a_drifted_series_of_an_alert_comes_back(watch: DriftAndAlertLedger) -> None:
     finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict(), verdict(slice_name="tenant=a")], protected=())
     alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert alert is not None

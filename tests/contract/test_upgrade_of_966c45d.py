@@ -34,7 +34,7 @@ from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.migrate import migrate
 from services.stores.schema import LEDGER, TRAFFIC, Database
 from services.stores.traffic.traffic_store import PaneShape, TrafficStore
-from tests.ledgers import LearningLedger, WatchingLedger
+from tests.ledgers import CorrectionAndTrainingLedger, DriftAndAlertLedger
 
 WRITTEN = Path(__file__).parents[1] / "fixtures" / "written_by_966c45d"
 FOUND: Mapping[str, Any] = json.loads((WRITTEN / "found.json").read_text())
@@ -66,8 +66,8 @@ def ledger(tmp_path: Path) -> Engine:
 
 
 @pytest.fixture
-def watch(ledger: Engine) -> WatchingLedger:
-    return WatchingLedger(ledger)
+def watch(ledger: Engine) -> DriftAndAlertLedger:
+    return DriftAndAlertLedger(ledger)
 
 
 def plain(value: object) -> Any:
@@ -75,7 +75,7 @@ def plain(value: object) -> Any:
     return json.loads(json.dumps(value))
 
 
-def test_alerts_are_found_in_their_states(watch: WatchingLedger) -> None:
+def test_alerts_are_found_in_their_states(watch: DriftAndAlertLedger) -> None:
     told = {
         alert.id: {
             "workload": alert.workload,
@@ -102,7 +102,7 @@ def test_alerts_are_found_in_their_states(watch: WatchingLedger) -> None:
     assert {one["state"] for one in FOUND["alerts"].values()} == {"pending", "firing", "acknowledged", "resolved"}
 
 
-def test_an_alert_of_before_the_upgrade_moves_on(watch: WatchingLedger) -> None:
+def test_an_alert_of_before_the_upgrade_moves_on(watch: DriftAndAlertLedger) -> None:
     (alert,) = watch.alerts(workload=WorkloadId("billing"))
     expired = advance(alert=alert, finding=None, policy=AlertPolicy(), now=NOON + 10 * HOUR)
     assert (expired.move, expired.alert is not None) == (Move.FIRED_AGAIN, True)
@@ -116,20 +116,20 @@ def test_an_alert_of_before_the_upgrade_moves_on(watch: WatchingLedger) -> None:
     assert owed(saved, now=NOON + 10 * HOUR)[-1] == f"firing_again@{(NOON + 10 * HOUR).isoformat()}"
 
 
-def test_notifications_that_went_out_are_not_due_again(watch: WatchingLedger) -> None:
+def test_notifications_that_went_out_are_not_due_again(watch: DriftAndAlertLedger) -> None:
     resolved = next(alert for alert in watch.alerts(workload=SUPPORT) if alert.resolved_at)
     assert not watch.notification_due(resolved.id, kind="firing to webhook-1")
     assert watch.notification_due(resolved.id, kind="firing to webhook-2")
 
 
-def test_references_keep_counts_hours_and_thresholds(watch: WatchingLedger) -> None:
+def test_references_keep_counts_hours_and_thresholds(watch: DriftAndAlertLedger) -> None:
     held = {reference.id: told_reference(watch, reference) for name in (ROUTER, SUPPORT) for reference in watch.references(name)}
     assert plain(held) == FOUND["references"]
     assert sum(one["thresholds"] is not None for one in held.values()) == 1
     assert sum(one["profile_rows"] is not None for one in held.values()) == 1
 
 
-def told_reference(watch: WatchingLedger, held: Reference) -> dict[str, object]:
+def told_reference(watch: DriftAndAlertLedger, held: Reference) -> dict[str, object]:
     thresholds, profile = held.thresholds, watch.seasonal_reference(held)
     return {
         "workload": held.workload,
@@ -154,7 +154,7 @@ def sums(counts: CountMatrix) -> dict[str, dict[str, int]]:
     }
 
 
-def test_closed_windows_and_judgements_are_found(watch: WatchingLedger) -> None:
+def test_closed_windows_and_judgements_are_found(watch: DriftAndAlertLedger) -> None:
     windows = {
         window.id: [
             window.reference,
@@ -181,7 +181,7 @@ def test_closed_windows_and_judgements_are_found(watch: WatchingLedger) -> None:
 
 
 def test_corrections_cases_and_golden_sets_are_found(ledger: Engine) -> None:
-    learn = LearningLedger(ledger)
+    learn = CorrectionAndTrainingLedger(ledger)
     corrections = {
         one.joined.correction.id: [
             one.state,
@@ -203,7 +203,7 @@ def test_corrections_cases_and_golden_sets_are_found(ledger: Engine) -> None:
 
 
 def test_snapshots_are_found_with_their_examples(ledger: Engine) -> None:
-    learn = LearningLedger(ledger)
+    learn = CorrectionAndTrainingLedger(ledger)
     (snapshot,) = learn.snapshots(ROUTER)
     whole = learn.snapshot(snapshot.id)
     assert whole is not None

@@ -127,7 +127,7 @@ class ReceiverInMemory:
 
 
 @dataclass(kw_only=True)
-class WatchLedgerInMemory:
+class DriftAndAlertLedgerInMemory:
     """A DriftLedger and an AlertLedger; ``journal`` contains their lines.
 
     The newest ``keep`` windows and ``keep_answers`` references of answers alone stay, as if somebody cleaned up the ledger.
@@ -142,7 +142,7 @@ class WatchLedgerInMemory:
     _judgements: dict[str, Judgement] = field(default_factory=dict)
     _late: list[tuple[WorkloadId, LateFinding]] = field(default_factory=list)
     _alerts: dict[AlertId, Alert] = field(default_factory=dict)
-    _notices: set[tuple[AlertId, str]] = field(default_factory=set)
+    _notifications: set[tuple[AlertId, str]] = field(default_factory=set)
     _judged: int = 0
 
     def references(self, workload: WorkloadId) -> Sequence[Reference]:
@@ -241,10 +241,10 @@ class WatchLedgerInMemory:
         return saved
 
     def notification_due(self, alert_id: AlertId, *, kind: str) -> bool:
-        return (alert_id, kind) not in self._notices
+        return (alert_id, kind) not in self._notifications
 
     def notification_sent(self, alert_id: AlertId, *, kind: str, at: datetime, detail: str) -> None:
-        self._notices.add((alert_id, kind))
+        self._notifications.add((alert_id, kind))
 
 
 @dataclass(frozen=True, kw_only=True)

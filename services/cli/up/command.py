@@ -186,7 +186,7 @@ def _entry(one: Watched, address: str) -> dict[str, Any]:
 
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[int]:
-    """Holds ``up.pid``. The lock goes with the process, however it ends, and with the guard that cleans up behind it."""
+    """Locks ``up.pid``. The lock ends with the process and with the guard that ends its children."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(data_dir / "up.pid", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""The outbox: events that leave exactly when the state they tell of is kept."""
+"""The outbox: an event is sent if and only if the state that it describes is committed."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

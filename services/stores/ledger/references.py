@@ -1,4 +1,4 @@
-"""References in the ledger, and what they held at each hour of the day: one blob of counts for each hour of weekdays and of weekends."""
+"""References in the ledger, and their seasonal references: one blob of counts for each hour of weekdays and of weekends."""
 
 import json
 import math
@@ -118,7 +118,7 @@ def reference_from(row: Any) -> Reference:
 
 
 def _counts(held: Mapping[str, Any]) -> CountMatrix:
-    """Of the slices of a reference. Where slices count a column on different bins, those of all traffic stand."""
+    """The counts of a reference as a matrix. A slice whose bins of a column differ from those of all traffic lacks that column."""
     rows, counts = held["rows"], held["counts"]
     bins = {column: len(values) for name in sorted(counts, key=lambda name: name == EVERYTHING) for column, values in counts[name].items()}
     matrix = np.zeros((len(rows), sum(bins.values())), dtype=np.int64)

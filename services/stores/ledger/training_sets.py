@@ -1,4 +1,4 @@
-"""General rows and snapshots in the ledger. A snapshot's examples stand in its file; the ledger holds counts and path."""
+"""General rows and snapshots in the ledger. A snapshot's examples are in its file; the ledger has counts and path."""
 
 import json
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ class LedgerTrainingSets:
 
 
 def snapshot_values(snapshot: Snapshot, *, path: str) -> dict[str, Any]:
-    """Columns of ``snapshots``; the examples stand in the file."""
+    """Columns of ``snapshots``, without the examples, which are in the file."""
     return {
         "id": snapshot.id,
         "workload": snapshot.workload,

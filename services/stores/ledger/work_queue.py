@@ -114,7 +114,7 @@ def _payload(command: Command) -> dict[str, object]:
 
 
 def _command(kind: type[AnyCommand], payload: Mapping[str, str]) -> AnyCommand:
-    """The inverse. What an older version left out has its plain meaning: the daemon asked, for no stated reason."""
+    """The inverse. Keys that older versions did not write get a default: requested by the daemon, without a reason."""
     by = Person(payload.get("actor") or DAEMON)
     made: dict[str, Callable[[], Command]] = {
         TrainCommand.kind: lambda: TrainCommand(run=RunId(payload["run_id"])),

@@ -24,7 +24,7 @@ from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import LedgerOutbox
 from tests.databases import migrated_ledger
 from tests.fakes.watching import ReceiverInMemory
-from tests.ledgers import WatchingLedger
+from tests.ledgers import DriftAndAlertLedger
 from tests.watching import MARIA, NOON, ROUTER, verdict
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -34,7 +34,7 @@ QUIET = (verdict(DriftStatus.OK, effect=0.01, score=0.5),)
 @dataclass(kw_only=True)
 class World:
     engine: Engine
-    watch: WatchingLedger
+    watch: DriftAndAlertLedger
     receiver: ReceiverInMemory
     parts: AlertDeskParts
 
@@ -65,7 +65,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     engine = migrated_ledger(tmp_path)
-    watch = WatchingLedger(engine)
+    watch = DriftAndAlertLedger(engine)
     receiver = ReceiverInMemory()
     rules = AlertRules(policy=AlertPolicy(resolve_after=HOUR), receivers=(Receiver(name="phone", notifier=receiver),))
     return World(engine=engine, watch=watch, receiver=receiver, parts=AlertDeskParts(drift=watch, alerts=watch, workloads={ROUTER: rules}))
@@ -153,7 +153,7 @@ def test_a_receiver_that_was_away_hears_of_beginning_and_end_in_order(world: Wor
 class Counting:
     """Passes calls on to the ledger and remembers their names."""
 
-    def __init__(self, ledger: WatchingLedger) -> None:
+    def __init__(self, ledger: DriftAndAlertLedger) -> None:
         self._ledger = ledger
         self.calls: list[str] = []
 

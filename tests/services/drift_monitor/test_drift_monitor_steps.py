@@ -23,7 +23,7 @@ from services.drift_monitor.wiring import DriftRules, MonitorParts
 from services.stores.ledger.journal import LedgerJournal
 from tests.databases import migrated_ledger
 from tests.fakes.watching import ScriptedReports, TrafficInMemory
-from tests.ledgers import WatchingLedger
+from tests.ledgers import DriftAndAlertLedger
 from tests.watching import MARIA, NOON, ROUTER, recorded
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -35,7 +35,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.engine: Engine = migrated_ledger(folder)
-        self.watch = WatchingLedger(self.engine)
+        self.watch = DriftAndAlertLedger(self.engine)
         self.traffic, self.reports = TrafficInMemory(), ScriptedReports()
         self.route: Route | None = None
         rules = DriftRules(

@@ -38,7 +38,7 @@ from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 from tests.databases import migrated_ledger
 from tests.fakes.vllm_server import FakeVllm
-from tests.ledgers import LearningLedger
+from tests.ledgers import CorrectionAndTrainingLedger
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROUTER = WorkloadId("router")
@@ -124,7 +124,7 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     engine = migrated_ledger(tmp_path)
-    learn, train, gates = LearningLedger(engine), LedgerRuns(engine), LedgerGates(engine)
+    learn, train, gates = CorrectionAndTrainingLedger(engine), LedgerRuns(engine), LedgerGates(engine)
     golden = [case(Tier.GOLDEN, n, slice_name="tenant=globex" if n % 2 == 0 else "all") for n in range(ITEMS)]
     learn.freeze_golden(freeze(cases=golden, workload=ROUTER, version=1, by=Person("ada"), now=NOW), entry("golden", "g"))
     others = [case(tier, n) for tier in (Tier.RECURRENCE, Tier.HELD_OUT, Tier.GENERAL, Tier.SAFETY) for n in range(ITEMS)]
@@ -379,7 +379,7 @@ def test_a_gate_that_ended_before_its_golden_items_was_no_attempt(house: House) 
 
 def test_golden_items_of_one_entity_are_not_counted_as_several(house: House) -> None:
     learn = house.parts.suite
-    assert isinstance(learn, LearningLedger)
+    assert isinstance(learn, CorrectionAndTrainingLedger)
     cases = [replace(case(Tier.GOLDEN, n), entity=f"customer-{n // 5}") for n in range(ITEMS)]
     learn.freeze_golden(freeze(cases=cases, workload=ROUTER, version=2, by=Person("ada"), now=NOW), entry("golden", "g2"))
     golden = house.gate()["golden"]

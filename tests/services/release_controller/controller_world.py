@@ -19,7 +19,7 @@ from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.gate import GateRecord
 from services.ports.traffic import RecordedInference, RecordingBatch
 from services.release_controller.advance_releases import advance_releases, reconcile_server
-from services.release_controller.measure_rollbacks import RollbackWatch
+from services.release_controller.measure_rollbacks import RollbackRecorder
 from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.wiring import ControllerParts, controller_parts
 from services.settings import Format, ReleaseSettings, Settings, Workload
@@ -56,13 +56,13 @@ class World:
         self.replica = Replica(
             server=self.parts.server, read_probe=self.parts.read_probe, drain=self.parts.drain, lora_slots=self.parts.lora_slots
         )
-        self.watch = RollbackWatch()
+        self.rollbacks = RollbackRecorder()
 
     def tick(self, *, times: int = 1) -> None:
         for _ in range(times):
             self.pass_time(seconds=1)
             reconcile_server(self.parts, self.replica, now=self.now)
-            advance_releases(self.parts, self.replica, self.watch, now=self.now)
+            advance_releases(self.parts, self.replica, self.rollbacks, now=self.now)
 
     def pass_time(self, *, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

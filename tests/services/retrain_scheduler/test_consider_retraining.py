@@ -31,7 +31,7 @@ from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 from tests.databases import migrated_ledger
-from tests.ledgers import LearningLedger
+from tests.ledgers import CorrectionAndTrainingLedger
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROUTER = WorkloadId("router")
@@ -52,7 +52,7 @@ class OpenAlerts:
 class SchedulerWorld:
     parts: SchedulerParts
     alerts: OpenAlerts
-    learn: LearningLedger
+    learn: CorrectionAndTrainingLedger
     general: Path
 
     def consider(self, *, at: datetime = NOW, asked_by: Person | None = None, calendar: bool = False) -> str:
@@ -108,7 +108,7 @@ def entry(kind: str, subject: str) -> JournalEntry:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[SchedulerWorld]:
     engine = migrated_ledger(tmp_path)
-    learn, alerts, general = LearningLedger(engine), OpenAlerts(), tmp_path / "general.ndjson"
+    learn, alerts, general = CorrectionAndTrainingLedger(engine), OpenAlerts(), tmp_path / "general.ndjson"
     golden = [
         Case(
             id=CaseId(f"g{n}"), workload=ROUTER, tier=Tier.GOLDEN, entity=f"golden-{n}", created_at=NOW,
@@ -276,7 +276,7 @@ def test_a_stored_job_whose_function_is_gone_is_dropped_without_an_error(tmp_pat
 class CountedCorrections:
     """Counts how often corrections are read, which is the expensive part of considering."""
 
-    def __init__(self, learn: LearningLedger) -> None:
+    def __init__(self, learn: CorrectionAndTrainingLedger) -> None:
         self._learn, self.reads = learn, 0
 
     def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None) -> Sequence[KeptCorrection]:

@@ -16,19 +16,19 @@ from flywheel.journal import JournalEntry
 from services.ports.drift import ClosedWindow, Judgement, LateFinding
 from services.ports.traffic import TrafficCounts
 from tests.databases import migrated_ledger
-from tests.fakes.watching import WatchLedgerInMemory
-from tests.ledgers import WatchingLedger
+from tests.fakes.watching import DriftAndAlertLedgerInMemory
+from tests.ledgers import DriftAndAlertLedger
 from tests.watching import NOON, ROUTER, finding_of, reference_of, some_rows, verdict, window_counts
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(params=["sql", "memory"])
-def watch(request: pytest.FixtureRequest, tmp_path: Path) -> WatchingLedger | WatchLedgerInMemory:
+def watch(request: pytest.FixtureRequest, tmp_path: Path) -> DriftAndAlertLedger | DriftAndAlertLedgerInMemory:
     if request.param == "memory":
-        return WatchLedgerInMemory()
+        return DriftAndAlertLedgerInMemory()
     engine = migrated_ledger(tmp_path)
-    return WatchingLedger(engine)
+    return DriftAndAlertLedger(engine)
 
 
 def line(subject: str, state: str, *, minute: int = 0) -> JournalEntry:
@@ -56,11 +56,11 @@ def judgement(hour: int = 0, *, times: int = 0, position: int = 10) -> Judgement
     return Judgement(on=on, champion=BASE, released_at=None, line=f"line-{times}")
 
 
-def close(watch: WatchingLedger | WatchLedgerInMemory, hour: int = 0) -> bool:
+def close(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory, hour: int = 0) -> bool:
     return watch.close(closed(hour), line(f"window-{hour}", "judged"), judgement=judgement(hour))
 
 
-def again(watch: WatchingLedger | WatchLedgerInMemory, hour: int, *, times: int, found: tuple[DriftVerdict, ...] = ()) -> bool:
+def again(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory, hour: int, *, times: int, found: tuple[DriftVerdict, ...] = ()) -> bool:
     return watch.reevaluate(
         replace(closed(hour), judged_again=times, verdicts=(verdict(column="refusal", start=NOON + hour * HOUR),)),
         line(f"window-{hour}", "judged_again", minute=times),
@@ -69,7 +69,7 @@ def again(watch: WatchingLedger | WatchLedgerInMemory, hour: int, *, times: int,
     )
 
 
-def test_references_come_newest_first_and_pinning_again_renews_one(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_references_come_newest_first_and_pinning_again_renews_one(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     first = reference_of(window_counts(some_rows(20)), name="first")
     second = replace(first, id="second", adapter=AdapterName("tuned"), pinned_at=first.pinned_at + HOUR)
     for reference in (first, second):
@@ -81,7 +81,7 @@ def test_references_come_newest_first_and_pinning_again_renews_one(watch: Watchi
     assert watch.seasonal_reference(first) is None
 
 
-def test_a_window_closes_once_and_newest_come_first(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_a_window_closes_once_and_newest_come_first(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     assert [close(watch, hour) for hour in (1, 0, 2)] == [True, True, True]
     assert not close(watch, 1)
     assert [window.id for window in watch.windows(ROUTER, limit=2)] == ["window-2", "window-1"]
@@ -89,7 +89,7 @@ def test_a_window_closes_once_and_newest_come_first(watch: WatchingLedger | Watc
     assert watch.window("none") is None
 
 
-def test_newer_verdicts_replace_those_of_the_judgement_before_them_only(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_newer_verdicts_replace_those_of_the_judgement_before_them_only(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     close(watch)
     assert again(watch, 0, times=1)
     assert not again(watch, 0, times=1)
@@ -99,7 +99,7 @@ def test_newer_verdicts_replace_those_of_the_judgement_before_them_only(watch: W
     assert (window.judged_again, [held.column for held in window.verdicts]) == (1, ["refusal"])
 
 
-def test_judgements_are_the_newest_of_each_window_by_its_end(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_judgements_are_the_newest_of_each_window_by_its_end(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     for hour in (1, 0, 2):
         close(watch, hour)
     again(watch, 1, times=1)
@@ -107,14 +107,14 @@ def test_judgements_are_the_newest_of_each_window_by_its_end(watch: WatchingLedg
     assert list(watch.judgements(ROUTER, ended_after=NOON + 4 * HOUR)) == []
 
 
-def test_the_position_of_a_judgement_never_goes_back(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_the_position_of_a_judgement_never_goes_back(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     close(watch)
     for position in (40, 30):
         watch.same_rows(judgement().on, position=position)
     assert [held.on.position for held in watch.judgements(ROUTER, ended_after=NOON)] == [40]
 
 
-def test_late_findings_come_in_the_order_in_which_they_were_found(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_late_findings_come_in_the_order_in_which_they_were_found(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     for hour in (0, 1):
         close(watch, hour)
     again(watch, 1, times=1, found=(verdict(start=NOON + HOUR),))
@@ -127,7 +127,7 @@ def test_late_findings_come_in_the_order_in_which_they_were_found(watch: Watchin
     assert list(watch.late_findings(ROUTER, limit=1)) == [second]
 
 
-def test_an_alert_is_kept_only_on_top_of_the_newest(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_an_alert_is_kept_only_on_top_of_the_newest(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     pending = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert pending is not None
@@ -144,7 +144,7 @@ def test_an_alert_is_kept_only_on_top_of_the_newest(watch: WatchingLedger | Watc
     assert list(watch.alerts(workload=WorkloadId("other"))) == []
 
 
-def test_each_save_of_an_alert_and_each_judgement_is_news(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_each_save_of_an_alert_and_each_judgement_is_news(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     assert (watch.alert_saves(), watch.judgement_count()) == (0, 0)
     finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
@@ -160,7 +160,7 @@ def test_each_save_of_an_alert_and_each_judgement_is_news(watch: WatchingLedger 
     assert 0 < judged < watch.judgement_count()
 
 
-def test_open_alerts_and_those_that_ended_lately_are_listed(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_open_alerts_and_those_that_ended_lately_are_listed(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     for hour, resolved in enumerate((None, NOON, NOON + 2 * HOUR)):
         finding = finding_of(workload=ROUTER, window=f"w{hour}", at=NOON, verdicts=[verdict()], protected=())
         alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON + hour * HOUR).alert
@@ -172,7 +172,7 @@ def test_open_alerts_and_those_that_ended_lately_are_listed(watch: WatchingLedge
     assert [alert.resolved_at for alert in watch.alerts(workload=ROUTER, limit=1)] == [NOON + 2 * HOUR]
 
 
-def test_a_notification_is_due_until_it_was_taken(watch: WatchingLedger | WatchLedgerInMemory) -> None:
+def test_a_notification_is_due_until_it_was_taken(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
     finding = finding_of(workload=ROUTER, window="w", at=NOON, verdicts=[verdict()], protected=())
     alert = advance(alert=None, finding=finding, policy=AlertPolicy(), now=NOON).alert
     assert alert is not None
@@ -182,7 +182,7 @@ def test_a_notification_is_due_until_it_was_taken(watch: WatchingLedger | WatchL
 
 
 def test_the_ledger_in_memory_forgets_old_references_of_answers_alone() -> None:
-    watch = WatchLedgerInMemory(keep_answers=1)
+    watch = DriftAndAlertLedgerInMemory(keep_answers=1)
     first = reference_of(window_counts(some_rows(20)), name="inputs")
     for hour, name in enumerate(("old", "new"), start=1):
         reference = replace(first, id=name, covers=Covers.OUTPUT, pinned_at=first.pinned_at + hour * HOUR)
