@@ -19,9 +19,9 @@ from flywheel.retraining.training_run import RunState
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm, Inference, Message
 from services.alert_desk.advance_alerts import AlertStates
-from services.alert_desk.wiring import alert_desk_parts as alert_parts
+from services.alert_desk.wiring import alert_desk_parts
 from services.correction_desk.decide_corrections import CorrectionDesk
-from services.correction_desk.wiring import alert_desk_parts as correction_parts
+from services.correction_desk.wiring import correction_desk_parts
 from services.drift_monitor.judge_windows import tick
 from services.drift_monitor.wiring import MonitorParts, drift_rules
 from services.ports.cloud_events import encode
@@ -64,7 +64,7 @@ def test_drift_and_corrections_queue_one_run_that_names_its_alert(tmp_path: Path
     )
     now = later + 13 * PANE
     tick(monitor, now)
-    AlertStates(alert_parts(settings)).tick(now)
+    AlertStates(alert_desk_parts(settings)).tick(now)
     (alert,) = watch.alerts(workload=ROUTER)
     assert alert.state is AlertState.FIRING, alert.message.summary
     acknowledged = acknowledge(alert=alert, by=MARIA, note="collecting fixes", now=now, until=now + timedelta(hours=8))
@@ -75,7 +75,7 @@ def test_drift_and_corrections_queue_one_run_that_names_its_alert(tmp_path: Path
     consider_retraining(workload=scheduler.workloads[ROUTER], parts=scheduler, now=now)
     assert train_ledger(settings).runs(ROUTER) == []
 
-    desk = CorrectionDesk(correction_parts(settings))
+    desk = CorrectionDesk(correction_desk_parts(settings))
     outcomes = [desk.receive(_fix(n), now=now).state for n in range(120, 150)]
     assert outcomes.count(CorrectionState.ACCEPTED) >= 20
     assert [desk.receive(_fix(n), now=now).new for n in range(120, 150)] == [False] * 30, "delivered again, counted once"
