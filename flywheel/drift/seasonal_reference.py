@@ -120,17 +120,29 @@ def same_hours(
     itself. A window of about a day takes no neighbours: it has all hours.
     """
     beside = neighbours if length + 2 * neighbours <= HOURS_A_DAY else 0
-    moments = first_hour - length - beside + 1 + np.arange(hours + length + 2 * beside - 1)
-    same = seasonal[is_weekend(moments), moments % HOURS_A_DAY]
+    moments = first_hour - length + 1 + np.arange(hours + length - 1)
+    kinds = is_weekend(moments)
+    same = seasonal[kinds, moments % HOURS_A_DAY]
     if own is not None:
-        start = length + beside - 1
-        there = same[start : start + hours]
+        there = same[length - 1 : length - 1 + hours]
         there -= own[: len(there)]
-    span = length + 2 * beside
-    found = sliding_sums(same, span)[span - 1 :]
-    own_hours = moments[beside : len(moments) - beside]
-    unseen = seen[is_weekend(own_hours), own_hours % HOURS_A_DAY] <= (own is not None)
+    found = sliding_sums(same, length)[length - 1 :]
+    for edge, step in ((slice(0, hours), -1), (slice(length - 1, None), 1)):
+        for away in range(step, step * (beside + 1), step):
+            found += _beside(seasonal, moments[edge] + away, kinds[edge], own=own, first_hour=first_hour)
+    unseen = seen[kinds, moments % HOURS_A_DAY] <= (own is not None)
     found[sliding_sums(unseen.astype(np.int64), length)[length - 1 :] > 0] = 0
+    return found
+
+
+def _beside(seasonal: Counts, moments: NDArray[np.int64], kinds: NDArray[np.int64], *, own: Counts | None, first_hour: int) -> Counts:
+    """[hours, ...]: the counts of neighbouring hours, on the kind of day of the window's edge. The hour before a Saturday's midnight is taken
+    from weekends: weekdays are more days and have other traffic."""
+    found = seasonal[kinds, moments % HOURS_A_DAY]
+    if own is not None:
+        at = moments - first_hour
+        there = (at >= 0) & (at < len(own)) & (is_weekend(moments) == kinds)
+        found[there] -= own[at[there]]
     return found
 
 

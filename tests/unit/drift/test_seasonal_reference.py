@@ -61,10 +61,11 @@ def test_a_window_is_compared_with_same_hours_and_neighbours(length: int, neighb
     beside = neighbours if length + 2 * neighbours <= 24 else 0
     for hour in (0, 5, 23):
         expected = np.zeros((2, 3), dtype=np.int64)
-        for moment in range(first + hour - length + 1 - beside, first + hour + beside + 1):
+        starts, ends = first + hour - length + 1, first + hour
+        for moment in range(starts - beside, ends + beside + 1):
+            kind = is_weekend(np.array([min(max(moment, starts), ends)]))[0]  # an hour beside the window has the kind of day of its edge
             for past in range(HOURS):
-                same_kind = is_weekend(np.array([moment]))[0] == is_weekend(np.array([MONDAY + past]))[0]
-                if same_kind and (MONDAY + past) % 24 == moment % 24:
+                if is_weekend(np.array([MONDAY + past]))[0] == kind and (MONDAY + past) % 24 == moment % 24:
                     expected += counts[past]
         assert (found[hour] == expected).all()
 
@@ -137,7 +138,7 @@ def test_a_window_with_an_hour_that_the_reference_has_never_seen_meets_nothing()
     found = same_hours(profile, first_hour=FRIDAY + 20, hours=80, length=4, seen=seen)[:, 0]
     assert (found[:4] > 0).all()
     assert (found[4 : 4 + 48 + 3] == 0).all()
-    assert found[4 + 48 + 3] == 10  # two days of four hours and the one after them: the one before was a Sunday's
+    assert found[4 + 48 + 3] == 12  # two days of four hours and one on either side, all of weekdays
     assert (found[4 + 48 + 4 :] == 12).all()
 
 
@@ -209,9 +210,9 @@ def test_a_first_saturday_is_learning_and_not_drift() -> None:
     assert prepared.compared_with(tuesday).rows_of("all") == 2 * 3 * 60
 
 
-@pytest.mark.parametrize(("hour", "length", "same_hours_a_day"), [(20, 4, 5), (23, 1, 2), (22, 4, 0), (24, 1, 0), (0, 24, 24), (1, 24, 0)])
+@pytest.mark.parametrize(("hour", "length", "same_hours_a_day"), [(20, 4, 6), (23, 1, 3), (22, 4, 0), (24, 1, 0), (0, 24, 24), (1, 24, 0)])
 def test_before_a_first_saturday_friday_is_judged_to_its_last_hour(hour: int, length: int, same_hours_a_day: int) -> None:
-    """Wednesday and Thursday were seen. An hour of Saturday beside a window is left out, one inside it is like nothing."""
+    """Wednesday and Thursday were seen. The hour beside Friday 23 h is midnight of weekdays; an hour of Saturday inside a window has none."""
     wednesday = MONDAY_OF_MARCH + timedelta(days=2)
     hours = hours_from(wednesday, [5] * 48)
     first = first_hour_of(wednesday)
