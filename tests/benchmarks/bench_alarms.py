@@ -280,9 +280,6 @@ NOTES = (
     "been tuned (200 slices, 12 columns, one sine a day). Different since: the daemon pins by itself, so a reference that starts with"
     " a week of answers grows to four; a window is judged only against 50 rows of the reference; alerts have their clearing band; "
     "windows with two champions judge no answers; late rows are judged again; slices come, stop and come back.",
-    "In a run of 60 days most alarms fired within an hour of the midnight at which a weekend begins or ends: the hours beside a "
-    "window's own come from the other kind of day there (``same_hours``), and in this world the two kinds differ more, and change at "
-    "once at midnight.",
 )
 
 
