@@ -136,8 +136,10 @@ def same_hours(
 
 
 def _beside(seasonal: Counts, moments: NDArray[np.int64], kinds: NDArray[np.int64], *, own: Counts | None, first_hour: int) -> Counts:
-    """[hours, ...]: the counts of neighbouring hours, on the kind of day of the window's edge. The hour before a Saturday's midnight is taken
-    from weekends: weekdays are more days and have other traffic."""
+    """[hours, ...]: the counts of neighbouring hours, on the kind of day of the window's edge.
+
+    The hour before a Saturday's midnight is taken from weekends: weekdays are more days and have other traffic.
+    """
     found = seasonal[kinds, moments % HOURS_A_DAY]
     if own is not None:
         at = moments - first_hour

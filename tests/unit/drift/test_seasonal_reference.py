@@ -212,7 +212,7 @@ def test_a_first_saturday_is_learning_and_not_drift() -> None:
 
 @pytest.mark.parametrize(("hour", "length", "same_hours_a_day"), [(20, 4, 6), (23, 1, 3), (22, 4, 0), (24, 1, 0), (0, 24, 24), (1, 24, 0)])
 def test_before_a_first_saturday_friday_is_judged_to_its_last_hour(hour: int, length: int, same_hours_a_day: int) -> None:
-    """Wednesday and Thursday were seen. The hour beside Friday 23 h is midnight of weekdays; an hour of Saturday inside a window has none."""
+    """Wednesday and Thursday were seen. The hour beside Friday 23 h is midnight of weekdays; Saturday itself was not seen."""
     wednesday = MONDAY_OF_MARCH + timedelta(days=2)
     hours = hours_from(wednesday, [5] * 48)
     first = first_hour_of(wednesday)
