@@ -1,7 +1,7 @@
 """What the same items asked of two arms can show: better (exact McNemar) or not worse (Tango's score interval).
 
 In: correct or incorrect per item and arm. Out: paired counts, a p-value, bounds of the difference challenger minus baseline,
-and how many items are needed. The verdict is made in ``judge_axis``.
+and how many items are needed. The verdict is made in ``axis_verdict``.
 """
 
 import math

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, GOLDEN, HELD_OUT, RECURRENCE, SAFETY, GatePolicy, is_slice, slice_axis
+from flywheel.gate.axis_verdict import judge
 from flywheel.gate.entities import Agreement, measure
-from flywheel.gate.judge_axis import judge
 from flywheel.ids import derive
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.grade import Grade

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from flywheel.errors import InvalidInput
 from flywheel.gate.axes import AxisPolicy, AxisTest, AxisVerdict, Clustering, GateVerdict, RequiredItems, Role
-from flywheel.gate.judge_axis import judge
+from flywheel.gate.axis_verdict import judge
 
 LEAST_ENTITIES = 100
 DRAWS = 4_000

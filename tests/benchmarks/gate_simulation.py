@@ -14,9 +14,9 @@ import numpy as np
 from flywheel.gate.attempts import Attempts
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCounts
 from flywheel.gate.axis_order import GOLDEN, GatePolicy, axes_in_order, slice_axis
+from flywheel.gate.axis_verdict import judge, judge_counts
 from flywheel.gate.decide import decide_in_order
 from flywheel.gate.entities import measure
-from flywheel.gate.judge_axis import judge, judge_counts
 from flywheel.gate.paired_tests import score_z
 
 Rates = tuple[float, float]

@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from flywheel.errors import Conflict
 from flywheel.gate.axes import AxisPolicy, GateVerdict, Role
+from flywheel.gate.axis_verdict import judge
 from flywheel.gate.decide import decide
-from flywheel.gate.judge_axis import judge
 from flywheel.ids import BASE, AdapterName, GateId, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy

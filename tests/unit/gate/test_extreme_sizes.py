@@ -12,7 +12,7 @@ from flywheel.gate import exact_not_worse as exact
 from flywheel.gate import paired_tests as paired
 from flywheel.gate.axes import AxisPolicy, GateVerdict, PairedCounts, Role
 from flywheel.gate.axis_order import GatePolicy
-from flywheel.gate.judge_axis import judge_counts
+from flywheel.gate.axis_verdict import judge_counts
 from flywheel.gate.power import Discordance, chance_to_pass
 from flywheel.gate.weight_parity import WeightParity, check_weight_parity
 

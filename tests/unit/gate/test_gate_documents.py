@@ -1,9 +1,9 @@
 """Gate decisions as documents: written and read back alike, in the flat form that every release has read."""
 
 from flywheel.gate.axes import AxisPolicy, PairedCounts, Role
+from flywheel.gate.axis_verdict import judge, judge_counts
 from flywheel.gate.decide import decide
 from flywheel.gate.documents import axis_document, decision_document, decision_of
-from flywheel.gate.judge_axis import judge, judge_counts
 
 BETTER = AxisPolicy(name="golden", role=Role.SUPERIORITY, margin=0.05, alpha=0.0125, divided_by=2)
 NOT_WORSE = AxisPolicy(name="general", role=Role.NON_INFERIORITY, margin=0.1, alpha=0.01, reason="small")

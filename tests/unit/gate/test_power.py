@@ -7,7 +7,7 @@ import pytest
 
 from flywheel.gate.axes import AxisPolicy, GateVerdict, PairedCounts, Role
 from flywheel.gate.axis_order import GatePolicy, axes_in_order
-from flywheel.gate.judge_axis import judge_counts
+from flywheel.gate.axis_verdict import judge_counts
 from flywheel.gate.power import Discordance, chance_to_pass, predict
 
 BETTER = AxisPolicy(name="golden", role=Role.SUPERIORITY, margin=0.05, alpha=0.025)

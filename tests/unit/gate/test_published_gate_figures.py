@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flywheel.gate import axis_order, decide, entities, judge_axis
+from flywheel.gate import axis_order, axis_verdict, decide, entities
 from flywheel.gate.axes import AxisVerdict, GateVerdict
 from tests.benchmarks import gate_simulation
 from tests.benchmarks.gate_simulation import golden, passed, passed_by_entity
@@ -59,5 +59,5 @@ def test_an_icc_taken_as_zero_raises_passes_by_entity(monkeypatch: pytest.Monkey
     usual = share()
     independent = entities.Agreement(items=1_000, entities=200, icc=0.0, high=0.0)
     monkeypatch.setattr(gate_simulation, "measure", lambda **_: independent)
-    monkeypatch.setattr(judge_axis, "measure", lambda **_: independent)
+    monkeypatch.setattr(axis_verdict, "measure", lambda **_: independent)
     assert share() > usual

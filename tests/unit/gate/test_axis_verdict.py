@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateVerdict, PairedCounts, Role
+from flywheel.gate.axis_verdict import judge
 from flywheel.gate.decide import decide, decide_in_order
 from flywheel.gate.entities import Agreement, effective
-from flywheel.gate.judge_axis import judge
 from flywheel.gate.paired_tests import difference_bounds
 
 BETTER = AxisPolicy(name="golden", role=Role.SUPERIORITY, margin=0.05, alpha=0.025)
