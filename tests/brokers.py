@@ -1,18 +1,11 @@
 """A real embedded broker for a test, on a free port, gone when the test ends."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
-
-
-def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 @contextmanager

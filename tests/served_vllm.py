@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from services.integrations.vllm.server_process import VllmLaunch, command
 from services.process.child_process import last_error
 from services.process.machine import read_machine
-from tests.brokers import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 400.0

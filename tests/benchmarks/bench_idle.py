@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 import yaml
 
 from tests.benchmarks.figures import ROOT, Figure, at_most, report, soak
+from tests.ports import free_ports
 
 SECONDS = 300.0 if soak() else 60.0
 SETTLE_SECONDS = 45.0
@@ -77,23 +77,6 @@ class Usage:
     cpu_seconds: float
     megabytes: float
     switches: int
-
-
-def free_ports(count: int) -> int:
-    """The first of ``count`` free ports in a row."""
-    for first in range(23_000 + os.getpid() % 5_000, 60_000, count):
-        held: list[socket.socket] = []
-        try:
-            for port in range(first, first + count):
-                held.append(socket.socket())
-                held[-1].bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-        finally:
-            for one in held:
-                one.close()
-    raise RuntimeError("there are no free ports in a row")
 
 
 def settings(folder: Path, *, model_url: str) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_id
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
-from tests.brokers import free_port, running_broker
+from tests.brokers import running_broker
 from tests.fakes.event_publisher import FakeEventPublisher
+from tests.ports import free_port
 from tests.traffic_events import NOON
 
 SPEC = {

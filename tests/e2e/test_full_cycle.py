@@ -30,7 +30,7 @@ from services.cli.demo.support_tool import submit_corrections
 from services.cli.demo.tool_router import WORKLOAD, ToolItem
 from services.cli.demo.write_report import write_demo_report
 from services.settings import Settings, load
-from tests.brokers import free_port
+from tests.ports import free_metrics_port, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 EARLY, LIVE, GOLDEN = 40, 50, 24
@@ -130,9 +130,8 @@ class SmallCycle:
 def _small(folder: Path) -> Path:
     """The demo's configuration on free ports, with a few steps and small counts."""
     content = yaml.safe_load((ROOT / CONFIG).read_text())
-    first = free_port()
     content["data_dir"] = str(folder / "demo")
-    content["http"] = {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": min(first, 60_000)}
+    content["http"] = {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": free_metrics_port()}
     content["kafka"] = {"embedded_port": free_port()}
     serving = {"port": free_port(), "python": str(ROOT / ".venv-vllm/bin/python"), "model": str(ROOT / "var/models/smollm2-135m-instruct")}
     content["serving"] |= serving

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,27 +18,17 @@ import yaml
 
 from services.process.process_names import HOSTED, PROCESSES
 from tests.databases import empty_databases
+from tests.ports import free_metrics_port
 
 DEADLINE_SECONDS = 90
 WITHOUT_A_SERVER = [name for name in HOSTED if name != "release_controller"]  # that one is ready when there is a route
-
-
-def free_row() -> int:
-    """A first port such that those of all our processes are free."""
-    for _ in range(50):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = int(probe.getsockname()[1])
-        if first + len(PROCESSES) < 65_535:
-            return first
-    raise AssertionError("no port")
 
 
 class Process:
     """One started process, and its health servers."""
 
     def __init__(self, module: tuple[str, ...], folder: Path, **settings: object) -> None:
-        self._first = free_row()
+        self._first = free_metrics_port()
         self.config = folder / "flywheel.yaml"
         content = {
             "data_dir": str(folder / "var"),

@@ -16,9 +16,9 @@ from services.api.app import build_app
 from services.api.wiring import ApiParts, api_parts
 from services.settings import Http, Settings, Token, Workload
 from services.stores.tokens import internal_key, sha256_of
-from tests.brokers import free_port
 from tests.fakes.event_publisher import FakeEventPublisher
 from tests.opened import open_ledger, open_traffic
+from tests.ports import free_port
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 NOW = datetime(2026, 5, 1, 8, 0, tzinfo=UTC)

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 
 from services.stores.tokens import sha256_of
-from tests.brokers import free_port
 from tests.databases import empty_databases
+from tests.ports import free_metrics_port, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE_SECONDS = 240.0
@@ -22,7 +22,7 @@ def config(folder: Path, port: int) -> Path:
     path = folder / "flywheel.yaml"
     path.write_text(
         f"data_dir: {folder / 'var'}\n"
-        f"http: {{api_port: {port}, metrics_port: {free_port()}, gateway_port: {free_port()}}}\n"
+        f"http: {{api_port: {port}, metrics_port: {free_metrics_port()}, gateway_port: {free_port()}}}\n"
         f"kafka: {{bootstrap: '127.0.0.1:{free_port()}'}}\n"
         f"tokens: [{{name: ada, scopes: [operate], sha256: {sha256_of('ada')}}}]\n"
         "workloads: {tool-router: {alias: tool-router}}\n"

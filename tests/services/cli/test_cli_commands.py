@@ -21,8 +21,8 @@ from services.cli.__main__ import run
 from services.ports.gate import GateRecord
 from services.settings import load
 from services.stores.tokens import sha256_of
-from tests.brokers import free_port
 from tests.databases import empty_databases
+from tests.ports import free_port
 
 ROUTER = WorkloadId("tool-router")
 ADAPTER = AdapterName("tool-router-one")

@@ -16,31 +16,14 @@ from services.cli.up.command import _Page
 from services.cli.up.supervisor import PartState, Watched
 from services.cli.up.wiring import StartTier, SupervisedPart
 from services.process.process_group import MARK
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def free_row(count: int) -> int:
-    """The first of ``count`` free ports in a row."""
-    for first in range(21_000 + os.getpid() % 5_000, 60_000, count):
-        held: list[socket.socket] = []
-        try:
-            for port in range(first, first + count):
-                probe = socket.socket()
-                held.append(probe)
-                probe.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-        finally:
-            for probe in held:
-                probe.close()
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture
 def content(tmp_path: Path) -> dict[str, Any]:
-    first = free_row(16)
+    first = free_ports(16)
     return {
         "data_dir": str(tmp_path / "var"),
         "http": {"gateway_port": first, "api_port": first + 1, "metrics_port": first + 2},

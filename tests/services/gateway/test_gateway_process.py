@@ -19,8 +19,8 @@ from flywheel.ids import BASE, WorkloadId
 from flywheel.rollout.release import Route
 from services.stores.capture_spool import CaptureSpool
 from services.stores.route_files import RouteFiles
-from tests.brokers import free_port
 from tests.fakes.vllm_server import FakeVllm
+from tests.ports import free_metrics_port, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 ROUTE = Route(workload=WorkloadId("router"), alias="router-alias", version=4, champion=BASE)
@@ -31,7 +31,7 @@ def configuration(tmp_path: Path, serving_url: str) -> Path:
     file = tmp_path / "flywheel.yaml"
     settings = {
         "data_dir": str(tmp_path / "var"),
-        "http": {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": free_port()},
+        "http": {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": free_metrics_port()},
         "kafka": {"bootstrap": f"127.0.0.1:{free_port()}"},
         "serving": {"url": serving_url},
         "tokens": [{"name": "app", "scopes": ["infer"], "token_file": str(tmp_path / "token")}],

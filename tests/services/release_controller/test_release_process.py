@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 
 from services.process.process_names import PROCESSES
-from tests.brokers import free_port
 from tests.databases import empty_databases
 from tests.fakes.vllm_server import FakeVllm
+from tests.ports import free_port
 
 
 def start(folder: Path, *, vllm_url: str, metrics_port: int) -> subprocess.Popen[str]:

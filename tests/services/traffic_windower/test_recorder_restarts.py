@@ -17,8 +17,9 @@ from sqlalchemy import create_engine, text
 
 from flywheel.ids import WorkloadId
 from services.settings import Settings, load
-from tests.brokers import free_port, running_broker
+from tests.brokers import running_broker
 from tests.opened import create_topics, traffic_store
+from tests.ports import free_metrics_port, free_port
 from tests.traffic_events import NOON, traffic_event
 
 pytestmark = pytest.mark.broker
@@ -48,7 +49,7 @@ def configured(tmp_path: Path, bootstrap: str) -> tuple[Path, Settings]:
         yaml.safe_dump(
             {
                 "data_dir": str(tmp_path / "var"),
-                "http": {"metrics_port": free_port()},
+                "http": {"metrics_port": free_metrics_port()},
                 "kafka": {"bootstrap": bootstrap, "session_timeout_seconds": 2.0},
                 "workloads": {
                     "support": {"alias": "support", "slices": {"dimensions": ["tenant"]}, "watch": {"pane_seconds": 10}},

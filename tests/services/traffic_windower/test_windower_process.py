@@ -6,13 +6,13 @@ from pathlib import Path
 
 import yaml
 
-from tests.brokers import free_port
 from tests.databases import empty_databases
+from tests.ports import free_metrics_port, free_port
 
 
 def run(tmp_path: Path, settings: dict[str, object]) -> "subprocess.CompletedProcess[str]":
     path = tmp_path / "flywheel.yaml"
-    path.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "var"), "http": {"metrics_port": free_port()}} | settings))
+    path.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "var"), "http": {"metrics_port": free_metrics_port()}} | settings))
     empty_databases(tmp_path / "var")
     command = [sys.executable, "-m", "services.traffic_windower", "--config", str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
