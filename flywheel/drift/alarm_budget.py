@@ -44,7 +44,8 @@ ALPHA_ALLOCATION: Mapping[str, Mapping[Measure, Mapping[int, float]]] = {
 """Most alpha goes to the length at which the smallest change of a family and measure is detected first. The other lengths detect larger
 changes, which need little alpha, and smaller ones that last. Half of the columns' alpha is for protected slices. The sum is 1.
 
-Tuned on one simulation (200 slices, a daily sine) by ``tests/benchmarks/tune_alpha_allocation.py``; published figures come from another."""
+Tuned on an earlier simulation (200 slices, a daily sine); ``bench alarms`` reports on another one. The script
+``tests/benchmarks/tune_alpha_allocation.py`` tunes it again and has not run at full counts yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
