@@ -6,9 +6,11 @@ from flywheel.corrections.correction import Correction, CorrectionKind, Correcti
 from flywheel.corrections.duplicates import answer_key, prompt_key
 from flywheel.ids import AdapterName, CaseId, CorrectionId, EventId, RequestId, WorkloadId, derive
 from flywheel.regression_suite.case import Case, Grader, Tier
-from flywheel.traffic.inference import Arm, Inference, Message
+from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import GENERAL, Example
 from services.ports.corrections import KeptCorrection
+from tests.exchanges import with_exchange
 
 ROUTER = WorkloadId("router")
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -111,4 +113,4 @@ def inference(request: str, prompt: str = "where is my parcel", *, answer: str |
         "error": None,
         "latency_ms": 12.0,
     }
-    return Inference(**(values | changes))  # type: ignore[arg-type]
+    return Inference(**with_exchange(values | changes))  # type: ignore[arg-type]

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
-from flywheel.traffic.inference import Arm, Inference, Message
+from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.message import Message
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE
 from services.ports.cloud_events import encode, rfc3339
+from tests.exchanges import with_exchange
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -66,4 +68,4 @@ def inference(number: int = 0, **changes: Any) -> Inference:
         "dimensions": {"tenant": ("acme", "globex")[number % 2]},
         "redacted": True,
     }
-    return Inference(**(plain | changes))
+    return Inference(**with_exchange(plain | changes))

@@ -12,9 +12,10 @@ from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.ids import BASE, AdapterName, EventId, Person, RequestId, WorkloadId
 from flywheel.traffic.column import Column, Family, FeatureRow, Measure
-from flywheel.traffic.inference import Arm, Inference, Message
+from flywheel.traffic.inference import Arm, Inference
 from flywheel.windows.counts import WindowCounts, count_rows
 from services.ports.traffic import RecordedInference
+from tests.exchanges import chat
 
 ROUTER = WorkloadId("router")
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -111,9 +112,7 @@ def recorded(number: int, *, at: datetime, features: FeatureRow, tenant: str = "
             session=f"s{number}",
             client="app",
             occurred_at=at,
-            messages=(Message(role="user", content="hello"),),
-            answer="hi",
-            finish_reason="stop",
+            exchange=chat(),
             status=200,
             error=None,
             latency_ms=20.0,

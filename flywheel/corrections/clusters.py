@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 if TYPE_CHECKING:  # imported at first use: it imports scipy, which takes seconds
     from datasketch import MinHash
@@ -27,7 +27,7 @@ def user_text(messages: Sequence[Message]) -> str:
 
     With tool lists, requests for one set of tools would look like near-duplicates.
     """
-    turns = "\n".join(message.content for message in messages if message.role == "user")
+    turns = "\n".join(message.text for message in messages if message.role == "user")
     kept = [line for line in turns.splitlines() if not TOOL_LINE.match(line)]
     return "\n".join(kept) if any(line.strip() for line in kept) else turns
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from flywheel.ids import CorrectionId, RequestId, WorkloadId
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 
 class CorrectionKind(StrEnum):

@@ -57,7 +57,7 @@ def _restates_a_figure(original: str, corrected: str, joined: JoinedCorrection) 
     before, after = normalise(original), normalise(corrected)
     if _is_structured(corrected) or FIGURE.sub("#", before) != FIGURE.sub("#", after):
         return False
-    prompt = frozenset(_figures(normalise(message.content) for message in joined.messages))
+    prompt = frozenset(_figures(normalise(message.text) for message in joined.messages))
     changed = [new for old, new in zip(FIGURE.findall(before), FIGURE.findall(after), strict=True) if old != new]
     return any(figure not in prompt for figure in changed)
 

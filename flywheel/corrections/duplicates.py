@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from flywheel.corrections.clusters import normalise
 from flywheel.ids import digest_of
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 
 def prompt_key(messages: Sequence[Message], *, declared_entity: str = "") -> str:
     """Digest of the normalised user turns and the declared entity: the same words for another tool are another task."""
-    turns = "\n".join(message.content for message in messages if message.role == "user")
+    turns = "\n".join(message.text for message in messages if message.role == "user")
     return digest_of(f"{len(declared_entity)}:{declared_entity}{normalise(turns)}")
 
 

@@ -33,7 +33,7 @@ class JoinDecision:
 def join(*, correction: Correction, request: Inference | None, entity_keys: Sequence[str]) -> JoinDecision:
     """The recorded request wins over an inline one: it is what the model was asked and answered."""
     if request is not None:
-        if request.truncated:
+        if request.exchange.left_out:
             return JoinDecision(
                 outcome=JoinOutcome.CUT, reason="the recorded request was cut at 1 MB: an incomplete prompt cannot be trained on"
             )
@@ -42,8 +42,8 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
             reason="joined to the recorded request",
             joined=JoinedCorrection(
                 correction=correction,
-                messages=request.messages,
-                original=request.answer,
+                messages=request.exchange.prompt.messages,
+                original=request.exchange.answer_text,
                 entity=declared_entity(request.dimensions, entity_keys),
                 dimensions=request.dimensions,
                 adapter=request.adapter,

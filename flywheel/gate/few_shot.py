@@ -6,7 +6,7 @@ In: the training set, a case's prompt. Out: the prompt of the baseline arm. Retr
 from collections.abc import Sequence
 
 from flywheel.ids import derive
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import CORRECTION, Example
 
 

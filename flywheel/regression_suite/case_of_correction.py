@@ -12,7 +12,7 @@ from flywheel.corrections.correction import JoinedCorrection
 from flywheel.ids import EVERYTHING, CaseId, derive
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.grade import grader_of
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 
 def case_of(

@@ -14,7 +14,7 @@ from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import CaseId, Person, WorkloadId, derive, digest_of
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.grade import check_grader
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 IMPORTED = (Tier.GOLDEN, Tier.GENERAL, Tier.SAFETY)
 ROW_KEYS = frozenset({"tier", "messages", "grader", "entity", "slice", "reference_answer", "verified_by"})
@@ -57,7 +57,7 @@ def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime,
     checked = check_grader(Grader(kind=grader["kind"], expected=dict(grader.get("expected", {}))), where=where)
     entity = _text(row, "entity", where) or f"cluster-{digest_of(normalise(user_text(messages)))[:16]}"
     identity = json.dumps(
-        [[[message.role, message.content] for message in messages], checked.kind, dict(checked.expected)],
+        [[[message.role, message.text] for message in messages], checked.kind, dict(checked.expected)],
         sort_keys=True,
         ensure_ascii=False,
     )
@@ -85,7 +85,7 @@ def messages_of(value: object, *, where: str) -> tuple[Message, ...]:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
             raise InvalidInput("must have role and content", where=f"{where}: messages[{index}]", remedy=remedy)
         found.append(Message(role=message["role"], content=message["content"]))
-    if not any(message.role == "user" and message.content.strip() for message in found):
+    if not any(message.role == "user" and message.text.strip() for message in found):
         raise InvalidInput("no message of the user has text", where=f"{where}: messages", remedy=remedy)
     return tuple(found)
 
@@ -101,7 +101,7 @@ def _line(case: Case) -> str:
     return json.dumps(
         {
             "id": case.id,
-            "messages": [[message.role, message.content] for message in case.messages],
+            "messages": [[message.role, message.text] for message in case.messages],
             "grader": [case.grader.kind, dict(case.grader.expected)],
             "entity": case.entity,
             "slice": case.slice,

@@ -67,7 +67,7 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
 
     The first failure of a session depends on earlier rows: ``first_failures`` adds it when the row is recorded.
     """
-    asked, answer = inference.user_turns, inference.answer
+    asked, answer = inference.exchange.prompt.user_turns, inference.exchange.answer_text
     words = asked.split()
     failed = not 200 <= inference.status < 300
     return {
@@ -80,13 +80,18 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
         "personal_data": float(holds_pseudonym(asked)),
         "answer_chars": None if answer is None else float(len(answer)),
         "answer_words": None if answer is None else float(len(answer.split())),
-        "finish_reason": "error" if failed else inference.finish_reason,
+        "finish_reason": "error" if failed else _finish_reason(inference),
         "refusal": None if answer is None else float(is_refusal(answer)),
         "valid_format": None if valid_format is None else float(valid_format),
         "answer_opening": None if answer is None else answer_opening(answer),
         "latency_ms": inference.latency_ms,
         "error": float(failed),
     }
+
+
+def _finish_reason(inference: Inference) -> str | None:
+    answer = inference.exchange.answer
+    return answer.finish_reason if answer is not None else None
 
 
 def is_refusal(answer: str) -> bool:

@@ -6,9 +6,17 @@ personal data is not done here. Without the key nobody can check a guess against
 
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flywheel.traffic.exchange import Exchange, exchange_from_wire
+from flywheel.traffic.media import REFERENCE
+from flywheel.traffic.message import Json
+
+Redact = Callable[[str], tuple[str, int]]
+"""A text -> the text with pseudonyms, and their number."""
+NEVER_PERSONAL = frozenset({"id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id"})
+"""Keys whose values are made by machines: redacting ``chatcmpl-4155550134`` would only break it."""
 _PSEUDONYM = re.compile(r"<[A-Z][A-Z_]*:[0-9a-f]{8}>")
 _SCREEN = re.compile(r"[@\d]|://")
 
@@ -41,6 +49,31 @@ def pseudonym(value: str, *, kind: str, key: bytes) -> str:
     """``<KIND:8 hex digits>``; the same for any case and spacing of the value."""
     normal = "".join(value.split()).casefold()
     return f"<{kind}:{hmac.new(key, f'{kind}:{normal}'.encode(), 'sha256').hexdigest()[:8]}>"
+
+
+def redacted_json(value: Json, redact: Redact) -> Json:
+    """Every text in the JSON, keys too: personal data also stands in tool arguments, names and metadata. References to media stay."""
+    if isinstance(value, str):
+        return "".join(piece if REFERENCE.fullmatch(piece) else redact(piece)[0] for piece in REFERENCE.split(value) if piece)
+    if isinstance(value, Mapping):
+        return {
+            redact(key)[0]: one if key in NEVER_PERSONAL and isinstance(one, str) else redacted_json(one, redact)
+            for key, one in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted_json(one, redact) for one in value]
+    return value
+
+
+def redacted_exchange(exchange: Exchange, redact: Redact) -> Exchange:
+    """The exchange with pseudonyms in all of its texts."""
+    return exchange_from_wire(
+        redacted_json(exchange.prompt.to_wire(), redact),
+        redacted_json(exchange.response_to_wire(), redact),
+        where="$",
+        added=exchange.added,
+        left_out=exchange.left_out,
+    )
 
 
 def holds_pseudonym(text: str) -> bool:

@@ -16,7 +16,7 @@ from flywheel.corrections.correction import CorrectionKind, CorrectionState, Joi
 from flywheel.corrections.duplicates import answer_key, prompt_key
 from flywheel.ids import WorkloadId, unit_interval
 from flywheel.regression_suite.case import Case
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set import leakage
 from flywheel.training_set.example import CORRECTION, GENERAL, Example, example_id
 from flywheel.training_set.leakage import LeakageReport, Touch
@@ -119,7 +119,7 @@ def _trainable(workload: WorkloadId, corrections: Sequence[DecidedCorrection], c
 def _example(kept: DecidedCorrection, corrected: str) -> Example:
     correction = kept.joined.correction
     identity = example_id(correction.workload, correction.id)
-    told = [message.content for message in kept.joined.messages]
+    told = [message.text for message in kept.joined.messages]
     texts = with_surrogates([*told, corrected, kept.joined.original or ""], seed=identity)
     return Example(
         id=identity,

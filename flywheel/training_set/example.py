@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flywheel.ids import CorrectionId, WorkloadId, derive
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 CORRECTION = "correction"
 GENERAL = "general"

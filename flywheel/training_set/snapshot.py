@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from flywheel.ids import CorrectionId, SnapshotId, WorkloadId, digest_of
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import Example
 
 
@@ -35,7 +35,7 @@ def line(example: Example) -> str:
     """The row in the file: one JSON object with sorted keys, without a line break."""
     row = {
         "id": example.id,
-        "messages": [{"role": message.role, "content": message.content} for message in example.messages],
+        "messages": [{"role": message.role, "content": message.text} for message in example.messages],
         "completion": example.completion,
         "entity": example.entity,
         "source": example.source,

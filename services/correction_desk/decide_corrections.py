@@ -20,7 +20,7 @@ from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import with_surrogates
 from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
@@ -130,7 +130,7 @@ class CorrectionDesk:
 
         return replace(
             correction,
-            messages=tuple(Message(role=message.role, content=clean(message.content)) for message in correction.messages),
+            messages=tuple(Message(role=message.role, content=clean(message.text)) for message in correction.messages),
             original=clean(correction.original) if correction.original is not None else None,
             corrected=clean(correction.corrected) if correction.corrected is not None else None,
             remarks=Remarks(comment=clean(correction.remarks.comment), ticket=clean(correction.remarks.ticket)),
@@ -182,7 +182,7 @@ def _case(joined: JoinedCorrection, outcome: CorrectionOutcome, rules: Correctio
     """With the same surrogates as the training example: a person has one name in both."""
     correction = joined.correction
     assert correction.corrected is not None  # acceptance sends everything else to review
-    texts = [message.content for message in joined.messages]
+    texts = [message.text for message in joined.messages]
     *contents, corrected = with_surrogates([*texts, correction.corrected], seed=example_id(correction.workload, correction.id))
     return case_of(
         joined=joined,

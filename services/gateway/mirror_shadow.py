@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 from services.gateway.follow_routes import RouteTable
-from services.gateway.read_request import Exchange
+from services.gateway.read_request import RoutedRequest
 
 MOST_WAITING = 64
 AT_ONCE = 4  # a server answers several together almost as fast as one
@@ -23,11 +23,11 @@ SHADOWS = Counter("flywheel_gateway_shadows_total", "Requests mirrored to a chal
 class Shadow:
     """The queue of requests to mirror, and its workers, in the gateway's event loop."""
 
-    def __init__(self, *, table: RouteTable, ask: Callable[[Exchange], Awaitable[None]]) -> None:
+    def __init__(self, *, table: RouteTable, ask: Callable[[RoutedRequest], Awaitable[None]]) -> None:
         self._table, self._ask = table, ask
-        self._waiting: asyncio.Queue[Exchange] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[RoutedRequest] = asyncio.Queue(MOST_WAITING)
 
-    def offer(self, exchange: Exchange) -> None:
+    def offer(self, exchange: RoutedRequest) -> None:
         """Never waits."""
         if not wants_shadow(exchange.route):
             return

@@ -20,7 +20,7 @@ from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 from services.gateway.follow_routes import RouteTable
 from services.gateway.mirror_shadow import Shadow
-from services.gateway.read_request import Exchange, UserRequest, dimensions_of, new_request_id, read_body, session_of
+from services.gateway.read_request import RoutedRequest, UserRequest, dimensions_of, new_request_id, read_body, session_of
 from services.gateway.traffic_event import Reply, UpstreamAttempt, can_be_captured
 from services.gateway.upstream import ClientGone, Upstream, UpstreamAnswer
 
@@ -96,7 +96,7 @@ class Gateway:
                 value=body["model"],
                 remedy="Try again in a few seconds: the release controller publishes it once vLLM is up.",
             )
-        exchange = Exchange(
+        exchange = RoutedRequest(
             request=asked,
             workload=workload,
             route=route,
@@ -120,7 +120,7 @@ class Gateway:
                 "there is no such model", where="body.model", value=model[:120], remedy="Name a model that GET /v1/models lists."
             ) from None
 
-    async def _answer(self, exchange: Exchange, user: web.Request) -> web.StreamResponse:
+    async def _answer(self, exchange: RoutedRequest, user: web.Request) -> web.StreamResponse:
         """A canary, or a holdout, may fail without the user seeing it: the champion is asked, and both attempts are recorded."""
         adapter, arm = arm_for(route=exchange.route, session=exchange.session)
         answer = await self._ask(exchange, adapter=adapter, arm=arm, user=user, may_retry=arm is not Arm.CHAMPION)
@@ -133,7 +133,7 @@ class Gateway:
         return answer.answer
 
     async def _ask(
-        self, exchange: Exchange, *, adapter: AdapterName, arm: Arm, user: web.Request | None, number: int = 1, may_retry: bool = False
+        self, exchange: RoutedRequest, *, adapter: AdapterName, arm: Arm, user: web.Request | None, number: int = 1, may_retry: bool = False
     ) -> UpstreamAnswer:
         try:
             answer = await self._upstream.ask(exchange.request, adapter=adapter, user=user, may_retry=may_retry)
@@ -143,12 +143,12 @@ class Gateway:
         self._note(exchange, adapter, arm, number, answer.reply)
         return answer
 
-    async def _ask_shadow(self, exchange: Exchange) -> None:
+    async def _ask_shadow(self, exchange: RoutedRequest) -> None:
         challenger = exchange.route.challenger
         assert challenger is not None
         await self._ask(exchange, adapter=challenger, arm=Arm.SHADOW, user=None)
 
-    def _note(self, exchange: Exchange, adapter: AdapterName, arm: Arm, number: int, reply: Reply) -> None:
+    def _note(self, exchange: RoutedRequest, adapter: AdapterName, arm: Arm, number: int, reply: Reply) -> None:
         """Counts the attempt, and hands it over to be recorded."""
         _count(exchange.workload, arm, reply)
         if not exchange.captured:

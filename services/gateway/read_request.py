@@ -1,6 +1,6 @@
 """Reads a user's request: its body, session and dimensions, and the route in force for it.
 
-In: headers and body. Out: a UserRequest, and an Exchange once its workload and route are known. Does not query a model.
+In: headers and body. Out: a UserRequest, and a RoutedRequest once its workload and route are known. Does not query a model.
 """
 
 import uuid
@@ -33,7 +33,7 @@ class UserRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exchange:
+class RoutedRequest:
     """A request for a workload, over the route that was in force when it arrived."""
 
     request: UserRequest

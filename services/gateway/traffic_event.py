@@ -11,15 +11,14 @@ from typing import Any
 import orjson
 
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId, digest_of
-from flywheel.traffic.inference import Arm, text_of_content
+from flywheel.traffic.inference import Arm
+from flywheel.traffic.redaction import redacted_json
 from services.ports.redaction import Redactor
 
 LARGEST_DATA_BYTES = 1_000_000
 """Kafka's usual limit of 1 MiB an event, less the envelope."""
 CUT_REQUEST_BYTES, CUT_ANSWER_BYTES = 110_000, 40_000
 """What is kept of an event that is too large. JSON may write one byte as six, so the sum stays under the limit for any text."""
-NEVER_PERSONAL = frozenset({"id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id"})
-"""Keys whose values are made by machines: redacting ``chatcmpl-4155550134`` would only break it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +80,8 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
         "arm": attempt.arm.value,
         "route_version": attempt.route_version,
         "attempt": attempt.number,
-        "request": _redacted(dict(attempt.body), redactor),
-        "response": _redacted(reply.response, redactor),
+        "request": redacted_json(attempt.body, redactor.redact),
+        "response": redacted_json(reply.response, redactor.redact),
         "status": reply.status,
         "error": redactor.redact(reply.error)[0][:2000] if reply.error is not None else None,
         "latency_ms": round(reply.latency_ms, 3),
@@ -91,20 +90,6 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
         "truncated": False,
     }
     return data if len(orjson.dumps(data)) <= LARGEST_DATA_BYTES else _cut(data)
-
-
-def _redacted(value: Any, redactor: Redactor) -> Any:
-    """Redacts every string: personal data also stands in tool arguments, names and metadata."""
-    if isinstance(value, str):
-        return redactor.redact(value)[0]
-    if isinstance(value, Mapping):
-        return {
-            redactor.redact(str(key))[0]: inner if key in NEVER_PERSONAL and isinstance(inner, str) else _redacted(inner, redactor)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_redacted(inner, redactor) for inner in value]
-    return value
 
 
 def _cut(data: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +111,13 @@ def _cut(data: dict[str, Any]) -> dict[str, Any]:
     elif response is not None:
         response = {"object": "chat.completion", "choices": []}
     return {**data, "request": {"messages": messages[::-1]}, "response": response, "truncated": True}
+
+
+def text_of_content(content: object) -> str:
+    """The text of a message's ``content`` on the wire: text parts joined by line breaks; images and other parts are left out."""
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
 
 
 def _head_of(text: str, most_bytes: int) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 from flywheel.gate.axes import GateDecision
 from flywheel.ids import AdapterName, GateId, WorkloadId
 from flywheel.journal import JournalEntry
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import derive
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import GENERAL, Example
 
 
@@ -37,5 +37,5 @@ def _example(line: str, *, where: str) -> Example:
         ) from error
     if not messages or not isinstance(completion, str) or not completion.strip():
         raise InvalidInput("has no prompt or no completion", where=where, remedy="Give both.")
-    identity = derive("general", *(f"{message.role}:{message.content}" for message in messages), completion)
+    identity = derive("general", *(f"{message.role}:{message.text}" for message in messages), completion)
     return Example(id=identity, messages=messages, completion=completion, entity=identity, source=GENERAL)

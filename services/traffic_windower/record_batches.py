@@ -15,6 +15,7 @@ from flywheel.traffic.answer_format import fits
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.recording import KeptInference, Partition, RawRecord, ReadRecord, Unreadable, UnusableRecord
+from flywheel.traffic.redaction import redacted_exchange
 from services.ports.redaction import Redactor
 from services.ports.traffic import (
     Advance,
@@ -90,7 +91,7 @@ def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:
 def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
     """The format is checked on the answer as given: a pseudonym in place of a number would break its JSON."""
     inference = kept.inference
-    valid = None if inference.truncated else fits(inference.answer, parts.formats[inference.workload])
+    valid = fits(inference.exchange.answer, parts.formats[inference.workload]) if inference.exchange.answer_is_whole else None
     if not inference.redacted:
         inference = _redacted(inference, parts.redactor())
     topic, partition = kept.partition
@@ -103,8 +104,7 @@ def _redacted(inference: Inference, redactor: Redactor) -> Inference:
 
     return replace(
         inference,
-        messages=tuple(replace(message, content=clean(message.content) or "") for message in inference.messages),
-        answer=clean(inference.answer),
+        exchange=redacted_exchange(inference.exchange, redactor.redact),
         error=clean(inference.error),
         redacted=True,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from flywheel.ids import BASE, AdapterName
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from services.integrations.openai import answers as openai_answers
 from services.integrations.openai.answers import OpenAiAnswers
 from services.ports.gate import Answer

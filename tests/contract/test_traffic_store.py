@@ -84,7 +84,9 @@ def test_a_row_comes_back_as_it_was_recorded(store: TrafficStore) -> None:
     one = row(inference(1, dimensions={"tenant": 'Ä "quoted"'}), valid=True)
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [one]))
     found = store.rows(workload=SUPPORT, start=NOON, end=LATER)
-    assert [replace(read, topic="t") for read in found] == [replace(one, features=with_first_failures(one.features, ()))]
+    inference_of_text = replace(one.inference, exchange=replace(one.inference.exchange, text_only=True))
+    expected = replace(one, inference=inference_of_text, features=with_first_failures(one.features, ()))
+    assert [replace(read, topic="t") for read in found] == [expected]
     assert store.by_request(RequestId("req-1"), workload=SUPPORT) is not None
     assert store.newest(SUPPORT) == one.inference.occurred_at
 
@@ -364,7 +366,7 @@ def test_the_attempt_that_answered_the_user_is_found(store: TrafficStore) -> Non
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(failed), row(retried), row(shadow)]))
     found = store.by_request(RequestId("r"), workload=SUPPORT)
     assert found is not None
-    assert found.inference.answer == "Here."
+    assert found.inference.exchange.answer_text == "Here."
     assert store.by_request(RequestId("r"), workload=WorkloadId("other")) is None
 
 

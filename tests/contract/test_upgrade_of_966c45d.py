@@ -278,7 +278,14 @@ def test_traffic_is_found_and_recording_goes_on(tmp_path: Path) -> None:
     assert failed is not None
     found = {
         "rows": [
-            [one.inference.event_id, one.inference.arm, one.inference.adapter, one.inference.status, one.inference.answer, one.features]
+            [
+                one.inference.event_id,
+                one.inference.arm,
+                one.inference.adapter,
+                one.inference.status,
+                one.inference.exchange.answer_text,
+                one.features,
+            ]
             for one in store.rows(workload=SUPPORT, start=TRAFFIC_NOON, end=end)
         ],
         "window_rows": window.matrix.rows_by_slice,

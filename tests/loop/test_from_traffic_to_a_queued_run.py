@@ -17,7 +17,8 @@ from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.training_run import RunState
 from flywheel.traffic.features import columns_of
-from flywheel.traffic.inference import Arm, Inference, Message
+from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.message import Message
 from services.alert_desk.advance_alerts import AlertStates
 from services.alert_desk.wiring import alert_desk_parts
 from services.correction_desk.decide_corrections import CorrectionDesk
@@ -31,6 +32,7 @@ from services.retrain_scheduler.consider_retraining import consider_retraining
 from services.retrain_scheduler.wiring import scheduler_parts
 from services.settings import Corrections, Settings, Slices, Trigger, Watch, Workload
 from services.stores.ledger.journal import LedgerJournal
+from tests.exchanges import chat
 from tests.fakes.watching import ScriptedReports
 from tests.opened import learn_ledger, open_ledger, traffic_store, train_ledger, watch_ledger
 
@@ -124,9 +126,7 @@ def _row(number: int, *, at: datetime, tenant: str, live: bool = False) -> Recor
         session=f"session-{number}",
         client="shop",
         occurred_at=at,
-        messages=(Message(role="user", content=asked),),
-        answer="I do not know.",
-        finish_reason="stop",
+        exchange=chat(asked, "I do not know."),
         status=200,
         error=None,
         latency_ms=20.0,

@@ -36,13 +36,19 @@ def test_the_schemas_are_schemas() -> None:
 
 def test_what_is_left_out_has_its_default() -> None:
     least = decode_traffic(read("least"))
-    assert (least.redacted, least.truncated, least.attempt, least.route_version, dict(least.dimensions)) == (False, False, 1, 0, {})
+    assert (least.redacted, bool(least.exchange.left_out), least.attempt, least.route_version, dict(least.dimensions)) == (
+        False,
+        False,
+        1,
+        0,
+        {},
+    )
 
 
 def test_each_case_reads_as_its_name_says() -> None:
-    assert decode_traffic(read("failed_attempt")).answer is None
+    assert decode_traffic(read("failed_attempt")).exchange.answer_text is None
     assert decode_traffic(read("no_answer_came")).status == 0
     assert decode_traffic(read("shadow")).arm is Arm.SHADOW
-    assert decode_traffic(read("truncated")).truncated
-    assert decode_traffic(read("tool_call")).answer == '{"tool": "track_order", "arguments": {"order": 1042}}'
+    assert bool(decode_traffic(read("truncated")).exchange.left_out)
+    assert decode_traffic(read("tool_call")).exchange.answer_text == '{"tool": "track_order", "arguments": {"order": 1042}}'
     assert decode_traffic(read("all_fields")).dimensions == {"tenant": "acme", "function": "track_order"}

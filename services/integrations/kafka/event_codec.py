@@ -4,7 +4,6 @@ In: bytes from a topic. Out: values. Every fault is an InvalidInput whose ``wher
 known here and in ``schemas/`` only.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,9 @@ import orjson
 from flywheel.corrections.correction import Correction, CorrectionKind, Remarks
 from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
-from flywheel.traffic.inference import Arm, Inference, Message, text_of_content
+from flywheel.traffic.exchange import CUT, exchange_from_wire
+from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.message import Message
 from services.ports.wire_schema import check_schema
 
 TRAFFIC_TYPE = "flywheel.traffic.v1"
@@ -29,7 +30,13 @@ def decode_traffic(raw: bytes) -> Inference:
     """One upstream attempt. Keys of ``request`` and ``response`` that we do not read are not checked."""
     event = _event(raw, type=TRAFFIC_TYPE, data_schema="traffic/traffic.v1")
     data = event["data"]
-    answer, finish_reason, usage = _answer(data["response"])
+    exchange = exchange_from_wire(
+        data["request"],
+        data["response"],
+        where="$.data",
+        added=data.get("added", ()),
+        left_out=CUT if data.get("truncated", False) else data.get("left_out", ()),
+    )
     return Inference(
         event_id=EventId(event["id"]),
         request_id=RequestId(data["request_id"]),
@@ -39,18 +46,11 @@ def decode_traffic(raw: bytes) -> Inference:
         session=data["session_id"],
         client=data["client_id"],
         occurred_at=_moment(data["timestamp"], "$.data.timestamp"),
-        messages=tuple(
-            Message(role=message["role"], content=text_of_content(message.get("content"))) for message in data["request"]["messages"]
-        ),
-        answer=answer,
-        finish_reason=finish_reason,
+        exchange=exchange,
         status=int(data["status"]),
         error=data.get("error"),
         latency_ms=float(data["latency_ms"]),
-        prompt_tokens=_whole(usage.get("prompt_tokens")),
-        answer_tokens=_whole(usage.get("completion_tokens")),
         dimensions=dict(data.get("dimensions", {})),
-        truncated=data.get("truncated", False),
         route_version=_small(data.get("route_version", 0), "$.data.route_version"),
         attempt=_small(data.get("attempt", 1), "$.data.attempt"),
         redacted=data.get("redacted", False),
@@ -139,36 +139,3 @@ def _small(value: float, where: str) -> int:
     if value > LARGEST_INTEGER:
         raise InvalidInput("is too large", where=where, remedy=FIX)
     return int(value)
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER else None
-
-
-def _answer(response: object) -> tuple[str | None, str | None, Mapping[str, Any]]:
-    """(text, finish reason, usage) of the first choice. A tool call without text becomes its JSON, as the graders read it."""
-    if not isinstance(response, dict):
-        return None, None, {}
-    usage = response.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    choices = response.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    reason = choice.get("finish_reason")
-    message = choice.get("message")
-    message = message if isinstance(message, dict) else {}
-    text = text_of_content(message["content"]) if isinstance(message.get("content"), str | list) else None
-    if not text and isinstance(message.get("tool_calls"), list):
-        text = _tool_call(message["tool_calls"]) or text
-    return text, reason if isinstance(reason, str) else None, usage
-
-
-def _tool_call(calls: list[object]) -> str | None:
-    function = calls[0].get("function") if calls and isinstance(calls[0], dict) else None
-    if not isinstance(function, dict):
-        return None
-    arguments = function.get("arguments")
-    try:
-        arguments = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-    except orjson.JSONDecodeError:
-        return None
-    return json.dumps({"tool": function.get("name"), "arguments": arguments}, ensure_ascii=False)

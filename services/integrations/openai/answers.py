@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import httpx
 
 from flywheel.ids import BASE, AdapterName, digest_of
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from services.ports.gate import Answer, GateLedger
 
 ATTEMPTS = 4
@@ -70,7 +70,7 @@ class OpenAiAnswers:
         return answer
 
     async def _once(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Sequence[Message], max_tokens: int) -> Answer:
-        messages = [{"role": message.role, "content": message.content} for message in prompt]
+        messages = [{"role": message.role, "content": message.text} for message in prompt]
         body = {"model": adapter, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
         began = time.monotonic()
         try:
@@ -89,6 +89,6 @@ class OpenAiAnswers:
 
 
 def _key(identity: str, prompt: Sequence[Message], max_tokens: int, concurrency: int) -> str:
-    messages = [[message.role, message.content] for message in prompt]
+    messages = [[message.role, message.text] for message in prompt]
     asked = {"model": identity, "messages": messages, "max_tokens": max_tokens, "concurrency": concurrency}
     return digest_of(json.dumps(asked, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False))

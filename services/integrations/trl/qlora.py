@@ -214,7 +214,7 @@ def _rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple
     """Rows in TRL's format, and the number of rows that were too long. Those are omitted: the model would learn to truncate answers."""
     rows: list[dict[str, Any]] = []
     for example in examples:
-        prompt = [{"role": message.role, "content": message.content} for message in example.messages]
+        prompt = [{"role": message.role, "content": message.text} for message in example.messages]
         completion = [{"role": "assistant", "content": example.completion}]
         if len(tokenizer.apply_chat_template(prompt + completion)["input_ids"]) <= max_length:
             rows.append({"prompt": prompt, "completion": completion})
@@ -230,7 +230,7 @@ def _probes(examples: Sequence[Example], tokenizer: Any, items: int) -> list[tup
     """
     probes = []
     for example in sorted(examples, key=lambda each: (each.source != "correction", derive("probe", each.id))):
-        messages = [{"role": message.role, "content": message.content} for message in example.messages]
+        messages = [{"role": message.role, "content": message.text} for message in example.messages]
         prompt = tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
         answer = (*tokenizer(example.completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
         if len(prompt) + len(answer) <= PROBE_TOKENS:

@@ -12,7 +12,7 @@ from flywheel.ids import CaseId, CorrectionId, Person, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import GoldenSet
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
 from services.stores.ledger.journal import append_entries
 
@@ -141,7 +141,7 @@ def case_from(text: str) -> Case:
 
 
 def messages_values(messages: Sequence[Message]) -> list[list[str]]:
-    return [[message.role, message.content] for message in messages]
+    return [[message.role, message.text] for message in messages]
 
 
 def messages_from(pairs: Sequence[Sequence[str]]) -> tuple[Message, ...]:

@@ -1,12 +1,14 @@
 """A recorded inference as a row of ``traffic.db``, and back."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Row
+from sqlalchemy import Row, RowMapping
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
-from flywheel.traffic.inference import Arm, Inference, Message
+from flywheel.traffic.exchange import CUT, Exchange, text_exchange
+from flywheel.traffic.inference import Arm, Inference
 from flywheel.windows.sample import rank
 from services.ports.traffic import RecordedInference
 from services.stores.database import to_json, to_moment, to_text
@@ -24,22 +26,29 @@ def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object
         "session": one.session,
         "client": one.client,
         "occurred_at": to_text(one.occurred_at),
-        "messages": to_json([[message.role, message.content] for message in one.messages]),
-        "answer": one.answer,
-        "finish_reason": one.finish_reason,
+        "messages": to_json([[message.role, message.text] for message in one.exchange.prompt.messages]),
+        "answer": one.exchange.answer_text,
+        "finish_reason": one.exchange.answer.finish_reason if one.exchange.answer is not None else None,
         "status": one.status,
         "error": one.error,
         "latency_ms": one.latency_ms,
-        "prompt_tokens": one.prompt_tokens,
-        "answer_tokens": one.answer_tokens,
+        "prompt_tokens": one.exchange.tokens("prompt_tokens"),
+        "answer_tokens": one.exchange.tokens("completion_tokens"),
         "dimensions": to_json(dict(one.dimensions)),
-        "truncated": int(one.truncated),
+        "truncated": int(bool(one.exchange.left_out)),
         "route_version": one.route_version,
         "attempt": one.attempt,
         "features": to_json(dict(row.features)),
         "sample_rank": rank(one.event_id),
         "recorded_at": to_text(recorded_at),
     }
+
+
+def _exchange(values: RowMapping) -> Exchange:
+    """Roles and text alone."""
+    usage = {"prompt_tokens": values["prompt_tokens"], "completion_tokens": values["answer_tokens"]}
+    exchange = text_exchange(json.loads(values["messages"]), values["answer"], finish_reason=values["finish_reason"])
+    return replace(exchange, usage={name: count for name, count in usage.items() if count is not None}, left_out=CUT if values["truncated"] else ())
 
 
 def from_row(row: Row[tuple[object, ...]]) -> RecordedInference:
@@ -55,16 +64,11 @@ def from_row(row: Row[tuple[object, ...]]) -> RecordedInference:
             session=values["session"],
             client=values["client"],
             occurred_at=to_moment(values["occurred_at"]),
-            messages=tuple(Message(role=role, content=content) for role, content in json.loads(values["messages"])),
-            answer=values["answer"],
-            finish_reason=values["finish_reason"],
+            exchange=_exchange(values),
             status=values["status"],
             error=values["error"],
             latency_ms=values["latency_ms"],
-            prompt_tokens=values["prompt_tokens"],
-            answer_tokens=values["answer_tokens"],
             dimensions=json.loads(values["dimensions"]),
-            truncated=bool(values["truncated"]),
             route_version=values["route_version"],
             attempt=values["attempt"],
             redacted=True,

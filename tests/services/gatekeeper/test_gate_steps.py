@@ -22,7 +22,7 @@ from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.training_run import AdapterBundle, Run, RunState
 from flywheel.rollout.release import Release, ReleaseState, Route
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot, id_of
 from services.gatekeeper import run_gate as steps

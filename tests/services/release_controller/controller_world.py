@@ -13,7 +13,7 @@ from flywheel.ids import BASE, AdapterName, EventId, GateId, Person, RequestId, 
 from flywheel.journal import JournalEntry
 from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id
-from flywheel.traffic.inference import Arm, Inference, Message
+from flywheel.traffic.inference import Arm, Inference
 from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.gate import GateRecord
@@ -25,6 +25,7 @@ from services.release_controller.wiring import ControllerParts, controller_parts
 from services.settings import Format, ReleaseSettings, Settings, Workload
 from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import empty_databases
+from tests.exchanges import chat
 from tests.fakes.gateway_server import FakeGateway
 from tests.fakes.vllm_server import FakeVllm
 from tests.opened import traffic_store
@@ -116,9 +117,7 @@ class World:
             session=f"session-{self.asked}",
             client="shop",
             occurred_at=self.now,
-            messages=(Message(role="user", content="book a table"),),
-            answer="{}" if status == 200 else None,
-            finish_reason="stop" if status == 200 else None,
+            exchange=chat("book a table", "{}" if status == 200 else None),
             status=status,
             error=None if status == 200 else "failed",
             latency_ms=20.0,

@@ -17,7 +17,7 @@ from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.readiness import ReadinessPolicy
 from flywheel.retraining.training_run import Run, RunState
 from flywheel.retraining.trigger import TriggerPolicy, TriggerReason
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.corrections import KeptCorrection
 from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem

@@ -71,7 +71,7 @@ def test_a_redelivered_dead_letter_is_the_same_letter(store: TrafficStore) -> No
 def test_text_that_the_producer_did_not_redact_is_redacted_first(store: TrafficStore) -> None:
     run(store, [traffic_event(1, redacted=False, request={"messages": [{"role": "user", "content": "ann@x"}]}), traffic_event(2)])
     first, second = store.rows(workload=SUPPORT, start=NOON, end=NOW)
-    assert first.inference.messages[0].content == "ann<EMAIL_ADDRESS:3f2a9c01>x"
+    assert first.inference.exchange.prompt.messages[0].text == "ann<EMAIL_ADDRESS:3f2a9c01>x"
     assert (first.features["personal_data"], second.features["personal_data"]) == (1.0, 0.0)
 
 

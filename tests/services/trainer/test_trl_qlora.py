@@ -13,7 +13,7 @@ import pytest
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy, adapter_name
 from flywheel.retraining.training_run import Run, RunState
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
 

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.corrections.clusters import NearTexts, normalise, overlap, user_text
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 
 
 def test_a_tool_list_in_the_users_turn_does_not_make_two_requests_alike() -> None:

@@ -1,7 +1,7 @@
 """The prompted baseline."""
 
 from flywheel.gate.few_shot import choose, prompt
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.training_set.example import Example
 
 

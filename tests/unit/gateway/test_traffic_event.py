@@ -25,14 +25,24 @@ def on_the_wire(one: UpstreamAttempt) -> tuple[Inference, bytes]:
 
 def test_the_recorder_reads_what_the_gateway_writes() -> None:
     inference, _ = on_the_wire(attempt())
-    assert (inference.event_id, inference.request_id, inference.answer, inference.finish_reason) == ("r1-1", "r1", "hi", "stop")
+    assert (inference.event_id, inference.request_id, inference.exchange.answer_text, inference.exchange.answer.finish_reason) == (
+        "r1-1",
+        "r1",
+        "hi",
+        "stop",
+    )
     assert (inference.session, inference.client, inference.route_version, inference.latency_ms) == ("s1", "app", 3, 12.5)
-    assert (inference.dimensions, inference.truncated, inference.redacted) == ({"tenant": "acme"}, False, True)
+    assert (inference.dimensions, bool(inference.exchange.left_out), inference.redacted) == ({"tenant": "acme"}, False, True)
 
 
 def test_a_failed_attempt_has_no_response_and_its_status() -> None:
     inference, _ = on_the_wire(attempt(response=None, status=0, error="vLLM did not answer", arm=Arm.CANARY))
-    assert (inference.answer, inference.status, inference.error, inference.arm) == (None, 0, "vLLM did not answer", Arm.CANARY)
+    assert (inference.exchange.answer_text, inference.status, inference.error, inference.arm) == (
+        None,
+        0,
+        "vLLM did not answer",
+        Arm.CANARY,
+    )
 
 
 def test_the_attempts_of_one_request_are_different_events() -> None:
@@ -72,22 +82,22 @@ def test_an_event_over_1_mb_is_cut_and_says_so(filling: str) -> None:
     messages = [{"role": "system", "content": filling * 400_000}, {"role": "user", "content": "the last words " + filling * 400_000}]
     inference, raw = on_the_wire(attempt(body={"messages": messages}, response=completion(filling * 400_000)))
     assert len(raw) < MAX_EVENT_BYTES
-    assert inference.truncated
-    assert inference.messages[-1].content.startswith("the last words")
-    assert inference.answer
+    assert bool(inference.exchange.left_out)
+    assert inference.exchange.prompt.messages[-1].text.startswith("the last words")
+    assert inference.exchange.answer_text
 
 
 def test_a_large_request_that_fits_is_whole() -> None:
     inference, _ = on_the_wire(attempt(body={"messages": [{"role": "user", "content": "x" * 900_000}]}))
-    assert not inference.truncated
-    assert len(inference.messages[0].content) == 900_000
+    assert not bool(inference.exchange.left_out)
+    assert len(inference.exchange.prompt.messages[0].text) == 900_000
 
 
 def test_many_small_messages_over_1_mb_are_cut_too() -> None:
     messages = [{"role": "user", "content": f"message {place} " + "y" * 50} for place in range(20_000)]
     inference, raw = on_the_wire(attempt(body={"messages": messages}, response=None, status=500, error="no"))
     assert len(raw) < MAX_EVENT_BYTES
-    assert inference.messages[-1].content.startswith("message 19999")
+    assert inference.exchange.prompt.messages[-1].text.startswith("message 19999")
 
 
 def test_a_session_longer_than_the_schema_allows_becomes_its_digest() -> None:

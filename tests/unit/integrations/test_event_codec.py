@@ -1,6 +1,7 @@
 """Events in and out: what is right comes back as it went, what is wrong says where."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,7 +9,7 @@ import pytest
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import EventId
-from flywheel.traffic.inference import Arm, Message
+from flywheel.traffic.inference import Arm
 from services.integrations.kafka.event_codec import CORRECTION_TYPE, claimed_ids, decode_correction, decode_traffic
 from services.ports.cloud_events import encode
 from tests.traffic_events import NOON, inference, traffic_data, traffic_event
@@ -19,25 +20,28 @@ def changed(**changes: Any) -> bytes:
 
 
 def test_an_event_comes_back_as_the_value_it_describes() -> None:
-    assert decode_traffic(traffic_event(3)) == inference(3, prompt_tokens=9, answer_tokens=4, route_version=1, event_id=EventId("event-3"))
+    read = decode_traffic(traffic_event(3))
+    plain = inference(3, prompt_tokens=9, answer_tokens=4, route_version=1, event_id=EventId("event-3"))
+    assert replace(read, exchange=replace(read.exchange, usage=dict(plain.exchange.usage))) == plain
+    assert (read.exchange.tokens("prompt_tokens"), read.exchange.tokens("completion_tokens")) == (9, 4)
 
 
 def test_a_failed_attempt_has_no_answer() -> None:
     read = decode_traffic(changed(response=None, status=0, error="connection refused", arm="canary", attempt=1))
-    assert (read.answer, read.status, read.arm) == (None, 0, Arm.CANARY)
+    assert (read.exchange.answer, read.status, read.arm) == (None, 0, Arm.CANARY)
 
 
 def test_text_parts_are_joined_and_a_tool_call_is_its_json() -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "two"}]
-    call = {"function": {"name": "book", "arguments": '{"seats": 2}'}}
+    call = {"id": "call-1", "type": "function", "function": {"name": "book", "arguments": '{"seats": 2}'}}
     read = decode_traffic(
         changed(
             request={"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": None}], "tools": [{"any": 1}]},
             response={"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]},
         )
     )
-    assert read.messages == (Message(role="user", content="one\ntwo"), Message(role="assistant", content=""))
-    assert json.loads(read.answer or "") == {"tool": "book", "arguments": {"seats": 2}}
+    assert [message.text for message in read.exchange.prompt.messages] == ["one\ntwo", ""]
+    assert json.loads(read.exchange.answer_text or "") == {"tool": "book", "arguments": {"seats": 2}}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def test_text_parts_are_joined_and_a_tool_call_is_its_json() -> None:
     [{}, {"choices": []}, {"choices": [7]}, {"choices": [{"message": "x"}]}, {"usage": {"prompt_tokens": 1e30}}, {"choices": {"0": 1}}],
 )
 def test_a_strange_response_is_open_to_its_producer(response: dict[str, Any]) -> None:
-    assert decode_traffic(changed(response=response)).answer is None
+    assert decode_traffic(changed(response=response)).exchange.answer is None
 
 
 @pytest.mark.parametrize(

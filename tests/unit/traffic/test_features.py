@@ -4,7 +4,7 @@ import pytest
 
 from flywheel.traffic.column import Measure
 from flywheel.traffic.features import COLUMNS, answer_opening, columns_of, is_refusal, prompt_shape
-from flywheel.traffic.inference import Message
+from flywheel.traffic.message import Message
 from flywheel.windows.counts import count_rows
 from tests.traffic_events import inference
 

@@ -1,0 +1,24 @@
+"""Exchanges for tests: a text asked and a text answered, or an ``Inference``'s fields in short form."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flywheel.traffic.exchange import CUT, Exchange, text_exchange
+from flywheel.traffic.message import Message
+
+
+def chat(asked: str | Sequence[Message] = "hello", answer: str | None = "hi", *, finish_reason: str | None = "stop") -> Exchange:
+    """One question of the user, or these messages, and the answer; None: the attempt failed."""
+    messages = (Message(role="user", content=asked),) if isinstance(asked, str) else tuple(asked)
+    found = text_exchange([("user", "")], answer, finish_reason=finish_reason, text_only=False)
+    return replace(found, prompt=replace(found.prompt, messages=messages))
+
+
+def with_exchange(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``messages``, ``answer``, ``finish_reason``, token counts and ``truncated`` become ``exchange``; the rest stays."""
+    rest = dict(values)
+    found = chat(rest.pop("messages", "hello"), rest.pop("answer", None), finish_reason=rest.pop("finish_reason", None))
+    usage = {"prompt_tokens": rest.pop("prompt_tokens", None), "completion_tokens": rest.pop("answer_tokens", None)}
+    kept = {name: count for name, count in usage.items() if count is not None}
+    return {"exchange": replace(found, usage=kept, left_out=CUT if rest.pop("truncated", False) else ())} | rest
