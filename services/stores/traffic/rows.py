@@ -46,9 +46,10 @@ def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object
 
 def _exchange(values: RowMapping) -> Exchange:
     """Roles and text alone."""
-    usage = {"prompt_tokens": values["prompt_tokens"], "completion_tokens": values["answer_tokens"]}
+    counts = {"prompt_tokens": values["prompt_tokens"], "completion_tokens": values["answer_tokens"]}
+    usage = {name: count for name, count in counts.items() if count is not None}
     exchange = text_exchange(json.loads(values["messages"]), values["answer"], finish_reason=values["finish_reason"])
-    return replace(exchange, usage={name: count for name, count in usage.items() if count is not None}, left_out=CUT if values["truncated"] else ())
+    return replace(exchange, usage=usage, left_out=CUT if values["truncated"] else ())
 
 
 def from_row(row: Row[tuple[object, ...]]) -> RecordedInference:
