@@ -28,6 +28,17 @@ EFFECTS: Mapping[Measure, str] = {
 }
 LARGEST_CHANGES = 4  # bins in the evidence of a drifted column
 ROUNDING = 1e-9  # relative tolerance between two computations of one p-value
+REASONS = {
+    CellState.NO_ROWS: "no rows in this window",
+    CellState.NO_VALUES: "none of the {rows} rows has a value",
+    CellState.NO_REFERENCE: "there is no reference yet; one is pinned after a whole day, or by a person",
+    CellState.OTHER_BINS: "the reference does not count this column on its present bins; pin a new one",
+    CellState.UNSEEN_HOURS: "the reference lacks hours like the window's: a weekday's for a weekday, a weekend's for a weekend",
+    CellState.NEVER_SEEN: "protected, and without rows so far",
+    CellState.NEW: "{rows} rows of a slice that the reference does not contain",
+    CellState.SILENT_BEFORE: "no row came, but the slice was silent for as long in the reference",
+    CellState.IN_OTHER_IN_REFERENCE: "{rows} rows of a slice that may have been among {other} in the reference",
+}
 COMPARED = (CellState.SAME, CellState.DRIFTED, CellState.LEARNING)
 Facts = dict[str, Any]
 
@@ -168,20 +179,9 @@ def _reason(judged: JudgedWindow, at: int, column_at: int, state: CellState, com
     if state in COMPARED and comparison is not None:
         said = _compared(comparison)
         return f"{said}; the reference has seen under one whole day and nobody vouches for it" if state is CellState.LEARNING else said
-    rows, name = judged.window.matrix.rows, judged.window.matrix.slices[at]
-    fixed = {
-        CellState.NO_ROWS: "no rows in this window",
-        CellState.NO_VALUES: f"none of the {rows[at]} rows has a value",
-        CellState.NO_REFERENCE: "there is no reference yet; one is pinned after a whole day, or by a person",
-        CellState.OTHER_BINS: "the reference does not count this column on its present bins; pin a new one",
-        CellState.UNSEEN_HOURS: "the reference lacks hours like the window's: a weekday's for a weekday, a weekend's for a weekend",
-        CellState.NEVER_SEEN: "protected, and without rows so far",
-        CellState.NEW: f"{rows[at]} rows of a slice that the reference does not contain",
-        CellState.SILENT_BEFORE: "no row came, but the slice was silent for as long in the reference",
-        CellState.IN_OTHER_IN_REFERENCE: f"{rows[at]} rows of a slice that may have been among {folded_into(name)} in the reference",
-    }
-    if state in fixed:
-        return fixed[state]
+    rows, name = judged.window.matrix.rows[at], judged.window.matrix.slices[at]
+    if state in REASONS:
+        return REASONS[state].format(rows=rows, other=folded_into(name))
     if state in (CellState.VANISHED, CellState.FEW_EXPECTED):
         expected = float(judged.share_rows.expected[at])
         text = f"{expected:.0f}" if state is CellState.VANISHED else f"{expected:.1f}"
