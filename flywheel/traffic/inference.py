@@ -41,3 +41,4 @@ class Inference:
     route_version: int = 0
     attempt: int = 1  # 2: the retry of a failed canary attempt on the champion
     redacted: bool = False  # the producer has replaced personal data already
+    client_request_id: str = ""  # the id that the client gave its request; need not be unique

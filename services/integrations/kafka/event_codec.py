@@ -54,6 +54,7 @@ def decode_traffic(raw: bytes) -> Inference:
         route_version=_small(data.get("route_version", 0), "$.data.route_version"),
         attempt=_small(data.get("attempt", 1), "$.data.attempt"),
         redacted=data.get("redacted", False),
+        client_request_id=data.get("client_request_id", ""),
     )
 
 

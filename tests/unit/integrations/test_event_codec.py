@@ -26,6 +26,12 @@ def test_an_event_comes_back_as_the_value_it_describes() -> None:
     assert (read.exchange.tokens("prompt_tokens"), read.exchange.tokens("completion_tokens")) == (9, 4)
 
 
+def test_the_clients_own_id_is_kept_beside_ours() -> None:
+    read = decode_traffic(changed(client_request_id="order-7"))
+    assert (read.request_id, read.client_request_id) == ("req-1", "order-7")
+    assert decode_traffic(changed()).client_request_id == ""
+
+
 def test_a_failed_attempt_has_no_answer() -> None:
     read = decode_traffic(changed(response=None, status=0, error="connection refused", arm="canary", attempt=1))
     assert (read.exchange.answer, read.status, read.arm) == (None, 0, Arm.CANARY)
