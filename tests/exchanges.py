@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from flywheel.traffic.attempt_outcome import outcome_of
 from flywheel.traffic.exchange import CUT, Exchange, text_exchange
 from flywheel.traffic.message import Message
 
@@ -16,9 +17,11 @@ def chat(asked: str | Sequence[Message] = "hello", answer: str | None = "hi", *,
 
 
 def with_exchange(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``messages``, ``answer``, ``finish_reason``, token counts and ``truncated`` become ``exchange``; the rest stays."""
+    """``messages``, ``answer``, ``finish_reason``, token counts and ``truncated`` become ``exchange``; the rest stays. ``outcome``: the
+    status's, unless it is given."""
     rest = dict(values)
     found = chat(rest.pop("messages", "hello"), rest.pop("answer", None), finish_reason=rest.pop("finish_reason", None))
     usage = {"prompt_tokens": rest.pop("prompt_tokens", None), "completion_tokens": rest.pop("answer_tokens", None)}
     kept = {name: count for name, count in usage.items() if count is not None}
-    return {"exchange": replace(found, usage=kept, left_out=CUT if rest.pop("truncated", False) else ())} | rest
+    exchange = replace(found, usage=kept, left_out=CUT if rest.pop("truncated", False) else ())
+    return {"exchange": exchange, "outcome": outcome_of(rest["status"])} | rest

@@ -11,6 +11,7 @@ from flywheel.alerts.window_finding import WindowFinding, WindowVerdicts
 from flywheel.drift.reference import Maturity, Reference
 from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.ids import BASE, AdapterName, EventId, Person, RequestId, WorkloadId
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.column import Column, Family, FeatureRow, Measure
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.windows.counts import WindowCounts, count_rows
@@ -114,6 +115,7 @@ def recorded(number: int, *, at: datetime, features: FeatureRow, tenant: str = "
             occurred_at=at,
             exchange=chat(),
             status=200,
+            outcome=AttemptOutcome.OK,
             error=None,
             latency_ms=20.0,
             dimensions={"tenant": tenant},

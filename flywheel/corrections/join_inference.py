@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flywheel.corrections.correction import Correction, JoinedCorrection
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.inference import Inference
 
 
@@ -31,7 +32,7 @@ class JoinDecision:
 
 
 def join(*, correction: Correction, request: Inference | None, entity_keys: Sequence[str]) -> JoinDecision:
-    """The recorded request wins over an inline one: it is what the model was asked and answered."""
+    """The recorded request wins over an inline one: it is what the model was asked and answered. Half of an answer is no answer."""
     if request is not None:
         if request.exchange.left_out:
             return JoinDecision(
@@ -43,7 +44,7 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
             joined=JoinedCorrection(
                 correction=correction,
                 messages=request.exchange.prompt.messages,
-                original=request.exchange.answer_text,
+                original=request.exchange.answer_text if request.outcome is AttemptOutcome.OK else correction.original,
                 entity=declared_entity(request.dimensions, entity_keys),
                 dimensions=request.dimensions,
                 adapter=request.adapter,

@@ -185,7 +185,7 @@ def _rate(name: str, canary: Bools, outcome: OutcomeColumn, *, alpha: float, blo
 
 
 def _latency(canary: Bools, answered: Bools, latency_ms: NDArray[np.float64], *, policy: GuardPolicy) -> GuardVerdict:
-    """A session that failed, or whose user went away, counts as slow in both arms: its answer never came.
+    """A session that failed counts as slow in both arms: its answer never came.
 
     Left out, it would make a canary that fails its slow sessions look quick. The errors guard counts it too, which takes nothing
     from the budget: a canary that is no worse has neither more errors nor more slow sessions, so no more of both together.

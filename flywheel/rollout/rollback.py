@@ -14,7 +14,8 @@ from flywheel.errors import Refused
 from flywheel.ids import BASE, AdapterName, Person, WorkloadId
 from flywheel.rollout.release import IN_FLIGHT, Release, ReleaseState, Route
 from flywheel.rollout.route_changes import with_champion
-from flywheel.traffic.inference import CLIENT_CLOSED_REQUEST, Arm
+from flywheel.traffic.attempt_outcome import AttemptOutcome
+from flywheel.traffic.inference import Arm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class RollbackDecision:
 class Harm:
     """The failures of an adapter that was rolled back."""
 
-    failed_requests: int  # no attempt of the request was answered 2xx
+    failed_requests: int  # every attempt of the request was a model error
     bad_answers: int  # answers of the adapter in an invalid format
 
 
@@ -43,7 +44,7 @@ class Attempt:
 
     request_id: str
     adapter: AdapterName
-    status: int
+    outcome: AttemptOutcome
     valid_format: bool | None
 
 
@@ -85,16 +86,12 @@ def rollback_target(*, route: Route, releases: Iterable[Release]) -> AdapterName
 
 def harm_of(attempts: Iterable[Attempt], *, adapter: AdapterName) -> Harm:
     """A request whose failed attempt was repeated with success is not a failed request."""
-    answered: dict[str, bool] = {}
+    failed: dict[str, bool] = {}
     bad = 0
     for attempt in attempts:
-        answered[attempt.request_id] = answered.get(attempt.request_id, False) or _serves(attempt.status)
+        failed[attempt.request_id] = failed.get(attempt.request_id, True) and attempt.outcome is AttemptOutcome.MODEL_ERROR
         bad += attempt.adapter == adapter and attempt.valid_format is False
-    return Harm(failed_requests=sum(not ok for ok in answered.values()), bad_answers=bad)
-
-
-def _serves(status: int) -> bool:
-    return 200 <= status < 300 or status == CLIENT_CLOSED_REQUEST
+    return Harm(failed_requests=sum(failed.values()), bad_answers=bad)
 
 
 def _leave(

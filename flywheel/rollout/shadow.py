@@ -23,7 +23,7 @@ class ShadowStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ShadowCounts:
-    """Mirrored requests since the shadow began: answered 2xx, and not."""
+    """Mirrored requests since the shadow began: answered, and model errors."""
 
     answered: int = 0
     failed: int = 0

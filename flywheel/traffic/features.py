@@ -1,13 +1,17 @@
 """The features of a request: one value for each column, computed once, when the row is recorded.
 
 In: one inference and whether its answer has the required format. Out: a value for each column; no text is stored. A heuristic may be
-incorrect for single rows; it must change when the traffic changes, and take microseconds.
+incorrect for single rows; it must change when the traffic changes, and take microseconds. Whose error a failed attempt is was decided
+before: see ``attempt_outcome``.
 """
 
 import json
 import re
+from collections.abc import Mapping
 
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.column import Column, Family, FeatureRow, Measure
+from flywheel.traffic.exchange import ModelAnswer
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.redaction import holds_pseudonym
 
@@ -55,21 +59,34 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="answer_opening", family=Family.OUTPUT, measure=Measure.NAME, names=("json", "code_fence", "prose", "list", "empty")),
     Column(name="latency_ms", family=Family.QUALITY, measure=Measure.NUMBER, edges=_LENGTHS),
     Column(name="error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes"),
+    Column(name="client_error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes"),
+    Column(name="throttled", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes"),
+    Column(name="client_aborted", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes"),
     Column(name="first_refusal", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="refusal"),
     Column(name="first_invalid", family=Family.OUTPUT, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="valid_format"),
     Column(name="first_error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="error"),
+    Column(name="first_client_error", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="client_error"),
+    Column(name="first_throttled", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="throttled"),
+    Column(name="first_client_aborted", family=Family.QUALITY, measure=Measure.RATE, names=_YES_NO, worse="yes", first_of="client_aborted"),
 )
 """All columns. Adding one is safe; changing bin edges makes older panes of that column unusable."""
+OUTCOME_COLUMNS: Mapping[AttemptOutcome, str] = {
+    AttemptOutcome.MODEL_ERROR: "error",
+    AttemptOutcome.CLIENT_ERROR: "client_error",
+    AttemptOutcome.THROTTLED: "throttled",
+    AttemptOutcome.CLIENT_ABORTED: "client_aborted",
+}
+"""The rate that counts each outcome but ``ok``."""
 
 
 def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow:
-    """Values of one row; the answer's columns of a failed attempt are missing, not zero.
+    """Values of one row. An attempt without a whole answer has no columns of the answer, and one whose outcome is not of the model has none
+    of the model either: they are missing, not zero.
 
     The first failure of a session depends on earlier rows: ``first_failures`` adds it when the row is recorded.
     """
-    asked, answer = inference.exchange.prompt.user_turns, inference.exchange.answer_text
+    asked, outcome = inference.exchange.prompt.user_turns, inference.outcome
     words = asked.split()
-    failed = not 200 <= inference.status < 300
     return {
         "prompt_chars": float(len(asked)),
         "prompt_words": float(len(words)),
@@ -78,20 +95,26 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
         "prompt_word_chars": len(asked) / len(words) if words else None,
         "digits_share": sum(map(str.isdigit, asked)) / len(asked) if asked else None,
         "personal_data": float(holds_pseudonym(asked)),
-        "answer_chars": None if answer is None else float(len(answer)),
-        "answer_words": None if answer is None else float(len(answer.split())),
-        "finish_reason": "error" if failed else _finish_reason(inference),
-        "refusal": None if answer is None else float(is_refusal(answer)),
-        "valid_format": None if valid_format is None else float(valid_format),
-        "answer_opening": None if answer is None else answer_opening(answer),
-        "latency_ms": inference.latency_ms,
-        "error": float(failed),
+        **_answer_columns(inference.exchange.answer if outcome is AttemptOutcome.OK else None, valid_format=valid_format),
+        **({"finish_reason": "error"} if outcome is AttemptOutcome.MODEL_ERROR else {}),
+        "latency_ms": inference.latency_ms if outcome.is_of_the_model else None,
+        **{name: float(outcome is counted) for counted, name in OUTCOME_COLUMNS.items()},
+        **({} if outcome.is_of_the_model else {"error": None}),
     }
 
 
-def _finish_reason(inference: Inference) -> str | None:
-    answer = inference.exchange.answer
-    return answer.finish_reason if answer is not None else None
+def _answer_columns(answer: ModelAnswer | None, *, valid_format: bool | None) -> FeatureRow:
+    if answer is None:
+        return dict.fromkeys(("answer_chars", "answer_words", "finish_reason", "refusal", "valid_format", "answer_opening"))
+    text = answer.text
+    return {
+        "answer_chars": float(len(text)),
+        "answer_words": float(len(text.split())),
+        "finish_reason": answer.finish_reason,
+        "refusal": float(bool(answer.message.refusal) or is_refusal(text)),
+        "valid_format": None if valid_format is None else float(valid_format),
+        "answer_opening": answer_opening(text),
+    }
 
 
 def is_refusal(answer: str) -> bool:

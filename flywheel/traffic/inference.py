@@ -6,10 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.exchange import Exchange
-
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that closed the connection: nobody failed."""
 
 
 class Arm(StrEnum):
@@ -35,6 +33,7 @@ class Inference:
     occurred_at: datetime  # timezone-aware; when the request arrived at the gateway
     exchange: Exchange  # without an answer when the attempt failed
     status: int  # HTTP status of the attempt
+    outcome: AttemptOutcome
     error: str | None
     latency_ms: float
     dimensions: Mapping[str, str] = field(default_factory=dict)  # declared slice dimensions, e.g. {"tenant": "acme"}

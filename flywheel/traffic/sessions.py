@@ -1,8 +1,8 @@
 """How did one session go on one arm?
 
-In: the requests of a session that one adapter answered, in the order of their time. Out: one outcome: did every request work, was
-every answer in the required form, was any refused, how long did answers take. How arms are compared is not decided here but in
-``rollout.guards``.
+In: the requests of a session that one adapter answered, in the order of their time. Out: one outcome: did the model fail on none, was
+every answer in the required form, was any refused, how long did answers take. Requests whose outcome is not of the model say nothing about
+the arm. How arms are compared is not decided here but in ``rollout.guards``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from flywheel.ids import AdapterName
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.column import Family, FeatureRow, Measure
-from flywheel.traffic.features import COLUMNS
+from flywheel.traffic.features import COLUMNS, OUTCOME_COLUMNS
 
 SIGNALS: Mapping[str, str] = {
     column.name: column.worse
@@ -19,7 +20,7 @@ SIGNALS: Mapping[str, str] = {
     if column.family is Family.QUALITY
     and column.measure is Measure.RATE
     and column.worse
-    and column.name != "error"
+    and column.name not in OUTCOME_COLUMNS.values()
     and not column.first_of
 }
 """Columns that hold what users say of answers -> the worse of "yes" and "no"."""
@@ -30,7 +31,7 @@ class SessionRequest:
     """What an outcome needs of one request."""
 
     at: datetime
-    status: int
+    outcome: AttemptOutcome
     latency_ms: float
     dimensions: Mapping[str, str]
     features: FeatureRow
@@ -43,7 +44,7 @@ class SessionOutcome:
     session: str
     adapter: AdapterName
     at: datetime  # when it began
-    ok: bool  # every attempt answered 2xx
+    ok: bool  # no attempt was a model error
     valid_format: bool | None  # every answer; None when there was none
     refused: bool | None  # any answer; None when there was none
     latency_ms: float  # mean
@@ -52,8 +53,11 @@ class SessionOutcome:
     signals: Mapping[str, bool] = field(default_factory=dict)  # yes-or-no columns of quality that a request of it has; True is bad
 
 
-def outcome_of(session: str, adapter: AdapterName, requests: Sequence[SessionRequest]) -> SessionOutcome:
-    """``requests``: at least one, oldest first."""
+def session_outcome(session: str, adapter: AdapterName, requests: Sequence[SessionRequest]) -> SessionOutcome | None:
+    """``requests``: oldest first. None where no request says anything about the model."""
+    requests = [request for request in requests if request.outcome.is_of_the_model]
+    if not requests:
+        return None
     formats = [request.features["valid_format"] for request in requests if request.features.get("valid_format") is not None]
     refusals = [request.features["refusal"] for request in requests if request.features.get("refusal") is not None]
     signals: dict[str, bool] = {}
@@ -66,7 +70,7 @@ def outcome_of(session: str, adapter: AdapterName, requests: Sequence[SessionReq
         session=session,
         adapter=adapter,
         at=requests[0].at,
-        ok=all(200 <= request.status < 300 for request in requests),
+        ok=all(request.outcome is AttemptOutcome.OK for request in requests),
         valid_format=all(formats) if formats else None,
         refused=any(refusals) if refusals else None,
         latency_ms=sum(request.latency_ms for request in requests) / len(requests),

@@ -178,8 +178,8 @@ SHADOW = EvidenceSection(
     found_in="the journal's line `canary` or `rolled_back` of kind `release`.",
     fields={
         "status": "holds, waits or fails",
-        "answered": "mirrored requests answered with 2xx",
-        "failed": "mirrored requests that ended otherwise",
+        "answered": "mirrored requests that were answered",
+        "failed": "mirrored requests that were model errors",
         "wanted": "`release.shadow_requests`",
     },
 )

@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from flywheel.ids import AdapterName
-from flywheel.traffic.inference import CLIENT_CLOSED_REQUEST
+from flywheel.traffic.attempt_outcome import CLIENT_CLOSED_REQUEST
 from services.gateway.assemble_stream import Assembly
 from services.gateway.read_request import UserRequest
 from services.gateway.traffic_event import Reply

@@ -89,6 +89,6 @@ def _attempt(row: RecordedInference) -> Attempt:
     return Attempt(
         request_id=row.inference.request_id,
         adapter=row.inference.adapter,
-        status=row.inference.status,
+        outcome=row.inference.outcome,
         valid_format=None if valid is None else bool(valid),
     )

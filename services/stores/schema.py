@@ -33,7 +33,7 @@ LEDGER = Database(
     revisions=("l0001", "l0002", "l0003", "l0004", "l0005", "l0006", "l0007", "l0008"),
     tables=frozenset({"journal", "outbox", "work"}),
 )
-TRAFFIC = Database(name="traffic", revisions=("t0001", "t0002", "t0003"), tables=frozenset({"inferences", "panes", "positions"}))
+TRAFFIC = Database(name="traffic", revisions=("t0001", "t0002", "t0003", "t0004"), tables=frozenset({"inferences", "panes", "positions"}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId, derive
 from flywheel.traffic import recording
 from flywheel.traffic.answer_format import fits
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.recording import KeptInference, Partition, RawRecord, ReadRecord, Unreadable, UnusableRecord
@@ -89,9 +90,10 @@ def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:
 
 
 def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
-    """The format is checked on the answer as given: a pseudonym in place of a number would break its JSON."""
+    """The format is checked on the answer as given: a pseudonym in place of a number would break its JSON. Half of an answer has none."""
     inference = kept.inference
-    valid = fits(inference.exchange.answer, parts.formats[inference.workload]) if inference.exchange.answer_is_whole else None
+    is_whole = inference.outcome is AttemptOutcome.OK and inference.exchange.answer_is_whole
+    valid = fits(inference.exchange.answer, parts.formats[inference.workload]) if is_whole else None
     if not inference.redacted:
         inference = _redacted(inference, parts.redactor())
     topic, partition = kept.partition

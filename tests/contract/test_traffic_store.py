@@ -12,9 +12,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import Engine, event, update
 
-from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.ids import BASE, AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.column import FeatureRow
 from flywheel.traffic.features import COLUMNS, columns_of
 from flywheel.traffic.first_failures import with_first_failures
@@ -27,7 +28,8 @@ from services.ports.traffic import Advance, DeadLetter, PartitionPosition, Recor
 from services.stores.database import open_database, reading, to_text
 from services.stores.migrate import migrate
 from services.stores.schema import TRAFFIC
-from services.stores.traffic.tables import metadata, pane_to_blob
+from services.stores.traffic.shadow_counts import RecordedShadows
+from services.stores.traffic.tables import inferences, metadata, pane_to_blob
 from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import migrated_traffic
 from tests.traffic_events import NOON, inference
@@ -39,6 +41,12 @@ LATER, DAY = NOON + timedelta(hours=1), timedelta(days=1)
 @pytest.fixture
 def store(tmp_path: Path) -> TrafficStore:
     return opened(tmp_path)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, store: TrafficStore) -> Engine:
+    """Of the store's database."""
+    return open_database(f"sqlite:///{tmp_path / 'traffic.db'}")
 
 
 def opened(folder: Path) -> TrafficStore:
@@ -382,6 +390,34 @@ def test_outcomes_are_sessions_of_an_arm_without_retries(store: TrafficStore) ->
     canary, champion = store.outcomes(workload=SUPPORT, since=NOON, route_version=3)
     assert (canary.session, canary.adapter, canary.ok, canary.valid_format, canary.requests) == ("s", "new", False, True, 2)
     assert (champion.ok, champion.valid_format, champion.refused, champion.requests) == (True, False, True, 1)
+
+
+def test_whose_error_an_attempt_was_is_kept_and_derived_in_rows_of_before(store: TrafficStore, engine: Engine) -> None:
+    broken = inference(1, outcome=AttemptOutcome.MODEL_ERROR)  # a stream without its end: the status cannot tell
+    aborted = inference(2, status=499)
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(broken), row(aborted)]))
+
+    def outcomes() -> list[AttemptOutcome]:
+        held = store.rows(workload=SUPPORT, start=NOON, end=NOON + timedelta(hours=1))
+        return [one.inference.outcome for one in held]
+
+    assert outcomes() == [AttemptOutcome.MODEL_ERROR, AttemptOutcome.CLIENT_ABORTED]
+    with engine.begin() as connection:
+        connection.execute(update(inferences).values(outcome=None))
+    assert outcomes() == [AttemptOutcome.OK, AttemptOutcome.CLIENT_ABORTED]
+
+
+def test_what_is_not_the_models_is_no_outcome_of_an_arm(store: TrafficStore) -> None:
+    rows = [row(inference(number, status=status, session=f"s{number}")) for number, status in enumerate((200, 400, 429, 499, 503))]
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
+    assert [(one.session, one.ok) for one in store.outcomes(workload=SUPPORT, since=NOON)] == [("s0", True), ("s4", False)]
+
+
+def test_only_model_errors_fail_a_shadow(store: TrafficStore, engine: Engine) -> None:
+    rows = [row(inference(number, status=status, arm=Arm.SHADOW)) for number, status in enumerate((200, 200, 400, 429, 503))]
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
+    counts = RecordedShadows(engine).shadowed(workload=SUPPORT, adapter=BASE, since=NOON)
+    assert (counts.answered, counts.failed) == (2, 1)
 
 
 def test_outcomes_hold_slices_and_count_the_holdout_as_an_arm(store: TrafficStore) -> None:

@@ -16,6 +16,7 @@ from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.training_run import RunState
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.message import Message
@@ -128,6 +129,7 @@ def _row(number: int, *, at: datetime, tenant: str, live: bool = False) -> Recor
         occurred_at=at,
         exchange=chat(asked, "I do not know."),
         status=200,
+        outcome=AttemptOutcome.OK,
         error=None,
         latency_ms=20.0,
         dimensions={"tenant": tenant, "function": f"book_{number}"},

@@ -13,6 +13,7 @@ import orjson
 from flywheel.corrections.correction import Correction, CorrectionKind, Remarks
 from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
+from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, exchange_from_wire
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.message import Message
@@ -48,6 +49,7 @@ def decode_traffic(raw: bytes) -> Inference:
         occurred_at=_moment(data["timestamp"], "$.data.timestamp"),
         exchange=exchange,
         status=int(data["status"]),
+        outcome=_outcome(data),
         error=data.get("error"),
         latency_ms=float(data["latency_ms"]),
         dimensions=dict(data.get("dimensions", {})),
@@ -56,6 +58,13 @@ def decode_traffic(raw: bytes) -> Inference:
         redacted=data.get("redacted", False),
         client_request_id=data.get("client_request_id", ""),
     )
+
+
+def _outcome(data: Mapping[str, Any]) -> AttemptOutcome:
+    """As the producer decided it; derived in events of producers that do not."""
+    if "outcome" in data:
+        return AttemptOutcome(data["outcome"])
+    return outcome_of(int(data["status"]), ended=data.get("ended", True))
 
 
 def decode_correction(raw: bytes) -> tuple[Correction, str]:

@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Row, RowMapping
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, Exchange, text_exchange
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.windows.sample import rank
@@ -30,6 +32,7 @@ def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object
         "answer": one.exchange.answer_text,
         "finish_reason": one.exchange.answer.finish_reason if one.exchange.answer is not None else None,
         "status": one.status,
+        "outcome": one.outcome.value,
         "error": one.error,
         "latency_ms": one.latency_ms,
         "prompt_tokens": one.exchange.tokens("prompt_tokens"),
@@ -42,6 +45,11 @@ def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object
         "sample_rank": rank(one.event_id),
         "recorded_at": to_text(recorded_at),
     }
+
+
+def outcome_in(row: Any) -> AttemptOutcome:
+    """Rows of versions that did not tell outcomes apart have a status alone."""
+    return AttemptOutcome(row.outcome) if row.outcome is not None else outcome_of(row.status)
 
 
 def _exchange(values: RowMapping) -> Exchange:
@@ -67,6 +75,7 @@ def from_row(row: Row[tuple[object, ...]]) -> RecordedInference:
             occurred_at=to_moment(values["occurred_at"]),
             exchange=_exchange(values),
             status=values["status"],
+            outcome=outcome_in(row),
             error=values["error"],
             latency_ms=values["latency_ms"],
             dimensions=json.loads(values["dimensions"]),

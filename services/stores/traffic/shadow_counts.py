@@ -3,14 +3,17 @@
 Separate from the traffic store, whose queries exclude shadow rows, so that no statistic of production traffic contains one.
 """
 
+from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import Engine, and_, case, func, select
+from sqlalchemy import Engine, func, select
 
 from flywheel.ids import AdapterName, WorkloadId
 from flywheel.rollout.shadow import ShadowCounts
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.inference import Arm
 from services.stores.database import reading, to_text
+from services.stores.traffic.rows import outcome_in
 from services.stores.traffic.tables import inferences
 
 
@@ -21,13 +24,18 @@ class RecordedShadows:
         self._engine = engine
 
     def shadowed(self, *, workload: WorkloadId, adapter: AdapterName, since: datetime) -> ShadowCounts:
-        good = and_(inferences.c.status >= 200, inferences.c.status < 300)
-        query = select(func.count(), func.coalesce(func.sum(case((good, 1), else_=0)), 0)).where(
-            inferences.c.workload == workload,
-            inferences.c.adapter == adapter,
-            inferences.c.arm == Arm.SHADOW.value,
-            inferences.c.occurred_at >= to_text(since),
+        query = (
+            select(inferences.c.outcome, inferences.c.status, func.count().label("rows"))
+            .where(
+                inferences.c.workload == workload,
+                inferences.c.adapter == adapter,
+                inferences.c.arm == Arm.SHADOW.value,
+                inferences.c.occurred_at >= to_text(since),
+            )
+            .group_by(inferences.c.outcome, inferences.c.status)
         )
+        found: Counter[AttemptOutcome] = Counter()
         with reading(self._engine) as connection:
-            total, answered = connection.execute(query).one()
-        return ShadowCounts(answered=int(answered), failed=int(total) - int(answered))
+            for row in connection.execute(query):
+                found[outcome_in(row)] += row.rows
+        return ShadowCounts(answered=found[AttemptOutcome.OK], failed=found[AttemptOutcome.MODEL_ERROR])

@@ -27,6 +27,7 @@ inferences = Table(
     Column("answer", String),
     Column("finish_reason", String),
     Column("status", Integer, nullable=False),
+    Column("outcome", String),
     Column("error", String),
     Column("latency_ms", Float, nullable=False),
     Column("prompt_tokens", Integer),

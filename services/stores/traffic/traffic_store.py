@@ -18,7 +18,7 @@ from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.recording import LostPartition
-from flywheel.traffic.sessions import SessionOutcome, SessionRequest, outcome_of
+from flywheel.traffic.sessions import SessionOutcome, SessionRequest, session_outcome
 from flywheel.windows.counts import CountMatrix, WindowCounts, added, count_rows
 from flywheel.windows.pane import pane_start
 from flywheel.windows.pane_shape import PaneShape
@@ -32,7 +32,7 @@ from services.ports.traffic import (
 )
 from services.stores.database import in_parts, reading, to_json, to_moment, to_text, writing
 from services.stores.traffic.first_failures import with_first_failures_marked
-from services.stores.traffic.rows import from_row, to_row
+from services.stores.traffic.rows import from_row, outcome_in, to_row
 from services.stores.traffic.tables import (
     dead_letters,
     inferences,
@@ -276,7 +276,7 @@ class TrafficStore:
         """Excludes retries on the champion: they come from the canary's sessions and are no fair control."""
         one = inferences.c
         query = (  # not the messages: they are most of a row's bytes, and this is asked every second
-            select(one.session, one.adapter, one.occurred_at, one.status, one.latency_ms, one.dimensions, one.features)
+            select(one.session, one.adapter, one.occurred_at, one.status, one.outcome, one.latency_ms, one.dimensions, one.features)
             .where(
                 inferences.c.workload == workload,
                 inferences.c.occurred_at >= to_text(since),
@@ -290,7 +290,8 @@ class TrafficStore:
         with reading(self._engine) as connection:
             for row in connection.execute(query):
                 sessions.setdefault((row.session, row.adapter), []).append(_request(row))
-        return [outcome_of(session, AdapterName(adapter), requests) for (session, adapter), requests in sessions.items()]
+        outcomes = (session_outcome(session, AdapterName(adapter), requests) for (session, adapter), requests in sessions.items())
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def oldest(self, workload: WorkloadId, *, start: datetime, end: datetime) -> datetime | None:
         query = select(func.min(panes.c.pane_start)).where(
@@ -374,7 +375,7 @@ def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
 def _request(row: Any) -> SessionRequest:
     return SessionRequest(
         at=to_moment(row.occurred_at),
-        status=row.status,
+        outcome=outcome_in(row),
         latency_ms=row.latency_ms,
         dimensions=json.loads(row.dimensions),
         features=json.loads(row.features),

@@ -21,7 +21,7 @@ def config(tmp_path: Path) -> Path:
 def test_it_makes_both_databases_and_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["migrate", "--config", str(config)]) == 0
     data = config.parent / "var"
-    assert capsys.readouterr().out == f"{data}/ledger.db: migrated to l0008\n{data}/traffic.db: migrated to t0003\n"
+    assert capsys.readouterr().out == f"{data}/ledger.db: migrated to l0008\n{data}/traffic.db: migrated to t0004\n"
     open_ledger(f"sqlite:///{data}/ledger.db")
     open_traffic(f"sqlite:///{data}/traffic.db")
     assert run(["migrate", "--config", str(config)]) == 0

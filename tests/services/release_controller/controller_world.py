@@ -13,6 +13,7 @@ from flywheel.ids import BASE, AdapterName, EventId, GateId, Person, RequestId, 
 from flywheel.journal import JournalEntry
 from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id
+from flywheel.traffic.attempt_outcome import outcome_of
 from flywheel.traffic.inference import Arm, Inference
 from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.vllm.adapter_server import VllmAdapters
@@ -119,6 +120,7 @@ class World:
             occurred_at=self.now,
             exchange=chat("book a table", "{}" if status == 200 else None),
             status=status,
+            outcome=outcome_of(status),
             error=None if status == 200 else "failed",
             latency_ms=20.0,
             attempt=attempt,

@@ -1,3 +1,5 @@
+import pytest
+
 from flywheel.corrections.join_inference import JoinOutcome, declared_entity, join
 from tests.learning import ask, correction, inference
 
@@ -25,6 +27,14 @@ def test_an_inline_request_stands_where_nothing_is_recorded() -> None:
 
 def test_a_request_that_is_not_recorded_yet_is_no_refusal() -> None:
     assert join(correction=correction(), request=None, entity_keys=()).outcome is JoinOutcome.NOT_RECORDED
+
+
+@pytest.mark.parametrize(("status", "inline", "original"), [(502, None, None), (499, "It was worse.", "It was worse."), (499, None, None)])
+def test_half_of_an_answer_is_no_original(status: int, inline: str | None, original: str | None) -> None:
+    request = inference("r-c1", "as it was", answer="It was wo", status=status)
+    decision = join(correction=correction(original=inline), request=request, entity_keys=())
+    assert decision.joined is not None
+    assert (decision.joined.messages, decision.joined.original) == (ask("as it was"), original)
 
 
 def test_a_cut_request_never_trains() -> None:

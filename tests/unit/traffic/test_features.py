@@ -1,8 +1,12 @@
 """Column values of one request."""
 
+from dataclasses import replace
+
 import pytest
 
+from flywheel.traffic.answer_format import fits
 from flywheel.traffic.column import Measure
+from flywheel.traffic.exchange import exchange_from_wire
 from flywheel.traffic.features import COLUMNS, answer_opening, columns_of, is_refusal, prompt_shape
 from flywheel.traffic.message import Message
 from flywheel.windows.counts import count_rows
@@ -27,6 +31,48 @@ def test_a_failed_attempt_has_no_answer_columns() -> None:
     assert values["error"] == 1.0
     assert values["finish_reason"] == "error"
     assert values["answer_chars"] is values["refusal"] is values["valid_format"] is None
+
+
+ANSWER_COLUMNS = ("answer_chars", "answer_words", "refusal", "valid_format", "answer_opening")
+RATES = ("error", "client_error", "throttled", "client_aborted")
+
+
+@pytest.mark.parametrize(
+    ("status", "rates"),
+    [
+        (200, (0.0, 0.0, 0.0, 0.0)),
+        (503, (1.0, 0.0, 0.0, 0.0)),
+        (400, (None, 1.0, 0.0, 0.0)),
+        (429, (None, 0.0, 1.0, 0.0)),
+        (499, (None, 0.0, 0.0, 1.0)),
+    ],
+)
+def test_only_the_models_errors_count_as_errors(status: int, rates: tuple[float | None, ...]) -> None:
+    values = columns_of(inference(status=status), valid_format=None)
+    assert tuple(values[name] for name in RATES) == rates
+    assert (values["latency_ms"] is None) == (rates[0] is None)
+    assert values["prompt_chars"] is not None
+
+
+@pytest.mark.parametrize("status", [499, 502])
+def test_half_of_an_answer_is_not_graded(status: int) -> None:
+    values = columns_of(inference(status=status, answer="Sorry, b", finish_reason=None), valid_format=None)
+    assert [values[name] for name in ANSWER_COLUMNS] == [None] * 5
+    assert values["finish_reason"] == ("error" if status == 502 else None)
+
+
+def test_a_refusal_in_its_own_field_is_a_refusal_in_any_language() -> None:
+    refusal = {"message": {"role": "assistant", "content": None, "refusal": "Das kann ich nicht."}}
+    exchange = exchange_from_wire({"messages": [{"role": "user", "content": "x"}]}, {"choices": [refusal]}, where="$")
+    assert columns_of(replace(inference(), exchange=exchange), valid_format=None)["refusal"] == 1.0
+
+
+def test_an_answer_of_reasoning_alone_is_an_empty_answer() -> None:
+    thought = {"message": {"role": "assistant", "content": None, "reasoning": "Let me see."}, "finish_reason": "length"}
+    exchange = exchange_from_wire({"messages": [{"role": "user", "content": "x"}]}, {"choices": [thought]}, where="$")
+    values = columns_of(replace(inference(), exchange=exchange), valid_format=fits(exchange.answer, {"type": "object"}))
+    assert [values[name] for name in ("answer_chars", "valid_format", "answer_opening")] == [0.0, 0.0, "empty"]
+    assert values["finish_reason"] == "length"
 
 
 def test_an_empty_prompt_breaks_nothing() -> None:

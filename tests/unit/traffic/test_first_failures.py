@@ -22,6 +22,7 @@ def test_every_rate_with_a_worse_side_has_first_failures() -> None:
         ({"refusal": None, "valid_format": None, "error": 1.0}, ("first_error",)),
         ({"refusal": 1.0, "valid_format": 0.0, "error": 0.0}, ("first_refusal", "first_invalid")),
         ({"refusal": 0.0, "valid_format": 1.0, "error": 0.0}, ()),
+        ({"error": None, "client_error": 1.0, "throttled": 0.0, "client_aborted": 0.0}, ("first_client_error",)),
         ({}, ()),
     ],
 )
@@ -51,4 +52,7 @@ def test_a_rate_without_a_value_has_no_first_failure() -> None:
         "first_refusal": 1.0,
         "first_invalid": None,
         "first_error": 0.0,
+        "first_client_error": None,
+        "first_throttled": None,
+        "first_client_aborted": None,
     }

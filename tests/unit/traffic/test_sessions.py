@@ -6,7 +6,8 @@ import pytest
 
 from flywheel.ids import BASE
 from flywheel.traffic import sessions
-from flywheel.traffic.sessions import SessionOutcome, SessionRequest, outcome_of
+from flywheel.traffic.attempt_outcome import outcome_of
+from flywheel.traffic.sessions import SessionOutcome, SessionRequest, session_outcome
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -15,17 +16,34 @@ def request(
     minute: int = 0, *, status: int = 200, tenant: str = "acme", latency_ms: float = 10.0, **features: float | None
 ) -> SessionRequest:
     return SessionRequest(
-        at=NOON + timedelta(minutes=minute), status=status, latency_ms=latency_ms, dimensions={"tenant": tenant}, features=features
+        at=NOON + timedelta(minutes=minute),
+        outcome=outcome_of(status),
+        latency_ms=latency_ms,
+        dimensions={"tenant": tenant},
+        features=features,
     )
 
 
 def outcome(*requests: SessionRequest) -> SessionOutcome:
-    return outcome_of("s", BASE, requests)
+    found = session_outcome("s", BASE, requests)
+    assert found is not None
+    return found
 
 
 def test_one_failed_request_makes_the_session_not_ok() -> None:
     assert outcome(request(), request(1, status=204)).ok
     assert not outcome(request(), request(1, status=500)).ok
+
+
+@pytest.mark.parametrize("status", [400, 429, 499])
+def test_what_is_not_the_models_says_nothing_about_the_arm(status: int) -> None:
+    found = outcome(request(latency_ms=10.0), request(1, status=status, latency_ms=9_000.0))
+    assert (found.ok, found.latency_ms, found.requests) == (True, 10.0, 1)
+    assert session_outcome("s", BASE, [request(status=status)]) is None
+
+
+def test_outcomes_are_no_signals_of_users() -> None:
+    assert not set(sessions.SIGNALS) & {"error", "client_error", "throttled", "client_aborted"}
 
 
 def test_one_invalid_answer_makes_the_sessions_format_invalid() -> None:
