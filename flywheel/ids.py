@@ -28,14 +28,14 @@ def derive(kind: str, *causes: object) -> str:
     """``<kind>-<16 hex digits>``, the same for the same causes. Parts are length-prefixed: ("a", "bc") is not ("ab", "c")."""
     digest = hashlib.sha256()
     for part in (kind, *causes):
-        encoded = str(part).encode()
+        encoded = str(part).encode(errors="surrogatepass")
         digest.update(f"{len(encoded)}:".encode() + encoded)
     return f"{kind}-{digest.hexdigest()[:16]}"
 
 
 def digest_of(text: str) -> str:
-    """SHA-256 of the text in UTF-8, as 64 hex digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of the text in UTF-8, as 64 hex digits. Half a character, which UTF-8 does not have, counts as its three bytes."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def unit_interval(*parts: object) -> float:

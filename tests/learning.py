@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection
-from flywheel.corrections.duplicates import answer_key, prompt_key
+from flywheel.corrections.duplicates import prompt_key
 from flywheel.ids import AdapterName, CaseId, CorrectionId, EventId, RequestId, WorkloadId, derive
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.traffic.inference import Arm, Inference
@@ -72,8 +73,7 @@ def kept(
         decided_at=NOON + after,
         entity=entity,
         held_out=held_out,
-        prompt_key=prompt_key(ask(prompt), declared_entity=entity),
-        answer_key=answer_key(corrected or ""),
+        prompt_key=prompt_key(ask(prompt), declared_entity=entity, comparison=ComparisonPolicy()),
     )
 
 

@@ -5,41 +5,43 @@ state, reason, entity, held out or not. The order is: diagnosis, duplicates and 
 request waits, is reviewed or rejected. Joining, redacting and storing are not done here.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections import contradictions, review, split
-from flywheel.corrections.clusters import NearTexts, user_text
+from flywheel.corrections.clusters import NearPrompts, judged
 from flywheel.corrections.contradictions import Relation
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
 from flywheel.corrections.diagnosis import Cause, diagnose
-from flywheel.corrections.duplicates import answer_key, prompt_key
+from flywheel.corrections.duplicates import prompt_key
 from flywheel.corrections.join_inference import JoinDecision, JoinOutcome
 from flywheel.corrections.split import RelatedCorrection
-from flywheel.ids import CorrectionId, digest_of
+from flywheel.ids import CorrectionId
+from flywheel.traffic.message import Message
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcceptancePolicy:
-    """Whose corrections are accepted without review, how they are split, and how long they wait for their request."""
+    """Whose corrections are accepted without review, when two are the same, how they are split, how long they wait for their request."""
 
     trusted_sources: frozenset[str] = frozenset()
     held_out_share: float = 0.2
     near_duplicate: float = 0.7  # similarity of the wording, 0 to 1, from which two prompts count as one
+    comparison: ComparisonPolicy = ComparisonPolicy()  # the workload's; graders and curation have the same
     wait_for_request: timedelta = timedelta(minutes=10)  # far longer than any lag of the recorder
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionOutcome:
-    """The correction's state from now on. The keys are empty when there is no corrected answer to compare."""
+    """The correction's state from now on. The key is empty when there is no corrected answer."""
 
     state: CorrectionState
     reason: str
     entity: str = ""
     held_out: bool = False
     prompt_key: str = ""
-    answer_key: str = ""
     evidence: Mapping[str, object] = field(default_factory=dict)  # ids and numbers, never text
 
 
@@ -48,37 +50,39 @@ class _Known:
     id: CorrectionId
     entity: str
     held_out: bool
-    answer_key: str
+    answer: str
 
 
 class AcceptedSoFar:
     """The accepted corrections of one workload, as far as the next decision needs them."""
 
-    def __init__(self, *, near_duplicate: float) -> None:
+    def __init__(self, policy: AcceptancePolicy) -> None:
+        self._comparison = policy.comparison
         self._by_prompt: dict[str, _Known] = {}
         self._by_entity: dict[str, dict[CorrectionId, _Known]] = {}
         self._by_id: dict[str, _Known] = {}
-        self._texts = NearTexts(threshold=near_duplicate)
+        self._prompts = NearPrompts(threshold=policy.near_duplicate)
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def add(self, *, joined: JoinedCorrection, entity: str, held_out: bool, prompt_key: str, answer_key: str) -> None:
+    def add(self, *, joined: JoinedCorrection, entity: str, held_out: bool) -> None:
         """Called after the correction was stored as accepted."""
-        known = _Known(id=joined.correction.id, entity=entity, held_out=held_out, answer_key=answer_key)
+        known = _Known(id=joined.correction.id, entity=entity, held_out=held_out, answer=joined.correction.corrected or "")
+        key = prompt_key(joined.messages, declared_entity=joined.entity, comparison=self._comparison)
         self._by_id[known.id] = known
-        self._by_prompt.setdefault(prompt_key, known)
+        self._by_prompt.setdefault(key, known)
         self._by_entity.setdefault(entity, {})[known.id] = known
-        self._texts.add(known.id, user_text(joined.messages))
+        self._prompts.add(known.id, joined.messages)
 
     def with_prompt(self, prompt_key: str) -> tuple[CorrectionId, str] | None:
-        """Id and answer key of the accepted correction of this prompt."""
+        """Id and answer of the accepted correction of this prompt."""
         known = self._by_prompt.get(prompt_key)
-        return (known.id, known.answer_key) if known else None
+        return (known.id, known.answer) if known else None
 
-    def near(self, text: str) -> tuple[RelatedCorrection, ...]:
+    def near(self, messages: Sequence[Message]) -> tuple[RelatedCorrection, ...]:
         """Accepted corrections with nearly the same prompt, the most similar first."""
-        found = (self._by_id[key] for key in self._texts.near(text))
+        found = (self._by_id[key] for key in self._prompts.near(messages))
         return tuple(RelatedCorrection(entity=known.entity, held_out=known.held_out) for known in found)
 
     def of_entity(self, entity: str) -> tuple[RelatedCorrection, ...]:
@@ -91,17 +95,17 @@ class ExclusionSet:
     """What is never trained on: the golden set's entities and prompts."""
 
     entities: Collection[str] = frozenset()
-    texts: NearTexts | None = None
+    prompts: NearPrompts | None = None
 
-    def excludes(self, *, entity: str, text: str) -> bool:
+    def excludes(self, *, entity: str, messages: Sequence[Message]) -> bool:
         """True when the set has the entity or nearly this prompt."""
-        return entity in self.entities or (self.texts is not None and bool(self.texts.near(text)))
+        return entity in self.entities or (self.prompts is not None and bool(self.prompts.near(messages)))
 
 
 def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: ExclusionSet, policy: AcceptancePolicy) -> CorrectionOutcome:
     """Returns one state with its reason."""
     correction = joined.correction
-    diagnosis = diagnose(joined)
+    diagnosis = diagnose(joined, policy.comparison)
     if diagnosis.cause is Cause.KNOWLEDGE:
         return CorrectionOutcome(state=CorrectionState.KNOWLEDGE_GAP, reason=diagnosis.reason, entity=joined.entity)
     if diagnosis.cause is Cause.NONE:
@@ -113,25 +117,18 @@ def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: Exclusion
             entity=joined.entity,
         )
 
-    keys = (prompt_key(joined.messages, declared_entity=joined.entity), answer_key(correction.corrected))
-    comparison = contradictions.compare(answer_key=keys[1], accepted=so_far.with_prompt(keys[0]))
-    if comparison.relation is not Relation.NEW:
-        state = CorrectionState.DUPLICATE if comparison.relation is Relation.SAME else CorrectionState.CONTRADICTION
+    key = prompt_key(joined.messages, declared_entity=joined.entity, comparison=policy.comparison)
+    related = contradictions.relate(answer=correction.corrected, accepted=so_far.with_prompt(key), policy=policy.comparison)
+    if related.relation is not Relation.NEW:
+        state = CorrectionState.DUPLICATE if related.relation is Relation.SAME else CorrectionState.CONTRADICTION
         return CorrectionOutcome(
-            state=state,
-            reason=comparison.reason,
-            entity=joined.entity,
-            prompt_key=keys[0],
-            answer_key=keys[1],
-            evidence={"other": str(comparison.other)},
+            state=state, reason=related.reason, entity=joined.entity, prompt_key=key, evidence={"other": str(related.other)}
         )
 
     reviewed = review.decide(correction=correction, trusted_sources=policy.trusted_sources)
     if reviewed.needed:
-        return CorrectionOutcome(
-            state=CorrectionState.REVIEW, reason=reviewed.reason, entity=joined.entity, prompt_key=keys[0], answer_key=keys[1]
-        )
-    return _accepted(joined, keys, reviewed.reason, so_far=so_far, golden=golden, policy=policy)
+        return CorrectionOutcome(state=CorrectionState.REVIEW, reason=reviewed.reason, entity=joined.entity, prompt_key=key)
+    return _accepted(joined, key, reviewed.reason, so_far=so_far, golden=golden, policy=policy)
 
 
 def decide_without_request(*, join: JoinDecision, waited: timedelta, policy: AcceptancePolicy) -> CorrectionOutcome:
@@ -146,21 +143,20 @@ def decide_without_request(*, join: JoinDecision, waited: timedelta, policy: Acc
 
 def _accepted(
     joined: JoinedCorrection,
-    keys: tuple[str, str],
+    key: str,
     no_review_reason: str,
     *,
     so_far: AcceptedSoFar,
     golden: ExclusionSet,
     policy: AcceptancePolicy,
 ) -> CorrectionOutcome:
-    text = user_text(joined.messages)
-    neighbours = so_far.near(text)
-    entity = joined.entity or (neighbours[0].entity if neighbours else f"cluster-{digest_of(text)[:16]}")
+    neighbours = so_far.near(joined.messages)
+    entity = joined.entity or (neighbours[0].entity if neighbours else judged(joined.messages).cluster)
     placed = split.decide(
         workload=joined.correction.workload,
         entity=entity,
         related=(*neighbours, *so_far.of_entity(entity)),
-        golden=golden.excludes(entity=entity, text=text),
+        golden=golden.excludes(entity=entity, messages=joined.messages),
         share=policy.held_out_share,
     )
     return CorrectionOutcome(
@@ -168,7 +164,6 @@ def _accepted(
         reason=f"{no_review_reason}; {'held out' if placed.held_out else 'trains'}: {placed.reason}",
         entity=entity,
         held_out=placed.held_out,
-        prompt_key=keys[0],
-        answer_key=keys[1],
+        prompt_key=key,
         evidence={"held_out": placed.held_out, "neighbours": len(neighbours), "conflicts": placed.conflicts},
     )

@@ -1,12 +1,14 @@
 """Does a correction contradict or repeat one that was accepted before?
 
-In: the answer's key and the accepted correction with the same prompt. Out: new, same, or contradicts. Near-duplicate prompts with
+In: the corrected answer and the accepted correction with the same prompt. Out: new, same, or contradicts. Near-duplicate prompts with
 different answers are not compared here.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flywheel import comparison
+from flywheel.comparison import ComparisonPolicy
 from flywheel.ids import CorrectionId
 
 
@@ -19,7 +21,7 @@ class Relation(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class RelationToAccepted:
     """``other`` is the accepted correction with the same prompt."""
 
     relation: Relation
@@ -27,14 +29,14 @@ class Comparison:
     other: CorrectionId | None = None
 
 
-def compare(*, answer_key: str, accepted: tuple[CorrectionId, str] | None) -> Comparison:
-    """``accepted``: id and answer key of the accepted correction of the same prompt; None when there is none."""
+def relate(*, answer: str, accepted: tuple[CorrectionId, str] | None, policy: ComparisonPolicy) -> RelationToAccepted:
+    """``accepted``: id and answer of the accepted correction of the same prompt; None when there is none."""
     if accepted is None:
-        return Comparison(relation=Relation.NEW, reason="no accepted correction has this prompt")
+        return RelationToAccepted(relation=Relation.NEW, reason="no accepted correction has this prompt")
     other, known_answer = accepted
-    if answer_key == known_answer:
-        return Comparison(relation=Relation.SAME, reason=f"{other} was accepted with the same prompt and answer", other=other)
-    return Comparison(
+    if comparison.compare(answer, known_answer, policy.of_fixes).same:
+        return RelationToAccepted(relation=Relation.SAME, reason=f"{other} was accepted with the same prompt and answer", other=other)
+    return RelationToAccepted(
         relation=Relation.CONTRADICTS,
         reason=f"{other} was accepted with the same prompt and another answer: a person must decide",
         other=other,

@@ -4,13 +4,11 @@ In: a joined correction. Out: a FailureDiagnosis with its reason. Facts, prices,
 nobody can correct them in weights. Notifying the owner of the source is not done here.
 """
 
-import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flywheel.corrections.clusters import normalise
+from flywheel.comparison import LENIENT, ComparisonPolicy, canonical, compare, structured
 from flywheel.corrections.correction import JoinedCorrection
 
 FACTUAL = frozenset({"wrong_fact", "outdated"})
@@ -23,7 +21,7 @@ class Cause(StrEnum):
 
     BEHAVIOUR = "behaviour"
     KNOWLEDGE = "knowledge"
-    NONE = "none"  # the corrected answer equals the model's
+    NONE = "none"  # the corrected answer is the same as the model's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,41 +32,29 @@ class FailureDiagnosis:
     reason: str
 
 
-def diagnose(joined: JoinedCorrection) -> FailureDiagnosis:
-    """By the submitter's reason code; without one, by how the corrected answer differs."""
+def diagnose(joined: JoinedCorrection, comparison: ComparisonPolicy) -> FailureDiagnosis:
+    """By the submitter's reason code; without one, by how the corrected answer differs. ``comparison`` is the workload's."""
     correction = joined.correction
     if correction.reason_code in FACTUAL:
         return FailureDiagnosis(
             cause=Cause.KNOWLEDGE, reason=f"reported as {correction.reason_code}: it belongs in a source, not in weights"
         )
     if joined.original is not None and correction.corrected is not None:
-        if normalise(joined.original) == normalise(correction.corrected):
-            return FailureDiagnosis(cause=Cause.NONE, reason="the corrected answer equals the model's")
+        if compare(joined.original, correction.corrected, comparison.of_fixes).same:
+            return FailureDiagnosis(cause=Cause.NONE, reason="the corrected answer is the same as the model's")
         if correction.reason_code == "other" and _restates_a_figure(joined.original, correction.corrected, joined):
             return FailureDiagnosis(cause=Cause.KNOWLEDGE, reason="only a number changed, and the request does not contain it")
     return FailureDiagnosis(cause=Cause.BEHAVIOUR, reason="how the model answers, which training can correct")
 
 
 def _restates_a_figure(original: str, corrected: str, joined: JoinedCorrection) -> bool:
-    """True when the answers differ in numbers only and the prompt does not contain the correct one.
+    """True when the answers differ in figures only and the prompt does not contain the correct ones.
 
     Never for JSON: its numbers are arguments.
     """
-    before, after = normalise(original), normalise(corrected)
-    if _is_structured(corrected) or FIGURE.sub("#", before) != FIGURE.sub("#", after):
+    before, after = canonical(original, LENIENT), canonical(corrected, LENIENT)
+    if structured(corrected) is not None or FIGURE.split(before) != FIGURE.split(after):
         return False
-    prompt = frozenset(_figures(normalise(message.text) for message in joined.messages))
-    changed = [new for old, new in zip(FIGURE.findall(before), FIGURE.findall(after), strict=True) if old != new]
-    return any(figure not in prompt for figure in changed)
-
-
-def _figures(texts: Iterable[str]) -> Iterable[str]:
-    for text in texts:
-        yield from FIGURE.findall(text)
-
-
-def _is_structured(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict | list)
-    except ValueError:
-        return False
+    prompt = {figure for message in joined.messages for figure in FIGURE.findall(canonical(message.text, LENIENT))}
+    changed = {new for old, new in zip(FIGURE.findall(before), FIGURE.findall(after), strict=True) if old != new}
+    return not changed <= prompt

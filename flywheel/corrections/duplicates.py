@@ -1,27 +1,27 @@
-"""When are two prompts, or two answers, the same?
+"""When are two prompts the same?
 
-In: messages and answers. Out: keys that are equal when the texts differ only in case, spaces or the order of JSON keys. What follows
-from equal keys is not decided here.
+In: messages. Out: keys that are equal when every turn is the same by the workload's rule for text. Whether two answers are the same is
+decided in ``flywheel.comparison``; what follows from equal keys is not decided here.
 """
 
 import json
 from collections.abc import Sequence
 
-from flywheel.corrections.clusters import normalise
+from flywheel.comparison import ComparisonPolicy, text_key
+from flywheel.corrections.clusters import SYSTEM_ROLES
 from flywheel.ids import digest_of
 from flywheel.traffic.message import Message
 
 
-def prompt_key(messages: Sequence[Message], *, declared_entity: str = "") -> str:
-    """Digest of the normalised user turns and the declared entity: the same words for another tool are another task."""
-    turns = "\n".join(message.text for message in messages if message.role == "user")
-    return digest_of(f"{len(declared_entity)}:{declared_entity}{normalise(turns)}")
+def prompt_key(messages: Sequence[Message], *, declared_entity: str = "", comparison: ComparisonPolicy) -> str:
+    """Digest of the whole conversation and the declared entity: the same last words after other turns are another prompt."""
+    return digest_of(json.dumps([declared_entity, _turns(messages, comparison)]))
 
 
-def answer_key(answer: str) -> str:
-    """Digest of the normalised answer; JSON answers are equal when their values are, whatever their spaces and key order."""
-    try:
-        value = json.loads(answer)
-    except ValueError:
-        return digest_of(normalise(answer))
-    return digest_of(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+def context_key(messages: Sequence[Message], *, comparison: ComparisonPolicy) -> str:
+    """Digest of everything but the user's turns: system text, what the model and tools said."""
+    return digest_of(json.dumps(_turns([message for message in messages if message.role != "user"], comparison)))
+
+
+def _turns(messages: Sequence[Message], comparison: ComparisonPolicy) -> list[list[str]]:
+    return [["system" if message.role in SYSTEM_ROLES else message.role, text_key(message.text, comparison)] for message in messages]

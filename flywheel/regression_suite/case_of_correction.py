@@ -7,6 +7,7 @@ held-out. Whether it is accepted is not decided here.
 from collections.abc import Sequence
 from datetime import datetime
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.acceptance import CorrectionOutcome
 from flywheel.corrections.correction import JoinedCorrection
 from flywheel.ids import EVERYTHING, CaseId, derive
@@ -22,6 +23,7 @@ def case_of(
     messages: Sequence[Message],
     corrected: str,
     slice_dimensions: Sequence[str],
+    comparison: ComparisonPolicy,
     now: datetime,
 ) -> Case:
     """Its id derives from the correction's: accepted twice, it is one case. Its slice is that of the first dimension it has."""
@@ -32,7 +34,7 @@ def case_of(
         workload=correction.workload,
         tier=Tier.HELD_OUT if outcome.held_out else Tier.RECURRENCE,
         messages=tuple(messages),
-        grader=grader_of(corrected),
+        grader=grader_of(corrected, original=joined.original, comparison=comparison),
         entity=outcome.entity,
         slice=named,
         correction=correction.id,

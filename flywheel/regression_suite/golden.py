@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flywheel.corrections.clusters import normalise, user_text
+from flywheel.corrections.clusters import judged
 from flywheel.errors import InvalidInput, Refused
 from flywheel.ids import CaseId, Person, WorkloadId, derive, digest_of
 from flywheel.regression_suite.case import Case, Grader, Tier
@@ -55,7 +55,7 @@ def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime,
         raise InvalidInput("must have kind and expected", where=f"{where}: grader", remedy='Write {"kind": ..., "expected": {...}}.')
     messages = messages_of(row.get("messages"), where=where)
     checked = check_grader(Grader(kind=grader["kind"], expected=dict(grader.get("expected", {}))), where=where)
-    entity = _text(row, "entity", where) or f"cluster-{digest_of(normalise(user_text(messages)))[:16]}"
+    entity = _text(row, "entity", where) or judged(messages).cluster
     identity = json.dumps(
         [[[message.role, message.text] for message in messages], checked.kind, dict(checked.expected)],
         sort_keys=True,

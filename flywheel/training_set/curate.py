@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from flywheel.comparison import ComparisonPolicy, compare
 from flywheel.corrections.acceptance import AcceptancePolicy
-from flywheel.corrections.clusters import NearTexts, user_text
+from flywheel.corrections.clusters import NearPrompts
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
-from flywheel.corrections.duplicates import answer_key, prompt_key
+from flywheel.corrections.duplicates import context_key, prompt_key
 from flywheel.ids import WorkloadId, unit_interval
 from flywheel.regression_suite.case import Case
 from flywheel.traffic.message import Message
@@ -68,13 +69,14 @@ def curate(
     general: Sequence[Example],
     protected_cases: Sequence[Case],
     policy: CurationPolicy,
+    comparison: ComparisonPolicy,
     cut_off: datetime,
 ) -> CurationResult:
     """The same inputs give the same snapshot id. The leakage report is made last, on the final rows."""
     dropped: Counter[str] = Counter()
     candidates = _trainable(workload, corrections, cut_off, dropped)
     unprotected = _without_leaks(candidates, corrections, protected_cases, policy, dropped)
-    taught = _without_repeats(_without_contradictions(unprotected, dropped), policy, dropped)
+    taught = _without_repeats(_without_contradictions(unprotected, comparison, dropped), policy, comparison, dropped)
     mixed = _general(general, taught, protected_cases, policy, dropped)
     rows = tuple(sorted((*taught, *mixed), key=lambda row: (unit_interval("order", row.id), row.id)))
 
@@ -153,37 +155,44 @@ def _without_leaks(
     return kept_rows
 
 
-def _without_contradictions(rows: list[Example], dropped: Counter[str]) -> list[Example]:
+def _without_contradictions(rows: list[Example], comparison: ComparisonPolicy, dropped: Counter[str]) -> list[Example]:
     """Drops all rows of a prompt that has several answers."""
-    answers: dict[str, set[str]] = {}
-    for row in rows:
-        answers.setdefault(_prompt(row), set()).add(answer_key(row.completion))
-    kept_rows = [row for row in rows if len(answers[_prompt(row)]) == 1]
+    first: dict[str, Example] = {}
+    several = {prompt for row in rows if not _same_answer(row, first.setdefault(prompt := _prompt(row, comparison), row), comparison)}
+    kept_rows = [row for row in rows if _prompt(row, comparison) not in several]
     if len(kept_rows) < len(rows):
         dropped["contradictory_dropped"] += len(rows) - len(kept_rows)
     return kept_rows
 
 
-def _without_repeats(rows: list[Example], policy: CurationPolicy, dropped: Counter[str]) -> list[Example]:
+def _without_repeats(rows: list[Example], policy: CurationPolicy, comparison: ComparisonPolicy, dropped: Counter[str]) -> list[Example]:
     """Keeps the first row of each prompt, and of each cluster of near-duplicates within an entity.
 
-    The same words for another entity are another task.
+    The same words for another entity are another task; with another system text and another answer they are another lesson.
     """
     seen: set[str] = set()
-    by_entity: dict[str, NearTexts] = {}
-    kept_rows = []
+    by_entity: dict[str, NearPrompts] = {}
+    kept_rows: dict[str, Example] = {}
     for row in rows:
-        texts = by_entity.setdefault(row.entity, NearTexts(threshold=policy.near_duplicate))
-        text = user_text(row.messages)
-        if _prompt(row) in seen:
+        prompts, prompt = by_entity.setdefault(row.entity, NearPrompts(threshold=policy.near_duplicate)), _prompt(row, comparison)
+        if prompt in seen:
             dropped["duplicates_dropped"] += 1
-        elif texts.near(text):
+        elif any(_same_lesson(row, kept_rows[key], comparison) for key in prompts.near(row.messages)):
             dropped["near_duplicates_dropped"] += 1
         else:
-            kept_rows.append(row)
-            texts.add(row.id, text)
-        seen.add(_prompt(row))
-    return kept_rows
+            kept_rows[row.id] = row
+            prompts.add(row.id, row.messages)
+        seen.add(prompt)
+    return list(kept_rows.values())
+
+
+def _same_lesson(row: Example, near: Example, comparison: ComparisonPolicy) -> bool:
+    context = context_key(row.messages, comparison=comparison)
+    return context == context_key(near.messages, comparison=comparison) or _same_answer(row, near, comparison)
+
+
+def _same_answer(one: Example, other: Example, comparison: ComparisonPolicy) -> bool:
+    return compare(one.completion, other.completion, comparison.of_fixes).same
 
 
 def _general(
@@ -211,5 +220,5 @@ def _warnings(rows: int, candidates: int, mixed: int, dropped: Mapping[str, int]
     return tuple(warnings)
 
 
-def _prompt(row: Example) -> str:
-    return prompt_key(row.messages, declared_entity=row.entity)
+def _prompt(row: Example, comparison: ComparisonPolicy) -> str:
+    return prompt_key(row.messages, declared_entity=row.entity, comparison=comparison)

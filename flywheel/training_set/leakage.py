@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flywheel.corrections.clusters import NearTexts, normalise, user_text
+from flywheel.corrections.clusters import JudgedText, NearPrompts, judged
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.training_set.example import Example
 
@@ -52,22 +52,20 @@ def find(*, examples: Sequence[Example], cases: Iterable[Case], near_duplicate: 
     """Recurrence cases are trained on by design, so they are ignored."""
     protected = [case for case in cases if case.tier is not Tier.RECURRENCE]
     entities = {case.entity: str(case.id) for case in reversed(protected) if case.entity}
-    prompts: dict[str, str] = {}
-    texts = NearTexts(threshold=near_duplicate)
+    prompts: dict[JudgedText, str] = {}
+    near = NearPrompts(threshold=near_duplicate)
     for case in protected:
-        text = user_text(case.messages)
-        prompts.setdefault(normalise(text), str(case.id))
-        texts.add(str(case.id), text)
-    leaks = [leak for example in examples if (leak := _leak(example, entities, prompts, texts)) is not None]
+        prompts.setdefault(judged(case.messages), str(case.id))
+        near.add(str(case.id), case.messages)
+    leaks = [leak for example in examples if (leak := _leak(example, entities, prompts, near)) is not None]
     return LeakageReport(checked=len(examples), cases=len(protected), leaks=tuple(leaks))
 
 
-def _leak(example: Example, entities: dict[str, str], prompts: dict[str, str], texts: NearTexts) -> Leak | None:
-    text = user_text(example.messages)
-    if (case := prompts.get(normalise(text))) is not None:
+def _leak(example: Example, entities: dict[str, str], prompts: dict[JudgedText, str], near: NearPrompts) -> Leak | None:
+    if (case := prompts.get(judged(example.messages))) is not None:
         return Leak(example=example.id, touch=Touch.EXACT, case=case)
-    if near := texts.near(text):
-        return Leak(example=example.id, touch=Touch.NEAR, case=near[0])
+    if found := near.near(example.messages):
+        return Leak(example=example.id, touch=Touch.NEAR, case=found[0])
     if (case := entities.get(example.entity)) is not None:
         return Leak(example=example.id, touch=Touch.ENTITY, case=case)
     return None

@@ -12,7 +12,7 @@ import structlog
 
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
-from flywheel.corrections.clusters import NearTexts, user_text
+from flywheel.corrections.clusters import NearPrompts
 from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection, Remarks
 from flywheel.corrections.join_inference import join, without_request
 from flywheel.errors import Conflict, InvalidInput
@@ -141,7 +141,7 @@ class CorrectionDesk:
     def _so_far(self, workload: WorkloadId, policy: AcceptancePolicy) -> AcceptedSoFar:
         """Read from the ledger once, then kept up to date: a decision needs all earlier ones."""
         if workload not in self._accepted:
-            so_far = AcceptedSoFar(near_duplicate=policy.near_duplicate)
+            so_far = AcceptedSoFar(policy)
             for kept in self._ledger.corrections(workload, state=CorrectionState.ACCEPTED):
                 _remember(so_far, kept)
             self._accepted[workload] = so_far
@@ -153,10 +153,10 @@ class CorrectionDesk:
             return ExclusionSet()
         known = self._excluded.get(workload)
         if known is None or known[0] != golden.id:
-            texts = NearTexts(threshold=policy.near_duplicate)
+            prompts = NearPrompts(threshold=policy.near_duplicate)
             for case in golden.cases:
-                texts.add(case.id, user_text(case.messages))
-            known = (golden.id, ExclusionSet(entities=frozenset(case.entity for case in golden.cases), texts=texts))
+                prompts.add(case.id, case.messages)
+            known = (golden.id, ExclusionSet(entities=frozenset(case.entity for case in golden.cases), prompts=prompts))
             self._excluded[workload] = known
         return known[1]
 
@@ -170,12 +170,11 @@ def _kept(joined: JoinedCorrection, outcome: CorrectionOutcome, *, at: datetime)
         entity=outcome.entity,
         held_out=outcome.held_out,
         prompt_key=outcome.prompt_key,
-        answer_key=outcome.answer_key,
     )
 
 
 def _remember(so_far: AcceptedSoFar, kept: KeptCorrection) -> None:
-    so_far.add(joined=kept.joined, entity=kept.entity, held_out=kept.held_out, prompt_key=kept.prompt_key, answer_key=kept.answer_key)
+    so_far.add(joined=kept.joined, entity=kept.entity, held_out=kept.held_out)
 
 
 def _case(joined: JoinedCorrection, outcome: CorrectionOutcome, rules: CorrectionRules, *, now: datetime) -> Case:
@@ -190,6 +189,7 @@ def _case(joined: JoinedCorrection, outcome: CorrectionOutcome, rules: Correctio
         messages=[Message(role=message.role, content=text) for message, text in zip(joined.messages, contents, strict=True)],
         corrected=corrected,
         slice_dimensions=rules.slice_dimensions,
+        comparison=rules.policy.comparison,
         now=now,
     )
 

@@ -150,7 +150,7 @@ class _OpenGate:
                         where=model,
                         remedy="The gate is tried again when the server answers.",
                     )
-                self._grades[arm, case.id] = grade(case=case, answer=answer.text)
+                self._grades[arm, case.id] = grade(case=case, answer=answer.text, comparison=self.workload.comparison)
         return [self._grades[arm, case.id] for case in cases]
 
 

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.gate.axis_order import GatePolicy
 from flywheel.ids import AdapterName, WorkloadId
 from services.integrations.openai.answers import OpenAiAnswers
@@ -36,6 +37,7 @@ class GatedWorkload:
     policy: GatePolicy
     protected: Sequence[str]
     max_tokens: int
+    comparison: ComparisonPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +94,13 @@ def gatekeeper_parts(settings: Settings) -> GatekeeperParts:
 
 def gated_workload(workload_id: WorkloadId, workload: Workload) -> GatedWorkload:
     """From its section in ``flywheel.yaml``."""
+    policies = build_policies(workload)
     return GatedWorkload(
         id=workload_id,
-        policy=build_policies(workload).gate,
+        policy=policies.gate,
         protected=workload.slices.protected,
         max_tokens=workload.sampling.max_tokens,
+        comparison=policies.acceptance.comparison,
     )
 
 

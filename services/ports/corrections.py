@@ -34,8 +34,7 @@ class KeptCorrection:
     decided_at: datetime
     entity: str = ""
     held_out: bool = False
-    prompt_key: str = ""  # digest of the normalised user turns
-    answer_key: str = ""  # digest of the normalised answer
+    prompt_key: str = ""  # digest of the whole conversation, as it was compared when this was decided
 
 
 class CorrectionLedger(Protocol):

@@ -85,6 +85,7 @@ def build_snapshot(
         general=_general(workload, parts, now),
         protected_cases=[*(golden.cases if golden else ()), *parts.suite.cases(workload.id)],
         policy=workload.curation,
+        comparison=workload.comparison,
         cut_off=now,
     )
     snapshot = result.snapshot

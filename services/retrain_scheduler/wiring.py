@@ -8,6 +8,7 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.errors import InvalidSettings
 from flywheel.ids import WorkloadId
 from flywheel.retraining.plan import TrainingPolicy
@@ -53,6 +54,7 @@ class TrainedWorkload:
     readiness: ReadinessPolicy
     training: TrainingPolicy
     curation: CurationPolicy
+    comparison: ComparisonPolicy
     general_file: Path | None
 
 
@@ -106,6 +108,7 @@ def trained_workload(workload_id: WorkloadId, workload: Workload) -> TrainedWork
         readiness=policies.readiness,
         training=policies.training,
         curation=policies.curation,
+        comparison=policies.acceptance.comparison,
         general_file=workload.training.general_file,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flywheel.alerts.lifecycle import AlertPolicy
+from flywheel.comparison import ComparisonPolicy, TextRule
 from flywheel.corrections.acceptance import AcceptancePolicy
 from flywheel.drift.alarm_budget import BudgetPolicy
 from flywheel.drift.late_data import ReevaluationPolicy
@@ -22,7 +23,7 @@ from flywheel.training_set.curate import CurationPolicy
 from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 from services.settings.faults import Fault, UnusableSettings, as_fault
-from services.settings.sections import Training, Watch, Workload
+from services.settings.sections import AnswerComparison, StringDifferences, TextDifferences, Training, Watch, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ def build_policies(workload: Workload, *, where: str = "") -> WorkloadPolicies:
             trusted_sources=frozenset(corrections.trusted_sources),
             held_out_share=corrections.held_out_share,
             near_duplicate=corrections.near_duplicate,
+            comparison=_comparison(workload.comparison),
         ),
         trigger=TriggerPolicy(
             enough_corrections=trigger.enough_corrections,
@@ -97,6 +99,26 @@ def _windows(watch: Watch, faults: list[Fault], where: str) -> WindowPolicy | No
             lateness=timedelta(seconds=watch.lateness_seconds),
         )
     return None
+
+
+def _comparison(section: AnswerComparison) -> ComparisonPolicy:
+    return ComparisonPolicy(
+        text=_text_rule(section.text),
+        strings=_text_rule(section.strings),
+        number_tolerance=section.number_tolerance,
+        times_by_instant=section.times_by_instant,
+        calls_in_order=section.calls_in_order,
+        exact_fixes=section.exact_fixes,
+    )
+
+
+def _text_rule(section: TextDifferences | StringDifferences) -> TextRule:
+    return TextRule(
+        ignore_case=section.ignore_case,
+        ignore_white_space=section.ignore_white_space,
+        ignore_quotes=section.ignore_quotes,
+        unicode=section.unicode,
+    )
 
 
 def _drift(workload: Workload) -> DriftPolicy:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel.alerts.lifecycle import AlertPolicy
+from flywheel.comparison import EXACT, LENIENT, ComparisonPolicy
 from flywheel.corrections.acceptance import AcceptancePolicy
 from flywheel.drift.alarm_budget import BudgetPolicy
 from flywheel.drift.late_data import ReevaluationPolicy
@@ -160,13 +161,45 @@ class Alerts(Section):
     webhooks: tuple[Webhook, ...] = ()
 
 
+class TextDifferences(Section):
+    """What makes no difference between two free texts, for graders of text."""
+
+    ignore_case: bool = LENIENT.ignore_case  # capitals and small letters
+    ignore_white_space: bool = LENIENT.ignore_white_space  # a run of it is one space: line breaks and indentation make no difference
+    ignore_quotes: bool = LENIENT.ignore_quotes  # “ and « are ", ’ and ` are '
+    unicode: Literal["NFC", "NFKC"] = LENIENT.unicode  # NFKC: full-width letters, ligatures and ² are the plain characters too
+
+
+class StringDifferences(Section):
+    """What makes no difference between two strings in JSON answers and in arguments of tool calls, and in fenced code."""
+
+    ignore_case: bool = EXACT.ignore_case  # as under ``text``
+    ignore_white_space: bool = EXACT.ignore_white_space  # as under ``text``
+    ignore_quotes: bool = EXACT.ignore_quotes  # as under ``text``
+    unicode: Literal["NFC", "NFKC"] = EXACT.unicode  # as under ``text``
+
+
+class AnswerComparison(Section):
+    """When two answers are the same: for graders, for a correction against the model's answer, for repeats and contradictions."""
+
+    text: TextDifferences = TextDifferences()
+    strings: StringDifferences = StringDifferences()
+    # relative; two whole numbers are compared exactly, because they may be ids
+    number_tolerance: ShareBelowOne = ComparisonPolicy.number_tolerance
+    # two ISO 8601 times in JSON are the same when they name one instant; a time without a zone never equals one with a zone
+    times_by_instant: bool = ComparisonPolicy.times_by_instant
+    calls_in_order: bool = ComparisonPolicy.calls_in_order  # several tool calls are the same in the same order only
+    # a correction of nothing but capitals, line breaks or quotes is one, and its case is graded exactly; false: it is rejected as no change
+    exact_fixes: bool = ComparisonPolicy.exact_fixes
+
+
 class Corrections(Section):
     """Whose corrections are accepted without review, and how corrections are split."""
 
     trusted_sources: tuple[str, ...] = ()  # names of sources, as corrections give them
     entity_keys: tuple[str, ...] = ()  # e.g. "dim:function"; the first that is present; else the near-duplicate cluster
     held_out_share: ShareBelowOne = AcceptancePolicy.held_out_share  # of the entities, for gates; never trained on
-    near_duplicate: float = Field(default=AcceptancePolicy.near_duplicate, gt=0, le=1)  # MinHash similarity on user turns
+    near_duplicate: float = Field(default=AcceptancePolicy.near_duplicate, gt=0, le=1)  # from this similarity on two prompts are one
 
 
 class Training(Section):
@@ -271,6 +304,7 @@ class Workload(Section):
     slices: Slices = Slices()
     watch: Watch = Watch()
     alerts: Alerts = Alerts()
+    comparison: AnswerComparison = AnswerComparison()
     corrections: Corrections = Corrections()
     training: Training = Training()
     trigger: Trigger = Trigger()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.correction import CorrectionState
 from flywheel.errors import CannotRun, Conflict
 from flywheel.ids import CorrectionId, Person, SnapshotId
@@ -69,6 +70,7 @@ def snapshot_of(count: int = 3) -> Snapshot:
         general=[general(1)],
         protected_cases=[],
         policy=CurationPolicy(),
+        comparison=ComparisonPolicy(),
         cut_off=NOON,
     ).snapshot
     assert made is not None

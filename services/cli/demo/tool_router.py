@@ -8,9 +8,10 @@ Returns three sets: ``early`` (``simple_python``, traffic before the drift), ``l
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flywheel.comparison import LENIENT, ComparisonPolicy
 from flywheel.errors import CannotRun
 from flywheel.ids import CaseId, WorkloadId
 from flywheel.regression_suite.case import Case, Grader, Tier
@@ -25,6 +26,7 @@ GOLDEN_ITEMS = 60
 GOLDEN_OF_ONE_FUNCTION = 4  # items of one function are correlated
 MAX_PROMPT_TOKENS = 110
 MAX_ANSWER_TOKENS = 48
+COMPARISON = replace(ComparisonPolicy(), strings=LENIENT)  # as in deploy/demo/flywheel.yaml; the leaderboard compares strings so too
 _TYPES = {
     "integer": "int",
     "string": "str",
@@ -101,7 +103,7 @@ def load(data: Path, *, count_tokens: Callable[[list[dict[str, str]]], int], cou
 
 def is_correct(item: ToolItem, answer: str) -> bool:
     """True if the gate's golden grader accepts the answer."""
-    return grade(case=_case(item), answer=answer).correct
+    return grade(case=_case(item), answer=answer, comparison=COMPARISON).correct
 
 
 def _case(item: ToolItem) -> Case:

@@ -184,7 +184,7 @@ def kept_values(kept: KeptCorrection) -> dict[str, Any]:
         "entity": kept.entity,
         "held_out": kept.held_out,
         "prompt_key": kept.prompt_key,
-        "answer_key": kept.answer_key,
+        "answer_key": "",
         "body": to_json(body),
     }
 
@@ -225,5 +225,4 @@ def kept_from(row: Any) -> KeptCorrection:
         entity=row.entity,
         held_out=bool(row.held_out),
         prompt_key=row.prompt_key,
-        answer_key=row.answer_key,
     )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.acceptance import AcceptancePolicy
 from flywheel.corrections.correction import CorrectionState
 from flywheel.errors import InvalidInput
@@ -188,6 +189,7 @@ def test_case_and_example_contain_the_same_surrogates() -> None:
         general=[],
         protected_cases=[],
         policy=CurationPolicy(general_share=0.0),
+        comparison=ComparisonPolicy(),
         cut_off=NOON,
     )
     assert result.snapshot is not None

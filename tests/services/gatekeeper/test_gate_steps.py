@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from flywheel.comparison import ComparisonPolicy
 from flywheel.errors import CannotRun, NotFound
 from flywheel.gate.attempts import count_attempts
 from flywheel.gate.axes import AxisVerdict, GateVerdict
@@ -139,7 +140,11 @@ def house(tmp_path: Path) -> Iterator[House]:
     with FakeVllm(answers=by_model(usual), adapters={GOOD: "/a", CHAMPION: "/c"}) as vllm:
         parts = GatekeeperParts(
             worker="gatekeeper-1",
-            workloads={ROUTER: GatedWorkload(id=ROUTER, policy=GatePolicy(margins=WIDE, few_shot=2), protected=(), max_tokens=64)},
+            workloads={
+                ROUTER: GatedWorkload(
+                    id=ROUTER, policy=GatePolicy(margins=WIDE, few_shot=2), protected=(), max_tokens=64, comparison=ComparisonPolicy()
+                )
+            },
             gates=gates,
             releases=LedgerReleases(engine, topic="flywheel.releases.v1"),
             suite=learn,

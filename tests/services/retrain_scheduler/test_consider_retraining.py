@@ -80,7 +80,6 @@ class SchedulerWorld:
                 decided_at=at,
                 entity=f"e{n}",
                 prompt_key=f"p{n}",
-                answer_key=f"a{n}",
             )
             assert self.learn.keep(kept, None, entry("correction", correction.id))
 

@@ -31,6 +31,8 @@ OTHER_VALUES = {  # where a value that is merely larger or longer does not fit t
     "training.quantization": "none",
     "format.json_schema": {},
     "mode": "auto",
+    "comparison.text.unicode": "NFC",
+    "comparison.strings.unicode": "NFKC",
 }
 BOUND_BY_NO_POLICY = {  # read by one process, and no decision depends on them
     "alias",
@@ -74,6 +76,8 @@ def another(path: str) -> object:
     default = section.model_fields[name].default
     if path in OTHER_VALUES:
         return OTHER_VALUES[path]
+    if isinstance(default, bool):
+        return not default
     if isinstance(default, tuple):
         return ("tenant=a",)
     if isinstance(default, int):

@@ -1,14 +1,16 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
-from flywheel.corrections.clusters import NearTexts
+from flywheel.corrections.clusters import NearPrompts
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
 from flywheel.corrections.join_inference import join
 from flywheel.ids import CorrectionId, derive
-from tests.learning import correction, inference, joined
+from flywheel.traffic.message import Message
+from tests.learning import ask, correction, inference, joined
 
 TRUSTING = AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=0.0)
 
@@ -17,14 +19,13 @@ class Desk:
     """Decides one after the other, as the service does."""
 
     def __init__(self, policy: AcceptancePolicy = TRUSTING, golden: ExclusionSet | None = None) -> None:
-        self.so_far, self.policy, self.golden = AcceptedSoFar(near_duplicate=policy.near_duplicate), policy, golden or ExclusionSet()
+        self.so_far = AcceptedSoFar(policy)
+        self.policy, self.golden = policy, golden or ExclusionSet()
 
     def decide(self, one: JoinedCorrection) -> CorrectionOutcome:
         outcome = acceptance.decide(joined=one, so_far=self.so_far, golden=self.golden, policy=self.policy)
         if outcome.state is CorrectionState.ACCEPTED:
-            self.so_far.add(
-                joined=one, entity=outcome.entity, held_out=outcome.held_out, prompt_key=outcome.prompt_key, answer_key=outcome.answer_key
-            )
+            self.so_far.add(joined=one, entity=outcome.entity, held_out=outcome.held_out)
         return outcome
 
 
@@ -71,6 +72,74 @@ def test_the_same_words_asked_of_another_tool_contradict_nothing() -> None:
     assert desk.decide(joined("second", corrected="no", entity="function=b")).state is CorrectionState.ACCEPTED
 
 
+def conversation(*turns: str, system: str = "") -> tuple[Message, ...]:
+    """Turns of user and assistant by turns, the user's first."""
+    told = [Message(role="user" if at % 2 == 0 else "assistant", content=turn) for at, turn in enumerate(turns)]
+    return (*([Message(role="system", content=system)] if system else []), *told)
+
+
+CONTEXT = "You are a shop's assistant. Be brief. "
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        (
+            "another question before the same reply",
+            conversation("My plan!", "Shall I cancel it?", "Yes please", system=CONTEXT),
+            conversation("My plan!", "Shall I renew it?", "Yes please", system=CONTEXT),
+        ),
+        (
+            "another context in the system text",
+            conversation("What does it cost?", system=CONTEXT + "The pro plan is the customer's: 49 dollars a month, 490 a year."),
+            conversation("What does it cost?", system=CONTEXT + "Our customer has bought a lamp and a table, 20 and 99 dollars."),
+        ),
+        (
+            "another tool result",
+            (*conversation("2"), Message(role="tool", content='{"options": ["red", "blue"]}'), *conversation("2")),
+            (*conversation("2"), Message(role="tool", content='{"options": ["car", "bicycle"]}'), *conversation("2")),
+        ),
+    ],
+)
+def test_the_same_words_in_another_conversation_are_two_lessons(kind: str, one: tuple[Message, ...], other: tuple[Message, ...]) -> None:
+    desk = Desk()
+    first = desk.decide(replace(joined("first", corrected="I cancelled it."), messages=one))
+    second = desk.decide(replace(joined("second", corrected="I renewed it."), messages=other))
+    assert (first.state, second.state) == (CorrectionState.ACCEPTED, CorrectionState.ACCEPTED), kind
+    assert first.prompt_key != second.prompt_key
+    assert first.entity != second.entity
+    again = desk.decide(replace(joined("again", corrected="I cancelled it."), messages=one))
+    other_way = desk.decide(replace(joined("other way", corrected="I did not."), messages=one))
+    assert (again.state, other_way.state) == (CorrectionState.DUPLICATE, CorrectionState.CONTRADICTION)
+
+
+def test_a_held_out_reply_does_not_hold_out_every_other_one() -> None:
+    desk = Desk(AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=1.0))
+    first = conversation("My plan!", "Shall I cancel it?", "Yes please")
+    assert desk.decide(replace(joined("first"), messages=first)).held_out
+    desk.policy = TRUSTING
+    assert not desk.decide(replace(joined("second"), messages=conversation("A gift", "Shall I wrap it in red?", "Yes please"))).held_out
+    assert desk.decide(replace(joined("third"), messages=conversation("My plan!", "Shall I cancel it?", "Yes please!"))).held_out
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "state"),
+    [
+        ("Yes, it is.", "yes, it is.", CorrectionState.CONTRADICTION),  # they differ in what a fix may be about
+        ("Yes, it is.", "Yes, it is.\n", CorrectionState.DUPLICATE),
+        ('{"tool":"f","arguments":{"n":"PATH"}}', '{"tool":"f","arguments":{"n":"path"}}', CorrectionState.CONTRADICTION),
+        ('{"tool":"f","arguments":{"n":5}}', '{"tool":"f","arguments":{"n":5.0}}', CorrectionState.DUPLICATE),
+        ('[{"tool":"f","arguments":{}},{"tool":"g","arguments":{}}]', '[{"tool":"g","arguments":{}},{"tool":"f","arguments":{}}]',
+         CorrectionState.DUPLICATE),
+        ('{"a":"\\ud83d"}', '{"a":"\\ud83d"}', CorrectionState.DUPLICATE),
+    ],
+)  # fmt: skip
+def test_two_fixes_of_one_prompt_are_compared_as_a_fix_with_the_models_answer(first: str, second: str, state: CorrectionState) -> None:
+    desk = Desk()
+    desk.decide(joined("first", corrected=first))
+    assert desk.decide(joined("second", corrected=second)).state is state
+
+
 def test_a_contradiction_of_an_untrusted_source_is_still_named_one() -> None:
     desk = Desk()
     desk.decide(joined("first", corrected="yes"))
@@ -99,16 +168,16 @@ def test_a_near_duplicate_of_a_held_out_fix_is_held_out_with_it() -> None:
 
 
 def test_what_is_in_the_golden_set_is_never_trained_on() -> None:
-    texts = NearTexts(threshold=0.7)
-    texts.add("g", "please send the blue parcel to the house of my aunt in Lyon today")
-    desk = Desk(golden=ExclusionSet(entities=frozenset({"function=protected"}), texts=texts))
+    prompts = NearPrompts(threshold=0.7)
+    prompts.add("g", ask("please send the blue parcel to the house of my aunt in Lyon today"))
+    desk = Desk(golden=ExclusionSet(entities=frozenset({"function=protected"}), prompts=prompts))
     assert desk.decide(joined("a", "something else entirely", entity="function=protected")).held_out
     assert desk.decide(joined("b", "please send the blue parcel to the house of my aunt in Lyon today.")).held_out
     assert not desk.decide(joined("c", "book a table for four at the harbour")).held_out
 
 
 def test_a_fix_that_says_what_the_model_said_is_rejected() -> None:
-    assert Desk().decide(joined(corrected="A  wrong answer")).state is CorrectionState.REJECTED
+    assert Desk().decide(joined(corrected=" a wrong answer\n")).state is CorrectionState.REJECTED
 
 
 def test_a_fix_that_wants_to_replace_another_waits_for_a_person() -> None:

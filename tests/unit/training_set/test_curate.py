@@ -1,7 +1,12 @@
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
+from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.correction import CorrectionState
 from flywheel.regression_suite.case import Case, Tier
+from flywheel.traffic.message import Message
 from flywheel.training_set.curate import CurationPolicy, CurationResult, curate
 from flywheel.training_set.example import Example
 from flywheel.training_set.leakage import Touch, find
@@ -29,6 +34,7 @@ def curated(
         general=rows if rows is not None else [general(number) for number in range(50)],
         protected_cases=cases or [],
         policy=CurationPolicy(**policy),  # type: ignore[arg-type]
+        comparison=ComparisonPolicy(),
         cut_off=NOON + timedelta(hours=1),
     )
 
@@ -110,6 +116,47 @@ def test_contradictory_rows_are_all_dropped() -> None:
     result = curated(fixes)
     assert ids(result) == {"c1"}
     assert result.dropped["contradictory_dropped"] == 2
+
+
+def in_conversation(one: KeptCorrection, *turns: str, system: str = "You are the assistant of a shop.") -> KeptCorrection:
+    """The same correction after other turns: of user and assistant by turns, the user's first."""
+    told = [Message(role="user" if at % 2 == 0 else "assistant", content=turn) for at, turn in enumerate(turns)]
+    return replace(one, joined=replace(one.joined, messages=(Message(role="system", content=system), *told)))
+
+
+def test_the_same_question_about_two_contexts_trains_twice_unless_the_answer_is_the_same() -> None:
+    question = "How much does it cost when I pay once a year?"
+    fixes = [
+        in_conversation(fix(1, entity="e", corrected="490"), question, system="Context: the pro plan costs 490 a year."),
+        in_conversation(fix(2, entity="e", corrected="99"), question, system="Context: the basic plan is 99 a year, 9 a month."),
+        in_conversation(fix(3, entity="e", corrected="490"), question, system="Context: pro plan, a year: 490."),
+        in_conversation(fix(4, entity="e", corrected="Ask us"), question + "?", system="Context: the pro plan costs 490 a year."),
+    ]
+    result = curated(fixes)
+    assert ids(result) == {"c1", "c2"}
+    assert result.dropped == {"near_duplicates_dropped": 2}
+
+
+def test_one_held_out_yes_please_protects_its_own_conversation_only() -> None:
+    protected = in_conversation(fix(1), "My plan is too dear", "Shall I cancel it?", "Yes please").joined.messages
+    golden = replace(case("g", "x"), messages=protected)
+    result = curated(
+        [
+            in_conversation(fix(2), "My plan has run out", "Shall I renew it?", "Yes please"),
+            in_conversation(fix(3), "My plan is too dear", "Shall I cancel it?", "yes please!"),
+        ],
+        cases=[golden],
+    )
+    assert ids(result) == {"c2"}
+    assert result.dropped == {"protected_near_dropped": 1}
+
+
+@pytest.mark.parametrize("before", [(), ("Hi", "Hello! How can I help?")])
+def test_a_near_duplicate_of_a_protected_question_never_trains_whatever_stands_around_it(before: tuple[str, ...]) -> None:
+    golden = case("g", "How do I cancel my subscription to the pro plan?")
+    text = "how do I cancel my subscription to the pro plan"
+    result = curated([in_conversation(fix(1), *before, text, system="Context: nothing found."), fix(2)], cases=[golden])
+    assert ids(result) == {"c2"}
 
 
 def test_general_rows_that_touch_a_case_are_left_out() -> None:
