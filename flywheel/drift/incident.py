@@ -1,17 +1,14 @@
 """The incident of the windows that ended at one moment: which series drift, which are the primary drivers, which have not cleared.
 
-In: the verdicts of windows of all lengths, and the series that drifted in the open incident. Out: one ``Incident``. A drifted series clears
-only when its evidence falls well below its thresholds (hysteresis), so that evidence close to a threshold is one incident. Does not decide
-who is notified.
+In: the verdicts of windows of all lengths, and the series that drifted in the open incident. Out: one ``Incident``. When a series has
+cleared is decided in ``hysteresis``. Does not decide who is notified.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
-from flywheel.drift.tests import z_score
+from flywheel.drift.hysteresis import Clearing, is_cleared
 from flywheel.drift.verdict import DriftStatus, DriftVerdict
 from flywheel.ids import EVERYTHING
 
@@ -28,14 +25,6 @@ class IncidentState(StrEnum):
     CLEARING = "clearing"  # below the threshold, but inside the hysteresis band
     NOT_DRIFTED = "quiet"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clearing:
-    """The hysteresis band: a series clears when its z-score or its effect falls below this fraction of its threshold."""
-
-    z: float = 0.6
-    effect: float = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +73,6 @@ def has_drifted(verdict: DriftVerdict) -> bool:
     return verdict.status is DriftStatus.VANISHED_SLICE
 
 
-def is_cleared(verdict: DriftVerdict, band: Clearing) -> bool:
-    """True if a series that drifted is below the hysteresis band. False without data."""
-    found = verdict.comparison
-    if found is None or verdict.status not in (DriftStatus.OK, DriftStatus.DRIFTING):
-        return verdict.status is DriftStatus.NEW_SLICE
-    return _z(found.score) < band.z * _z(found.threshold) or found.effect < band.effect * (found.minimum_effect or 0.0)
-
-
 def _primary(drifted: Sequence[DriftVerdict]) -> tuple[DriftVerdict, ...]:
     """For each column: all traffic if no slice drifted by more than ``AS_MUCH_AS_ALL`` times its effect, else those slices."""
     all_traffic = {verdict.column: _size(verdict) for verdict in drifted if verdict.slice == EVERYTHING}
@@ -106,10 +87,6 @@ def _primary(drifted: Sequence[DriftVerdict]) -> tuple[DriftVerdict, ...]:
         for verdict in drifted
         if verdict.column not in all_traffic or verdict in further or (verdict.slice == EVERYTHING and verdict.column not in followed)
     )
-
-
-def _z(p: float) -> float:
-    return max(0.0, float(z_score(np.asarray(p), one_sided=True)))
 
 
 def _size(verdict: DriftVerdict) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.bin_edges import BinEdges, edges_of, in_test_bins
-from flywheel.drift.incident import Clearing
+from flywheel.drift.hysteresis import Clearing
 from flywheel.drift.reference import Maturity, Reference, on_other_bins
 from flywheel.drift.seasonal_reference import HOURS_A_DAY, SeasonalReference, same_hours, times_seen
 from flywheel.drift.slice_shares import SliceRows, share_counts, slice_rows

@@ -1,14 +1,13 @@
-"""The plan of a training run. The adapter's name is a hash of it, so equal plans are the same adapter.
+"""The plan of a training run: everything that determines the bytes of its adapter.
 
 In: snapshot, base, policy. Out: a TrainingPlan. Training is not done here.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from flywheel.ids import AdapterName, SnapshotId, WorkloadId, derive
+from flywheel.ids import AdapterName, SnapshotId, WorkloadId
 from flywheel.training_set.curate import CurationPolicy
 
 
@@ -64,8 +63,3 @@ def make_plan(
 def make_edited_plan(*, parent: AdapterName, parent_plan: TrainingPlan, edit: str) -> TrainingPlan:
     """The plan of an adapter made from another one's weights without training, to rehearse a bad release."""
     return replace(parent_plan, method="edited", parent=parent, edit=edit)
-
-
-def adapter_name(plan: TrainingPlan) -> AdapterName:
-    """``<workload>-<hash of the plan>``: equal plans have one name, different plans two."""
-    return AdapterName(f"{plan.workload}-{derive('plan', json.dumps(asdict(plan), sort_keys=True)).rpartition('-')[2]}")

@@ -8,7 +8,7 @@ Each guard has its own alpha: the probability that it ever aborts a canary that 
 alphas add up to the policy's budget, so the budget bounds the probability that any of them does (Bonferroni's inequality).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from math import isfinite
@@ -19,17 +19,11 @@ from numpy.typing import NDArray
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.ids import AdapterName
 from flywheel.rollout.arm_sessions import UNKNOWN, ArmSessions, Bools, OutcomeColumn
-from flywheel.rollout.strata import StratumKind, e_value, stratum_ends
+from flywheel.rollout.slow_sessions import usual_latencies
+from flywheel.rollout.strata import StratumKind, e_value
 
-USUAL_QUANTILE = 0.9
-"""A session is slow above this quantile of the control's latencies. A tenth of its sessions is slow, so a shift of all shows soon."""
-LATENCIES_KEPT = 1_000
-"""The quantile is taken over so many of the control's newest latencies; more would only be slower to sort."""
-LATENCIES_ENOUGH = 10
-"""Fewer latencies say nothing about a tenth."""
 LEAST_ALPHA = 1e-12
 """At a smaller alpha no canary lasts long enough for an abort."""
-_STRATA_AT_ONCE = 1_000
 """The quantiles of so many strata are computed together: 8 MB."""
 
 
@@ -193,36 +187,10 @@ def _latency(canary: Bools, answered: Bools, latency_ms: NDArray[np.float64], *,
     """
     with np.errstate(over="ignore"):  # a factor near 0 makes every session of the canary too slow
         took = np.where(canary, latency_ms / policy.slower_by_at_most, latency_ms)
-    limits, sizes = _usual_latencies(took, of_control=~canary & answered)
+    limits, sizes = usual_latencies(took, of_control=~canary & answered)
     bad = ~answered | (took > np.repeat(limits, sizes))  # no comparison with NaN is true
     limit = None if np.isnan(limits[-1]) else float(limits[-1])
     return _judged("latency", canary, bad, alpha=policy.alphas.latency, blocking=True, policy=policy, limit_ms=limit)
-
-
-def _usual_latencies(took: NDArray[np.float64], *, of_control: Bools) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """[strata, and the one that is not full]: above which latency a session is slow, and how many sessions the stratum has.
-
-    From the control's answered sessions before the stratum, because the limit must not depend on the stratum itself; NaN where they are
-    too few.
-    """
-    ends = stratum_ends(took.size)
-    begins = np.concatenate([[0], ends])
-    control = took[of_control]
-    before = np.searchsorted(np.flatnonzero(of_control), begins)
-    limits = np.full(begins.size, np.nan)
-    for at in np.flatnonzero((before >= LATENCIES_ENOUGH) & (before < LATENCIES_KEPT)):
-        limits[at] = np.quantile(control[: before[at]], USUAL_QUANTILE)
-    late = np.flatnonzero(before >= LATENCIES_KEPT)
-    if late.size:
-        windows = np.lib.stride_tricks.sliding_window_view(control, LATENCIES_KEPT)
-        for some in _in_portions(late):
-            limits[some] = np.quantile(windows[before[some] - LATENCIES_KEPT], USUAL_QUANTILE, axis=1)
-    return limits, np.diff(np.append(begins, took.size))
-
-
-def _in_portions(strata: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, strata.size, _STRATA_AT_ONCE):
-        yield strata[start : start + _STRATA_AT_ONCE]
 
 
 def _judged(

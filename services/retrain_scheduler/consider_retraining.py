@@ -16,7 +16,8 @@ from flywheel.ids import BASE, DAEMON, Person, RunId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Tier
 from flywheel.retraining import readiness, trigger
-from flywheel.retraining.plan import adapter_name, make_plan
+from flywheel.retraining.adapter_name import adapter_name
+from flywheel.retraining.plan import make_plan
 from flywheel.retraining.readiness import Light, Readiness, ReadinessFacts
 from flywheel.retraining.training_run import Run, RunState
 from flywheel.retraining.trigger import TriggerFacts

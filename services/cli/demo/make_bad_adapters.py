@@ -14,7 +14,8 @@ from pathlib import Path
 from flywheel.errors import CannotRun, FlywheelError, NotFound
 from flywheel.ids import AdapterName, Person, RunId, derive
 from flywheel.journal import JournalEntry, JournalKind
-from flywheel.retraining.plan import adapter_name, make_edited_plan
+from flywheel.retraining.adapter_name import adapter_name
+from flywheel.retraining.plan import make_edited_plan
 from flywheel.retraining.training_run import ProbeItem, Run, RunState
 from flywheel.training_set.snapshot import Snapshot
 from services.settings import Settings, load

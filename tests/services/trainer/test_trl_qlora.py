@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
-from flywheel.retraining.plan import TrainingPlan, TrainingPolicy, adapter_name
+from flywheel.retraining.adapter_name import adapter_name
+from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.training_run import Run, RunState
 from flywheel.traffic.message import Message
 from flywheel.training_set.example import Example

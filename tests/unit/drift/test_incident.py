@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.drift.incident import Clearing, IncidentState, incident_of
+from flywheel.drift.hysteresis import Clearing
+from flywheel.drift.incident import IncidentState, incident_of
 from flywheel.drift.verdict import DriftStatus
 from tests.watching import verdict
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from flywheel.ids import AdapterName, SnapshotId, WorkloadId
-from flywheel.retraining.plan import TrainingPolicy, adapter_name, make_edited_plan, make_plan
+from flywheel.retraining.adapter_name import adapter_name
+from flywheel.retraining.plan import TrainingPolicy, make_edited_plan, make_plan
 
 PLAN = make_plan(
     snapshot=SnapshotId("snapshot-1"),
