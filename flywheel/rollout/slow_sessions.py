@@ -1,7 +1,7 @@
 """Above which latency is a session of a canary slow?
 
-In: latencies of the sessions in the order in which they began. Out: one limit for each stratum. How slow sessions are compared is decided in
-``guards``.
+In: latencies of the sessions, in the order in which they began. Out: one limit for each stratum. How slow sessions are compared is decided
+in ``guards``.
 """
 
 from collections.abc import Iterator
