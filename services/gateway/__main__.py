@@ -10,10 +10,13 @@ import structlog
 from aiohttp import web
 
 from flywheel.errors import CannotRun
+from services.gateway.access import ModelAccess
+from services.gateway.admin import Admin
+from services.gateway.app import gateway_app
 from services.gateway.capture_attempts import Capture, encoded_by
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
+from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
-from services.gateway.upstream import Upstream
 from services.gateway.wiring import gateway_parts
 from services.process.health import serve_health
 from services.process.start_stop import main, stop_event_of_loop
@@ -30,7 +33,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     stop = stop_event_of_loop(asked_to_stop)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # follow_topic logs once that the broker is down
     parts = gateway_parts(settings)
-    table = RouteTable(workloads=parts.aliases.values(), disk=parts.route_files)
+    table = RouteTable(workloads=[one.workload for one in parts.workloads.values()], disk=parts.route_files)
     table.restore()
     capture = Capture(
         redactor=parts.redactor,
@@ -45,19 +48,17 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
         missing = table.without_route()
         return f"no route yet for {', '.join(missing)}" if missing else capture.trouble
 
-    upstream = Upstream(url=parts.upstream_url, key=parts.upstream_key)
-    gateway = Gateway(
-        access=parts.tokens,
-        aliases=parts.aliases,
-        table=table,
-        upstream=upstream,
-        record=capture,
-        read_route=parts.read_route,
-        ready=ready,
+    access, upstream = ModelAccess(tokens=parts.tokens, workloads=parts.workloads, table=table), parts.upstream
+    gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
+    app = gateway_app(
+        gateway=gateway,
+        others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
+        admin=Admin(access=parts.tokens, table=table, read_route=parts.read_route, ready=ready),
+        cors_origins=parts.http.cors_origins,
     )
     health = serve_health(settings, PROCESS, ready=ready)
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
-    runner = web.AppRunner(gateway.app(), handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_SECONDS)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
     await _listen(runner, settings)
     capture.start()

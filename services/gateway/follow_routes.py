@@ -43,6 +43,10 @@ class RouteTopic(Protocol):
     def follow(self) -> AsyncIterator[Route | InvalidInput]: ...
 
 
+class NoRoute(FlywheelError):
+    """The release controller has not published a route for this workload yet."""
+
+
 class RouteTable:
     """The routes in force. Only the event loop changes it; other threads may read."""
 
@@ -61,6 +65,18 @@ class RouteTable:
 
     def in_force(self, workload: WorkloadId) -> Route | None:
         return self._routes.get(workload)
+
+    def serving(self, workload: WorkloadId, *, alias: str) -> Route:
+        """The route in force. Raises NoRoute."""
+        route = self._routes.get(workload)
+        if route is None:
+            raise NoRoute(
+                "there is no route for this model yet",
+                where="body.model",
+                value=alias,
+                remedy="Try again in a few seconds: the release controller publishes it once vLLM is up.",
+            )
+        return route
 
     def versions(self) -> Mapping[str, int]:
         return {workload: route.version for workload, route in self._routes.items()}

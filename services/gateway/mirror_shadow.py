@@ -1,6 +1,6 @@
 """Mirrors requests to the challenger after the user has the champion's answer. No user sees a shadow answer.
 
-In: exchanges that the champion answered. Out: attempts of the arm ``shadow``, recorded apart. A few at a time, at a bounded
+In: requests that the champion answered. Out: attempts of the arm ``shadow``, recorded apart. A few at a time, at a bounded
 rate, from a bounded queue: when the server is busy, shadows are dropped and users are not slowed.
 """
 
@@ -27,12 +27,12 @@ class Shadow:
         self._table, self._ask = table, ask
         self._waiting: asyncio.Queue[RoutedRequest] = asyncio.Queue(MOST_WAITING)
 
-    def offer(self, exchange: RoutedRequest) -> None:
+    def offer(self, routed: RoutedRequest) -> None:
         """Never waits."""
-        if not wants_shadow(exchange.route):
+        if not wants_shadow(routed.route):
             return
         try:
-            self._waiting.put_nowait(exchange)
+            self._waiting.put_nowait(routed)
         except asyncio.QueueFull:
             SHADOWS.labels("dropped").inc()
 
@@ -42,11 +42,11 @@ class Shadow:
 
     async def _mirror(self) -> None:
         while True:
-            exchange = await self._waiting.get()
-            if self._table.in_force(exchange.workload) is not exchange.route:
+            routed = await self._waiting.get()
+            if self._table.in_force(routed.workload) is not routed.route:
                 SHADOWS.labels("outdated").inc()  # the challenger may be unloaded by now
                 continue
-            await self._ask(exchange)
+            await self._ask(routed)
             SHADOWS.labels("asked").inc()
             await asyncio.sleep(SECONDS_BETWEEN)
 

@@ -4,20 +4,36 @@ In: headers and body. Out: a UserRequest, and a RoutedRequest once its workload 
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from flywheel.errors import InvalidInput
+from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import Person, RequestId, WorkloadId
 from flywheel.rollout.release import Route
+from flywheel.traffic.request_policy import RequestPolicy
 
 SESSION_HEADER = "X-Flywheel-Session"
 DIMENSION_PREFIX = "x-flywheel-dim-"
 MOST_DIMENSIONS = 20
+MOST_LEVELS = 100
+"""Of JSON. What is nested more deeply can be read but not written again: no model server takes it."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MODEL_REMEDY = "Name a model that GET /v1/models lists."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedWorkload:
+    """How the requests for one alias are treated. ``session_from``: where the session is looked for, in this order."""
+
+    workload: WorkloadId
+    alias: str
+    requests: RequestPolicy
+    session_from: Sequence[str]
+    base_without_champion: bool  # the base answers while the champion is not loaded; else 503
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,48 +43,60 @@ class UserRequest:
     id: RequestId
     client: Person  # the token's name
     arrived_at: datetime
-    path: str
-    body: Mapping[str, Any]  # as the client sent it, with an alias or an adapter's name in ``model``
+    model: str  # an alias or an adapter's name
+    body: Mapping[str, Any]  # as the client sent it, without ``model``
     size: int  # bytes of the body
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoutedRequest:
-    """A request for a workload, over the route that was in force when it arrived."""
+    """A chat request for a workload, over the route that was in force when it arrived."""
 
     request: UserRequest
-    workload: WorkloadId
+    served: ServedWorkload
     route: Route
     session: str
     dimensions: Mapping[str, str]
-    captured: bool  # chat is recorded; everything else is only passed on
+    body: Mapping[str, Any]  # as the model gets it, without ``model``
+    added: tuple[str, ...]  # paths of what the gateway put in
+    captured: bool  # what no recorder could read is only passed on
+
+    @property
+    def workload(self) -> WorkloadId:
+        return self.served.workload
 
 
 def new_request_id() -> RequestId:
     return RequestId(uuid.uuid4().hex)
 
 
-def read_body(raw: bytes) -> dict[str, Any]:
-    """The JSON object. Raises InvalidInput; vLLM checks everything but ``model``."""
+def read_body(raw: bytes) -> tuple[str, dict[str, Any]]:
+    """The model's name, and the JSON object without it. Raises InvalidInput; the model server checks everything else."""
     try:
-        body = orjson.loads(raw)
+        body = orjson.loads(raw.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"is not JSON in UTF-8: {error}", where="body", remedy="Send a JSON object.") from None
     if not isinstance(body, dict):
-        raise InvalidInput(
-            "must be a JSON object", where="body", value=type(body).__name__, remedy="Send an object with model and messages."
-        )
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        raise InvalidInput(
-            "must be a string", where="body.model", value=body.get("model"), remedy="Name a model that GET /v1/models lists."
-        )
-    return body
+        raise InvalidInput("must be a JSON object", where="body", value=type(body).__name__, remedy="Send an object with a model.")
+    # Counted first, which is fast: most requests have fewer brackets than levels would need.
+    if raw.count(b"{") + raw.count(b"[") > MOST_LEVELS and (deep := _too_deep(body)) is not None:
+        raise InvalidInput(f"is nested over {MOST_LEVELS} levels deep", where=f"body.{deep}", remedy="Send it flatter, or as a text.")
+    return checked_model(body.pop("model", None)), body
 
 
-def session_of(headers: Mapping[str, str], body: Mapping[str, Any], *, otherwise: str) -> str:
-    """The session header, else OpenAI's ``user``, else ``otherwise``: the request is a session of its own."""
-    user = body.get("user")
-    return _text(headers.get(SESSION_HEADER, "")).strip() or (user.strip() if isinstance(user, str) else "") or otherwise
+def checked_model(model: object) -> str:
+    if not isinstance(model, str) or not model:
+        raise InvalidInput("must be a string", where="body.model", value=shortened(model), remedy=MODEL_REMEDY)
+    return model
+
+
+def session_of(headers: Mapping[str, str], body: Mapping[str, Any], *, sources: Sequence[str]) -> str | None:
+    """The first of ``sources`` that holds one: ``header``, or the path of a field of the body. None: the request belongs to no session."""
+    for source in sources:
+        held = _text(headers.get(SESSION_HEADER, "")) if source == "header" else _at(body, source)
+        if isinstance(held, str) and held.strip():
+            return held.strip()
+    return None
 
 
 def dimensions_of(headers: Mapping[str, str]) -> dict[str, str]:
@@ -79,6 +107,26 @@ def dimensions_of(headers: Mapping[str, str]) -> dict[str, str]:
         if name.lower().startswith(DIMENSION_PREFIX) and value.strip()
     }
     return dict(sorted(found.items())[:MOST_DIMENSIONS])
+
+
+def _at(body: Mapping[str, Any], path: str) -> object:
+    value: object = body
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _too_deep(body: dict[str, Any]) -> str | None:
+    """The field that is nested too deeply, if there is one. Level by level: recursion would end at Python's own limit."""
+    for name, value in body.items():
+        level = [value]
+        for _ in range(MOST_LEVELS - 1):
+            level = [inner for one in level if isinstance(one, dict | list) for inner in (one.values() if isinstance(one, dict) else one)]
+            if not level:
+                break
+        else:
+            return name[:80]
+    return None
 
 
 def _text(header: str) -> str:

@@ -45,7 +45,8 @@ class UpstreamAttempt:
     arrived_at: datetime
     route_version: int
     dimensions: Mapping[str, str]
-    body: Mapping[str, Any]  # the request as the client sent it
+    body: Mapping[str, Any]  # as the model got it, without ``model``
+    added: tuple[str, ...]  # paths of ``body`` that the gateway put in
     reply: Reply
 
     @property

@@ -1,7 +1,7 @@
-"""One request to vLLM, passed on to the user as the answer comes.
+"""One request to the model server, passed on to the user as the answer comes.
 
-In: the request and the adapter to ask. Out: the answer to the user, and the Reply to record. Which adapter is asked,
-and whether another one is asked after a failure, is not decided here.
+In: the request and the model to ask. Out: the answer to the user, and the Reply to record. Which model is asked, and whether another one
+is asked after a failure, is not decided here.
 
 aiohttp stands in this process and not behind a port: the bytes of a stream go from one socket to the other, and an
 abstraction between them would cost more than the whole gateway adds.
@@ -9,36 +9,97 @@ abstraction between them would cost more than the whole gateway adds.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import aiohttp
 import orjson
 from aiohttp import web
 
-from flywheel.ids import AdapterName
+from flywheel.ids import AdapterName, RequestId
 from flywheel.traffic.attempt_outcome import CLIENT_CLOSED_REQUEST
 from services.gateway.assemble_stream import Assembly
-from services.gateway.read_request import UserRequest
+from services.gateway.error_responses import RETRY_AFTER_SECONDS, error_content, error_response, in_openai_form
+from services.gateway.rewrite_stream import StreamRewrite, with_model
 from services.gateway.traffic_event import Reply
 
-CONNECT_SECONDS, SILENCE_SECONDS = 5.0, 600.0
 KEEP_ALIVE_SECONDS = 3.0
 """Below vLLM's own 5 s: a connection that vLLM is just closing would cost a user's request."""
+AFTER_DONE_SECONDS = 1.0
+"""A server closes a stream right after [DONE]; for one that does not, the user need not wait."""
 PASSED_ON = ("accept", "user-agent", "traceparent", "tracestate", "x-request-id")
 NOT_PASSED_BACK = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
-    | {"content-length", "content-type", "date", "server"}
+    | {"content-length", "content-type", "date", "server", "set-cookie", "www-authenticate", "location"}
 )
+TRUE = frozenset({"true", "1", "yes", "on", "t", "y"})
+"""What vLLM takes for true, in quotes or not."""
+WRONG_KEY = frozenset({401, 403})
+NO_SUCH_ROUTE = frozenset({"Not Found", "Method Not Allowed"})
+"""FastAPI's messages; that of a model that is not there names the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadlines:
+    """Seconds: until connected, until the answer begins, between two pieces of it, for all of it."""
+
+    connect: float
+    first_byte: float
+    silence: float
+    total: float
+
+
+class HoldBack(Enum):
+    """Which answers do not reach the user, because another model may still be asked."""
+
+    NOTHING = "nothing"
+    MISSING = "the model is not there"
+    FAILURES = "any failure that is not the request's fault"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormField:
+    """A field of a form; with a file name, a file."""
+
+    name: str
+    content: str | bytes | bytearray
+    filename: str | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A body of multipart/form-data, as audio is sent."""
+
+    fields: Sequence[FormField]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamCall:
+    """One request to one model. ``shown_as``: the model's name in the answer, as the client asked for it."""
+
+    id: RequestId
+    adapter: AdapterName | None  # None: the request names no model
+    shown_as: str
+    path: str
+    body: Mapping[str, Any] | Form | None  # without ``model``
+    method: str = "POST"
+    is_chat: bool = False  # its answer is recorded: read as a completion, streamed or not
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamAnswer:
-    """``answer`` is None when nothing has reached the user, so that another adapter may still be asked."""
+    """``answer`` is None when nothing has reached the user, so that another model may still be asked."""
 
     answer: web.StreamResponse | None
     reply: Reply
+
+    def given(self) -> web.StreamResponse:
+        """The answer of a call that held nothing back."""
+        assert self.answer is not None
+        return self.answer
 
 
 class ClientGone(Exception):
@@ -50,10 +111,10 @@ class ClientGone(Exception):
 
 
 class Upstream:
-    """One vLLM, one pool of connections."""
+    """One model server, one pool of connections."""
 
-    def __init__(self, *, url: str, key: str | None) -> None:
-        self._url, self._key = url, key
+    def __init__(self, *, url: str, key: str | None, deadlines: Deadlines) -> None:
+        self._url, self._key, self._deadlines = url, key, deadlines
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -62,7 +123,7 @@ class Upstream:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._deadlines.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
@@ -71,39 +132,61 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, request: UserRequest, *, adapter: AdapterName, user: web.Request | None, may_retry: bool) -> UpstreamAnswer:
+    async def ask(self, call: UpstreamCall, *, user: web.Request | None, hold_back: HoldBack = HoldBack.NOTHING) -> UpstreamAnswer:
         """With ``user`` None (a shadow) the answer is discarded. Raises ClientGone, also for a cancelled request."""
-        asked = _Asked(adapter=adapter, request_id=request.id, began=time.perf_counter())
-        body = {**request.body, "model": adapter}
-        if user is None:
-            body.pop("stream", None)
-            body.pop("stream_options", None)
+        asked = _Asked(call=call, user=user, hold_back=hold_back, deadlines=self._deadlines, began=time.perf_counter())
         try:
-            async with self.session.post(
-                self._url + request.path, data=orjson.dumps(body), headers=self._headers(user), allow_redirects=False
-            ) as answer:
+            async with asyncio.timeout_at(asked.next_deadline(within=self._deadlines.first_byte)):
+                answer = await self.session.request(call.method, self._url + call.path, allow_redirects=False, **self._content(call, user))
+            async with answer:
                 if user is not None and answer.status == 200 and answer.content_type == "text/event-stream":
-                    return await _stream(asked, answer, user)
-                content = await answer.read()
+                    return await _Relay(asked, answer, user).run()
+                async with asyncio.timeout_at(asked.next_deadline()):
+                    content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reply = asked.ended(status=0, error=f"vLLM did not answer: {type(error).__name__}: {error}"[:500])
-            return UpstreamAnswer(answer=None if may_retry or user is None else _bad_gateway(asked), reply=reply)
+            return asked.without_answer(error)
         except asyncio.CancelledError:
             if user is None:  # the gateway ends: nobody waits for a shadow, so it is no attempt
                 raise
             raise ClientGone(asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed")) from None
-        reply = _whole(asked, answer.status, content)
-        if user is None or (may_retry and is_failure(answer.status)):
-            return UpstreamAnswer(answer=None, reply=reply)
-        headers = _passed_back(answer.headers, asked)
-        return UpstreamAnswer(answer=web.Response(body=content, status=answer.status, headers=headers), reply=reply)
+        return asked.answered(answer, content)
 
-    def _headers(self, user: web.Request | None) -> dict[str, str]:
+    def _content(self, call: UpstreamCall, user: web.Request | None) -> dict[str, Any]:
+        """Arguments for the HTTP client: headers and data."""
         headers = {name: user.headers[name] for name in PASSED_ON if name in user.headers} if user is not None else {}
-        headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}  # we read what we pass on
+        headers["Accept-Encoding"] = "identity"  # we read what we pass on
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
-        return headers
+        if call.body is None:
+            return {"headers": headers}
+        if isinstance(call.body, Form):
+            form = aiohttp.FormData({"model": str(call.adapter)}, quote_fields=False)
+            for field in call.body.fields:
+                form.add_field(field.name, field.content, filename=field.filename, content_type=field.content_type)
+            return {"headers": headers, "data": form}
+        headers["Content-Type"] = "application/json"
+        return {"headers": headers, "data": orjson.dumps({"model": call.adapter, **_with_usage(call, streams=user is not None)})}
+
+
+def _with_usage(call: UpstreamCall, *, streams: bool) -> Mapping[str, Any]:
+    """The body. A recorded stream ends with the usage, whether the client asked for it or not. A shadow is not streamed."""
+    assert isinstance(call.body, Mapping)
+    if not call.is_chat:
+        return call.body
+    if not streams:
+        return {name: value for name, value in call.body.items() if name not in ("stream", "stream_options")}
+    options = call.body.get("stream_options")
+    if str(call.body.get("stream")).lower() not in TRUE or not isinstance(options, dict | None):
+        return call.body  # options of another type: the model server says what is wrong with them
+    asked = dict(options or {})
+    if not _wants_usage(call.body):
+        asked.pop("continuous_usage_stats", None)  # vLLM's: without include_usage it means nothing
+    return {**call.body, "stream_options": {**asked, "include_usage": True}}
+
+
+def _wants_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 def is_failure(status: int) -> bool:
@@ -113,69 +196,194 @@ def is_failure(status: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    adapter: AdapterName
-    request_id: str
+    """A call under way: its clock, and what its ends look like."""
+
+    call: UpstreamCall
+    user: web.Request | None
+    hold_back: HoldBack
+    deadlines: Deadlines
     began: float  # time.perf_counter()
+
+    def next_deadline(self, *, within: float | None = None) -> float:
+        """Until when the next piece must come, by the event loop's clock."""
+        now = asyncio.get_running_loop().time()
+        left = self.deadlines.total - (time.perf_counter() - self.began)
+        return now + min(within if within is not None else self.deadlines.silence, left)
 
     def ended(self, *, status: int, error: str | None = None, response: Mapping[str, Any] | None = None) -> Reply:
         return Reply(response=response, status=status, error=error, latency_ms=(time.perf_counter() - self.began) * 1000)
 
-    def headers(self) -> dict[str, str]:
+    def headers(self, upstream: Mapping[str, str]) -> dict[str, str]:
         """Who answered, and the id under which a correction finds this request."""
-        return {"X-Flywheel-Adapter": self.adapter, "X-Flywheel-Request": self.request_id}
+        kept = {name: value for name, value in upstream.items() if not _is_dropped(name.lower())}
+        kept["Content-Type"] = upstream.get("Content-Type", "application/json")
+        return kept | self.own_headers()
 
+    def own_headers(self) -> dict[str, str]:
+        return {"X-Flywheel-Request": self.call.id} | ({"X-Flywheel-Adapter": self.call.adapter} if self.call.adapter else {})
 
-def _whole(asked: _Asked, status: int, content: bytes) -> Reply:
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        value = None
-    if 200 <= status < 300:
+    def holds(self, status: int, message: str = "") -> bool:
+        """Whether this answer is kept from the user."""
+        match self.hold_back:
+            case HoldBack.FAILURES:
+                return is_failure(status)
+            case HoldBack.MISSING:
+                return status == 404 and (self.call.is_chat or any(f"{mark}{self.call.adapter}{mark}" in message for mark in "`'\""))
+            case _:
+                return False
+
+    def refused(self, *, status: int, shown: int, message: str, code: str, told: str | None = None) -> UpstreamAnswer:
+        """No usable answer. ``status`` is recorded, with ``told``; ``shown`` and ``message`` reach the user."""
+        reply = self.ended(status=status, error=(told or message)[:2000])
+        if self.user is None or self.holds(status):
+            return UpstreamAnswer(answer=None, reply=reply)
+        return UpstreamAnswer(answer=error_response(message, status=shown, code=code, headers=self.own_headers()), reply=reply)
+
+    def without_answer(self, error: Exception) -> UpstreamAnswer:
+        """503 where another try may find the server back, 504 for a deadline, 502 for everything else."""
+        told = f"the model server did not answer: {type(error).__name__}: {error}"
+        if isinstance(error, TimeoutError):
+            waited = time.perf_counter() - self.began
+            message = f"the model server did not answer within {waited:.3g} s"
+            if isinstance(error, aiohttp.ConnectionTimeoutError):
+                message = f"the model server accepted no connection within {waited:.3g} s"
+            return self.refused(status=504, shown=504, message=message, code="upstream_timeout")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return self.refused(status=0, shown=503, message="the model server cannot be reached", code="upstream_unreachable", told=told)
+        return self.refused(status=0, shown=502, message="the model server broke off its answer", code="upstream_broken", told=told)
+
+    def answered(self, answer: aiohttp.ClientResponse, content: bytes) -> UpstreamAnswer:
+        """A whole answer."""
+        status = answer.status
+        if status in WRONG_KEY:
+            told = f"the model server refuses the gateway's key ({status}): {content[:200].decode('utf-8', 'replace')}"
+            return self.refused(status=502, shown=502, message="the model server refuses the gateway", code="upstream_key", told=told)
+        if status >= 400:
+            shown, message = in_openai_form(content, status=status)
+            if message in NO_SUCH_ROUTE and not self.call.is_chat:
+                message = f"the model server does not serve {self.call.method} {self.call.path}"
+                shown = error_content(message, status=status, code="route_not_served")
+            return self.failed(status, message, shown, answer.headers)
+        if status >= 300:
+            return self.refused(status=502, shown=502, message=f"the model server answers {status}", code="upstream_broken")
+        try:
+            value = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            value = None
         if isinstance(value, dict):
-            return asked.ended(status=status, response=value)
-        return asked.ended(status=502, error="vLLM answered 2xx without JSON")
-    told = value.get("error", value) if isinstance(value, dict) else content[:2000].decode("utf-8", "replace")
-    return asked.ended(status=status, error=str(told.get("message", told) if isinstance(told, dict) else told)[:2000])
+            content = with_model(content, value, shown_as=self.call.shown_as)
+        elif self.call.is_chat:
+            message = "the model server answers without a JSON object"
+            return self.refused(status=502, shown=502, message=message, code="upstream_broken")
+        reply = self.ended(status=status, response=value if isinstance(value, dict) else None)
+        if self.user is None:
+            return UpstreamAnswer(answer=None, reply=reply)
+        return UpstreamAnswer(answer=web.Response(body=content, status=status, headers=self.headers(answer.headers)), reply=reply)
+
+    def failed(self, status: int, message: str, shown: bytes, upstream: Mapping[str, str]) -> UpstreamAnswer:
+        """The model server's own error, in OpenAI's form."""
+        reply = self.ended(status=status, error=message)
+        if self.user is None or self.holds(status, message):
+            return UpstreamAnswer(answer=None, reply=reply)
+        headers = self.headers(upstream) | {"Content-Type": "application/json"}
+        if status == 503:
+            headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        return UpstreamAnswer(answer=web.Response(body=shown, status=status, headers=headers), reply=reply)
 
 
-async def _stream(asked: _Asked, answer: aiohttp.ClientResponse, user: web.Request) -> UpstreamAnswer:
-    """Forwards each chunk at once and keeps it for recording."""
-    assembly = Assembly()
-    response = web.StreamResponse(status=200, headers=_passed_back(answer.headers, asked))
-    broken: str | None = None
-    try:
-        await response.prepare(user)
-        while True:
-            try:
-                piece = await answer.content.readany()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                broken = f"the stream broke off: {type(error).__name__}: {error}"[:500]
-                # After the first byte there is no other adapter to ask; clients of OpenAI's form read this as an error.
-                await response.write(b"data: " + orjson.dumps({"error": _error_body(broken, kind="server_error", code=502)}) + b"\n\n")
-                break
-            if not piece:
-                break
-            assembly.feed(piece)
-            await response.write(piece)
-        await response.write_eof()
-    except (ConnectionError, asyncio.CancelledError):
-        gone = asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed", response=assembly.completion())
-        raise ClientGone(gone) from None
-    fault = broken or assembly.error
-    reply = asked.ended(status=200 if fault is None else 502, error=fault, response=assembly.completion())
-    return UpstreamAnswer(answer=response, reply=reply)
+def _is_dropped(header: str) -> bool:
+    return header in NOT_PASSED_BACK or header.startswith("access-control-")
 
 
-def _passed_back(upstream: Mapping[str, str], asked: _Asked) -> dict[str, str]:
-    headers = {name: value for name, value in upstream.items() if name.lower() not in NOT_PASSED_BACK}
-    headers["Content-Type"] = upstream.get("Content-Type", "application/json")
-    return headers | asked.headers()
+class _Relay:
+    """A stream on its way: each whole event is written at once, and of a chat kept for recording."""
+
+    def __init__(self, asked: _Asked, answer: aiohttp.ClientResponse, user: web.Request) -> None:
+        self._asked, self._answer, self._user = asked, answer, user
+        call = asked.call
+        keeps_usage = not call.is_chat or (isinstance(call.body, Mapping) and _wants_usage(call.body))
+        self._rewrite = StreamRewrite(shown_as=call.shown_as, keep_usage=keeps_usage)
+        self._assembly = Assembly()
+        self._broken: _Broken | None = None
+
+    async def run(self) -> UpstreamAnswer:
+        """The headers leave with the first event: until then another model may be asked, and an error has a status of its own."""
+        try:
+            first = await self._next()
+            while first == b"":
+                first = await self._next()
+            if first is None or (self._rewrite.error is not None and not self._rewrite.has_chunks):
+                return self._failed_at_once()
+            response = web.StreamResponse(status=200, headers=self._asked.headers(self._answer.headers))
+            await response.prepare(self._user)
+            piece: bytes | None = first
+            while piece is not None:
+                if piece:
+                    await response.write(piece)
+                piece = await self._next()
+            if self._broken is not None:
+                await response.write(self._broken.event())
+            await response.write_eof()
+        except (ConnectionError, asyncio.CancelledError):
+            raise ClientGone(self._reply(gone=True)) from None
+        return UpstreamAnswer(answer=response, reply=self._reply())
+
+    async def _next(self) -> bytes | None:
+        """What can be written now; b"" while an event is not whole; None at the end, also when the stream broke off."""
+        try:
+            async with asyncio.timeout_at(self._asked.next_deadline(within=AFTER_DONE_SECONDS if self._rewrite.done else None)):
+                piece = await self._answer.content.readany()
+        except TimeoutError:
+            self._break(504, "the model server fell silent in the middle of its answer", code="upstream_timeout")
+            return None
+        except (aiohttp.ClientError, OSError) as error:
+            self._break(502, "the model server broke off its answer", told=f"the stream broke off: {type(error).__name__}: {error}"[:500])
+            return None
+        if not piece:
+            last = self._rewrite.end()
+            if self._asked.call.is_chat:
+                self._break(502, "the model server ended the stream before its answer was complete")
+            return last or None
+        if self._asked.call.is_chat:
+            self._assembly.feed(piece)
+        return self._rewrite.feed(piece)
+
+    def _break(self, status: int, message: str, *, code: str = "upstream_broken", told: str | None = None) -> None:
+        """Nothing is broken once the answer is complete, or the server has said itself what is wrong."""
+        if not self._rewrite.is_complete and self._rewrite.error is None:
+            self._broken = _Broken(status=status, message=message, code=code, told=told or message)
+
+    def _failed_at_once(self) -> UpstreamAnswer:
+        if (error := self._rewrite.error) is not None:
+            return self._asked.failed(self._error_status(), error["message"], orjson.dumps({"error": error}), self._answer.headers)
+        broken = self._broken or _Broken(status=502, message="the model server sent an empty stream", code="upstream_broken", told="empty")
+        return self._asked.refused(status=broken.status, shown=broken.status, message=broken.message, code=broken.code, told=broken.told)
+
+    def _error_status(self) -> int:
+        code = self._rewrite.error.get("code") if self._rewrite.error is not None else None
+        return code if isinstance(code, int) and 400 <= code < 600 else 502
+
+    def _reply(self, *, gone: bool = False) -> Reply:
+        """A client that goes away after the end of the answer has got all of it."""
+        completion = self._assembly.completion()
+        if (error := self._rewrite.error) is not None:
+            return self._asked.ended(status=self._error_status(), error=error["message"], response=completion)
+        if self._broken is not None:
+            return self._asked.ended(status=self._broken.status, error=self._broken.told, response=completion)
+        if gone and not self._rewrite.is_complete:
+            return self._asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed", response=completion)
+        return self._asked.ended(status=200, response=completion)
 
 
-def _bad_gateway(asked: _Asked) -> web.Response:
-    content = orjson.dumps({"error": _error_body("the model server does not answer", kind="server_error", code=502)})
-    return web.Response(body=content, status=502, content_type="application/json", headers=asked.headers())
+@dataclass(frozen=True, kw_only=True)
+class _Broken:
+    """Why a stream ended before its answer. ``told`` is recorded, the message reaches the user."""
 
+    status: int
+    message: str
+    code: str
+    told: str
 
-def _error_body(message: str, *, kind: str, code: int) -> dict[str, object]:
-    return {"message": message, "type": kind, "param": None, "code": code}
+    def event(self) -> bytes:
+        """After the first byte there is no status to send; clients of OpenAI's form raise this as an error."""
+        return b"data: " + error_content(self.message, status=self.status, code=self.code) + b"\n\n"

@@ -4,13 +4,15 @@ In: the settings. Out: tokens, routes and their sources, redactor, spool, publis
 the gateway serves while all others are down.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
+from services.gateway.read_request import ServedWorkload
+from services.gateway.upstream import Deadlines, Upstream
 from services.integrations.api.published_routes import ApiRoutes
 from services.integrations.api.recorded_ids import RecordedIds
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE
@@ -23,7 +25,9 @@ from services.ports.events import EventPublisher
 from services.ports.redaction import Redactor
 from services.ports.route_on_the_wire import from_wire, to_wire
 from services.settings import Settings
+from services.settings.policies import request_policy
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
+from services.settings.sections import GatewaySettings, Workload
 from services.stores.capture_spool import CaptureSpool, SpooledEvent
 from services.stores.route_files import RouteFiles
 from services.stores.tokens import Tokens, internal_key, redaction_key
@@ -33,10 +37,18 @@ SOURCE = "flywheel/gateway"
 
 
 @dataclass(frozen=True, kw_only=True)
+class HttpPolicy:
+    """Which web pages may call, and which routes under /v1 are passed on."""
+
+    cors_origins: Sequence[str]
+    passed_on: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewayParts:
     """Everything the gateway touches."""
 
-    aliases: Mapping[str, WorkloadId]
+    workloads: Mapping[str, ServedWorkload]  # by alias
     tokens: Tokens
     route_files: RouteFiles
     route_api: ApiRoutes
@@ -48,8 +60,8 @@ class GatewayParts:
     recorded_ids: RecordedIds
     encode: Callable[..., bytes]  # id, workload, time, data, partitionkey
     traffic_topic: str
-    upstream_url: str
-    upstream_key: str | None
+    upstream: Upstream
+    http: HttpPolicy
 
 
 def gateway_parts(settings: Settings) -> GatewayParts:
@@ -58,7 +70,7 @@ def gateway_parts(settings: Settings) -> GatewayParts:
     api_url = f"http://{settings.http.host}:{settings.http.api_port}"
     broker = KafkaAccess(**broker_fields(settings))
     return GatewayParts(
-        aliases={workload.alias: WorkloadId(name) for name, workload in settings.workloads.items()},
+        workloads={workload.alias: _served(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
         tokens=Tokens(entries=known_tokens(settings), internal=key),
         route_files=RouteFiles(settings.data_dir / "routes"),
         route_api=ApiRoutes(api_url=api_url, key=key),
@@ -70,8 +82,28 @@ def gateway_parts(settings: Settings) -> GatewayParts:
         recorded_ids=RecordedIds(api_url=api_url, key=key),
         encode=_traffic_event,
         traffic_topic=settings.kafka.topics.traffic,
-        upstream_url=settings.serving_url.rstrip("/"),
-        upstream_key=serving_key(settings),
+        upstream=Upstream(url=settings.serving_url.rstrip("/"), key=serving_key(settings), deadlines=_deadlines(settings.gateway)),
+        http=HttpPolicy(cors_origins=settings.gateway.cors_origins, passed_on=settings.gateway.passed_on),
+    )
+
+
+def _served(name: WorkloadId, workload: Workload) -> ServedWorkload:
+    requests = workload.requests
+    return ServedWorkload(
+        workload=name,
+        alias=workload.alias,
+        requests=request_policy(requests),
+        session_from=requests.session_from,
+        base_without_champion=requests.without_champion == "base",
+    )
+
+
+def _deadlines(gateway: GatewaySettings) -> Deadlines:
+    return Deadlines(
+        connect=gateway.connect_seconds,
+        first_byte=gateway.first_byte_seconds,
+        silence=gateway.silence_seconds,
+        total=gateway.total_seconds,
     )
 
 

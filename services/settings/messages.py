@@ -64,7 +64,7 @@ def unknown_key(path: Sequence[object]) -> Fault:
     section = _section_at(parents)
     meant = nearest(key, section.model_fields if section is not None else ())
     elsewhere = next((f"{section}.{key}".lstrip(".") for section, known in sections() if key in known.model_fields), None)
-    name = meant or elsewhere
+    name = elsewhere or meant  # a key of this very name is meant rather than a similar one
     asked = f"Did you mean `{name}`?" if name else "Remove it or correct its spelling."
     return Fault(
         where=".".join((*parents, key)),

@@ -19,11 +19,12 @@ from flywheel.retraining.readiness import ReadinessPolicy
 from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import RolloutPolicy
+from flywheel.traffic.request_policy import RequestPolicy
 from flywheel.training_set.curate import CurationPolicy
 from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 from services.settings.faults import Fault, UnusableSettings, as_fault
-from services.settings.sections import AnswerComparison, StringDifferences, TextDifferences, Training, Watch, Workload
+from services.settings.sections import AnswerComparison, Requests, StringDifferences, TextDifferences, Training, Watch, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,12 @@ def build_policies(workload: Workload, *, where: str = "") -> WorkloadPolicies:
         gate=gate,
         rollout=rollout,
     )
+
+
+def request_policy(requests: Requests) -> RequestPolicy:
+    """What the gateway adds to requests, and what it lowers."""
+    defaults, caps = requests.defaults.model_dump(exclude_none=True, mode="json"), requests.caps.model_dump(exclude_none=True)
+    return RequestPolicy(system_prompt=requests.system_prompt, defaults=defaults, caps=caps)
 
 
 def _windows(watch: Watch, faults: list[Fault], where: str) -> WindowPolicy | None:

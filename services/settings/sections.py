@@ -27,8 +27,14 @@ from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 
 METRICS_PORTS = 10  # consecutive ports from http.metrics_port on; one for each of services.process.process_names.PROCESSES
+PASSED_ON = (
+    *("audio", "chat", "classify", "completions", "detokenize", "embeddings", "images", "messages", "moderations", "pooling", "rerank"),
+    *("responses", "score", "systemone", "tokenize"),
+)
+"""What model servers serve under /v1 beside the list of models and their administration."""
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Scope = Literal["infer", "submit", "review", "operate", "override", "admin"]
+SessionSource = Literal["header", "user", "safety_identifier", "prompt_cache_key", "metadata.session_id"]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
@@ -113,6 +119,19 @@ class Serving(Section):
     start_timeout_seconds: SecondsAboveZero = 300.0  # until vLLM answers
     key_file: Path | None = None  # vLLM's API key; only gateway and release controller read it
     concurrency: Count = 16  # requests in flight when a gate asks
+
+
+class GatewaySettings(Section):
+    """What the gateway passes on, which web pages may call it, and how long it waits for the model server."""
+
+    # origins of web pages whose scripts may call it (CORS), e.g. "https://app.example.org"; "*": every page
+    cors_origins: tuple[str, ...] = ()
+    # routes under /v1 that are passed on and not recorded, by their first part; no other route of the model server can be reached
+    passed_on: tuple[str, ...] = PASSED_ON
+    connect_seconds: SecondsAboveZero = 5.0  # until the model server accepts a connection; then 504
+    first_byte_seconds: SecondsAboveZero = 600.0  # until its answer begins: of an answer that is not streamed, all of it; then 504
+    silence_seconds: SecondsAboveZero = 300.0  # between two pieces of an answer; then an error in the stream
+    total_seconds: SecondsAboveZero = 3600.0  # for all of an answer
 
 
 class Slices(Section):
@@ -287,6 +306,39 @@ class Sampling(Section):
     max_tokens: Count = 512  # of an answer
 
 
+class SamplingDefaults(Section):
+    """Sampling for clients that send none; unset: the model server's own default."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)  # 0: the likeliest token each time
+    top_p: float | None = Field(default=None, gt=0, le=1)  # share of the probability that tokens are drawn from
+    top_k: Count | None = None  # tokens that are drawn from
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)  # of tokens that the text has already
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)  # of tokens, for each time that the text has them
+    seed: int | None = Field(default=None, ge=0, lt=2**63)  # of the draws
+    stop: tuple[str, ...] | None = None  # texts at which an answer ends
+    max_tokens: Count | None = None  # of an answer; also for clients of max_completion_tokens
+
+
+class SamplingCaps(Section):
+    """The highest values; a client's higher one is lowered. They hold on every route."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)  # where a client sends none, the server's own default stays
+    max_tokens: Count | None = None  # of an answer, under each of its names; put in where a client sends none
+    n: Count | None = None  # answers to one request
+
+
+class Requests(Section):
+    """How the gateway treats clients' requests. What it adds to one is marked in the record."""
+
+    system_prompt: str | None = None  # for conversations without a system or developer message
+    # where a request's session is looked for, in this order; "header" is X-Flywheel-Session, the others are fields of the body
+    session_from: tuple[SessionSource, ...] = ("header", "user", "safety_identifier", "prompt_cache_key", "metadata.session_id")
+    # while the champion is not loaded, as after a restart of the model server; refuse: 503 with Retry-After, base: the base model answers
+    without_champion: Literal["refuse", "base"] = "refuse"
+    defaults: SamplingDefaults = SamplingDefaults()
+    caps: SamplingCaps = SamplingCaps()
+
+
 class Format(Section):
     """What a valid answer is: JSON fitting a schema, or any text."""
 
@@ -299,6 +351,7 @@ class Workload(Section):
     alias: str  # the model name that clients ask for
     # observe: measure only; propose: train and gate, then wait for a person; auto: release too
     mode: Literal["observe", "propose", "auto"] = "propose"
+    requests: Requests = Requests()
     sampling: Sampling = Sampling()
     format: Format = Format()
     slices: Slices = Slices()
@@ -319,6 +372,7 @@ class Settings(Section):
     http: Http = Http()
     kafka: Kafka = Kafka()
     serving: Serving = Serving()
+    gateway: GatewaySettings = GatewaySettings()
     tokens: tuple[Token, ...] = ()
     workloads: dict[str, Workload] = {}
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # of all processes

@@ -1,5 +1,6 @@
 """Checks of values that are valid by themselves: ports that clash, tokens with one name, policies that no process could start with."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -8,8 +9,13 @@ from flywheel.errors import shortened
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import nearest
 from services.settings.policies import build_policies
-from services.settings.sections import METRICS_PORTS, Settings, Slices, Token, Workload
+from services.settings.sections import METRICS_PORTS, GatewaySettings, Requests, Settings, Slices, Token, Workload
 
+ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
+ADMINISTRATION = re.compile(
+    r"lora|adapter|metrics|sleep|wake|reset|profile|rpc|scale|server_info|pause|resume|abort|fault|models|admin|health"
+)
+"""In the names of routes that no user may reach."""
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -22,6 +28,7 @@ def faults_between(settings: Settings) -> Iterator[Fault]:
         yield Fault(where="data_dir", reason="contains a NUL character", value=str(settings.data_dir), remedy="Name a folder.")
     if settings.serving.url is not None:
         yield from _url(settings.serving.url, "serving.url")
+    yield from _gateway(settings.gateway)
     yield from _tokens(settings.tokens)
     yield from _workloads_of_tokens(settings)
     for name, workload in settings.workloads.items():
@@ -56,6 +63,36 @@ def _ports(settings: Settings) -> Iterator[Fault]:
     for first, again, port in repeated(wanted):
         reason = f"has the same value as {first}"
         yield Fault(where=again, reason=reason, value=port, remedy="Give each its own port.", compared_with=(first, *uses))
+
+
+def _gateway(gateway: GatewaySettings) -> Iterator[Fault]:
+    for index, origin in enumerate(gateway.cors_origins):
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            remedy = "Write what browsers send, e.g. https://app.example.org, or '*' for every page."
+            where = f"gateway.cors_origins.{index}"
+            yield Fault(where=where, reason="is not the origin of a web page", value=shortened(origin), remedy=remedy)
+    for index, route in enumerate(gateway.passed_on):
+        where = f"gateway.passed_on.{index}"
+        if not route.isascii() or not route.replace("-", "").replace("_", "").isalnum():
+            remedy = "Write the first part of a path under /v1, e.g. embeddings."
+            yield Fault(where=where, reason="is not a part of a path", value=shortened(route), remedy=remedy)
+        elif ADMINISTRATION.search(route.lower()):
+            remedy = "Remove it; administer the model server directly."
+            yield Fault(where=where, reason="is administration of the model server", value=shortened(route), remedy=remedy)
+    for key, values in (("cors_origins", gateway.cors_origins), ("passed_on", gateway.passed_on)):
+        for _, again, value in repeated((f"gateway.{key}.{index}", value) for index, value in enumerate(values)):
+            yield Fault(where=again, reason="is there twice", value=shortened(value), remedy="Name each once.")
+
+
+def _requests(requests: Requests, where: str) -> Iterator[Fault]:
+    for _, again, source in repeated((f"{where}.session_from.{index}", source) for index, source in enumerate(requests.session_from)):
+        yield Fault(where=again, reason="is there twice", value=source, remedy="Name each once.")
+    for name in ("temperature", "max_tokens"):
+        default, most = getattr(requests.defaults, name), getattr(requests.caps, name)
+        if default is not None and most is not None and default > most:
+            path, cap = f"{where}.defaults.{name}", f"{where}.caps.{name}"
+            reason = f"is above {cap} {most}"
+            yield Fault(where=path, reason=reason, value=default, remedy="Lower it, or raise the cap.", compared_with=(cap,))
 
 
 def _tokens(tokens: tuple[Token, ...]) -> Iterator[Fault]:
@@ -138,6 +175,7 @@ def _rank(rank: int, largest: int, where: str) -> Iterator[Fault]:
 def _workload(workload: Workload, where: str) -> Iterator[Fault]:
     if not workload.alias.strip():
         yield Fault(where=f"{where}.alias", reason="must not be empty", remedy="Name the model as clients will ask for it.")
+    yield from _requests(workload.requests, f"{where}.requests")
     yield from _slices(workload.slices, f"{where}.slices")
     urls = [(f"{where}.alerts.webhooks.{index}.url", webhook.url) for index, webhook in enumerate(workload.alerts.webhooks)]
     for path, url in urls:

@@ -1,7 +1,8 @@
 """A stand-in for one vLLM replica: the same routes, status codes and error texts as vLLM 0.32, scripted answers.
 
-In: ``answers(model, messages)``. Out: an HTTP server on a free loopback port. ``tests/contract/test_adapter_server.py`` runs the
-same assertions on this and on a real vLLM. Weights, tokens and timing are not imitated.
+In: ``answers(model, messages)``, a text or a message with tool calls. Out: an HTTP server on a free loopback port.
+``tests/contract/test_adapter_server.py`` runs the same assertions on this and on a real vLLM. Weights, tokens and timing are not imitated.
+It serves embeddings and rerank too, as a vLLM with a model for these does; ``embeds`` False: as one with a chat model.
 
     with FakeVllm(answers=lambda model, messages: "hello") as vllm:
         httpx.get(vllm.url + "/v1/models")
@@ -10,7 +11,9 @@ Asynchronous tests may use it too: the server lives in a thread of its own.
 """
 
 import asyncio
+import base64
 import json
+import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +30,11 @@ Messages = Sequence[Mapping[str, Any]]
 class FakeVllm:
     """Public fields may be changed while it runs; ``requests`` and ``admin`` tell what it was asked."""
 
-    answers: Callable[[str, Messages], str] = lambda model, messages: f"{model} says hello"
+    answers: Callable[[str, Messages], str | Mapping[str, Any]] = lambda model, messages: f"{model} says hello"
     delay: float = 0.0  # seconds before each answer
+    slow: dict[str, float] = field(default_factory=dict)  # model -> seconds before its answers
+    pause: float = 0.0  # seconds between two pieces of a stream
+    embeds: bool = False  # serves embeddings and rerank
     base: str = "base"
     adapters: dict[str, str] = field(default_factory=dict)  # name -> path, as listed
     refused: dict[str, str] = field(default_factory=dict)  # path -> the reason for which loading it answers 500
@@ -39,6 +45,8 @@ class FakeVllm:
     check_paths: bool = True  # a path that is not there answers 404, as the real one does
     requests: list[dict[str, Any]] = field(default_factory=list)  # bodies of the completions asked
     admin: list[tuple[str, str]] = field(default_factory=list)  # ("load" | "unload", name)
+    paths: list[str] = field(default_factory=list)  # of every request
+    headers: list[Mapping[str, str]] = field(default_factory=list)  # of every request, with lower-case names
     url: str = ""
 
     def start(self, *, port: int = 0) -> str:
@@ -75,7 +83,7 @@ class FakeVllm:
 
     async def _serve(self, port: int, ready: threading.Event) -> None:
         self._stopped = asyncio.Event()
-        app = web.Application(client_max_size=8 * 2**20, middlewares=[self._authorised])
+        app = web.Application(client_max_size=64 * 2**20, middlewares=[self._authorised])
         app.add_routes(
             [
                 web.get("/health", self._health),
@@ -84,6 +92,15 @@ class FakeVllm:
                 web.post("/v1/unload_lora_adapter", self._unload),
                 web.post("/v1/chat/completions", self._chat),
                 web.post("/v1/completions", self._completions),
+                web.post("/v1/responses", self._responses),
+                web.get("/v1/responses/{id}", self._response),
+                web.post("/tokenize", self._tokenize),
+                web.post("/v1/audio/transcriptions", self._transcriptions),
+                web.post("/v1/embeddings", self._embeddings),
+                web.post("/v1/rerank", self._rerank),
+                web.get("/metrics", self._administration),
+                web.post("/sleep", self._administration),
+                web.post("/reset_prefix_cache", self._administration),
             ]
         )
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -99,10 +116,15 @@ class FakeVllm:
 
     @web.middleware
     async def _authorised(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+        self.paths.append(request.path)
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         guarded = request.path.startswith("/v1") and self.api_key is not None
         if guarded and request.headers.get("Authorization") != f"Bearer {self.api_key}":
             return web.json_response({"error": "Unauthorized"}, status=401)
-        answer: web.StreamResponse = await handler(request)
+        try:
+            answer: web.StreamResponse = await handler(request)
+        except web.HTTPException as error:  # FastAPI's form, for a route that is not there
+            return web.json_response({"detail": error.reason}, status=error.status)
         return answer
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -151,31 +173,126 @@ class FakeVllm:
         failed = await self._accept(body)
         if failed is not None:
             return failed
-        text = self.answers(body["model"], body["messages"])
-        usage = {"prompt_tokens": 10, "completion_tokens": len(text.split()), "total_tokens": 10 + len(text.split())}
+        if body.get("stream_options") and not body.get("stream"):
+            text = "Stream options can only be defined when `stream=True`. (parameter=stream_options)"
+            return _error(400, "BadRequestError", text, param="stream_options")
+        said = self.answers(body["model"], body["messages"])
+        message = {"content": said} if isinstance(said, str) else dict(said)
+        reason = message.pop("finish_reason", "tool_calls" if message.get("tool_calls") else "stop")
+        words = len(str(message.get("content") or "").split())
+        usage = {"prompt_tokens": 10, "completion_tokens": words, "total_tokens": 10 + words}
         head = {"id": f"chatcmpl-{len(self.requests)}", "created": 0, "model": body["model"]}
         if not body.get("stream"):
-            message = {"role": "assistant", "content": text, "tool_calls": []}
-            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-            return web.json_response({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
-        return await self._stream(request, head, text, usage if (body.get("stream_options") or {}).get("include_usage") else None)
+            whole = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [], "reasoning": None, **message}
+            choices = [
+                {"index": at, "message": whole, "logprobs": None, "finish_reason": reason, "stop_reason": None}
+                for at in range(body.get("n") or 1)
+            ]
+            return web.json_response({**head, "object": "chat.completion", "choices": choices, "usage": usage, "prompt_logprobs": None})
+        options = body.get("stream_options") or {}
+        return await self._stream(request, head, message, reason, usage if options.get("include_usage") else None)
 
-    async def _stream(self, request: web.Request, head: dict[str, Any], text: str, usage: dict[str, int] | None) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, head: dict[str, Any], message: dict[str, Any], reason: str, usage: dict[str, int] | None
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
 
         async def send(choices: list[dict[str, Any]], **more: Any) -> None:
             chunk = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
-            await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+            await response.write(b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n")
+            await asyncio.sleep(self.pause)
 
-        await send([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
-        for start in range(0, len(text), 8):
-            await send([{"index": 0, "delta": {"content": text[start : start + 8]}, "finish_reason": None}])
-        await send([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        def delta(reason: str | None = None, **content: Any) -> list[dict[str, Any]]:
+            return [{"index": 0, "delta": content, "logprobs": None, "finish_reason": reason}]
+
+        if message.get("fails"):
+            error = {"message": "engine is tired", "type": "InternalServerError", "param": None, "code": 500}
+            await response.write(b"data: " + json.dumps({"error": error}).encode() + b"\n\ndata: [DONE]\n\n")
+            return response
+        await send(delta(role="assistant", content=""))
+        for field_name in ("reasoning", "content"):
+            for piece in _pieces(message.get(field_name) or ""):
+                await send(delta(**{field_name: piece}))
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            function = {"name": call["function"]["name"], "arguments": ""}
+            await send(delta(tool_calls=[{"index": index, "id": call["id"], "type": "function", "function": function}]))
+            for piece in _pieces(call["function"]["arguments"]):
+                await send(delta(tool_calls=[{"index": index, "function": {"arguments": piece}}]))
+        await send(delta(reason))
         if usage is not None:
             await send([], usage=usage)
         await response.write(b"data: [DONE]\n\n")
         return response
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        failed = await self._accept(body)
+        if failed is not None:
+            return failed
+        said = self.answers(body["model"], [{"role": "user", "content": body["input"]}])
+        content = [{"type": "output_text", "text": said, "annotations": []}]
+        output = [{"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": content}]
+        settings = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "metadata": body.get("metadata"), "error": None}
+        whole = {"id": "resp_1", "object": "response", "created_at": 0, "model": body["model"], "output": output, **settings}
+        if not body.get("stream"):
+            return web.json_response({**whole, "status": "completed"})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        events: list[dict[str, Any]] = [
+            {"type": "response.created", "response": {**whole, "output": [], "status": "in_progress"}},
+            *({"type": "response.output_text.delta", "delta": piece, "item_id": "msg_1"} for piece in _pieces(str(said))),
+            {"type": "response.completed", "response": {**whole, "status": "completed"}},
+        ]
+        for number, event in enumerate(events):
+            await response.write(f"event: {event['type']}\ndata: {json.dumps({**event, 'sequence_number': number})}\n\n".encode())
+        return response
+
+    async def _response(self, request: web.Request) -> web.Response:
+        if request.match_info["id"] == "resp_1":
+            return web.json_response({"id": "resp_1", "object": "response", "model": self.base, "output": []})
+        text = f"Response with id '{request.match_info['id']}' not found."
+        return _error(404, "invalid_request_error", text, param="response_id")
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        failed = await self._accept(body)
+        tokens = list(range(len(str(body.get("prompt", "")).split())))
+        return failed or web.json_response({"count": len(tokens), "max_model_len": 1024, "tokens": tokens, "token_strs": None})
+
+    async def _transcriptions(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        sent = form["file"]
+        failed = await self._accept({name: value for name, value in form.items() if isinstance(value, str)})
+        if failed is not None or not isinstance(sent, web.FileField):
+            return failed or _error(400, "Bad Request", "Expected UploadFile", param="body.file")
+        return web.json_response({"text": f"{len(sent.file.read())} bytes of {sent.content_type}, called {sent.filename}"})
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if not self.embeds:
+            raise web.HTTPNotFound
+        failed = await self._accept(body)
+        if failed is not None:
+            return failed
+        numbers = struct.pack("<3f", 0.5, -0.5, 0.25)
+        vector = base64.b64encode(numbers).decode() if body.get("encoding_format") == "base64" else list(struct.unpack("<3f", numbers))
+        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = [{"object": "embedding", "index": at, "embedding": vector} for at in range(len(inputs))]
+        usage = {"prompt_tokens": len(inputs), "total_tokens": len(inputs)}
+        return web.json_response({"id": "embd-1", "object": "list", "model": body["model"], "data": data, "usage": usage})
+
+    async def _rerank(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if not self.embeds:
+            raise web.HTTPNotFound
+        failed = await self._accept(body)
+        results = [{"index": at, "relevance_score": 1 / (1 + at)} for at in range(len(body.get("documents") or ()))]
+        return failed or web.json_response({"id": "score-1", "model": body["model"], "results": results})
+
+    async def _administration(self, request: web.Request) -> web.Response:
+        self.admin.append(("reached", request.path))
+        return web.Response(text="done")
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -185,6 +302,12 @@ class FakeVllm:
         model, prompt = body["model"], body["prompt"]
         text = " " if isinstance(prompt, list) else self.answers(model, [{"role": "user", "content": prompt}])
         choice: dict[str, Any] = {"index": 0, "text": text, "logprobs": None, "finish_reason": "length"}
+        if body.get("stream"):
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+            await response.prepare(request)
+            chunk = {"id": "cmpl-1", "object": "text_completion", "created": 0, "model": model, "choices": [choice]}
+            await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n")
+            return response
         allowed = body.get("allowed_token_ids")
         if body.get("logprobs") is not None and allowed:
             said = self.log_probability(model, len(prompt), allowed[0])
@@ -194,16 +317,19 @@ class FakeVllm:
     async def _accept(self, body: dict[str, Any]) -> web.Response | None:
         """None when the request can be answered."""
         self.requests.append(body)
-        if self.delay:
-            await asyncio.sleep(self.delay)
         model = body.get("model")
+        await asyncio.sleep(self.slow.get(str(model), self.delay))
         if model != self.base and model not in self.adapters:
-            return _error(404, "NotFoundError", f"The model `{model}` does not exist.")
+            return _error(404, "NotFoundError", f"The model `{model}` does not exist. Valid aliases: {self.base}.", param="model")
         if model in self.failing:
             status, message = self.failing[model]
             return _error(status, "InternalServerError", message)
         return None
 
 
-def _error(status: int, kind: str, message: str) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": kind, "param": None, "code": status}}, status=status)
+def _pieces(text: str) -> list[str]:
+    return [text[start : start + 8] for start in range(0, len(text), 8)]
+
+
+def _error(status: int, kind: str, message: str, *, param: str | None = None) -> web.Response:
+    return web.json_response({"error": {"message": message, "type": kind, "param": param, "code": status}}, status=status)

@@ -46,7 +46,8 @@ def attempt(**changes: Any) -> UpstreamAttempt:
         "arrived_at": NOW,
         "route_version": 3,
         "dimensions": {"tenant": "acme"},
-        "body": {"model": "router", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8},
+        "added": (),
+        "body": {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8},
     }
     reply |= {name: value for name, value in changes.items() if name in reply}
     fields |= {name: value for name, value in changes.items() if name not in reply}

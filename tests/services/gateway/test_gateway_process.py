@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
 
-from flywheel.ids import BASE, WorkloadId
+from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from services.stores.capture_spool import CaptureSpool
 from services.stores.route_files import RouteFiles
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ROUTE = Route(workload=WorkloadId("router"), alias="router-alias", version=4, champion=BASE)
 
 
-def configuration(tmp_path: Path, serving_url: str) -> Path:
+def configuration(tmp_path: Path, serving_url: str, *, gateway: Any = None, requests: Any = None) -> Path:
     (tmp_path / "token").write_text("secret\n")
     file = tmp_path / "flywheel.yaml"
     settings = {
@@ -35,7 +36,8 @@ def configuration(tmp_path: Path, serving_url: str) -> Path:
         "kafka": {"bootstrap": f"127.0.0.1:{free_port()}"},
         "serving": {"url": serving_url},
         "tokens": [{"name": "app", "scopes": ["infer"], "token_file": str(tmp_path / "token")}],
-        "workloads": {"router": {"alias": "router-alias"}},
+        "gateway": gateway or {},
+        "workloads": {"router": {"alias": "router-alias", "requests": requests or {}}},
     }
     file.write_text(yaml.safe_dump(settings))
     return file
@@ -91,6 +93,42 @@ def test_with_everything_else_down_users_are_served_and_nothing_is_lost(tmp_path
     kept = CaptureSpool(tmp_path / "var" / "spool" / "gateway.db").due()
     assert {event.id for event in kept} == {f"{answer.headers['X-Flywheel-Request']}-1" for answer in answers}
     assert all(b"415 555" not in event.body and b"<PHONE_NUMBER:" in event.body for event in kept)
+
+
+def test_the_settings_of_a_workload_reach_its_requests(tmp_path: Path) -> None:
+    """``flywheel.yaml`` to the body that the model gets, and to the answers of the process."""
+    RouteFiles(tmp_path / "var" / "routes").save(replace(ROUTE, champion=AdapterName("router-1")))
+    requests = {
+        "system_prompt": "Be brief.",
+        "session_from": ["metadata.session_id"],
+        "without_champion": "base",
+        "defaults": {"temperature": 0.2, "stop": ["END"]},
+        "caps": {"max_tokens": 50},
+    }
+    gateway = {"cors_origins": ["https://app.example.org"], "passed_on": ["completions"]}
+    with FakeVllm(answers=lambda model, messages: "yes", embeds=True) as vllm:
+        config = configuration(tmp_path, vllm.url, gateway=gateway, requests=requests)
+        with started(config) as (_, url):
+            reached(f"{url}/readyz")
+            head = {"Authorization": "Bearer secret", "Origin": "https://app.example.org"}
+            body = {"model": "router-alias", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 900, "user": "u1"}
+            answer = httpx.post(f"{url}/v1/chat/completions", json=body, headers=head, timeout=30, trust_env=False)
+            other = httpx.post(f"{url}/v1/embeddings", json={**body, "input": "x"}, headers=head, timeout=30, trust_env=False)
+            metrics = httpx.get(f"{url}/metrics", trust_env=False).text
+    assert (answer.status_code, answer.headers["X-Flywheel-Adapter"], answer.json()["model"]) == (200, "base", "router-alias")
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.org"
+    assert other.status_code == 404
+    assert 'flywheel_gateway_chat_requests_total{session="missing",workload="router"} 1.0' in metrics
+    missing, served = vllm.paths, vllm.requests[-1]
+    assert missing == ["/v1/chat/completions", "/v1/chat/completions"]
+    assert served == {
+        "model": "base",
+        "messages": [{"role": "system", "content": "Be brief."}, *body["messages"]],
+        "max_tokens": 50,
+        "user": "u1",
+        "temperature": 0.2,
+        "stop": ["END"],
+    }
 
 
 def test_a_taken_port_is_one_sentence_and_no_stack_trace(tmp_path: Path) -> None:

@@ -1,98 +1,19 @@
 """Users before the gateway, a scripted vLLM behind it."""
 
 import asyncio
-import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
-from flywheel.ids import BASE, AdapterName, WorkloadId
-from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 from services.gateway.follow_routes import RouteTable
-from services.gateway.proxy import Gateway
-from services.gateway.traffic_event import UpstreamAttempt
-from services.gateway.upstream import Upstream
-from services.ports.route_on_the_wire import from_wire, to_wire
-from services.settings.secrets import KnownToken
+from services.ports.route_on_the_wire import to_wire
 from services.stores.route_files import RouteFiles
-from services.stores.tokens import Tokens
 from tests.fakes.vllm_server import FakeVllm
-
-ROUTER, NEW = WorkloadId("router"), AdapterName("router-new")
-ROUTE = Route(workload=ROUTER, alias="router-alias", version=1, champion=BASE)
-CANARY = replace(ROUTE, version=2, challenger=NEW, challenger_arm=Arm.CANARY, share=1.0, salt="release-1")
-SHADOW = replace(CANARY, challenger_arm=Arm.SHADOW, share=0.0)
-QUESTION = {"model": "router-alias", "messages": [{"role": "user", "content": "hi"}]}
-
-
-class Noted:
-    """What was handed over for the record."""
-
-    def __init__(self) -> None:
-        self.attempts: list[UpstreamAttempt] = []
-
-    def offer(self, attempt: UpstreamAttempt, *, size: int) -> None:
-        self.attempts.append(attempt)
-
-    async def until(self, count: int) -> Sequence[UpstreamAttempt]:
-        async with asyncio.timeout(30):
-            while len(self.attempts) < count:  # noqa: ASYNC110 (what it waits for happens outside this loop)
-                await asyncio.sleep(0.01)
-        return self.attempts
-
-
-class Running:
-    """A gateway that listens, and a client."""
-
-    def __init__(self, url: str, client: aiohttp.ClientSession, noted: Noted, table: RouteTable, gateway: Gateway) -> None:
-        self.url, self.client, self.noted, self.table, self.gateway = url, client, noted, table, gateway
-
-    async def ask(
-        self, body: Any = None, *, token: str = "app", path: str = "/v1/chat/completions", **headers: str
-    ) -> tuple[int, Any, Any]:
-        sent = {"Authorization": f"Bearer {token}"} | {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.client.post(self.url + path, json=QUESTION if body is None else body, headers=sent) as answer:
-            return answer.status, await answer.json(), answer.headers
-
-
-def entry(name: str, *scopes: str, workloads: str = "*") -> KnownToken:
-    return KnownToken(
-        name=name, scopes=frozenset(scopes), workloads=frozenset({workloads}), sha256=hashlib.sha256(name.encode()).hexdigest()
-    )
-
-
-@asynccontextmanager
-async def running(tmp_path: Path, url: str, *routes: Route) -> AsyncIterator[Running]:
-    noted, table = Noted(), RouteTable(workloads=[ROUTER, WorkloadId("other")], disk=RouteFiles(tmp_path / "routes"))
-    for route in routes:
-        table.apply(route)
-    people = [entry("app", "infer"), entry("operator", "operate"), entry("stranger", "infer", workloads="other")]
-    gateway = Gateway(
-        access=Tokens(entries=people, internal="between-us"),
-        aliases={"router-alias": ROUTER, "other-alias": WorkloadId("other")},
-        table=table,
-        upstream=(upstream := Upstream(url=url, key=None)),
-        record=noted,
-        read_route=from_wire,
-        ready=lambda: None,
-    )
-    runner = web.AppRunner(gateway.app(), handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    shadow = asyncio.create_task(gateway.shadow.run())
-    async with aiohttp.ClientSession() as client:
-        yield Running("http://{}:{}".format(*runner.addresses[0][:2]), client, noted, table, gateway)
-    shadow.cancel()
-    await runner.cleanup()
-    await upstream.close()
+from tests.services.gateway.running_gateway import AS_SERVED, CANARY, NEW, QUESTION, ROUTE, ROUTER, SHADOW, running
 
 
 @pytest.fixture
@@ -110,7 +31,7 @@ async def test_the_alias_is_answered_by_the_champion_and_recorded(tmp_path: Path
     assert (status, body["choices"][0]["message"]["content"]) == (200, "base says yes")
     assert (headers["X-Flywheel-Adapter"], headers["X-Flywheel-Request"]) == ("base", noted.request_id)
     assert (noted.session, noted.dimensions, noted.client, noted.route_version) == ("s1", {"tenant": "acme"}, "app", 1)
-    assert (noted.reply.status, noted.reply.error, noted.body, noted.arm) == (200, None, QUESTION, Arm.CHAMPION)
+    assert (noted.reply.status, noted.reply.error, noted.body, noted.added, noted.arm) == (200, None, AS_SERVED, (), Arm.CHAMPION)
     assert vllm.requests == [{**QUESTION, "model": "base"}]
 
 
@@ -193,10 +114,10 @@ async def test_a_request_that_vllm_refuses_is_not_the_canarys_fault(tmp_path: Pa
     assert (status, body["error"]["message"], len(gateway.noted.attempts)) == (400, "too long", 1)
 
 
-async def test_with_vllm_gone_the_user_gets_502_in_openais_form(tmp_path: Path) -> None:
+async def test_with_vllm_gone_the_user_is_told_when_to_try_again(tmp_path: Path) -> None:
     async with running(tmp_path, "http://127.0.0.1:9", CANARY) as gateway:
-        status, body, _ = await gateway.ask()
-    assert (status, body["error"]["type"]) == (502, "server_error")
+        status, body, headers = await gateway.ask()
+    assert (status, body["error"]["type"], headers["Retry-After"]) == (503, "server_error", "5")
     assert [(one.arm, one.reply.status) for one in gateway.noted.attempts] == [(Arm.CANARY, 0), (Arm.CHAMPION, 0)]
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from services.settings import Workload, known_keys, sections
 from services.settings.faults import UnusableSettings
 from services.settings.policies import WorkloadPolicies, build_policies
+from services.settings.sections import SamplingCaps, SamplingDefaults
 
 PLAIN = {"alias": "w"}
 OTHER_VALUES = {  # where a value that is merely larger or longer does not fit the others
@@ -45,6 +46,9 @@ BOUND_BY_NO_POLICY = {  # read by one process, and no decision depends on them
     "trigger.check_seconds",
     "trigger.calendar",
     "release.probe_items",
+    *("requests.system_prompt", "requests.session_from", "requests.without_champion"),  # the gateway's, as are the next two sections
+    *(f"requests.defaults.{name}" for name in SamplingDefaults.model_fields),
+    *(f"requests.caps.{name}" for name in SamplingCaps.model_fields),
 }
 
 
@@ -189,7 +193,8 @@ def test_every_key_of_a_workload_is_read_somewhere() -> None:
     settings = Path(sections.__file__).parent
     code = [file for file in settings.parent.rglob("*.py") if file.parent != settings or file.name in ("policies.py", "validation.py")]
     read = {node.attr for file in code for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
-    assert {name for path, (_, name) in KEYS.items() if name not in read and not path.startswith("release.guard_alphas.")} == set()
+    whole = ("release.guard_alphas.", "requests.defaults.", "requests.caps.")  # sections that are read as a whole
+    assert {name for path, (_, name) in KEYS.items() if name not in read and not path.startswith(whole)} == set()
 
 
 def test_every_key_says_what_it_means() -> None:

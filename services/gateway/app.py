@@ -1,0 +1,31 @@
+"""The paths of the gateway, and which handler answers each."""
+
+from collections.abc import Collection
+
+from aiohttp import web
+
+from services.gateway.admin import Admin
+from services.gateway.cross_origin import allow_origins
+from services.gateway.error_responses import errors_as_json, mark_answered
+from services.gateway.pass_through import PassThrough
+from services.gateway.proxy import Gateway
+
+LARGEST_BODY = 32 * 1024**2
+
+
+def gateway_app(*, gateway: Gateway, others: PassThrough, admin: Admin, cors_origins: Collection[str]) -> web.Application:
+    """The more special path comes first."""
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_json])
+    app.on_response_prepare.append(mark_answered)
+    allow_origins(app, cors_origins)
+    app.add_routes(
+        [
+            web.post("/v1/chat/completions", gateway.complete),
+            web.get("/v1/models", gateway.list_models),
+            web.get("/v1/models/{model:.+}", gateway.retrieve_model),
+            web.post("/v1/{route:.+}", others.pass_on),
+            web.get("/v1/{route:.+}", others.pass_on, allow_head=False),
+            *admin.routes(),
+        ]
+    )
+    return app

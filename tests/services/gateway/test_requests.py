@@ -1,0 +1,331 @@
+"""Requests as clients send them: bodies that cannot be forwarded, sessions, defaults, usage, models, web pages."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flywheel.traffic.inference import Arm
+from flywheel.traffic.request_policy import RequestPolicy
+from services.gateway.proxy import CHATS
+from services.gateway.read_request import MOST_LEVELS
+from services.settings.sections import Requests
+from tests.fakes.vllm_server import FakeVllm
+from tests.services.gateway.running_gateway import CANARY, LIVE, NEW, QUESTION, ROUTE, SHADOW, Running, running
+
+MESSAGES = b'"messages":[{"role":"user","content":"hi"}]'
+PAGE = "https://app.example.org"
+
+
+@pytest.fixture
+async def vllm() -> AsyncIterator[FakeVllm]:
+    server = FakeVllm(answers=lambda model, messages: f"{model} says yes", adapters={NEW: "/x"})
+    await asyncio.to_thread(server.start)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+def nested(levels: int, *, kind: str = "[]") -> bytes:
+    """A body with a field that is ``levels`` deep."""
+    inner = b"[" * levels + b"]" * levels if kind == "[]" else b'{"a":' * levels + b"1" + b"}" * levels
+    return b'{"model":"router-alias",' + MESSAGES + b',"metadata":' + inner + b"}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "where"),
+    [
+        (b"", 400, "body"),
+        (b"not json", 400, "body"),
+        (b'{"model":"router-alias",', 400, "body"),
+        (b"[]", 400, "body"),
+        (b'"text"', 400, "body"),
+        (b"null", 400, "body"),
+        (b"\xff\xfe", 400, "body"),
+        (b'{"model":"router-alias","temperature":NaN}', 400, "body"),
+        (b'{"model":"router-alias","temperature":Infinity}', 400, "body"),
+        (b'{"model":"router-alias","temperature":1e999}', 400, "body"),
+        (b'{"model":"router-alias","messages":[{"role":"user","content":"\\ud83d"}]}', 400, "body"),
+        (b'{"model":"router-alias","\\udc00":1}', 400, "body"),
+        (b'{"model":"router-alias","messages":[{"role":"user","content":"caf\xe9"}]}', 400, "body"),
+        (b"{" + MESSAGES + b"}", 400, "body.model"),
+        (b'{"model":null,' + MESSAGES + b"}", 400, "body.model"),
+        (b'{"model":"",' + MESSAGES + b"}", 400, "body.model"),
+        (b'{"model":7,' + MESSAGES + b"}", 400, "body.model"),
+        (b'{"model":["router-alias"],' + MESSAGES + b"}", 400, "body.model"),
+        (b'{"model":"gpt-4o",' + MESSAGES + b"}", 404, "model"),
+        (b'{"model":"router-alias ",' + MESSAGES + b"}", 404, "model"),
+        (b'{"model":"\\u0000",' + MESSAGES + b"}", 404, "model"),
+        (nested(100), 400, "body.metadata"),
+        (nested(100, kind="{}"), 400, "body.metadata"),
+        (nested(300), 400, "body.metadata"),
+        (nested(900), 400, "body.metadata"),
+        (nested(100_000), 400, "body.metadata"),
+        (nested(100_000, kind="{}"), 400, "body.metadata"),
+    ],
+)
+async def test_a_body_that_cannot_be_forwarded_is_refused_in_openais_form(
+    tmp_path: Path, vllm: FakeVllm, raw: bytes, status: int, where: str
+) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        got, body, _ = await gateway.send(raw)
+        again, *_ = await gateway.ask()
+    error = body["error"]
+    assert (got, error["type"], error["where"] if len(raw) < 20_000 else where) == (status, "invalid_request_error", where)
+    assert set(error) >= {"message", "type", "param", "code", "where", "value", "reason", "remedy"}
+    assert (again, len(vllm.requests), len(gateway.noted.attempts)) == (200, 1, 1)
+
+
+async def test_as_many_levels_as_can_be_recorded_are_forwarded(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        for levels in (1, MOST_LEVELS - 1):
+            status, _, _ = await gateway.send(nested(levels))
+            assert status == 200
+        brackets = json.dumps({**QUESTION, "messages": [{"role": "user", "content": "[{" * 500}]}).encode()
+        assert (await gateway.send(brackets))[0] == 200
+    assert len(vllm.requests) == 3
+
+
+async def test_a_byte_order_mark_is_passed_over(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        assert (await gateway.send(b"\xef\xbb\xbf" + json.dumps(QUESTION).encode()))[0] == 200
+
+
+async def test_a_compressed_body_is_read(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, _, _ = await gateway.send(gzip.compress(json.dumps(QUESTION).encode()), Content_Encoding="gzip")
+    assert (status, vllm.requests) == (200, [{**QUESTION, "model": "base"}])
+
+
+async def test_a_body_over_32_mib_is_413_in_openais_form(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, body, _ = await gateway.send(b'{"a":"' + b"x" * 33 * 1024**2 + b'"}')
+    assert (status, body["error"]["type"]) == (413, "invalid_request_error")
+
+
+async def test_a_method_that_is_not_served_is_405_in_openais_form(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        for method in ("PUT", "DELETE", "PATCH"):
+            status, body, headers = await gateway.ask(method=method)
+            assert (status, body["error"]["type"], "POST" in headers["Allow"]) == (405, "invalid_request_error", True)
+
+
+async def test_a_failure_that_nobody_foresaw_is_500_in_openais_form(
+    tmp_path: Path, vllm: FakeVllm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        monkeypatch.setattr(gateway.table, "serving", lambda *_, **__: 1 / 0)
+        status, body, _ = await gateway.ask({**QUESTION, "messages": [{"role": "user", "content": "secret"}]})
+    assert (status, body["error"]["type"], "ZeroDivision" in body["error"]["message"]) == (500, "server_error", False)
+    logged = capsys.readouterr().out
+    assert "ZeroDivisionError" in logged
+    assert "secret" not in logged
+
+
+# The session
+
+
+SOURCES: list[tuple[dict[str, Any], str]] = [
+    ({"user": "u1"}, "u1"),
+    ({"safety_identifier": "s1"}, "s1"),
+    ({"prompt_cache_key": "k1"}, "k1"),
+    ({"metadata": {"session_id": "m1"}}, "m1"),
+    ({"metadata": {"session_id": 12}}, "12"),
+    ({"user": " ", "safety_identifier": None, "prompt_cache_key": ["x"], "metadata": {"session_id": "m1"}}, "m1"),
+    ({"user": "u1", "safety_identifier": "s1", "metadata": {"session_id": "m1"}}, "u1"),
+    ({"metadata": "m1", "prompt_cache_key": "k1"}, "k1"),
+]
+
+
+@pytest.mark.parametrize(("more", "session"), SOURCES)
+async def test_a_conversation_is_one_session_wherever_clients_put_it(
+    tmp_path: Path, vllm: FakeVllm, more: Mapping[str, Any], session: str
+) -> None:
+    async with running(tmp_path, vllm.url, replace(CANARY, share=0.34)) as gateway:
+        met = {(await gateway.ask({**QUESTION, **more}))[2]["X-Flywheel-Adapter"] for _ in range(6)}
+    assert len(met) == 1
+    assert {one.session for one in gateway.noted.attempts} == {session}
+
+
+async def test_the_header_comes_before_the_fields_by_default(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        await gateway.ask({**QUESTION, "user": "u1"}, X_Flywheel_Session="h1")
+    assert gateway.noted.attempts[0].session == "h1"
+
+
+async def test_the_order_of_the_sources_is_a_setting(tmp_path: Path, vllm: FakeVllm) -> None:
+    requests = Requests(session_from=("metadata.session_id", "header"))
+    async with running(tmp_path, vllm.url, ROUTE, requests=requests) as gateway:
+        await gateway.ask({**QUESTION, "user": "u1", "metadata": {"session_id": "m1"}}, X_Flywheel_Session="h1")
+        await gateway.ask({**QUESTION, "user": "u1"}, X_Flywheel_Session="h1")
+        await gateway.ask({**QUESTION, "user": "u1"})
+    first, second, third = gateway.noted.attempts
+    assert (first.session, second.session, third.session) == ("m1", "h1", third.request_id)
+
+
+async def test_requests_without_a_session_are_counted(tmp_path: Path, vllm: FakeVllm) -> None:
+    before = [CHATS.labels("router", kind)._value.get() for kind in ("given", "missing")]
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        for body in (QUESTION, QUESTION, {**QUESTION, "user": "u1"}):
+            await gateway.ask(body)
+        async with gateway.client.get(gateway.url + "/metrics") as answer:
+            text = await answer.text()
+    after = [CHATS.labels("router", kind)._value.get() for kind in ("given", "missing")]
+    assert [late - early for early, late in zip(before, after, strict=True)] == [1, 2]
+    assert 'flywheel_gateway_chat_requests_total{session="missing",workload="router"}' in text
+
+
+# What the gateway adds
+
+
+async def test_what_the_gateway_adds_is_served_recorded_and_marked(tmp_path: Path, vllm: FakeVllm) -> None:
+    policy = RequestPolicy(system_prompt="Be brief.", defaults={"temperature": 0.2}, caps={"max_tokens": 100})
+    as_got = {
+        "messages": [{"role": "system", "content": "Be brief."}, *QUESTION["messages"]],
+        "temperature": 0.2,
+        "max_tokens": 100,
+        "user": "u1",
+    }
+    async with running(tmp_path, vllm.url, SHADOW, policy=policy) as gateway:
+        await gateway.ask({**QUESTION, "user": "u1"})
+        champion, shadow = await gateway.noted.until(2)
+    assert [body for body in vllm.requests if body["model"] == "base"] == [{**as_got, "model": "base"}]
+    assert [body for body in vllm.requests if body["model"] == NEW] == [{**as_got, "model": NEW}]
+    assert (champion.body, champion.added) == (as_got, ("messages[0]", "temperature", "max_tokens"))
+    assert (shadow.arm, shadow.body, shadow.added) == (Arm.SHADOW, champion.body, champion.added)
+
+
+async def test_an_operator_who_asks_an_adapter_by_name_gets_it_as_it_is(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, LIVE, policy=RequestPolicy(system_prompt="Be brief.")) as gateway:
+        _, body, headers = await gateway.ask({**QUESTION, "model": NEW}, token="operator")
+    assert (body["model"], headers["X-Flywheel-Adapter"], vllm.requests) == (NEW, NEW, [{**QUESTION, "model": NEW}])
+
+
+# Usage
+
+
+def usages(content: bytes) -> list[Any]:
+    chunks = [json.loads(line[6:]) for line in content.decode().splitlines() if line.startswith("data: {")]
+    return [chunk["usage"] for chunk in chunks if "usage" in chunk]
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "shown"),
+    [
+        ({}, {"include_usage": True}, 0),
+        ({"stream_options": None}, {"include_usage": True}, 0),
+        ({"stream_options": {}}, {"include_usage": True}, 0),
+        ({"stream_options": {"include_usage": False, "continuous_usage_stats": True}}, {"include_usage": True}, 0),
+        ({"stream_options": {"include_usage": True}}, {"include_usage": True}, 1),
+        ({"stream_options": {"include_obfuscation": False}}, {"include_obfuscation": False, "include_usage": True}, 0),
+    ],
+)
+async def test_usage_is_recorded_and_shown_only_to_clients_that_ask(
+    tmp_path: Path, vllm: FakeVllm, options: dict[str, Any], sent: dict[str, Any], shown: int
+) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, content = await gateway.stream({**QUESTION, **options})
+        (noted,) = await gateway.noted.until(1)
+    assert (status, vllm.requests[0]["stream_options"], len(usages(content))) == (200, sent, shown)
+    assert noted.reply.response is not None
+    assert noted.reply.response["usage"]["prompt_tokens"] == 10
+    assert noted.body == {"messages": QUESTION["messages"], "stream": True, **options}
+
+
+@pytest.mark.parametrize("stream", [True, "true", "True", 1])
+async def test_a_stream_asked_for_in_any_way_ends_with_its_usage(tmp_path: Path, vllm: FakeVllm, stream: Any) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        head = {"Authorization": "Bearer app"}
+        async with gateway.client.post(f"{gateway.url}/v1/chat/completions", json={**QUESTION, "stream": stream}, headers=head) as answer:
+            assert (answer.content_type, usages(await answer.read())) == ("text/event-stream", [])
+        (noted,) = await gateway.noted.until(1)
+    assert noted.reply.response is not None
+    assert "usage" in noted.reply.response
+
+
+async def test_stream_options_that_fit_no_stream_are_left_to_the_model_server(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, body, _ = await gateway.ask({**QUESTION, "stream_options": {"include_usage": True}})
+        await gateway.stream({**QUESTION, "stream_options": "x"})
+    assert (status, body["error"]["param"]) == (400, "stream_options")
+    assert [one.get("stream_options") for one in vllm.requests] == [{"include_usage": True}, "x"]
+
+
+# Models
+
+
+async def test_a_model_is_retrieved_by_its_alias(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, CANARY) as gateway:
+        _, listed, _ = await gateway.ask(path="/v1/models", method="GET")
+        status, one, _ = await gateway.ask(path="/v1/models/router-alias", method="GET")
+        assert (status, one) == (200, listed["data"][0])
+        assert one == {"id": "router-alias", "object": "model", "created": 0, "owned_by": "flywheel"}
+        for name, token, expected in (
+            ("base", "app", 404),
+            (NEW, "app", 404),
+            ("a/b%20c", "app", 404),
+            ("router-alias", "stranger", 404),
+            ("router-alias", "nobody", 401),
+            ("router-alias", "operator", 403),
+        ):
+            status, body, _ = await gateway.ask(path=f"/v1/models/{name}", method="GET", token=token)
+            assert (status, body["error"]["code"]) == (expected, {401: "invalid_api_key", 403: None, 404: "model_not_found"}[expected])
+
+
+# Web pages
+
+
+async def preflight(gateway: Running, origin: str) -> tuple[int, Mapping[str, str]]:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, x-stainless-os"}
+    async with gateway.client.options(f"{gateway.url}/v1/chat/completions", headers=asked) as answer:
+        return answer.status, answer.headers.copy()
+
+
+async def test_a_preflight_is_answered_before_the_token(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE, cors_origins=[PAGE]) as gateway:
+        status, headers = await preflight(gateway, PAGE)
+    assert (status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Allow-Headers"]) == (
+        204,
+        PAGE,
+        "authorization, x-stainless-os",
+    )
+    assert "POST" in headers["Access-Control-Allow-Methods"]
+
+
+async def test_an_allowed_page_can_read_answers_errors_and_streams(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE, cors_origins=[PAGE]) as gateway:
+        answers = [
+            await gateway.ask(Origin=PAGE),
+            await gateway.ask(Origin=PAGE, token="nobody"),
+            await gateway.ask(path="/v1/nothing", Origin=PAGE),
+        ]
+        head = {"Authorization": "Bearer app", "Origin": PAGE}
+        async with gateway.client.post(f"{gateway.url}/v1/chat/completions", json={**QUESTION, "stream": True}, headers=head) as answer:
+            streamed = answer.headers.copy()
+            await answer.read()
+    assert [status for status, _, _ in answers] == [200, 401, 404]
+    for headers in (*(headers for _, _, headers in answers), streamed):
+        assert (headers.getall("Access-Control-Allow-Origin"), headers["Vary"]) == ([PAGE], "Origin")
+        assert {"X-Flywheel-Request", "X-Flywheel-Adapter"} <= set(headers["Access-Control-Expose-Headers"].split(", "))
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin"), [((), PAGE), ((PAGE,), "https://evil.example.org"), ((PAGE,), f"{PAGE}.evil.org"), ((PAGE,), "null")]
+)
+async def test_another_page_can_read_nothing(tmp_path: Path, vllm: FakeVllm, origins: tuple[str, ...], origin: str) -> None:
+    async with running(tmp_path, vllm.url, ROUTE, cors_origins=origins) as gateway:
+        refused, headers = await preflight(gateway, origin)
+        _, _, answered = await gateway.ask(Origin=origin)
+    assert refused == 405
+    assert not any(name.lower().startswith("access-control") for name in (*headers, *answered))
+
+
+async def test_every_page_may_be_allowed_and_the_daemons_own_routes_never(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE, cors_origins=["*"]) as gateway:
+        assert (await preflight(gateway, "https://any.example.org"))[0] == 204
+        async with gateway.client.get(f"{gateway.url}/readyz", headers={"Origin": PAGE}) as answer:
+            assert "Access-Control-Allow-Origin" not in answer.headers
