@@ -1,7 +1,8 @@
-"""Would vLLM refuse this adapter? Checked before hours of training, and before loading it.
+"""Can vLLM serve this adapter? Checked when training ends, and before loading it.
 
-In: the content of adapter_config.json, the names of the tensors, the engine's highest rank. Out: the reasons why it would be refused.
-Rules as in vLLM 0.32, vllm/lora/peft_helper.py and lora_model.py.
+In: the content of adapter_config.json, the names of the tensors, which of them hold NaN or infinity, the engine's highest rank. Out: the
+reasons why it cannot be served. Reading the files is not done here.
+Rules as in vLLM 0.32, vllm/lora/peft_helper.py and lora_model.py. vLLM itself loads weights that are not finite, and then answers 500.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ UNSUPPORTED_INITS = ("pissa", "olora", "corda", "loftq")
 UNSUPPORTED_SWITCHES = ("use_dora", "lora_bias", "use_bdlora", "use_qalora", "layer_replication", "alora_invocation_tokens")
 
 
-def objections(*, config: Mapping[str, object], tensors: Sequence[str], max_rank: int) -> tuple[str, ...]:
+def objections(*, config: Mapping[str, object], tensors: Sequence[str], not_finite: Sequence[str], max_rank: int) -> tuple[str, ...]:
     """Empty when the adapter can be served."""
     found = [f"{key} is set, which the engine does not support" for key in UNSUPPORTED_SWITCHES if config.get(key)]
     if config.get("peft_type") != "LORA":
@@ -27,6 +28,8 @@ def objections(*, config: Mapping[str, object], tensors: Sequence[str], max_rank
     strange = [name for name in tensors if not name.endswith((".lora_A.weight", ".lora_B.weight"))]
     if strange:
         found.append(f"{len(strange)} tensors are not LoRA weights, the first is {strange[0]}")
+    if not_finite:
+        found.append(f"weights hold NaN or infinity in {len(not_finite)} of {len(tensors)} tensors, the first is {not_finite[0]}")
     if not tensors:
         found.append("it has no tensors")
     return tuple(found)

@@ -22,7 +22,13 @@ SERVER_SECONDS = 2.0  # between two checks of the server: after a restart it has
 def run(start: Start) -> None:
     """A server that hangs does not keep the process from ending, nor a rollback waiting: it has a loop of its own."""
     parts = controller_parts(start.settings)
-    replica = Replica(server=parts.server, read_probe=parts.read_probe, drain=parts.drain, lora_slots=parts.lora_slots)
+    replica = Replica(
+        server=parts.server,
+        read_probe=parts.read_probe,
+        why_not_servable=parts.why_not_servable,
+        drain=parts.drain,
+        lora_slots=parts.lora_slots,
+    )
     rollbacks = RollbackRecorder()
     health = serve_health(start.settings, PROCESS, ready=lambda: not_ready(parts, replica), hosted=start.hosted)
 

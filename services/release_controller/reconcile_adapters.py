@@ -6,6 +6,7 @@ were compared.
 Does not decide what follows for its release (``next_action``).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -47,9 +48,16 @@ class Replica:
     """``reconcile`` is called by one thread; ``healthy`` and ``served_weights`` may be read by another."""
 
     def __init__(
-        self, *, server: AdapterServer, read_probe: Callable[[str], tuple[ProbeItem, ...]], drain: timedelta, lora_slots: int
+        self,
+        *,
+        server: AdapterServer,
+        read_probe: Callable[[str], tuple[ProbeItem, ...]],
+        why_not_servable: Callable[[str], tuple[str, ...]],
+        drain: timedelta,
+        lora_slots: int,
     ) -> None:
-        self._server, self._read_probe, self._drain, self._lora_slots = server, read_probe, drain, lora_slots
+        self._server, self._read_probe, self._why_not_servable = server, read_probe, why_not_servable
+        self._drain, self._lora_slots = drain, lora_slots
         self._checked: dict[AdapterName, ServedWeights] = {}
         self.healthy = False
 
@@ -94,7 +102,11 @@ class Replica:
         if bundle is None:
             return ServedWeights(served=Served.NOT_SERVABLE, reason="there is no such adapter in the ledger")
         try:
+            if reasons := self._why_not_servable(bundle.path):
+                raise NotLoaded(f"not servable: {'; '.join(reasons)}", where=name, remedy="Train again.")
             items = self._read_probe(bundle.path)[: wanted.probe_items]
+            if not all(math.isfinite(value) for item in items for value in item.replay):
+                raise NotLoaded("not servable: with it the base model computes NaN or infinity", where=name, remedy="Train again.")
             if not loaded:
                 self._server.load(name, bundle.path)
                 log.info("An adapter was loaded.", action="adapter_loaded", adapter=name, path=bundle.path)

@@ -19,7 +19,7 @@ from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import serving_key
-from services.stores.adapter_files import read_probe
+from services.stores.adapter_files import read_probe, why_not_servable
 from services.stores.database import open_ledger, open_traffic
 from services.stores.database_changes import Changes
 from services.stores.ledger.gates import LedgerGates
@@ -60,6 +60,7 @@ class ControllerParts:
     gateways: Gateways
     server: AdapterServer
     read_probe: Callable[[str], tuple[ProbeItem, ...]]  # raises InvalidInput
+    why_not_servable: Callable[[str], tuple[str, ...]]  # of the adapter in a folder; raises InvalidInput
     lora_slots: int  # adapters that the server can hold at a time
     drain: timedelta = DRAIN
 
@@ -79,6 +80,7 @@ def controller_parts(settings: Settings) -> ControllerParts:
         gateways=GatewayAdmin(urls=[settings.gateway_url], key=internal_key(settings.data_dir)),
         server=VllmAdapters(url=settings.serving_url, key=serving_key(settings)),
         read_probe=read_probe,
+        why_not_servable=lambda path: why_not_servable(path, max_rank=settings.serving.max_lora_rank),
         lora_slots=settings.serving.max_loras,
     )
 

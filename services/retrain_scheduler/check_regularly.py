@@ -6,10 +6,14 @@ one query; every tenth check considers anyway, because time alone ends a cool-do
 
 from datetime import datetime, timedelta
 
+import structlog
+
+from flywheel.errors import FlywheelError
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts
 
 CHECKS_WITHOUT_NEWS = 10
+log = structlog.get_logger("retrain_scheduler")
 
 
 class RetrainScheduler:
@@ -31,7 +35,10 @@ class RetrainScheduler:
             return
         self._considered_at, self._seen = now, newest
         for workload in self._parts.workloads.values():
-            consider_retraining(workload=workload, parts=self._parts, now=now)
+            try:
+                consider_retraining(workload=workload, parts=self._parts, now=now)
+            except FlywheelError as error:  # a person can put it right; the other workloads go on
+                log.error(str(error), action="workload_not_considered", workload=workload.id)
 
     def _newest_line(self) -> str:
         lines = self._parts.journal.entries(limit=1)

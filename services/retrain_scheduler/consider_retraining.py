@@ -11,7 +11,7 @@ import structlog
 
 from flywheel.alerts.alert import Alert
 from flywheel.corrections.correction import CorrectionState
-from flywheel.errors import FlywheelError
+from flywheel.errors import FlywheelError, InvalidInput
 from flywheel.ids import BASE, DAEMON, Person, RunId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Tier
@@ -83,7 +83,7 @@ def build_snapshot(
     result = curate(
         workload=workload.id,
         corrections=parts.corrections.corrections(workload.id, state=CorrectionState.ACCEPTED),
-        general=_general(workload, parts, now),
+        general=_general(workload, parts, now, cause=cause),
         protected_cases=[*(golden.cases if golden else ()), *parts.suite.cases(workload.id)],
         policy=workload.curation,
         comparison=workload.comparison,
@@ -212,12 +212,23 @@ def _readiness_entry(workload: TrainedWorkload, ready: Readiness, cause: str, no
     )
 
 
-def _general(workload: TrainedWorkload, parts: SchedulerParts, now: datetime) -> Sequence[Example]:
-    """The general rows. The first use copies the file's rows to the ledger, so that a later edit of the file changes no snapshot."""
+def _general(workload: TrainedWorkload, parts: SchedulerParts, now: datetime, *, cause: str) -> Sequence[Example]:
+    """The general rows. The first use copies the file's rows to the ledger, so that a later edit of the file changes no snapshot.
+
+    Raises InvalidInput for a file that cannot be read, after a line in the journal.
+    """
     rows = parts.training_sets.general_examples(workload.id)
     if rows or workload.general_file is None:
         return rows
-    found = parts.read_general_rows(workload.general_file)
+    try:
+        found = parts.read_general_rows(workload.general_file)
+    except InvalidInput as error:
+        subject, why = derive("snapshot-refused", cause, str(error)), str(error)
+        refused = JournalEntry(
+            at=now, workload=workload.id, kind=JournalKind.SNAPSHOT, subject=subject, state="refused", reason=why, caused_by=cause
+        )
+        _journal(parts, refused)
+        raise
     entry = JournalEntry(
         at=now,
         workload=workload.id,

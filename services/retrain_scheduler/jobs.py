@@ -7,18 +7,27 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import structlog
+
+from flywheel.errors import FlywheelError
 from flywheel.ids import WorkloadId
 from services.retrain_scheduler.consider_retraining import consider_retraining
 from services.retrain_scheduler.wiring import SchedulerParts, scheduler_parts
 from services.settings import load
+
+log = structlog.get_logger("retrain_scheduler")
 
 
 def consider_by_calendar(config: str, workload: str) -> None:
     """Considers one workload at a time of its calendar."""
     parts = _parts(config)
     found = parts.workloads.get(WorkloadId(workload))
-    if found is not None:
+    if found is None:
+        return
+    try:
         consider_retraining(workload=found, parts=parts, now=datetime.now(UTC), calendar=True)
+    except FlywheelError as error:  # a person can put it right: no reason to end the process
+        log.error(str(error), action="workload_not_considered", workload=workload)
 
 
 @cache

@@ -248,7 +248,8 @@ class Trigger(Section):
     enough_with_drift: CountOrZero = TriggerPolicy.enough_with_drift  # the same, while an alert is open
     cool_down_hours: Hours = TriggerPolicy.cool_down / HOUR  # at least, between two runs
     check_seconds: SecondsAboveZero = 60.0  # how often this is checked
-    calendar: str | None = None  # a crontab line in UTC for a run by the calendar: minute hour day month weekday
+    # a crontab line in UTC for a run by the calendar: minute hour day month weekday; 1 is Monday, 0 and 7 are Sunday
+    calendar: str | None = None
 
 
 class Margin(Section):

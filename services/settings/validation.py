@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flywheel.errors import shortened
+from flywheel.errors import InvalidInput, shortened
+from flywheel.retraining.crontab import parse_crontab
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import nearest
 from services.settings.policies import build_policies
@@ -213,13 +214,10 @@ def _slices(slices: Slices, where: str) -> Iterator[Fault]:
 def _crontab(line: str | None, where: str) -> Iterator[Fault]:
     if line is None:
         return
-    from apscheduler.triggers.cron import CronTrigger  # here: its import takes long, and few workloads have a calendar
-
     try:
-        CronTrigger.from_crontab(line, timezone="UTC")
-    except (ValueError, OverflowError) as error:
-        remedy = "Write minute, hour, day, month and weekday, e.g. 0 3 * * 1: Mondays at three."
-        yield Fault(where=where, reason=f"is not a crontab line: {error}", value=shortened(line), remedy=remedy)
+        parse_crontab(line)
+    except InvalidInput as error:
+        yield Fault(where=where, reason=error.reason, value=shortened(line), remedy=error.remedy)
 
 
 def _json_schema(schema: Mapping[str, Any] | None, where: str) -> Iterator[Fault]:

@@ -7,6 +7,7 @@ adapter_config.json, adapter_model.safetensors, manifest.json, probe.json, READM
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
 from flywheel.ids import AdapterName, RunId, WorkloadId
 from flywheel.retraining.servable import objections
@@ -23,6 +26,13 @@ from flywheel.retraining.training_run import AdapterBundle, ProbeItem, Run
 from services.ports.retraining import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 MANIFEST, PROBE, CARD = "manifest.json", "probe.json", "README.md"
+_EXPONENTS = {
+    "F64": (np.uint64, np.uint64(0x7FF0_0000_0000_0000)),
+    "F32": (np.uint32, np.uint32(0x7F80_0000)),
+    "F16": (np.uint16, np.uint16(0x7C00)),
+    "BF16": (np.uint16, np.uint16(0x7F80)),
+}
+"""Of the types of safetensors: an unsigned integer of the same width, and the bits of the exponent. NumPy has no bfloat16."""
 _BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 
@@ -57,11 +67,15 @@ def write_bundle(
     If ``target`` exists with the same weights, returns it unchanged. Raises Conflict if its weights differ, and Refused for an
     adapter that the serving engine cannot load.
     """
-    reasons = objections(config=_read(staged / ADAPTER_CONFIG), tensors=_tensor_names(staged / ADAPTER_WEIGHTS), max_rank=max_rank)
+    reasons = why_not_servable(staged, max_rank=max_rank)
     if reasons:
-        raise Refused(f"the serving engine cannot load this adapter: {'; '.join(reasons)}", where=str(staged), remedy="Change the plan.")
+        remedy = "Change the plan; where weights are not finite, lower training.learning_rate."
+        raise Refused(f"this adapter is not servable: {'; '.join(reasons)}", where=str(staged), remedy=remedy)
     if not probe:
         raise Refused("there is no probe item", where=str(staged), remedy="Train on at least one example that fits the model's length.")
+    if not all(math.isfinite(value) for item in probe for value in item.replay):
+        reason = "with this adapter the base model computes NaN or infinity: its weights are too large"
+        raise Refused(reason, where=str(staged), remedy="Lower training.learning_rate.")
     digest = digest_file(staged / ADAPTER_WEIGHTS)
     if target.exists():
         kept = read_bundle(target)
@@ -88,6 +102,16 @@ def write_bundle(
     os.rename(staged, target)
     _fsync(target.parent)
     return read_bundle(target)
+
+
+def why_not_servable(path: str | Path, *, max_rank: int) -> tuple[str, ...]:
+    """The reasons why the adapter in ``path`` cannot be served; none for a good one. Raises InvalidInput for files that cannot be read."""
+    folder = Path(path)
+    weights = folder / ADAPTER_WEIGHTS
+    tensors = _tensors(weights)
+    return objections(
+        config=_read(folder / ADAPTER_CONFIG), tensors=list(tensors), not_finite=list(_not_finite(weights, tensors)), max_rank=max_rank
+    )
 
 
 def read_bundle(path: str | Path) -> AdapterBundle:
@@ -150,11 +174,36 @@ def locked_folder(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def _tensor_names(path: Path) -> Sequence[str]:
-    """Tensor names from the safetensors header: 8 bytes of length, then JSON."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return [name for name in json.loads(file.read(length)) if name != "__metadata__"]
+def _tensors(path: Path) -> Mapping[str, tuple[str, int, int]]:
+    """(type, begin, end) of each tensor by name, in bytes of the file, from its header: 8 bytes of length, then JSON."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, size)))
+        found = {
+            str(name): (str(tensor["dtype"]), 8 + length + int(tensor["data_offsets"][0]), 8 + length + int(tensor["data_offsets"][1]))
+            for name, tensor in header.items()
+            if name != "__metadata__"
+        }
+    except FileNotFoundError as error:
+        raise InvalidInput("the file is missing: the adapter's folder is incomplete", where=str(path), remedy="Train again.") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InvalidInput("is not a safetensors file", where=str(path), remedy="Train again.") from error
+    if any(not 8 + length <= begin <= end <= size for _, begin, end in found.values()):
+        raise InvalidInput("ends before its last tensor", where=str(path), value=f"{size} bytes", remedy="Train again.")
+    return found
+
+
+def _not_finite(path: Path, tensors: Mapping[str, tuple[str, int, int]]) -> Iterator[str]:
+    """Names of tensors that hold NaN or infinity: values whose exponent has all bits set."""
+    content = np.memmap(path, np.uint8, "r")
+    for name, (kind, begin, end) in tensors.items():
+        if kind in _EXPONENTS and end > begin:
+            width, exponent = _EXPONENTS[kind]
+            bits = content[begin:end].view(width)
+            if bool(((bits & exponent) == exponent).any()):
+                yield name
 
 
 def _read(path: Path) -> Any:

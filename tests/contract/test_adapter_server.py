@@ -14,6 +14,7 @@ from flywheel.ids import BASE, AdapterName
 from flywheel.rollout.release import NotLoaded
 from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.rollout import AdapterServer
+from services.stores.adapter_files import write_scaled_copy
 from tests.fakes.vllm_server import FakeVllm
 from tests.served_vllm import PLACES, random_adapter, running_vllm
 
@@ -126,6 +127,34 @@ def test_with_every_place_taken_the_base_still_answers_as_the_base(served: Serve
 def test_a_model_that_is_not_loaded_has_none(served: Served) -> None:
     with pytest.raises(NotLoaded, match="does not exist"):
         served.server.log_probabilities(AdapterName("nobody"), ITEMS)
+
+
+def test_an_adapter_whose_weights_are_nan_is_named_and_the_server_goes_on(served: Served, tmp_path: Path) -> None:
+    """Only its files are checked before it is loaded: the server takes it, and NaN stays in its cache until others write over it."""
+    write_scaled_copy(source=random_adapter(tmp_path / "good"), out=tmp_path / "nan", factor=float("nan"))
+    served.server.load(NAME, str(tmp_path / "nan"))
+    with pytest.raises(NotLoaded, match="not servable: vLLM computes NaN or infinity with this adapter"):
+        served.server.log_probabilities(NAME, ITEMS[:1])
+    served.server.unload(NAME)
+    assert served.server.healthy()
+    for token in range(1, 9):
+        httpx.post(f"{served.url}/v1/completions", json={"model": "base", "prompt": [token] * 200, "max_tokens": 1}, timeout=120)
+    assert all(value <= 0 for item in served.server.log_probabilities(BASE, ITEMS) for value in item)
+
+
+def test_a_server_that_fails_on_one_adapter_is_not_away() -> None:
+    with FakeVllm(adapters={NAME: "/x"}, failing={NAME: (500, "EngineGenerateError")}) as fake:
+        server = VllmAdapters(url=fake.url)
+        with pytest.raises(NotLoaded, match="fails when it answers with this adapter, and not with the base: EngineGenerateError"):
+            server.log_probabilities(NAME, ITEMS[:1])
+        fake.failing[BASE] = (500, "EngineDeadError")
+        with pytest.raises(CannotRun, match="refuses the probe: EngineGenerateError"):
+            server.log_probabilities(NAME, ITEMS[:1])
+
+
+def test_nan_of_the_base_is_the_server_s(tmp_path: Path) -> None:
+    with FakeVllm(log_probability=lambda model, position, token: float("nan")) as fake, pytest.raises(CannotRun, match="NaN for the base"):
+        VllmAdapters(url=fake.url).log_probabilities(BASE, ITEMS)
 
 
 def test_the_positions_are_those_of_the_answer() -> None:

@@ -21,7 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from aiohttp import web
+from safetensors.numpy import load_file
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -324,6 +326,8 @@ class FakeVllm:
         if model in self.failing:
             status, message = self.failing[model]
             return _error(status, "InternalServerError", message)
+        if body.get("logprobs") is not None and _holds_nan(self.adapters.get(model)):
+            return _error(400, "BadRequestError", "Out of range float values are not JSON compliant")
         return None
 
 
@@ -333,3 +337,8 @@ def _pieces(text: str) -> list[str]:
 
 def _error(status: int, kind: str, message: str, *, param: str | None = None) -> web.Response:
     return web.json_response({"error": {"message": message, "type": kind, "param": param, "code": status}}, status=status)
+
+
+def _holds_nan(path: str | None) -> bool:
+    weights = Path(path or "", "adapter_model.safetensors")
+    return weights.is_file() and not all(np.isfinite(tensor).all() for tensor in load_file(weights).values())

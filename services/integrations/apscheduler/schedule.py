@@ -12,10 +12,11 @@ from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import delete
 
-from flywheel.errors import InvalidSettings
+from flywheel.retraining.crontab import WEEKDAYS, Crontab, parse_crontab
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class Schedule:
 
     def _keep(self, appointment: Appointment) -> None:
         """An unchanged appointment keeps its next run time: replacing it would forget a run that was missed during a stop."""
-        trigger = _trigger(appointment)
+        trigger = trigger_of(parse_crontab(appointment.crontab))
         kept = self._scheduler.get_job(appointment.id)
         if kept is None or str(kept.trigger) != str(trigger) or kept.args != appointment.arguments or kept.func_ref != appointment.function:
             self._scheduler.add_job(
@@ -69,13 +70,18 @@ class Schedule:
             )
 
 
-def _trigger(appointment: Appointment) -> CronTrigger:
-    try:
-        return CronTrigger.from_crontab(appointment.crontab, timezone="UTC")
-    except ValueError as error:
-        raise InvalidSettings(
-            f"is not a crontab line: {error}",
-            where=f"{appointment.id}: trigger.calendar",
-            value=appointment.crontab,
-            remedy="Example: 0 3 * * 1",
-        ) from error
+def trigger_of(crontab: Crontab) -> CronTrigger | OrTrigger:
+    """APScheduler's trigger for the same times.
+
+    It counts weekdays from Monday, hence their names; and it never takes day or weekday, hence two triggers where cron does.
+    """
+    time = {"minute": _list(crontab.minutes), "hour": _list(crontab.hours), "month": _list(crontab.months), "timezone": "UTC"}
+    dates = {"day": _list(crontab.days)}
+    weekdays = {"day_of_week": ",".join(WEEKDAYS[day] for day in crontab.weekdays)}
+    if crontab.either_day:
+        return OrTrigger([CronTrigger(**time, **dates), CronTrigger(**time, **weekdays)])
+    return CronTrigger(**time, **dates, **weekdays)
+
+
+def _list(values: Sequence[int]) -> str:
+    return ",".join(str(value) for value in values)

@@ -4,20 +4,22 @@ In: adapter names and folders. Out: nothing, or NotLoaded with vLLM's message. W
 vLLM's key allows chat and loading alike, so only the gateway and the release controller know it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 
-from flywheel.errors import CannotRun, InvalidInput
-from flywheel.ids import AdapterName
+from flywheel.errors import CannotRun, FlywheelError, InvalidInput
+from flywheel.ids import BASE, AdapterName
 from flywheel.rollout.release import NotLoaded
 
 HEALTH_TIMEOUT_SECONDS = 3.0
 LOAD_TIMEOUT_SECONDS = 120.0  # measured 35 to 125 ms for a small model; a large one is read from disk
 PROBE_TIMEOUT_SECONDS = 120.0
 PROBED_AT_A_TIME = 4
+NOT_JSON = "Out of range float values"  # vLLM 0.32 where a log-probability is NaN: JSON has no such number
 REASON_LENGTH = 500  # kept of the server's message, which may hold a stack trace
 
 
@@ -89,6 +91,10 @@ class VllmAdapters:
             "return_tokens_as_token_ids": True,
         }
         response = self._ask("POST", "/v1/completions", body, timeout=PROBE_TIMEOUT_SECONDS)
+        if response.status_code >= 500 and model != BASE:
+            response = self._asked_again(model, body)
+        if response.status_code == 400 and NOT_JSON in response.text:
+            raise self._nan(model)
         if response.status_code == 404:
             raise NotLoaded(f"vLLM does not serve it: {_reason(response)}", where=model, value=404, remedy="It is loaded again.")
         if response.status_code == 400:
@@ -99,13 +105,36 @@ class VllmAdapters:
         try:
             if said["tokens"] != [f"token_id:{token}"]:
                 raise KeyError(said["tokens"])
-            return float(said["token_logprobs"][0])
-        except (KeyError, IndexError, TypeError) as error:
+            log_probability = float(said["token_logprobs"][0])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise CannotRun(
                 f"vLLM gives no log-probability for a token: {error!r}",
                 where=f"{self._url}/v1/completions",
                 remedy="Use a vLLM that answers logprobs and allowed_token_ids.",
             ) from error
+        if not math.isfinite(log_probability):
+            raise self._nan(model)
+        return log_probability
+
+    def _asked_again(self, model: AdapterName, body: Mapping[str, object]) -> httpx.Response:
+        """The answer to a question on which the server failed. Raises NotLoaded where it fails again and the base answers the same."""
+        again = self._ask("POST", "/v1/completions", body, timeout=PROBE_TIMEOUT_SECONDS)
+        base = self._ask("POST", "/v1/completions", {**body, "model": BASE}, timeout=PROBE_TIMEOUT_SECONDS)
+        if again.status_code >= 500 and base.status_code == 200:
+            raise NotLoaded(
+                f"not servable: vLLM fails when it answers with this adapter, and not with the base: {_reason(again)}",
+                where=model,
+                value=again.status_code,
+                remedy="Its files may be damaged: train again.",
+            )
+        return again
+
+    def _nan(self, model: AdapterName) -> FlywheelError:
+        """NaN of an adapter is the adapter's fault. It may stay in vLLM's key-value cache, where requests of others meet it."""
+        if model == BASE:
+            return CannotRun("vLLM computes NaN for the base model", where=self._url, remedy="Restart it, and see its log.")
+        remedy = "Its weights are damaged or too large: train again."
+        return NotLoaded("not servable: vLLM computes NaN or infinity with this adapter", where=model, remedy=remedy)
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None, *, timeout: float) -> httpx.Response:
         try:

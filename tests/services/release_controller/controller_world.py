@@ -30,6 +30,7 @@ from tests.exchanges import chat
 from tests.fakes.gateway_server import FakeGateway
 from tests.fakes.vllm_server import FakeVllm
 from tests.opened import traffic_store
+from tests.served_vllm import random_adapter
 
 ROUTER = WorkloadId("router")
 GOOD, BAD = AdapterName("router-good"), AdapterName("router-bad")
@@ -56,7 +57,11 @@ class World:
     def restart_controller(self) -> None:
         """What kill -9 and a new start leave: nothing that was only remembered."""
         self.replica = Replica(
-            server=self.parts.server, read_probe=self.parts.read_probe, drain=self.parts.drain, lora_slots=self.parts.lora_slots
+            server=self.parts.server,
+            read_probe=self.parts.read_probe,
+            why_not_servable=self.parts.why_not_servable,
+            drain=self.parts.drain,
+            lora_slots=self.parts.lora_slots,
         )
         self.rollbacks = RollbackRecorder()
 
@@ -71,9 +76,7 @@ class World:
 
     def train(self, adapter: AdapterName, *, replay: float | None = None) -> None:
         """An adapter lies on disk and in the ledger, as a run leaves it."""
-        path = self.folder / adapter
-        path.mkdir()
-        (path / "adapter_config.json").write_text("{}")
+        path = random_adapter(self.folder / adapter, layers=1, width=4, rank=2)
         known = TRAINED[adapter] if replay is None else replay
         item = {"prompt_ids": [1, 2, 3], "answer_ids": [4, 5], "replay": [known, known]}
         (path / "probe.json").write_text(json.dumps({"items": [item]}))

@@ -13,6 +13,7 @@ from flywheel.rollout.release import ReleaseState, release_line
 from flywheel.rollout.rollback import to_previous
 from flywheel.traffic.inference import Arm
 from services.ports.work_queue import GateCommand
+from services.stores.adapter_files import write_scaled_copy
 from tests.services.release_controller.controller_world import BAD, GOOD, ROUTER, World, world
 
 
@@ -66,6 +67,61 @@ def test_a_broken_probe_file_refuses_its_own_release_only(wheel: World) -> None:
     wheel.train(GOOD)
     wheel.train(BAD)
     (wheel.folder / BAD / "probe.json").write_text("{")
+    wheel.tick(times=2)
+    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.PROBED, ReleaseState.REFUSED)
+
+
+def test_an_adapter_with_nan_weights_is_refused_unloaded_and_disturbs_no_other(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.train(BAD)
+    weights = wheel.folder / BAD / "adapter_model.safetensors"
+    write_scaled_copy(source=wheel.folder / BAD, out=wheel.folder / "nan", factor=float("nan"))
+    weights.write_bytes((wheel.folder / "nan" / weights.name).read_bytes())
+    wheel.tick(times=2)
+    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.PROBED, ReleaseState.REFUSED)
+    assert "not servable: weights hold NaN or infinity in 1 of 2 tensors" in wheel.release(BAD).reason
+    assert ("load", BAD) not in wheel.vllm.admin
+    assert wheel.replica.healthy
+
+
+def test_a_server_that_fails_on_one_adapter_stays_healthy_for_the_others(wheel: World) -> None:
+    wheel.train(BAD)
+    wheel.train(GOOD)
+    wheel.vllm.failing[BAD] = (500, "EngineGenerateError")
+    wheel.tick(times=2)
+    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.PROBED, ReleaseState.REFUSED)
+    assert "fails when it answers with this adapter, and not with the base: EngineGenerateError" in wheel.release(BAD).reason
+    asked = len(wheel.vllm.requests)
+    wheel.tick(times=3)
+    assert BAD not in [request["model"] for request in wheel.vllm.requests[asked:]]  # it is not probed for ever
+    assert wheel.replica.healthy
+    wheel.pass_time(seconds=61)
+    wheel.tick()
+    assert set(wheel.vllm.adapters) == {GOOD}
+
+
+def test_a_server_that_fails_on_everything_refuses_no_adapter(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.vllm.failing |= {BASE: (500, "EngineCore encountered an issue"), GOOD: (500, "EngineCore encountered an issue")}
+    wheel.tick(times=2)
+    assert (wheel.state(GOOD), wheel.replica.healthy) == (ReleaseState.REGISTERED, False)
+    wheel.vllm.failing.clear()
+    wheel.tick(times=2)
+    assert wheel.state(GOOD) is ReleaseState.PROBED
+
+
+def test_an_adapter_whose_replay_is_nan_is_refused_before_it_is_loaded(wheel: World) -> None:
+    """As an older version left it: loaded, it would leave NaN in the server's cache."""
+    wheel.train(BAD, replay=float("nan"))
+    wheel.tick(times=2)
+    assert "with it the base model computes NaN" in wheel.release(BAD).reason
+    assert wheel.vllm.admin == []
+
+
+def test_a_missing_adapter_file_refuses_its_own_release_only(wheel: World) -> None:
+    wheel.train(GOOD)
+    wheel.train(BAD)
+    (wheel.folder / BAD / "adapter_model.safetensors").unlink()
     wheel.tick(times=2)
     assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.PROBED, ReleaseState.REFUSED)
 

@@ -241,6 +241,32 @@ def test_a_general_file_that_does_not_fit_is_told_with_its_line(world: Scheduler
     assert world.parts.work.state("w3") == "failed"
 
 
+def test_a_general_file_that_does_not_fit_stops_no_other_workload(world: SchedulerWorld) -> None:
+    world.general.write_text('{"prompt": "c"}\n')
+    other = WorkloadId("other")
+    world.parts = replace(
+        world.parts, workloads={ROUTER: world.parts.workloads[ROUTER], other: replace(world.parts.workloads[ROUTER], id=other)}
+    )
+    world.correct(20)
+    considered: list[WorkloadId] = []
+    world.parts = replace(world.parts, corrections=Noted(world.learn, considered))  # type: ignore[arg-type]
+    RetrainScheduler(world.parts, check_every=timedelta(minutes=1)).tick(NOW)
+    assert other in considered
+    (refused,) = [line for line in world.parts.journal.entries(kind="snapshot") if line.state == "refused"]
+    assert f"{world.general}:1: messages" in refused.reason
+
+
+class Noted:
+    """Notes whose corrections are read."""
+
+    def __init__(self, learn: CorrectionAndTrainingLedger, considered: list[WorkloadId]) -> None:
+        self._learn, self._considered = learn, considered
+
+    def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None) -> Sequence[KeptCorrection]:
+        self._considered.append(workload)
+        return self._learn.corrections(workload, state=state)
+
+
 def never(argument: str) -> None:
     """What the stored job names; its time does not come in this test."""
     raise AssertionError(argument)
@@ -248,7 +274,8 @@ def never(argument: str) -> None:
 
 def test_an_appointment_keeps_its_time_through_a_restart(tmp_path: Path) -> None:
     first, second = (
-        Appointment(id=f"calendar-{name}", function=f"{__name__}:never", arguments=("x",), crontab="0 3 1 1 *") for name in ("a", "b")
+        Appointment(id=f"calendar-{name}", function=f"{__name__}:never", arguments=("x",), crontab=crontab)
+        for name, crontab in (("a", "0 3 1 1 *"), ("b", "0 3 1 1 mon"))  # the second fires by day or by weekday: two triggers in one
     )
     errors: list[BaseException] = []
     times = []

@@ -12,7 +12,15 @@ from flywheel.errors import CannotRun, Conflict, InvalidInput, Refused
 from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.training_run import AdapterBundle, ProbeItem, Run, RunState
-from services.stores.adapter_files import digest_base, locked_folder, read_bundle, read_probe, write_bundle, write_scaled_copy
+from services.stores.adapter_files import (
+    digest_base,
+    locked_folder,
+    read_bundle,
+    read_probe,
+    why_not_servable,
+    write_bundle,
+    write_scaled_copy,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PLAN = TrainingPlan(
@@ -32,6 +40,13 @@ def staged(folder: Path, *, value: float = 1.0, **config: object) -> Path:
     return folder
 
 
+def written_raw(path: Path, kind: str, values: bytes) -> None:
+    """A safetensors file of one tensor in any of its types; the header is not aligned, as other writers leave it."""
+    name = f"{PREFIX}.lora_A.weight"
+    header = json.dumps({name: {"dtype": kind, "shape": [1], "data_offsets": [0, len(values)]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + values)
+
+
 def write(staged_at: Path, target: Path, *, max_rank: int = 16, probe: tuple[ProbeItem, ...] = PROBE) -> AdapterBundle:
     return write_bundle(staged=staged_at, target=target, run=RUN, probe=probe, max_rank=max_rank, facts={"steps": 60}, now=NOW)
 
@@ -48,6 +63,56 @@ def test_what_the_engine_refuses_never_becomes_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="rank 32"):
         write(staged(tmp_path / "work", r=32), tmp_path / "adapters" / "router-1")
     assert not (tmp_path / "adapters").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_with_nan_or_infinity_never_become_a_bundle(tmp_path: Path, value: float) -> None:
+    with pytest.raises(Refused, match=rf"not servable: weights hold NaN or infinity in 1 of 2 tensors, the first is {PREFIX}\.lora_B"):
+        write(staged(tmp_path / "work", value=value), tmp_path / "adapters" / "router-1")
+    assert not (tmp_path / "adapters").exists()
+
+
+def test_an_adapter_under_which_the_model_computes_nan_never_becomes_a_bundle(tmp_path: Path) -> None:
+    probe = (ProbeItem(prompt_ids=(1, 2), answer_ids=(3,), replay=(float("nan"),)),)
+    with pytest.raises(Refused, match="computes NaN or infinity"):
+        write(staged(tmp_path / "work"), tmp_path / "adapters" / "router-1", probe=probe)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "finite"),
+    [
+        ("F64", np.array([1.0, -2.0]).tobytes(), True),
+        ("F64", np.array([1.0, np.inf]).tobytes(), False),
+        ("F32", np.array([3.4e38], np.float32).tobytes(), True),
+        ("F32", np.array([np.nan], np.float32).tobytes(), False),
+        ("F16", np.array([65504.0], np.float16).tobytes(), True),
+        ("F16", np.array([-np.inf], np.float16).tobytes(), False),
+        ("BF16", b"\x7f\x7f\x7f\xff", True),  # the largest and the smallest bfloat16
+        ("BF16", b"\x80\x3f\xc0\x7f", False),  # 1 and NaN
+        ("I32", np.array([0x7F800000], np.int32).tobytes(), True),  # an integer, whatever its bits
+        ("F32", b"", True),
+    ],
+)
+def test_nan_and_infinity_are_seen_in_every_type_of_weights(tmp_path: Path, kind: str, values: bytes, finite: bool) -> None:
+    folder = staged(tmp_path / "adapter")
+    written_raw(folder / "adapter_model.safetensors", kind, values)
+    assert (why_not_servable(folder, max_rank=16) == ()) is finite
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"abc", b"\xff" * 40, (2).to_bytes(8, "little") + b"[]", (9).to_bytes(8, "little") + b'{"a": {}}']
+)
+def test_a_file_that_holds_no_tensors_is_named(tmp_path: Path, content: bytes) -> None:
+    (staged(tmp_path / "adapter") / "adapter_model.safetensors").write_bytes(content)
+    with pytest.raises(InvalidInput, match="is not a safetensors file"):
+        why_not_servable(tmp_path / "adapter", max_rank=16)
+
+
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+    weights = staged(tmp_path / "adapter") / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3])
+    with pytest.raises(InvalidInput, match="ends before its last tensor"):
+        why_not_servable(tmp_path / "adapter", max_rank=16)
 
 
 def test_an_adapter_without_a_probe_never_becomes_a_bundle(tmp_path: Path) -> None:

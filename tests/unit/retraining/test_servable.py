@@ -20,7 +20,7 @@ TENSORS = [
 
 
 def test_a_plain_adapter_is_fine() -> None:
-    assert objections(config=GOOD, tensors=TENSORS, max_rank=16) == ()
+    assert objections(config=GOOD, tensors=TENSORS, not_finite=(), max_rank=16) == ()
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,14 @@ def test_a_plain_adapter_is_fine() -> None:
     ],
 )
 def test_each_refusal_of_the_engine_has_its_objection(change: dict[str, object]) -> None:
-    assert len(objections(config={**GOOD, **change}, tensors=TENSORS, max_rank=16)) == 1
+    assert len(objections(config={**GOOD, **change}, tensors=TENSORS, not_finite=(), max_rank=16)) == 1
 
 
 def test_other_tensors_and_none_at_all_are_refused() -> None:
-    assert objections(config=GOOD, tensors=[*TENSORS, "base_model.model.lm_head.weight"], max_rank=16)
-    assert objections(config=GOOD, tensors=[], max_rank=16)
+    assert objections(config=GOOD, tensors=[*TENSORS, "base_model.model.lm_head.weight"], not_finite=(), max_rank=16)
+    assert objections(config=GOOD, tensors=[], not_finite=(), max_rank=16)
+
+
+def test_weights_that_are_not_finite_are_refused_with_the_tensor_s_name() -> None:
+    (reason,) = objections(config=GOOD, tensors=TENSORS, not_finite=TENSORS[1:], max_rank=16)
+    assert reason == f"weights hold NaN or infinity in 1 of 2 tensors, the first is {TENSORS[1]}"
