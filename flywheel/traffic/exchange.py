@@ -148,7 +148,7 @@ def exchange_from_wire(
         answers=tuple(answer for one in (choices if isinstance(choices, list) else ()) if (answer := _answer(one)) is not None),
         completion_id=completion_id if isinstance(completion_id, str) else "",
         usage=usage if isinstance(usage, dict) else {},
-        more={key: one for key, one in kept_response.items() if key not in _COMPLETION},
+        more={key: one for key, one in kept_response.items() if key not in _COMPLETION and one is not None},
     )
 
 
