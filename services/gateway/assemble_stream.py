@@ -37,11 +37,7 @@ class Assembly:
         self._head: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
         self._room = _Room()
-        self._done = False
-        self.error: str | None = None
-        """The stream's own error."""
-        self.error_status = 502
-        """HTTP status that the error names."""
+        self._done = self._failed = False
 
     def feed(self, piece: bytes) -> None:
         for event in self._events.feed(piece):
@@ -59,7 +55,7 @@ class Assembly:
     def ended(self) -> bool:
         """The answer is whole: [DONE] came, or every choice has its finish reason, since some servers leave [DONE] out."""
         self._finish()
-        if not self._choices or self.error is not None:
+        if not self._choices or self._failed:
             return False
         return self._done or all(choice.finish_reason for choice in self._choices.values())
 
@@ -82,22 +78,14 @@ class Assembly:
             chunk = read_json(event.data)
         except ValueError:
             if event.name == b"error":
-                self._fail(event.data.decode("utf-8", "replace"))
+                self._failed = True
             elif event.data.strip() and not is_last:
                 self._room.mark("response")
             return
         if event.name == b"error" or (isinstance(chunk, dict) and chunk.get("error")):
-            self._fail(chunk)
+            self._failed = True
         elif isinstance(chunk, dict):
             self._add(chunk)
-
-    def _fail(self, chunk: Any) -> None:
-        error = (chunk.get("error") or chunk) if isinstance(chunk, dict) else chunk
-        told = (error.get("message") or error) if isinstance(error, dict) else error
-        self.error = str(told)[:2000]
-        code = error.get("code") if isinstance(error, dict) else None
-        if isinstance(code, int) and 400 <= code < 600:
-            self.error_status = code
 
     def _add(self, chunk: dict[str, Any]) -> None:
         for key, value in chunk.items():

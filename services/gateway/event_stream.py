@@ -35,7 +35,13 @@ class EventStream:
     def feed(self, piece: bytes) -> list[StreamEvent]:
         if not piece:
             return []
-        if not self._event_bytes and piece.startswith(b"data: {") and piece.endswith(b"}\n\n") and piece.find(b"\n") == len(piece) - 2 and b"\r" not in piece:
+        if (
+            not self._event_bytes
+            and piece.startswith(b"data: {")
+            and piece.endswith(b"}\n\n")
+            and piece.find(b"\n") == len(piece) - 2
+            and b"\r" not in piece
+        ):
             self._at_start = self._after_return = False  # one whole event, as most pieces are: the rest would only be slower
             return [StreamEvent(piece[6:-2])]
         if self._after_return and piece.startswith(b"\n"):
