@@ -34,6 +34,13 @@ def test_the_pieces_of_a_stream_do_not_matter(cuts: list[int]) -> None:
     assert (shown, rewrite.done, rewrite.is_complete, rewrite.error) == (SHOWN, True, True, None)
 
 
+@pytest.mark.parametrize("stream", [STREAM, STREAM.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")])
+def test_a_stream_that_comes_byte_by_byte_is_shown_event_by_event(stream: bytes) -> None:
+    rewrite = StreamRewrite(shown_as="new", keep_usage=True)
+    shown = [shown for at in range(len(stream)) if (shown := rewrite.feed(stream[at : at + 1]))]
+    assert (b"".join(shown), len(shown)) == (stream, 6)
+
+
 def test_only_the_model_is_written_anew() -> None:
     shown, _ = passed(CHUNK)
     assert shown == CHUNK.replace(b'"model":"new"', b'"model":"alias"')
