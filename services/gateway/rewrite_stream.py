@@ -1,47 +1,38 @@
 """Changes a stream of server-sent events on its way to the user, as little as possible.
 
 In: the bytes of a stream, in any pieces. Out: whole events, byte by byte as they came, but for three things: ``model`` is the name that was
-asked, an error has OpenAI's form, and a chunk that holds only the usage is left out where the client did not ask for it.
+asked, an error has OpenAI's form, and the usage is left out where the client did not ask for it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from services.gateway.error_responses import completed, has_the_form
+from services.gateway.event_stream import DONE, LARGEST_EVENT
 
-END_OF_EVENT = re.compile(rb"\r?\n\r?\n")
-LARGEST_EVENT = 16 * 1024**2
-"""Bytes. A larger event is passed on as it comes."""
+END_OF_EVENT = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 
 
 class StreamRewrite:
     """Feed it every piece; write what it returns, and at the end what ``end`` returns."""
 
-    def __init__(self, *, shown_as: str, keep_usage: bool) -> None:
-        self._shown_as, self._keep_usage = shown_as, keep_usage
+    def __init__(self, *, shown_as: str, is_chat: bool, keep_usage: bool) -> None:
+        self._shown_as, self._is_chat, self._keep_usage = shown_as, is_chat, keep_usage
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._seam = b""  # the last bytes held: the end of an event may be spread over several pieces
-        self._open = set[int]()  # choices that have begun and not ended
-        self._ended = set[int]()
         self.error: dict[str, Any] | None = None
         """The stream's own error."""
         self.has_chunks = False
         self.done = False
         """The stream contained [DONE]."""
 
-    @property
-    def is_complete(self) -> bool:
-        """[DONE] came, or every choice has its finish reason: some servers leave [DONE] out."""
-        return self.done or (bool(self._ended) and not self._open)
-
     def feed(self, piece: bytes) -> bytes:
         """The bytes to write now; empty while an event is not whole."""
-        seam, self._seam = self._seam, (self._seam + piece)[-3:]
+        seam = self._held[-1][-3:] if self._held else b""
         if END_OF_EVENT.search(seam + piece) is None and self._held_bytes < LARGEST_EVENT:
             self._held.append(piece)
             self._held_bytes += len(piece)
@@ -54,7 +45,7 @@ class StreamRewrite:
         if start == 0:  # too large to be kept
             out.append(whole)
             start = len(whole)
-        self._held, self._held_bytes, self._seam = [whole[start:]], len(whole) - start, whole[start:][-3:]
+        self._held, self._held_bytes = [whole[start:]], len(whole) - start
         return b"".join(out)
 
     def end(self) -> bytes:
@@ -65,20 +56,27 @@ class StreamRewrite:
     def _rewritten(self, event: bytes, end: bytes, *, is_whole: bool = True) -> bytes:
         lines = event.splitlines()
         data = b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
-        if data == b"[DONE]":
+        if data == DONE:
             self.done = True
-        if not data.startswith(b"{"):
-            return event + end
+        is_error = self._is_chat and any(line.startswith(b"event:") and line[6:].strip() == b"error" for line in lines)
         try:
-            chunk = orjson.loads(data)
+            chunk = orjson.loads(data) if data.startswith(b"{") or is_error else None
         except orjson.JSONDecodeError:
-            return event + end if is_whole else b""  # the client gets it as it came
+            if not is_whole:
+                return b""  # a part of an event, after which the stream broke off
+            chunk = {"error": data.decode("utf-8", "replace")} if is_error else None
+        if is_error and not (isinstance(chunk, dict) and chunk.get("error")):
+            chunk = {"error": chunk}
+        if not isinstance(chunk, dict):
+            return event + end  # the client gets it as it came
         if chunk.get("error"):
             return self._error(chunk, event, lines) + end
         self.has_chunks = True
-        if not self._keep_usage and chunk.get("choices") == [] and chunk.get("usage") is not None:
-            return b""
-        self._note_ends(chunk)
+        if not self._keep_usage and chunk.get("usage") is not None:
+            del chunk["usage"]
+            if _says_nothing(chunk):
+                return b""
+            event = _with_data(lines, chunk)
         return with_model(event, chunk, shown_as=self._shown_as) + end
 
     def _error(self, chunk: dict[str, Any], event: bytes, lines: list[bytes]) -> bytes:
@@ -87,20 +85,23 @@ class StreamRewrite:
         self.error = completed(held, status=status if isinstance(status, int) and 400 <= status < 600 else 502)
         if has_the_form(held):
             return event
-        others = [line for line in lines if not line.startswith(b"data:")]
-        return b"\n".join([*others, b"data: " + orjson.dumps({**chunk, "error": self.error})])
+        return _with_data(lines, {**chunk, "error": self.error})
 
-    def _note_ends(self, chunk: dict[str, Any]) -> None:
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                index = choice.get("index")
-                index = index if isinstance(index, int) else 0
-                if choice.get("finish_reason"):
-                    self._ended.add(index)
-                    self._open.discard(index)
-                elif index not in self._ended:
-                    self._open.add(index)
+
+def _says_nothing(chunk: Mapping[str, Any]) -> bool:
+    """No choice, or only choices without content, as LiteLLM sends them beside the usage."""
+    choices = chunk.get("choices")
+    return isinstance(choices, list) and all(isinstance(choice, dict) and not _has_content(choice) for choice in choices)
+
+
+def _has_content(choice: Mapping[str, Any]) -> bool:
+    delta = choice.get("delta")
+    return bool(choice.get("finish_reason")) or any(delta.values() if isinstance(delta, Mapping) else [delta])
+
+
+def _with_data(lines: Sequence[bytes], data: Mapping[str, Any]) -> bytes:
+    """An event of the same lines, with other data."""
+    return b"\n".join([*(line for line in lines if not line.startswith(b"data:")), b"data: " + orjson.dumps(data)])
 
 
 def with_model(content: bytes, value: Mapping[str, Any], *, shown_as: str) -> bytes:

@@ -302,7 +302,7 @@ class _Relay:
         self._asked, self._answer, self._user = asked, answer, user
         call = asked.call
         keeps_usage = not call.is_chat or (isinstance(call.body, Mapping) and _wants_usage(call.body))
-        self._rewrite = StreamRewrite(shown_as=call.shown_as, keep_usage=keeps_usage)
+        self._rewrite = StreamRewrite(shown_as=call.shown_as, is_chat=call.is_chat, keep_usage=keeps_usage)
         self._assembly = Assembly()
         self._broken: _Broken | None = None
 
@@ -349,9 +349,13 @@ class _Relay:
         return self._rewrite.feed(piece)
 
     def _break(self, status: int, message: str, *, code: str = "upstream_broken", told: str | None = None) -> None:
-        """Nothing is broken once the answer is complete, or the server has said itself what is wrong."""
-        if not self._rewrite.is_complete and self._rewrite.error is None:
+        """Nothing is broken once the answer has ended, or the server has said itself what is wrong."""
+        if not self._has_ended and self._rewrite.error is None:
             self._broken = _Broken(status=status, message=message, code=code, told=told or message)
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._assembly.ended if self._asked.call.is_chat else self._rewrite.done
 
     def _failed_at_once(self) -> UpstreamAnswer:
         if (error := self._rewrite.error) is not None:
@@ -370,7 +374,7 @@ class _Relay:
             return self._asked.ended(status=self._error_status(), error=error["message"], response=completion)
         if self._broken is not None:
             return self._asked.ended(status=self._broken.status, error=self._broken.told, response=completion)
-        if gone and not self._rewrite.is_complete:
+        if gone and not self._has_ended:
             return self._asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed", response=completion)
         return self._asked.ended(status=200, response=completion)
 

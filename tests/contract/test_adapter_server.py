@@ -1,10 +1,12 @@
 """What every AdapterServer holds to: vLLM as we talk to it, on a stand-in and on a real one with the small model."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import httpx
 import pytest
@@ -187,3 +189,101 @@ def test_a_wrong_key_and_a_server_that_is_away_are_the_operators_to_mend() -> No
     assert not away.healthy()
     with pytest.raises(CannotRun, match="does not answer"):
         away.listed()
+
+
+# What the gateway passes on
+
+
+HELLO = [{"role": "user", "content": "Say hello"}]
+
+
+def posted(served: Served, path: str, **body: Any) -> httpx.Response:
+    """Of the base, unless the body names another model."""
+    return httpx.post(served.url + path, json={"model": "base", **body}, timeout=120, trust_env=False)
+
+
+def chunks(answer: httpx.Response) -> list[Any]:
+    """The data of a stream's events, which an empty line ends; without [DONE]."""
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    *events, rest = answer.text.split("\n\n")
+    assert rest.strip() == ""
+    assert events[-1] == "data: [DONE]"
+    return [json.loads(event.removeprefix("data: ")) for event in events[:-1] if event.startswith("data: ")]
+
+
+def test_an_answer_has_a_message_a_finish_reason_and_its_usage(served: Served) -> None:
+    answer = posted(served, "/v1/chat/completions", messages=HELLO, max_tokens=4).json()
+    (choice,) = answer["choices"]
+    assert (answer["object"], answer["model"], answer["id"].startswith("chatcmpl-")) == ("chat.completion", "base", True)
+    assert {"role", "content"} <= choice["message"].keys()
+    assert choice["finish_reason"] in ("stop", "length")
+    assert {"prompt_tokens", "completion_tokens", "total_tokens"} <= answer["usage"].keys()
+
+
+@pytest.mark.parametrize("stream", [True, "true"])
+def test_a_stream_ends_with_the_usage_where_it_is_asked_for(served: Served, stream: Any) -> None:
+    asked = {"messages": HELLO, "max_tokens": 4, "stream": stream}
+    plain = chunks(posted(served, "/v1/chat/completions", **asked))
+    *before, last = chunks(posted(served, "/v1/chat/completions", **asked, stream_options={"include_usage": True}))
+    for seen in (plain, before):
+        assert {chunk["object"] for chunk in seen} == {"chat.completion.chunk"}
+        assert seen[0]["choices"][0]["delta"]["role"] == "assistant"
+        assert [chunk["choices"][0]["finish_reason"] is not None for chunk in seen] == [False] * (len(seen) - 1) + [True]
+        assert not any(chunk.get("usage") for chunk in seen)
+    assert (last["choices"], last["usage"]["prompt_tokens"] > 0, last["model"]) == ([], True, "base")
+
+
+def test_several_answers_have_an_index_each(served: Served) -> None:
+    answer = posted(served, "/v1/chat/completions", messages=HELLO, max_tokens=2, n=2)
+    assert [choice["index"] for choice in answer.json()["choices"]] == [0, 1]
+
+
+def test_stream_options_need_a_stream(served: Served) -> None:
+    answer = posted(served, "/v1/chat/completions", messages=HELLO, max_tokens=2, stream_options={"include_usage": True})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, "stream_options", 400)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": HELLO}),
+        ("/v1/completions", {"prompt": "hello"}),
+        ("/v1/responses", {"input": "hello"}),
+        ("/tokenize", {"prompt": "hello"}),
+    ],
+)
+def test_a_model_that_is_not_there_is_404_and_named(served: Served, path: str, body: dict[str, Any]) -> None:
+    answer = posted(served, path, **{**body, "model": "nobody"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["param"], error["code"]) == (404, "NotFoundError", "model", 404)
+    assert error["message"].startswith("The model `nobody` does not exist.")
+
+
+def test_a_route_that_is_not_there_has_no_error_object(served: Served) -> None:
+    assert (posted(served, "/v1/embeddings", input="hello").status_code, posted(served, "/v1/rerank").status_code) == (404, 404)
+    answer = posted(served, "/v1/embeddings", input="hello")
+    assert answer.json() == {"detail": "Not Found"}
+    assert httpx.get(f"{served.url}/v1/chat/completions", trust_env=False).json() == {"detail": "Method Not Allowed"}
+
+
+def test_other_routes_name_the_model_where_their_answers_have_one(served: Served) -> None:
+    completion = posted(served, "/v1/completions", prompt="one two", max_tokens=2).json()
+    assert (completion["object"], completion["model"], len(completion["choices"])) == ("text_completion", "base", 1)
+    (first, *_) = chunks(posted(served, "/v1/completions", prompt="one two", max_tokens=2, stream=True))
+    assert (first["object"], first["model"]) == ("text_completion", "base")
+    tokens = posted(served, "/tokenize", prompt="one two").json()
+    assert (tokens["count"], len(tokens["tokens"])) == (2, 2)
+
+
+def test_responses_hold_the_model_and_their_events_the_response(served: Served) -> None:
+    response = posted(served, "/v1/responses", input="Say hello", max_output_tokens=4).json()
+    assert (response["object"], response["model"], response["output"][-1]["type"]) == ("response", "base", "message")
+    streamed = posted(served, "/v1/responses", input="Say hello", max_output_tokens=4, stream=True)
+    events = [event.split("\n") for event in streamed.text.split("\n\n") if event.startswith("event: ")]
+    assert all(name == f"event: {json.loads(data.removeprefix('data: '))['type']}" for name, data in events)
+    held = [json.loads(data.removeprefix("data: ")) for _, data in events]
+    assert [held[0]["type"], held[-1]["type"]] == ["response.created", "response.completed"]
+    assert {event["response"]["model"] for event in held if "response" in event} == {"base"}
+    missing = httpx.get(f"{served.url}/v1/responses/resp_0", trust_env=False)
+    assert (missing.status_code, missing.json()["error"]["param"]) == (404, "response_id")

@@ -2,10 +2,13 @@
 
 import asyncio
 import hashlib
+import threading
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -53,6 +56,14 @@ class Noted:
         async with asyncio.timeout(30):
             while len(self.attempts) < count:  # noqa: ASYNC110 (what it waits for happens outside this loop)
                 await asyncio.sleep(0.01)
+        return self.attempts
+
+    def waited_for(self, count: int) -> Sequence[UpstreamAttempt]:
+        """The same for a test outside the gateway's loop."""
+        deadline = time.monotonic() + 60
+        while len(self.attempts) < count:
+            assert time.monotonic() < deadline, self.attempts
+            time.sleep(0.01)
         return self.attempts
 
 
@@ -138,3 +149,24 @@ async def running(
     shadow.cancel()
     await runner.cleanup()
     await upstream.close()
+
+
+class GatewayThread:
+    """The same in a thread and a loop of its own, for tests that wait for other programs."""
+
+    def __init__(self, folder: Path, url: str, *routes: Route, **more: Any) -> None:
+        self._wanted = (folder, url, *routes), more
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="gateway", daemon=True)
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        arguments, more = self._wanted
+        self._context = running(*arguments, **more)
+        return asyncio.run_coroutine_threadsafe(self._context.__aenter__(), self._loop).result()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        asyncio.run_coroutine_threadsafe(self._context.__aexit__(None, None, None), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,8 +23,8 @@ SHOWN = (
 )
 
 
-def passed(*pieces: bytes, keep_usage: bool = False) -> tuple[bytes, StreamRewrite]:
-    rewrite = StreamRewrite(shown_as="alias", keep_usage=keep_usage)
+def passed(*pieces: bytes, keep_usage: bool = False, is_chat: bool = True) -> tuple[bytes, StreamRewrite]:
+    rewrite = StreamRewrite(shown_as="alias", is_chat=is_chat, keep_usage=keep_usage)
     return b"".join([*(rewrite.feed(piece) for piece in pieces), rewrite.end()]), rewrite
 
 
@@ -31,14 +32,7 @@ def passed(*pieces: bytes, keep_usage: bool = False) -> tuple[bytes, StreamRewri
 def test_the_pieces_of_a_stream_do_not_matter(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     shown, rewrite = passed(*(STREAM[start:end] for start, end in pairwise(edges)))
-    assert (shown, rewrite.done, rewrite.is_complete, rewrite.error) == (SHOWN, True, True, None)
-
-
-@pytest.mark.parametrize("stream", [STREAM, STREAM.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")])
-def test_a_stream_that_comes_byte_by_byte_is_shown_event_by_event(stream: bytes) -> None:
-    rewrite = StreamRewrite(shown_as="new", keep_usage=True)
-    shown = [shown for at in range(len(stream)) if (shown := rewrite.feed(stream[at : at + 1]))]
-    assert (b"".join(shown), len(shown)) == (stream, 6)
+    assert (shown, rewrite.done, rewrite.error) == (SHOWN, True, None)
 
 
 def test_only_the_model_is_written_anew() -> None:
@@ -50,8 +44,22 @@ def test_only_the_model_is_written_anew() -> None:
 def test_usage_that_was_asked_for_stays() -> None:
     assert passed(USAGE, keep_usage=True)[0] == USAGE.replace(b'"new"', b'"alias"')
     assert passed(USAGE)[0] == b""
-    with_choices = LAST.replace(b'"stop"}]', b'"stop"}],"usage":{"total_tokens":1}')
-    assert b"total_tokens" in passed(with_choices)[0]
+
+
+@pytest.mark.parametrize("choices", [b"[]", b'[{"index":0,"delta":{}}]', b'[{"index":0,"delta":{"content":""},"finish_reason":null}]'])
+def test_a_chunk_that_holds_only_the_usage_is_left_out(choices: bytes) -> None:
+    event = b'data: {"id":"c","choices":' + choices + b',"usage":{"total_tokens":1}}\n\n'
+    assert passed(event)[0] == b""
+    assert passed(event, keep_usage=True)[0] == event
+
+
+def test_usage_beside_content_is_left_out_of_its_chunk() -> None:
+    event = b'event: x\ndata: {"model":"new","choices":[{"index":0,"delta":{"role":"assistant"}}],"usage":{"total_tokens":1}}\n\n'
+    shown, _ = passed(event)
+    assert shown == b'event: x\ndata: {"model":"alias","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
+    last = LAST.replace(b'"stop"}]', b'"stop"}],"usage":{"total_tokens":1}')
+    shown, _ = passed(last)
+    assert (b"total_tokens" in shown, b'"finish_reason":"stop"' in shown) == (False, True)
 
 
 def test_a_chunk_without_choices_and_usage_stays() -> None:
@@ -59,18 +67,36 @@ def test_a_chunk_without_choices_and_usage_stays() -> None:
     assert passed(filtered)[0] == filtered
 
 
-def test_a_choice_without_its_end_leaves_the_answer_incomplete() -> None:
-    two = b'data: {"choices":[{"index":1,"delta":{},"finish_reason":null}]}\n\n'
-    assert not passed(CHUNK)[1].is_complete
-    assert passed(CHUNK, LAST)[1].is_complete
-    assert not passed(two, LAST)[1].is_complete
-    assert not passed(USAGE)[1].is_complete
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
+def test_other_line_ends_are_understood_and_kept(end: bytes) -> None:
+    stream, shown = STREAM.replace(b"\r\n", b"\n").replace(b"\n", end), SHOWN.replace(b"\r\n", b"\n").replace(b"\n", end)
+    assert passed(stream)[0] == shown
+    rewrite = StreamRewrite(shown_as="alias", is_chat=True, keep_usage=False)
+    assert b"".join(rewrite.feed(stream[at : at + 1]) for at in range(len(stream))).strip() == shown.strip()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b'{"message":"no","code":500}', "no"), (b'{"error":{"message":"no"}}', "no"), (b"no", "no"), (b'"no"', "no"), (b"{", "{")],
+)
+def test_an_event_named_error_is_an_error_of_a_chat(data: bytes, message: str) -> None:
+    event = b"event: error\ndata: " + data + b"\n\n"
+    shown, rewrite = passed(event)
+    assert rewrite.error is not None
+    assert (rewrite.error["message"], orjson.loads(shown.split(b"data: ")[1])["error"]) == (message, rewrite.error)
+    if b'"error"' not in data:
+        assert passed(event, is_chat=False)[0] == event
 
 
 def test_the_response_inside_an_event_has_the_name_too() -> None:
     event = b'event: response.created\ndata: {"type":"response.created","response":{"model":"new","error":null}}\n\n'
     shown, rewrite = passed(event)
     assert (shown, rewrite.error) == (event.replace(b'"new"', b'"alias"'), None)
+
+
+@pytest.mark.parametrize("choices", [b'[{"delta":"x"}]', b'["x"]', b'"x"', b'[{"delta":{"content":"x"}}]', b"null"])
+def test_what_beside_the_usage_is_not_understood_stays(choices: bytes) -> None:
+    assert passed(b'data: {"choices":' + choices + b',"usage":{}}\n\n')[0] == b'data: {"choices":' + choices + b"}\n\n"
 
 
 @pytest.mark.parametrize("data", [b"data: {", b"data: [1]", b"data: null", b"data:", b"hello", b'data: {"choices":7}', b"id: 4"])
