@@ -6,6 +6,7 @@ decided in ``flywheel.comparison``; what follows from equal keys is not decided 
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from flywheel.comparison import ComparisonPolicy, text_key
 from flywheel.corrections.clusters import SYSTEM_ROLES
@@ -15,7 +16,8 @@ from flywheel.traffic.message import Message
 
 def prompt_key(messages: Sequence[Message], *, declared_entity: str = "", comparison: ComparisonPolicy) -> str:
     """Digest of the whole conversation and the declared entity: the same last words after other turns are another prompt."""
-    return digest_of(json.dumps([declared_entity, _turns(messages, comparison)]))
+    rule = [asdict(comparison.text), asdict(comparison.strings)]  # keys by two rules are never equal: the ledger lets one in for each
+    return digest_of(json.dumps([rule, declared_entity, _turns(messages, comparison)]))
 
 
 def context_key(messages: Sequence[Message], *, comparison: ComparisonPolicy) -> str:

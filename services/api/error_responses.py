@@ -10,6 +10,7 @@ from flywheel.errors import CannotRun, Conflict, FlywheelError, InvalidInput, No
 from services.api.access import status_of
 from services.api.json_values import Json
 from services.api.requests import TooLarge
+from services.observability.unexpected import sentence_of, trace_of
 
 STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
     (TooLarge, 413),
@@ -64,11 +65,11 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        """The log gets the stack trace, the caller one sentence."""
-        log.error("A route failed", action="route_failed", route=request.url.path, exc_info=error)
+        """The log gets the places in the code, the caller one sentence."""
+        log.error(f"A route failed: {sentence_of(error)}", action="route_failed", route=request.url.path, trace=trace_of(error))
         named = FlywheelError(
             f"the api failed on this request ({type(error).__name__})",
             where=f"{request.method} {request.url.path}",
-            remedy="The api's log has the stack trace; please report it.",
+            remedy="The api's log has the places in the code; please report it.",
         )
         return JSONResponse({"error": error_json(named)}, status_code=500)

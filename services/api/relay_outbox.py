@@ -13,7 +13,7 @@ from prometheus_client import Counter
 from flywheel.ids import CorrectionId
 from flywheel.journal import JournalKind
 from services.api.accept_submissions import MESSAGE_PREFIX
-from services.ports.corrections import CorrectionLedger
+from services.ports.corrections import CorrectionLedger, dead_letter_subject
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.journal import Journal
 from services.ports.outbox import Outbox, OutboxMessage
@@ -90,9 +90,7 @@ class Relay:
         correction_id = message.id.removeprefix(MESSAGE_PREFIX)
         if self._corrections.correction(CorrectionId(correction_id)) is not None:
             return True
-        return any(
-            entry.state != "submitted" for entry in self._journal.entries(kind=JournalKind.CORRECTION, subject=correction_id, limit=10)
-        )
+        return bool(self._journal.entries(kind=JournalKind.DEAD_LETTER, subject=dead_letter_subject(message.value), limit=1))
 
     def _report_trouble(self, reason: str) -> None:
         if self.trouble is None:

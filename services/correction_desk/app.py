@@ -1,7 +1,7 @@
 """The Faust app of the correction desk: one agent on the corrections topic, one timer for corrections that wait.
 
 An event is acknowledged by hand, after it was saved or dead-lettered. Faust on its own acknowledges an event whose agent
-raised, which would lose the event. So an unexpected error ends the process, and the restart reads the event again.
+raised, which would lose the event. So a failure of the machine ends the process, and the restart reads the event again.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ from typing import Any
 import faust
 import structlog
 
-from flywheel.errors import FlywheelError, InvalidInput
+from flywheel.errors import InvalidInput
 from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
 from services.correction_desk.decide_corrections import CorrectionDesk
 from services.correction_desk.wiring import CorrectionStream
 from services.observability import LAST_STEP, STEPS
+from services.observability.unexpected import sentence_of, trace_of
 
 log = structlog.get_logger()
 PROCESS = "correction_desk"
@@ -52,7 +53,7 @@ def build_app(
             await asyncio.to_thread(desk.receive, value, now=datetime.now(UTC))
         except InvalidInput as error:
             await (await letters.send(key=None, value=dead_letter_value(value, at=position, error=error)))
-            line = dead_letter_entry(at=position, error=error, workload=stream.claimed_workload(value), known=stream.workloads)
+            line = dead_letter_entry(value, at=position, error=error, workload=stream.claimed_workload(value), known=stream.workloads)
             await asyncio.to_thread(stream.journal.append, line)
             log.warning(f"Dead letter: {error.reason}", action="correction_dead_lettered", where=error.where, offset=position.offset)
             STEPS.labels(PROCESS, "dead_lettered").inc()
@@ -97,12 +98,8 @@ def _faust_app(stream: CorrectionStream) -> faust.App:
 
 def _end(error: Exception, position: RecordPosition | None) -> None:
     """Ends the process at once: an orderly stop would commit offsets."""
-    what = str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"
     log.error(
-        f"The correction desk ends: {what}",
-        action="correction_desk_ended",
-        exc_info=not isinstance(error, FlywheelError),
-        position=str(position),
+        f"The correction desk ends: {sentence_of(error)}", action="correction_desk_ended", trace=trace_of(error), position=str(position)
     )
     sys.stderr.flush()
     os._exit(1)

@@ -5,6 +5,7 @@ cases, events for knowledge gaps. Safe to repeat: a decided correction stays as 
 not done here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,6 +24,7 @@ from flywheel.regression_suite.case_of_correction import case_of
 from flywheel.traffic.message import Message
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import with_surrogates
+from services.correction_desk.attempt_twice import attempt_twice
 from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.ports.corrections import KeptCorrection
 
@@ -49,7 +51,17 @@ class CorrectionDesk:
         """False if no correction can be waiting for its request, which saves a query a second."""
 
     def receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
-        """Decides on one event. Raises InvalidInput when it can never be a correction, so that it is dead-lettered."""
+        """Decides on one event. Raises InvalidInput when it can never be a correction or never be decided, so that it is dead-lettered."""
+        return self._attempt(lambda: self._receive(raw, now=now))
+
+    def _attempt(self, attempt: Callable[[], CorrectionResult]) -> CorrectionResult:
+        def start_anew() -> None:
+            self._accepted.clear()
+            self._excluded.clear()
+
+        return attempt_twice(attempt, start_anew=start_anew, of_machine=self._parts.of_machine)
+
+    def _receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
         correction, submitted_by = self._parts.decode(raw)
         if correction.workload not in self._parts.rules:
             raise InvalidInput(
@@ -70,7 +82,17 @@ class CorrectionDesk:
             return 0
         waiting = [kept for workload in self._parts.rules for kept in self._ledger.corrections(workload, state=CorrectionState.SUBMITTED)]
         self.may_wait = False  # a correction that goes on waiting sets it again
-        return sum(self._join_and_decide(kept.joined.correction, since=kept.decided_at, now=now).new for kept in waiting)
+        return sum(self._decide_again(kept, now=now).new for kept in waiting)
+
+    def _decide_again(self, kept: KeptCorrection, *, now: datetime) -> CorrectionResult:
+        """What cannot be decided is left to a person: its event was acknowledged, so that it is no dead letter."""
+        correction = kept.joined.correction
+        try:
+            return self._attempt(lambda: self._join_and_decide(correction, since=kept.decided_at, now=now))
+        except InvalidInput as error:
+            outcome = CorrectionOutcome(state=CorrectionState.REVIEW, reason=error.reason)
+            reviewed = _kept(without_request(correction), outcome, at=now)
+            return self._decided(reviewed, self._ledger.keep(reviewed, None, _entry(reviewed, outcome, "", now=now)))
 
     def _join_and_decide(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> CorrectionResult:
         rules = self._parts.rules[correction.workload]

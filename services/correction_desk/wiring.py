@@ -24,7 +24,7 @@ from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key
-from services.stores.database import open_ledger, open_traffic
+from services.stores.database import DATABASE_FAILURES, open_ledger, open_traffic
 from services.stores.ledger.corrections import LedgerCorrections
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.regression_suite import LedgerSuite
@@ -53,6 +53,7 @@ class CorrectionDeskParts:
     pseudonym_of: Callable[[str], str]  # of an author's name
     knowledge_gap: Callable[[KeptCorrection, datetime], OutboxMessage]
     rules: Mapping[WorkloadId, CorrectionRules]
+    of_machine: tuple[type[Exception], ...]  # failures that say nothing about the correction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ def correction_desk_parts(settings: Settings) -> CorrectionDeskParts:
         pseudonym_of=lambda name: pseudonym(name, kind="AUTHOR", key=key),
         knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic=topic, now=now),
         rules={WorkloadId(name): _rules(workload) for name, workload in settings.workloads.items()},
+        of_machine=DATABASE_FAILURES,
     )
 
 

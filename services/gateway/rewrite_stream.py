@@ -24,6 +24,7 @@ class StreamRewrite:
         self._shown_as, self._is_chat, self._keep_usage = shown_as, is_chat, keep_usage
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._seam = b""  # the last bytes held: the end of an event may be spread over several pieces
         self.error: dict[str, Any] | None = None
         """The stream's own error."""
         self.has_chunks = False
@@ -32,7 +33,7 @@ class StreamRewrite:
 
     def feed(self, piece: bytes) -> bytes:
         """The bytes to write now; empty while an event is not whole."""
-        seam = self._held[-1][-3:] if self._held else b""
+        seam, self._seam = self._seam, (self._seam + piece)[-3:]
         if END_OF_EVENT.search(seam + piece) is None and self._held_bytes < LARGEST_EVENT:
             self._held.append(piece)
             self._held_bytes += len(piece)
@@ -45,7 +46,7 @@ class StreamRewrite:
         if start == 0:  # too large to be kept
             out.append(whole)
             start = len(whole)
-        self._held, self._held_bytes = [whole[start:]], len(whole) - start
+        self._held, self._held_bytes, self._seam = [whole[start:]], len(whole) - start, whole[start:][-3:]
         return b"".join(out)
 
     def end(self) -> bytes:

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, QueuePool, create_engine, event
+from sqlalchemy.exc import InternalError, OperationalError, TimeoutError
 
 from flywheel.errors import CannotRun
 from services.stores.schema import LEDGER, TRAFFIC, check
 
+DATABASE_FAILURES = (OperationalError, InternalError, TimeoutError)
+"""What SQLAlchemy raises where the database itself fails: locked, full, no connection. Its other errors are about the values."""
 BUSY_TIMEOUT_MS = 30_000
 IDS_A_QUERY = 500  # SQLite takes 32,766 variables; short statements keep its plan cache useful
 metadata = MetaData()

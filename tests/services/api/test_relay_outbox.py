@@ -8,6 +8,7 @@ from kafka import KafkaConsumer
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
 from services.api.relay_outbox import Relay
+from services.ports.corrections import dead_letter_subject
 from services.ports.outbox import OutboxMessage
 
 
@@ -72,7 +73,12 @@ def test_a_dead_lettered_correction_is_deleted(api: Any, relay: Relay) -> None:
     relay.step(api.now)
     api.parts.ledger.journal.append(
         JournalEntry(
-            at=api.now, workload=WorkloadId("tool-router"), kind="correction", subject="c-1", state="dead_lettered", reason="unreadable"
+            at=api.now,
+            workload=WorkloadId("tool-router"),
+            kind="dead_letter",
+            subject=dead_letter_subject(api.publisher.arrived[0].value),
+            state="dead_lettered",
+            reason="unreadable",
         )
     )
     api.later(seconds=20)

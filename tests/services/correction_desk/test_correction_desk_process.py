@@ -47,6 +47,13 @@ def event(number: int) -> bytes:
     return encode(type="flywheel.correction.v1", id=f"c{number}", workload="router", time=NOON, data=data)
 
 
+def inline(number: int, **texts: str) -> bytes:
+    """An event whose request came with it; ``texts``: original and corrected."""
+    raw = json.loads(event(number))
+    raw["data"] |= {"messages": [{"role": "user", "content": f"Where am I, {random.Random(number).getrandbits(99):x}?"}], **texts}
+    return json.dumps(raw).encode()
+
+
 def until(condition: Callable[[], bool], what: str, *, of: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
@@ -96,7 +103,12 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker
     create_topics(settings)
     ledger, journal = learn_ledger(settings), LedgerJournal(open_ledger(settings))
     rubbish, stranger = b"\xff not an event", event(999).replace(b"router", b"nobody")
-    sent = [*(event(number) for number in range(20)), rubbish, *(event(number) for number in range(20, 40)), event(3), stranger, event(25)]
+    stopped_it_before = [
+        inline(40, original="You are caller # in the queue.", corrected="You are caller 3 in the queue."),
+        inline(41, original="none", corrected='{"tool":"send","arguments":{"text":"ok \\ud83d"}}'),
+    ]
+    first_half = [*(event(number) for number in range(20)), rubbish, *stopped_it_before]
+    sent = [*first_half, *(event(number) for number in range(20, 40)), event(3), stranger, event(25)]
     sender = publisher(settings)
     for place, value in enumerate(sent):
         sender.send(OutboxMessage(id=str(place), topic=settings.kafka.topics.corrections, key="k", value=value, created_at=NOON))
@@ -109,7 +121,7 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker
         time.sleep(random.Random(seed).uniform(0.0, 0.3))  # the moment of death, not a wait for anything
         first.kill()
     with desk(config, log) as second:
-        until(lambda: len(ledger.corrections(ROUTER)) == 40, "all corrections", of=second)
+        until(lambda: len(ledger.corrections(ROUTER)) == 42, "all corrections", of=second)
         until(lambda: len({one.evidence["offset"] for one in journal.entries(kind="dead_letter")}) == 2, "both dead letters", of=second)
         port = metrics + PROCESSES.index("correction_desk")
         until(lambda: is_ready(port), "readiness", of=second)  # the first may have done all the work before it was killed
@@ -117,11 +129,12 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker
         assert second.wait(timeout=DEADLINE_SECONDS) == 0
 
     lines = journal.entries(kind="correction")
-    assert sorted(line.subject for line in lines) == sorted(f"c{number}" for number in range(40))
+    assert sorted(line.subject for line in lines) == sorted(f"c{number}" for number in range(42))
     assert {line.state for line in lines} == {CorrectionState.ACCEPTED.value}
-    assert len(ledger.cases(ROUTER)) == 40
+    assert len(ledger.cases(ROUTER)) == 42
     assert len(journal.entries(kind="dead_letter")) == 2
-    assert all(kept.joined.correction.redactions == 1 for kept in ledger.corrections(ROUTER))
+    redactions = {kept.joined.correction.id: kept.joined.correction.redactions for kept in ledger.corrections(ROUTER)}
+    assert all(redactions[f"c{number}"] == 1 for number in range(40))
     assert "Traceback" not in log.read_text()
 
     letters = KafkaConsumer(

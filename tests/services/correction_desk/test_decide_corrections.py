@@ -1,7 +1,10 @@
 """The correction desk on the fake ledger: what becomes of each event, and of the same event again."""
 
+import base64
 import json
+import random
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,12 +20,14 @@ from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.traffic.inference import Inference
 from flywheel.training_set.curate import CurationPolicy, curate
+from services.correction_desk.attempt_twice import NotDecidable
 from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
 from services.correction_desk.decide_corrections import CorrectionDesk, CorrectionResult
 from services.correction_desk.knowledge_gap_events import knowledge_gap_message
 from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.integrations.kafka.event_codec import decode_correction
 from services.ports.cloud_events import encode
+from services.ports.corrections import dead_letter_subject
 from services.ports.traffic import RecordedInference
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, inference
@@ -42,13 +47,22 @@ class Traffic:
 
 
 class MailRedactor:
+    """``failures``: how often in a row a text with "poison" fails."""
+
+    failures = 0
+    error: Exception = ValueError("poison of ann@example.com")
+
     def redact(self, text: str) -> tuple[str, int]:
+        if "poison" in text and self.failures:
+            self.failures -= 1
+            raise self.error
         return re.subn(r"\S+@\S+", "<EMAIL_ADDRESS:0a1b2c3d>", text)
 
 
 class Story:
     def __init__(self, *, held_out_share: float = 0.0) -> None:
         self.ledger, self.traffic, self.held_out_share = FakeLearnLedger(), Traffic(), held_out_share
+        self.redactor = MailRedactor()
         self.restart()
 
     def restart(self) -> None:
@@ -59,7 +73,8 @@ class Story:
                 ledger=self.ledger,
                 suite=self.ledger,
                 traffic=self.traffic,  # type: ignore[arg-type]
-                redactor=MailRedactor(),
+                redactor=self.redactor,
+                of_machine=(ConnectionAbortedError,),
                 decode=decode_correction,
                 pseudonym_of=lambda name: f"<AUTHOR:{len(name):08x}>",
                 knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic="gaps", now=now),
@@ -251,11 +266,105 @@ def test_an_unreadable_event_names_its_fault_and_saves_nothing(raw: bytes, where
     assert not story.ledger.journal
 
 
+def test_an_event_that_fails_twice_is_given_up_and_the_next_one_is_decided() -> None:
+    story = Story()
+    for name in ("a", "b"):
+        story.recorded(f"r-{name}", f"send it to Ann {name * 20}")
+    story.redactor.failures = 2
+    poison = event("a", corrected="poison")
+    with pytest.raises(NotDecidable) as caught:
+        story.desk.receive(poison, now=NOON)
+    assert "ValueError at tests." not in caught.value.reason
+    assert caught.value.reason.startswith("it cannot be decided: ValueError at services.correction_desk.decide_corrections:")
+    assert story.receive("b").state is CorrectionState.ACCEPTED
+    place = RecordPosition(topic="corrections", partition=0, offset=7, time=NOON)
+    letter = json.loads(dead_letter_value(poison, at=place, error=caught.value))
+    line = dead_letter_entry(poison, at=place, error=caught.value, workload="router", known={"router"})
+    assert letter["attempts"] == 2
+    for told in (letter["error"], line.reason, str(dict(line.evidence))):
+        assert "ann@example.com" not in told
+
+
+def test_an_event_that_fails_once_is_decided() -> None:
+    story = Story()
+    story.recorded("r-a", "send it to Ann")
+    story.redactor.failures = 1
+    assert story.receive("a", corrected="poison").state is CorrectionState.ACCEPTED
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ConnectionAbortedError(), MemoryError()])
+def test_a_failure_of_the_machine_gives_nothing_up(error: Exception) -> None:
+    story = Story()
+    story.recorded("r-a", "send it to Ann")
+    story.redactor.failures, story.redactor.error = 9, error
+    with pytest.raises(type(error)):
+        story.receive("a", corrected="poison")
+    assert story.redactor.failures == 8
+    story.redactor.failures = 0
+    assert story.receive("a", corrected="poison").state is CorrectionState.ACCEPTED
+
+
+def test_a_waiting_correction_that_fails_twice_is_reviewed_and_the_others_are_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story()
+    for name in ("a", "b"):
+        assert story.receive(name).state is CorrectionState.SUBMITTED
+        story.recorded(f"r-{name}", f"send it to Ann {name * 20}")
+
+    def by_request(request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
+        if request_id == "r-a":
+            raise KeyError("choices")
+        return RecordedInference(inference=story.traffic.rows[request_id], features={})
+
+    monkeypatch.setattr(story.traffic, "by_request", by_request)
+    assert story.desk.retry_waiting(now=NOON + timedelta(seconds=1)) == 2
+    assert (story.state("a"), story.state("b")) == (CorrectionState.REVIEW, CorrectionState.ACCEPTED)
+    found = story.ledger.correction(CorrectionId("a"))
+    assert found is not None
+    assert found.reason.startswith("it cannot be decided: KeyError at ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("a figure where the model wrote #", {"original": "You are caller # in the queue.", "corrected": "You are caller 3 in the queue."}),
+        ("# where the model wrote a figure", {"original": "You are caller 3 in the queue.", "corrected": "You are caller # in the queue."}),
+        ("half an emoji inside a JSON answer", {"corrected": '{"tool":"send","arguments":{"text":"ok \\ud83d"}}'}),
+        ("half an emoji inside JSON text", {"corrected": '["ok \\ud83d"]', "original": '["ok"]'}),
+        ("a key twice", {"corrected": '{"a":1,"a":2}', "original": '{"a":2}'}),
+        ("deep JSON", {"corrected": "[" * 900 + "]" * 900, "original": "[" * 901 + "]" * 901}),
+        ("beyond a double", {"corrected": '{"tool":"f","arguments":{"n":1e400}}', "original": "1e400"}),
+        ("a number of 10,000 digits", {"corrected": f"[{'9' * 10_000}]", "original": "9" * 10_000}),
+        ("a null character", {"corrected": '{"tool":"f","arguments":{"n":"\\u0000"}}', "original": "\x00"}),
+    ],
+)  # fmt: skip
+def test_texts_that_break_parsers_are_decided(kind: str, changes: dict[str, str]) -> None:
+    story = Story()
+    messages = [{"role": "user", "content": "Where am I?"}]
+    decided = story.receive("a", request_id=None, messages=messages, **changes)
+    assert decided.state in (CorrectionState.ACCEPTED, CorrectionState.KNOWLEDGE_GAP), kind
+    assert story.receive("b", request_id=None, messages=messages, **changes).new
+
+
+def test_a_dead_letter_of_a_large_event_stays_under_the_brokers_limit() -> None:
+    place = RecordPosition(topic="corrections", partition=0, offset=7, time=NOON)
+    error = InvalidInput("is not JSON", where="$", remedy="Fix it.")
+    text = b"a pasted log, line after line " * 60_000
+    letter = dead_letter_value(text, at=place, error=error)
+    assert len(letter) < 900_000
+    assert zlib.decompress(base64.b64decode(json.loads(letter)["raw_zlib_base64"])) == text
+    noise = random.Random(7).randbytes(1_800_000)
+    letter = dead_letter_value(noise, at=place, error=error)
+    assert len(letter) < 900_000
+    told = json.loads(letter)
+    assert (told["raw_bytes"], noise.startswith(base64.b64decode(told["raw_beginning_base64"]))) == (1_800_000, True)
+
+
 def test_a_dead_letter_has_the_bytes_and_its_journal_line_none() -> None:
     place = RecordPosition(topic="corrections", partition=0, offset=7, time=NOON)
     error = InvalidInput("is not JSON", where="$", remedy="Fix it.")
     body = json.loads(dead_letter_value(b"\xff secret", at=place, error=error))
     assert (body["error"], body["offset"], body["raw_base64"]) == ("is not JSON", 7, "/yBzZWNyZXQ=")
-    line = dead_letter_entry(at=place, error=error, workload="someone's text", known={"router"})
+    line = dead_letter_entry(b"\xff secret", at=place, error=error, workload="someone's text", known={"router"})
     assert line.workload == ""
-    assert line.id == dead_letter_entry(at=place, error=error, workload="", known=()).id
+    assert line.id == dead_letter_entry(b"\xff secret", at=place, error=error, workload="", known=()).id
+    assert line.subject == dead_letter_subject(b"\xff secret")

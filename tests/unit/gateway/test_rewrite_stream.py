@@ -35,6 +35,14 @@ def test_the_pieces_of_a_stream_do_not_matter(cuts: list[int]) -> None:
     assert (shown, rewrite.done, rewrite.error) == (SHOWN, True, None)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_stream_that_comes_byte_by_byte_is_shown_event_by_event(end: bytes) -> None:
+    stream = STREAM.replace(b"\r\n", b"\n").replace(b"\n", end)
+    rewrite = StreamRewrite(shown_as="new", is_chat=True, keep_usage=True)
+    shown = [shown for at in range(len(stream)) if (shown := rewrite.feed(stream[at : at + 1]))]
+    assert (b"".join(shown).strip(), len(shown)) == (stream.strip(), 6)
+
+
 def test_only_the_model_is_written_anew() -> None:
     shown, _ = passed(CHUNK)
     assert shown == CHUNK.replace(b'"model":"new"', b'"model":"alias"')
