@@ -28,10 +28,10 @@ from services.drift_monitor.wiring import DriftRules, MonitorParts
 from services.ports.drift import ClosedWindow
 from services.ports.traffic import RecordingBatch
 from services.stores.ledger.journal import LedgerJournal
-from services.stores.traffic.traffic_store import TrafficStore
-from tests.databases import migrated_ledger, migrated_traffic
+from tests.databases import migrated_ledger
 from tests.fakes.watching import ScriptedReports
 from tests.ledgers import DriftAndAlertLedger
+from tests.traffic_stores import recording_store
 from tests.watching import MARIA, NOON, ROUTER, recorded
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -42,11 +42,8 @@ class LateWorld:
 
     def __init__(self, folder: Path, *, late_data: ReevaluationPolicy | None = None) -> None:
         self.engine: Engine = migrated_ledger(folder)
-        self.traffic_engine: Engine = migrated_traffic(folder)
         self.watch = DriftAndAlertLedger(self.engine)
-        self.traffic = TrafficStore(
-            self.traffic_engine, shapes={ROUTER: PaneShape(pane=5 * MINUTE, slices=SlicePolicy(dimensions=("tenant",)))}
-        )
+        self.traffic = recording_store(folder, shapes={ROUTER: PaneShape(pane=5 * MINUTE, slices=SlicePolicy(dimensions=("tenant",)))})
         self.route: Route | None = None
         self.rows = 0
         self.monitor = MonitorParts(

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Engine
 
+from flywheel.ids import WorkloadId
 from services.integrations.kafka import topics
 from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess, topic_spec
@@ -12,10 +13,11 @@ from services.stores import database
 from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.tokens import Tokens, internal_key
-from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import empty_databases
 from tests.ledgers import CorrectionAndTrainingLedger, DriftAndAlertLedger
+from tests.traffic_stores import BothSides
 
 
 def open_ledger(settings: Settings) -> Engine:
@@ -48,8 +50,10 @@ def release_ledger(settings: Settings) -> LedgerReleases:
     return LedgerReleases(open_ledger(settings), topic=settings.kafka.topics.releases)
 
 
-def traffic_store(settings: Settings) -> TrafficStore:
-    return TrafficStore(open_traffic(settings), shapes=pane_shapes(settings))
+def traffic_store(settings: Settings) -> BothSides:
+    keys = open_subject_keys(open_ledger(settings), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    subjects = {WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()}
+    return BothSides(open_traffic(settings), shapes=pane_shapes(settings), keys=keys, subjects=subjects)
 
 
 def publisher(settings: Settings) -> KafkaEventPublisher:

@@ -35,9 +35,8 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
     """The recorded request wins over an inline one: it is what the model was asked and answered. Half of an answer is no answer."""
     if request is not None:
         if request.exchange.left_out:
-            return JoinDecision(
-                outcome=JoinOutcome.CUT, reason="the recorded request was cut at 1 MB: an incomplete prompt cannot be trained on"
-            )
+            why = request.exchange.unreadable or "cut at 1 MB, and an incomplete prompt teaches the wrong answer"
+            return JoinDecision(outcome=JoinOutcome.CUT, reason=f"the recorded request cannot be trained on: {why}")
         return JoinDecision(
             outcome=JoinOutcome.JOINED,
             reason="joined to the recorded request",

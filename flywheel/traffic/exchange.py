@@ -20,6 +20,8 @@ _REASONING = ("reasoning", "reasoning_content")
 """Keys under which servers give the reasoning of an answer, the newer one first."""
 CUT = ("request", "response")
 """``left_out`` of an event that was over 1 MB: of its request and its response only a part is there."""
+ERASED = "erased"
+"""``unreadable`` of an exchange whose subject's data key was destroyed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class ModelAnswer:
     def to_wire(self, index: int) -> dict[str, Json]:
         message = self.message.to_wire()
         if self.reasoning is not None:
-            message["reasoning"] = self.reasoning
+            message[next(key for key in _REASONING if key not in message)] = self.reasoning  # one of them may hold another form
         return {"index": index, "message": message, "finish_reason": self.finish_reason, **self.more}
 
 
@@ -80,7 +82,8 @@ class Exchange:
     """A request and its answers: no answer if the attempt failed, several if the client asked for ``n``.
 
     ``added``: paths of the request that the gateway put in. ``left_out``: paths at which policy removed something; such an exchange never
-    trains. ``text_only``: recorded by a version that kept roles and text alone.
+    trains. ``text_only``: recorded by a version that kept roles and text alone. ``unreadable``: why a record has no content to show, e.g.
+    ``ERASED``; everything counts as left out then.
     """
 
     prompt: Prompt
@@ -91,6 +94,7 @@ class Exchange:
     added: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     text_only: bool = False
+    unreadable: str = ""
 
     @property
     def answer_is_whole(self) -> bool:
@@ -113,8 +117,8 @@ class Exchange:
         return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 2**53 else None
 
     def response_to_wire(self) -> dict[str, Json] | None:
-        """The ChatCompletion, without ``model``; None when there is no answer."""
-        if not self.answers:
+        """The ChatCompletion, without ``model``; None when nothing came."""
+        if not (self.answers or self.completion_id or self.usage or self.more):
             return None
         usage = {"usage": dict(self.usage)} if self.usage else {}
         completion_id = {"id": self.completion_id} if self.completion_id else {}
@@ -165,6 +169,11 @@ def prompt_from_wire(request: Mapping[str, Json], *, where: str) -> Prompt:
         tools=tuple(tools) if isinstance(tools, list) else (),
         settings=settings,
     )
+
+
+def exchange_without_content(why: str) -> Exchange:
+    """Of a record whose content cannot be shown, and why."""
+    return Exchange(prompt=Prompt(messages=()), left_out=CUT, unreadable=why)
 
 
 def text_exchange(

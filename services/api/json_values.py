@@ -12,6 +12,7 @@ import numpy as np
 
 from flywheel.alerts.alert import Alert
 from flywheel.drift.reference import Reference
+from flywheel.traffic.inference import Inference
 from flywheel.training_set.snapshot import Snapshot
 
 Json = object
@@ -47,6 +48,24 @@ def alert_json(alert: Alert) -> dict[str, Json]:
     message, seen = ({field.name: json_of(getattr(part, field.name)) for field in fields(part)} for part in (alert.message, alert.seen))
     drifted = [{"slice": series.slice, "column": series.column} for series in sorted(alert.seen.drifted)]
     return {**held, **message, "seen": {**seen, "drifted": drifted}, "labels": dict(alert.labels), "fingerprint": alert.fingerprint}
+
+
+def exchange_json(inference: Inference) -> dict[str, Json]:
+    """Who asked and who answered, then the request and the answer in OpenAI's form."""
+    exchange = inference.exchange
+    about = {
+        field.name: json_of(getattr(inference, field.name)) for field in fields(inference) if field.name not in ("exchange", "redacted")
+    }
+    return {
+        **about,
+        "completion_id": exchange.completion_id,
+        "request": exchange.prompt.to_wire(),
+        "response": exchange.response_to_wire(),
+        "added": list(exchange.added),
+        "left_out": list(exchange.left_out),
+        "text_only": exchange.text_only,
+        "unreadable": exchange.unreadable,
+    }
 
 
 def reference_json(reference: Reference) -> dict[str, Json]:

@@ -45,6 +45,7 @@ from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
+from services.stores.ledger.subject_keys import LedgerSubjectKeys, open_subject_keys
 from services.stores.ledger.training_sets import LedgerTrainingSets
 from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.tokens import Tokens, internal_key, redaction_key
@@ -118,7 +119,7 @@ def api_parts(settings: Settings) -> ApiParts:
         workloads=rules(settings),
         access=Tokens(entries=known_tokens(settings), internal=key),
         ledger=_ledger(settings),
-        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
+        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), keys=_subject_keys(settings)),
         gateways=GatewayAdmin(urls=[settings.gateway_url], key=key),
         open_publisher=lambda: KafkaEventPublisher(KafkaAccess(**broker_fields(settings))),
         open_redactor=cache(lambda: PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))),
@@ -126,6 +127,10 @@ def api_parts(settings: Settings) -> ApiParts:
         check_correction=check_correction,
         corrections_topic=settings.kafka.topics.corrections,
     )
+
+
+def _subject_keys(settings: Settings) -> LedgerSubjectKeys:
+    return open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
 
 
 def _ledger(settings: Settings) -> ApiLedger:

@@ -12,6 +12,7 @@ from services.cli import (
     alerts,
     corrections,
     drift,
+    exchange,
     gate,
     lineage,
     regression_suite,
@@ -32,7 +33,7 @@ FAR = {
 """Commands that do not use the api: their function, imported when called, and their help text."""
 ORDER = (
     *("up", "doctor", "check-config", "migrate", "demo", "report", "alerts", "reference", "corrections"),
-    *("golden", "dataset", "train", "gate", "release", "lineage", "dlq"),
+    *("golden", "dataset", "train", "gate", "release", "lineage", "exchange", "dlq"),
 )
 
 
@@ -65,6 +66,7 @@ def build_app() -> typer.Typer:
     app.add_typer(gate.commands, name="gate")
     app.add_typer(rollout.commands, name="release")
     app.command("lineage")(lineage.lineage)
+    app.add_typer(exchange.commands, name="exchange")
     app.add_typer(traffic.commands, name="dlq")
     return app
 

@@ -6,19 +6,36 @@ In: JSON values of the api. Out: lines on standard output; the next step goes to
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
+from unicodedata import category
 
 import typer
 
 Json = object
 """A JSON value."""
+CONTROL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # Unicode's categories
+HARMLESS = frozenset("\t\u200c\u200d")  # the joiners belong to Indic and Persian words, and to emoji
 
 
 def print_json(value: Json) -> None:
-    """The api's answer as it is. Half of a character, which a file's name may contain, is escaped."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False).encode(errors="backslashreplace").decode())
+    """The api's answer as it is; characters that could steer a terminal, and halves of characters, as JSON escapes."""
+    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
+    typer.echo("\n".join(_without_control(line, lambda character: json.dumps(character)[1:-1]) for line in lines))
+
+
+def escaped(text: str) -> str:
+    """A users' text for a terminal: line breaks and tabs stay; characters that could steer it become escapes such as ``\\x1b``."""
+    lines = (_without_control(line, lambda character: character.encode("unicode_escape").decode()) for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def _without_control(line: str, escape: Callable[[str], str]) -> str:
+    """Control sequences move the cursor or rename the window; format characters turn the direction of text or hide some of it."""
+    if line.isprintable():
+        return line
+    return "".join(escape(one) if category(one) in CONTROL and one not in HARMLESS else one for one in line)
 
 
 def print_table(rows: Sequence[Mapping[str, Json]], columns: Sequence[str], *, none: str) -> None:

@@ -28,6 +28,7 @@ from services.stores.database import DATABASE_FAILURES, open_ledger, open_traffi
 from services.stores.ledger.corrections import LedgerCorrections
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.regression_suite import LedgerSuite
+from services.stores.ledger.subject_keys import LedgerSubjectKeys, open_subject_keys
 from services.stores.tokens import redaction_key
 from services.stores.traffic.traffic_store import TrafficStore
 
@@ -79,7 +80,7 @@ def correction_desk_parts(settings: Settings) -> CorrectionDeskParts:
     return CorrectionDeskParts(
         ledger=LedgerCorrections(engine),
         suite=LedgerSuite(engine),
-        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
+        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), keys=_subject_keys(settings)),
         redactor=RedactorAtFirstText(key=key),
         decode=decode_correction,
         pseudonym_of=lambda name: pseudonym(name, kind="AUTHOR", key=key),
@@ -87,6 +88,10 @@ def correction_desk_parts(settings: Settings) -> CorrectionDeskParts:
         rules={WorkloadId(name): _rules(workload) for name, workload in settings.workloads.items()},
         of_machine=DATABASE_FAILURES,
     )
+
+
+def _subject_keys(settings: Settings) -> LedgerSubjectKeys:
+    return open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
 
 
 def correction_stream(settings: Settings) -> CorrectionStream:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
+from flywheel.ids import AdapterName, EventId, WorkloadId
 from flywheel.traffic.column import FeatureRow as FeatureRow
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.sessions import SessionOutcome
@@ -70,10 +70,13 @@ class TrafficReader(Protocol):
         adapter: AdapterName | None = None,
         limit: int = 5_000,
     ) -> Sequence[RecordedInference]:
-        """Rows of production arms (never shadow), the ``limit`` with the smallest hash of event id, by time."""
+        """Rows of production arms (never shadow), the ``limit`` with the smallest hash of event id, by time.
 
-    def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
-        """The attempt that answered the user."""
+        A row whose content cannot be shown says so in ``exchange.unreadable``. It counts like any other.
+        """
+
+    def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
+        """The attempt that answered the user. ``id``: our request id, else the completion's, else the client's own (its newest)."""
 
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         """Which of these ids are recorded (dead-lettered ones count: nothing more will come of them)."""

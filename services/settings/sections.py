@@ -23,6 +23,7 @@ from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
 from flywheel.rollout.next_action import RolloutPolicy
+from flywheel.traffic.subject import SESSION
 from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 
@@ -346,6 +347,13 @@ class Format(Section):
     json_schema: dict[str, object] | None = None  # JSON Schema, draft 2020-12; without it, any text is valid
 
 
+class RecordingSettings(Section):
+    """How recorded content is kept."""
+
+    # whose data key seals a request and its answer: session, client, or dim:<name> of a dimension; requests without it: the session
+    subject: str = SESSION
+
+
 class Workload(Section):
     """One stable task under one public model name."""
 
@@ -355,6 +363,7 @@ class Workload(Section):
     requests: Requests = Requests()
     sampling: Sampling = Sampling()
     format: Format = Format()
+    recording: RecordingSettings = RecordingSettings()
     slices: Slices = Slices()
     watch: Watch = Watch()
     alerts: Alerts = Alerts()
@@ -378,6 +387,8 @@ class Settings(Section):
     workloads: dict[str, Workload] = {}
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # of all processes
     redaction_key_file: Path | None = None  # the key of the pseudonyms for personal data; made at the first start when unset
+    # the key that seals recorded content: a file of mode 600 with at least 32 characters; made under data_dir/keys at first use when unset
+    sealing_key_file: Path | None = None
 
     @property
     def ledger_url(self) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from flywheel.errors import InvalidInput, shortened
 from flywheel.retraining.crontab import parse_crontab
+from flywheel.traffic.subject import is_subject_field
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import nearest
 from services.settings.policies import build_policies
@@ -177,6 +178,9 @@ def _workload(workload: Workload, where: str) -> Iterator[Fault]:
     if not workload.alias.strip():
         yield Fault(where=f"{where}.alias", reason="must not be empty", remedy="Name the model as clients will ask for it.")
     yield from _requests(workload.requests, f"{where}.requests")
+    if not is_subject_field(workload.recording.subject):
+        remedy = "Write session, client, or dim:<name of a dimension>."
+        yield Fault(where=f"{where}.recording.subject", reason="is no subject", value=workload.recording.subject, remedy=remedy)
     yield from _slices(workload.slices, f"{where}.slices")
     urls = [(f"{where}.alerts.webhooks.{index}.url", webhook.url) for index, webhook in enumerate(workload.alerts.webhooks)]
     for path, url in urls:

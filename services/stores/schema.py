@@ -30,10 +30,14 @@ class Database:
 
 LEDGER = Database(
     name="ledger",
-    revisions=("l0001", "l0002", "l0003", "l0004", "l0005", "l0006", "l0007", "l0008"),
+    revisions=("l0001", "l0002", "l0003", "l0004", "l0005", "l0006", "l0007", "l0008", "l0009"),
     tables=frozenset({"journal", "outbox", "work"}),
 )
-TRAFFIC = Database(name="traffic", revisions=("t0001", "t0002", "t0003", "t0004"), tables=frozenset({"inferences", "panes", "positions"}))
+TRAFFIC = Database(
+    name="traffic",
+    revisions=("t0001", "t0002", "t0003", "t0004", "t0005"),
+    tables=frozenset({"inferences", "panes", "positions"}),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,11 @@ from services.ports.traffic import TrafficRecorder
 from services.settings import Settings
 from services.settings.pane_shapes import pane_shapes
 from services.settings.secrets import broker_fields, configured_redaction_key
-from services.stores.database import open_traffic
+from services.stores.database import open_ledger, open_traffic
+from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.tokens import redaction_key
-from services.stores.traffic.traffic_store import TrafficStore
+from services.stores.traffic.contents import ContentSealer
+from services.stores.traffic.recording_store import RecordingStore
 
 GROUP = "flywheel.traffic-windower"
 OutOfRange = kafka_batches.OutOfRange
@@ -40,7 +42,7 @@ class WindowerParts:
 
 
 def windower_parts(settings: Settings) -> WindowerParts:
-    """Opens the traffic database; raises CannotRun when it cannot be used."""
+    """Opens both databases and the sealing key; raises CannotRun when one of them cannot be used."""
     broker = KafkaAccess(**broker_fields(settings))
     return WindowerParts(
         broker_answers=partial(topics.broker_answers, broker),
@@ -51,7 +53,7 @@ def windower_parts(settings: Settings) -> WindowerParts:
             session_timeout_seconds=settings.kafka.session_timeout_seconds,
         ),
         topic_id=partial(topics.topic_id, broker),
-        recorder=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
+        recorder=_recorder(settings),
         decode=event_codec.decode_traffic,
         claimed_ids=event_codec.claimed_ids,
         redactor=cache(partial(_redactor, settings)),
@@ -59,6 +61,13 @@ def windower_parts(settings: Settings) -> WindowerParts:
         faust_broker=f"kafka://{settings.bootstrap}",
         faust_dir=str(settings.data_dir / "faust" / "traffic_windower"),
     )
+
+
+def _recorder(settings: Settings) -> RecordingStore:
+    keys = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    subjects = {WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()}
+    sealer = ContentSealer(keys, subjects=subjects)
+    return RecordingStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), sealer=sealer)
 
 
 def _redactor(settings: Settings) -> Redactor:

@@ -30,29 +30,28 @@ from services.stores.migrate import migrate
 from services.stores.schema import TRAFFIC
 from services.stores.traffic.shadow_counts import RecordedShadows
 from services.stores.traffic.tables import inferences, metadata, pane_to_blob
-from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import migrated_traffic
 from tests.traffic_events import NOON, inference
+from tests.traffic_stores import BothSides, recording_store
 
 SUPPORT = WorkloadId("support")
 LATER, DAY = NOON + timedelta(hours=1), timedelta(days=1)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> TrafficStore:
+def store(tmp_path: Path) -> BothSides:
     return opened(tmp_path)
 
 
 @pytest.fixture
-def engine(tmp_path: Path, store: TrafficStore) -> Engine:
+def engine(tmp_path: Path, store: BothSides) -> Engine:
     """Of the store's database."""
     return open_database(f"sqlite:///{tmp_path / 'traffic.db'}")
 
 
-def opened(folder: Path) -> TrafficStore:
-    engine = migrated_traffic(folder)
+def opened(folder: Path) -> BothSides:
     shape = PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy(dimensions=("tenant",)))
-    return TrafficStore(engine, shapes={SUPPORT: shape, WorkloadId("other"): shape})
+    return recording_store(folder, shapes={SUPPORT: shape, WorkloadId("other"): shape})
 
 
 def row(one: Inference, partition: int = 0, *, valid: bool | None = None) -> RecordedInference:
@@ -88,18 +87,16 @@ def test_the_migration_makes_exactly_the_tables(tmp_path: Path) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_a_row_comes_back_as_it_was_recorded(store: TrafficStore) -> None:
+def test_a_row_comes_back_as_it_was_recorded(store: BothSides) -> None:
     one = row(inference(1, dimensions={"tenant": 'Ä "quoted"'}), valid=True)
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [one]))
     found = store.rows(workload=SUPPORT, start=NOON, end=LATER)
-    inference_of_text = replace(one.inference, exchange=replace(one.inference.exchange, text_only=True))
-    expected = replace(one, inference=inference_of_text, features=with_first_failures(one.features, ()))
-    assert [replace(read, topic="t") for read in found] == [expected]
+    assert [replace(read, topic="t") for read in found] == [replace(one, features=with_first_failures(one.features, ()))]
     assert store.by_request(RequestId("req-1"), workload=SUPPORT) is not None
     assert store.newest(SUPPORT) == one.inference.occurred_at
 
 
-def test_redelivery_changes_nothing_but_the_count_of_duplicates(store: TrafficStore) -> None:
+def test_redelivery_changes_nothing_but_the_count_of_duplicates(store: BothSides) -> None:
     rows = [row(inference(n)) for n in range(20)]
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
     before = store.window(workload=SUPPORT, start=NOON, end=LATER)
@@ -110,14 +107,14 @@ def test_redelivery_changes_nothing_but_the_count_of_duplicates(store: TrafficSt
     assert (counts.recorded, counts.duplicates_ignored) == (20, 20)
 
 
-def test_a_duplicate_inside_a_batch_is_counted_once(store: TrafficStore) -> None:
+def test_a_duplicate_inside_a_batch_is_counted_once(store: BothSides) -> None:
     twice = row(inference(1))
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [twice, twice], in_batch_duplicates={SUPPORT: 3}))
     counts = store.counts(SUPPORT)
     assert (counts.recorded, counts.duplicates_ignored) == (1, 4)
 
 
-def test_a_worker_that_lost_its_partition_writes_nothing(store: TrafficStore) -> None:
+def test_a_worker_that_lost_its_partition_writes_nothing(store: BothSides) -> None:
     stale = store.assign(topic_id="a", topic="t", partition=0)
     fresh = store.assign(topic_id="a", topic="t", partition=0)
     with pytest.raises(LostPartition):
@@ -130,14 +127,14 @@ def test_a_worker_that_lost_its_partition_writes_nothing(store: TrafficStore) ->
     assert store.counts(SUPPORT).recorded == 1
 
 
-def test_the_same_batch_cannot_be_written_twice_from_one_position(store: TrafficStore) -> None:
+def test_the_same_batch_cannot_be_written_twice_from_one_position(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [row(inference(1))]))
     with pytest.raises(LostPartition):
         store.record(batch(at, [row(inference(2))]))
 
 
-def test_when_one_of_two_partitions_is_lost_neither_moves(store: TrafficStore) -> None:
+def test_when_one_of_two_partitions_is_lost_neither_moves(store: BothSides) -> None:
     held, lost = store.assign(topic_id="a", topic="t", partition=0), store.assign(topic_id="a", topic="t", partition=1)
     store.assign(topic_id="a", topic="t", partition=1)
     both = RecordingBatch(advances=[Advance(position=held, to_offset=9), Advance(position=lost, to_offset=9)], rows=[row(inference(1))])
@@ -146,14 +143,14 @@ def test_when_one_of_two_partitions_is_lost_neither_moves(store: TrafficStore) -
     assert store.assign(topic_id="a", topic="t", partition=0).offset == 0
 
 
-def test_another_topic_id_starts_at_zero_and_the_old_one_keeps_its_offset(store: TrafficStore) -> None:
+def test_another_topic_id_starts_at_zero_and_the_old_one_keeps_its_offset(store: BothSides) -> None:
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(1))]))
     assert store.assign(topic_id="b", topic="t", partition=0).offset == 0
     again = store.assign(topic_id="a", topic="t", partition=0)
     assert (again.offset, again.epoch) == (1, 2)
 
 
-def test_shadow_answers_are_kept_and_enter_no_statistic(store: TrafficStore) -> None:
+def test_shadow_answers_are_kept_and_enter_no_statistic(store: BothSides) -> None:
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(1, arm=Arm.SHADOW)), row(inference(2))]))
     assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == 1
     assert store.counts(SUPPORT).recorded == 1
@@ -161,7 +158,7 @@ def test_shadow_answers_are_kept_and_enter_no_statistic(store: TrafficStore) -> 
     assert store.recorded([EventId("event-1"), EventId("event-9")]) == {"event-1"}
 
 
-def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: TrafficStore) -> None:
+def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: BothSides) -> None:
     for partition in (0, 1):
         at = store.assign(topic_id="a", topic="t", partition=partition)
         store.record(batch(at, [row(inference(100 + partition), partition)]))
@@ -172,7 +169,7 @@ def test_partitions_add_up_and_late_rows_go_to_the_pane_of_their_event(store: Tr
     assert store.newest(SUPPORT) == NOON + timedelta(seconds=101)
 
 
-def test_a_pane_says_at_which_position_of_the_record_it_changed_last(store: TrafficStore) -> None:
+def test_a_pane_says_at_which_position_of_the_record_it_changed_last(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     seconds = timedelta(seconds=1)
     store.record(batch(at, [row(inference(n)) for n in range(12)]))
@@ -188,13 +185,13 @@ def test_a_pane_says_at_which_position_of_the_record_it_changed_last(store: Traf
     assert store.changes(**{**asked, "workload": WorkloadId("other")}, after=0) == {}
 
 
-def test_shadow_answers_and_dead_letters_change_no_pane(store: TrafficStore) -> None:
+def test_shadow_answers_and_dead_letters_change_no_pane(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [row(inference(1, arm=Arm.SHADOW))], dead_letters=[letter(1, workload="support")]))
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
 
 
-def test_which_panes_changed_is_read_from_an_index_alone(store: TrafficStore) -> None:
+def test_which_panes_changed_is_read_from_an_index_alone(store: BothSides) -> None:
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(1))]))
     asked: list[str] = []
     event.listen(store._engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
@@ -206,7 +203,7 @@ def test_which_panes_changed_is_read_from_an_index_alone(store: TrafficStore) ->
     assert "TEMP B-TREE" not in plan
 
 
-def test_hours_are_read_by_one_query_and_sum_to_their_windows(store: TrafficStore) -> None:
+def test_hours_are_read_by_one_query_and_sum_to_their_windows(store: BothSides) -> None:
     rows = [row(inference(n, occurred_at=NOON + timedelta(minutes=25 * n))) for n in range(7)]
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
     asked: list[str] = []
@@ -223,7 +220,7 @@ def refused(number: int, **changes: object) -> RecordedInference:
     return row(inference(number, answer="I cannot help.", **changes))
 
 
-def firsts(store: TrafficStore, *, start: datetime = NOON, end: datetime = LATER) -> tuple[int, int, int]:
+def firsts(store: BothSides, *, start: datetime = NOON, end: datetime = LATER) -> tuple[int, int, int]:
     """Rows that refused, sessions that did, rows that are in a window."""
     window = store.window(workload=SUPPORT, start=start, end=end)
     return hits(window, "refusal"), hits(window, "first_refusal"), window.rows
@@ -234,7 +231,7 @@ def hits(window: WindowCounts, rate: str) -> int:
     return int(window.matrix.of(rate)[window.matrix.slices.index("all"), 1])
 
 
-def test_a_session_that_refuses_again_counts_once(store: TrafficStore) -> None:
+def test_a_session_that_refuses_again_counts_once(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [refused(1, session="s"), refused(2, session="s"), row(inference(3, session="s")), refused(4, session="r")]))
     store.record(batch(replace(at, offset=at.offset + 4), [refused(5, session="s"), refused(6, session="q")]))
@@ -243,20 +240,20 @@ def test_a_session_that_refuses_again_counts_once(store: TrafficStore) -> None:
     assert kept == {"event-1": 1.0, "event-2": 0.0, "event-3": 0.0, "event-4": 1.0, "event-5": 0.0, "event-6": 1.0}
 
 
-def test_within_a_batch_the_clock_says_which_was_first(store: TrafficStore) -> None:
+def test_within_a_batch_the_clock_says_which_was_first(store: BothSides) -> None:
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [refused(30, session="s"), refused(1, session="s")]))
     assert firsts(store, end=NOON + timedelta(seconds=10)) == (1, 1, 1)
     assert firsts(store) == (2, 1, 2)
 
 
-def test_a_late_row_of_a_counted_session_counts_no_more(store: TrafficStore) -> None:
+def test_a_late_row_of_a_counted_session_counts_no_more(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [refused(30, session="s")]))
     store.record(batch(replace(at, offset=1), [refused(1, session="s")]))
     assert firsts(store) == (2, 1, 2)
 
 
-def test_a_session_that_comes_back_the_next_day_counts_again(store: TrafficStore) -> None:
+def test_a_session_that_comes_back_the_next_day_counts_again(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     midnight = NOON + timedelta(hours=12)
     for number, moment in enumerate((NOON, midnight - timedelta(seconds=1), midnight, midnight + timedelta(hours=3))):
@@ -265,14 +262,14 @@ def test_a_session_that_comes_back_the_next_day_counts_again(store: TrafficStore
     assert firsts(store, start=midnight, end=midnight + DAY) == (2, 1, 2)
 
 
-def test_a_row_that_comes_days_late_takes_no_other_days_first(store: TrafficStore) -> None:
+def test_a_row_that_comes_days_late_takes_no_other_days_first(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     for number, days in enumerate((3, 0, 3, 0, 1, 3)):
         store.record(batch(replace(at, offset=number), [refused(number, session="s", occurred_at=NOON + days * DAY)]))
     assert [firsts(store, start=NOON + days * DAY, end=LATER + days * DAY)[:2] for days in (0, 1, 3)] == [(2, 1), (1, 1), (3, 1)]
 
 
-def test_workloads_and_shadow_answers_take_nobodys_first(store: TrafficStore) -> None:
+def test_workloads_and_shadow_answers_take_nobodys_first(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [refused(1, session="s", arm=Arm.SHADOW), refused(2, session="s"), refused(3, session="r", workload="other")]))
     assert firsts(store) == (1, 1, 1)
@@ -281,11 +278,11 @@ def test_workloads_and_shadow_answers_take_nobodys_first(store: TrafficStore) ->
     assert firsts_of(store, "other") == 2
 
 
-def firsts_of(store: TrafficStore, workload: str) -> int:
+def firsts_of(store: BothSides, workload: str) -> int:
     return hits(store.window(workload=WorkloadId(workload), start=NOON, end=LATER), "first_refusal")
 
 
-def test_what_was_not_recorded_was_nobodys_first(store: TrafficStore) -> None:
+def test_what_was_not_recorded_was_nobodys_first(store: BothSides) -> None:
     stale, fresh = (store.assign(topic_id="a", topic="t", partition=0) for _ in range(2))
     with pytest.raises(LostPartition):
         store.record(batch(stale, [refused(1, session="s")]))
@@ -339,14 +336,14 @@ def test_a_record_of_before_keeps_its_panes_and_takes_them_for_unchanged(tmp_pat
         connection.exec_driver_sql("INSERT INTO traffic_counts VALUES (?, 3, 0, 0, NULL)", (SUPPORT,))
     shapes = {SUPPORT: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy())}
     migrate(path, TRAFFIC)
-    store = TrafficStore(open_database(url), shapes=shapes)
+    store = recording_store(tmp_path, shapes=shapes)
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=0) == {}
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(7))]))
     assert store.window(workload=SUPPORT, start=NOON, end=LATER).rows == 4
     assert store.changes(workload=SUPPORT, start=NOON, end=LATER, after=3) == {NOON: 4}
 
 
-def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: TrafficStore) -> None:
+def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     store.record(batch(at, [], dead_letters=[letter(1, event_id="bad", workload="support"), letter(2)]))
     store.record(batch(replace(at, offset=1), [], dead_letters=[letter(1, event_id="bad", workload="support")]))
@@ -355,7 +352,7 @@ def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: TrafficStore) 
     assert {kept.raw for kept in store.dead_letters()} == {b"\xff"}
 
 
-def test_rows_are_the_same_sample_whenever_they_are_asked_for_and_by_slice(store: TrafficStore) -> None:
+def test_rows_are_the_same_sample_whenever_they_are_asked_for_and_by_slice(store: BothSides) -> None:
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(n)) for n in range(50)]))
     sample = store.rows(workload=SUPPORT, start=NOON, end=LATER, limit=10)
     assert sample == store.rows(workload=SUPPORT, start=NOON, end=LATER, limit=10)
@@ -366,7 +363,7 @@ def test_rows_are_the_same_sample_whenever_they_are_asked_for_and_by_slice(store
     assert store.rows(workload=SUPPORT, start=NOON, end=LATER, slice_name="no such=x") == []
 
 
-def test_the_attempt_that_answered_the_user_is_found(store: TrafficStore) -> None:
+def test_the_attempt_that_answered_the_user_is_found(store: BothSides) -> None:
     same = {"request_id": RequestId("r"), "occurred_at": NOON}
     failed = inference(1, arm=Arm.CANARY, answer=None, status=500, **same)
     retried = inference(2, attempt=2, answer="Here.", **same)
@@ -378,7 +375,7 @@ def test_the_attempt_that_answered_the_user_is_found(store: TrafficStore) -> Non
     assert store.by_request(RequestId("r"), workload=WorkloadId("other")) is None
 
 
-def test_outcomes_are_sessions_of_an_arm_without_retries(store: TrafficStore) -> None:
+def test_outcomes_are_sessions_of_an_arm_without_retries(store: BothSides) -> None:
     rows = [
         row(inference(1, session="s", adapter=AdapterName("new"), arm=Arm.CANARY, route_version=3), valid=True),
         row(inference(2, session="s", adapter=AdapterName("new"), arm=Arm.CANARY, route_version=3, status=500, answer=None)),
@@ -392,7 +389,7 @@ def test_outcomes_are_sessions_of_an_arm_without_retries(store: TrafficStore) ->
     assert (champion.ok, champion.valid_format, champion.refused, champion.requests) == (True, False, True, 1)
 
 
-def test_whose_error_an_attempt_was_is_kept_and_derived_in_rows_of_before(store: TrafficStore, engine: Engine) -> None:
+def test_whose_error_an_attempt_was_is_kept_and_derived_in_rows_of_before(store: BothSides, engine: Engine) -> None:
     broken = inference(1, outcome=AttemptOutcome.MODEL_ERROR)  # a stream without its end: the status cannot tell
     aborted = inference(2, status=499)
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(broken), row(aborted)]))
@@ -407,20 +404,20 @@ def test_whose_error_an_attempt_was_is_kept_and_derived_in_rows_of_before(store:
     assert outcomes() == [AttemptOutcome.OK, AttemptOutcome.CLIENT_ABORTED]
 
 
-def test_what_is_not_the_models_is_no_outcome_of_an_arm(store: TrafficStore) -> None:
+def test_what_is_not_the_models_is_no_outcome_of_an_arm(store: BothSides) -> None:
     rows = [row(inference(number, status=status, session=f"s{number}")) for number, status in enumerate((200, 400, 429, 499, 503))]
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
     assert [(one.session, one.ok) for one in store.outcomes(workload=SUPPORT, since=NOON)] == [("s0", True), ("s4", False)]
 
 
-def test_only_model_errors_fail_a_shadow(store: TrafficStore, engine: Engine) -> None:
+def test_only_model_errors_fail_a_shadow(store: BothSides, engine: Engine) -> None:
     rows = [row(inference(number, status=status, arm=Arm.SHADOW)) for number, status in enumerate((200, 200, 400, 429, 503))]
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), rows))
     counts = RecordedShadows(engine).shadowed(workload=SUPPORT, adapter=BASE, since=NOON)
     assert (counts.answered, counts.failed) == (2, 1)
 
 
-def test_outcomes_hold_slices_and_count_the_holdout_as_an_arm(store: TrafficStore) -> None:
+def test_outcomes_hold_slices_and_count_the_holdout_as_an_arm(store: BothSides) -> None:
     rows = [
         row(inference(1, session="h", adapter=AdapterName("old"), arm=Arm.HOLDOUT, dimensions={"tenant": "acme"})),
         row(inference(2, session="h", adapter=AdapterName("old"), arm=Arm.HOLDOUT, dimensions={"tenant": "acme", "plan": "gold"})),
@@ -433,14 +430,14 @@ def test_outcomes_hold_slices_and_count_the_holdout_as_an_arm(store: TrafficStor
     assert held.signals == {}
 
 
-def test_an_empty_record_has_no_data_and_no_errors(store: TrafficStore) -> None:
+def test_an_empty_record_has_no_data_and_no_errors(store: BothSides) -> None:
     assert store.newest(SUPPORT) is None
     assert store.recorded([]) == frozenset()
     assert store.window(workload=SUPPORT, start=NOON, end=LATER).matrix.slices == ()
     assert store.outcomes(workload=SUPPORT, since=NOON) == []
 
 
-def test_the_first_pane_with_traffic_of_a_period_is_found(store: TrafficStore) -> None:
+def test_the_first_pane_with_traffic_of_a_period_is_found(store: BothSides) -> None:
     at = store.assign(topic_id="a", topic="t", partition=0)
     early, late = (inference(n, occurred_at=NOON + timedelta(minutes=n)) for n in (3, 30))
     store.record(batch(at, [row(early), row(late)]))
@@ -449,7 +446,7 @@ def test_the_first_pane_with_traffic_of_a_period_is_found(store: TrafficStore) -
     assert store.oldest(SUPPORT, start=NOON - DAY, end=NOON) is None
 
 
-def test_one_dead_letter_is_found_by_its_id(store: TrafficStore) -> None:
+def test_one_dead_letter_is_found_by_its_id(store: BothSides) -> None:
     store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [], dead_letters=[letter(1), letter(2)]))
     assert store.dead_letter("dead-2") == letter(2)
     assert store.dead_letter("dead-3") is None

@@ -21,6 +21,7 @@ from flywheel.drift.reference import Reference
 from flywheel.ids import DAEMON, AdapterName, EventId, Person, RequestId, RunId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.windows.counts import CountMatrix
+from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.ports.work_queue import GateCommand, RetrainCommand, SnapshotCommand, TrainCommand
 from services.stores.database import open_ledger, open_traffic
@@ -33,8 +34,8 @@ from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.migrate import migrate
 from services.stores.schema import LEDGER, TRAFFIC, Database
-from services.stores.traffic.traffic_store import PaneShape, TrafficStore
 from tests.ledgers import CorrectionAndTrainingLedger, DriftAndAlertLedger
+from tests.traffic_stores import recording_store
 
 WRITTEN = Path(__file__).parents[1] / "fixtures" / "written_by_966c45d"
 FOUND: Mapping[str, Any] = json.loads((WRITTEN / "found.json").read_text())
@@ -269,8 +270,8 @@ def test_unsent_events_are_still_due(ledger: Engine) -> None:
 
 
 def test_traffic_is_found_and_recording_goes_on(tmp_path: Path) -> None:
-    engine = open_traffic(upgraded(tmp_path, TRAFFIC))
-    store = TrafficStore(engine, shapes={SUPPORT: PaneShape(pane=timedelta(minutes=10), slices=SlicePolicy(dimensions=("tenant",)))})
+    open_traffic(upgraded(tmp_path, TRAFFIC))
+    store = recording_store(tmp_path, shapes={SUPPORT: PaneShape(pane=timedelta(minutes=10), slices=SlicePolicy(dimensions=("tenant",)))})
     end = TRAFFIC_NOON + HOUR
     window, counts = store.window(workload=SUPPORT, start=TRAFFIC_NOON, end=end), store.counts(SUPPORT)
     newest, failed = store.newest(SUPPORT), store.by_request(RequestId("req-5"), workload=SUPPORT)

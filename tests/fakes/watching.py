@@ -13,24 +13,26 @@ from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.reference import Covers, Reference
 from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.errors import CannotRun
-from flywheel.ids import EVERYTHING, AdapterName, AlertId, EventId, RequestId, WorkloadId
+from flywheel.ids import EVERYTHING, AdapterName, AlertId, EventId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
+from flywheel.traffic.inference import Arm
 from flywheel.traffic.sessions import SessionOutcome
 from flywheel.windows.counts import CountMatrix, WindowCounts, bins_of_columns, count_rows
+from flywheel.windows.sample import rank
 from services.ports.drift import ClosedWindow, EvidentlyScore, Judgement, LateFinding
 from services.ports.traffic import DeadLetter, RecordedInference, TrafficCounts
 
 
 @dataclass(kw_only=True)
 class TrafficInMemory:
-    """A TrafficReader over a list of rows of one workload."""
+    """A TrafficReader over a list of rows, in the order in which they were recorded. Knows no sessions and no dead letters."""
 
     held: list[RecordedInference] = field(default_factory=list)
 
     def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
-        rows = [row for row in self.held if start <= row.inference.occurred_at < end]
+        rows = [row for row in self._of(workload) if start <= row.inference.occurred_at < end]
         matrix = count_rows(
             values={column.name: [row.features.get(column.name) for row in rows] for column in COLUMNS},
             slices=[("all", *(f"{name}={value}" for name, value in row.inference.dimensions.items())) for row in rows],
@@ -53,34 +55,51 @@ class TrafficInMemory:
         limit: int = 5_000,
     ) -> Sequence[RecordedInference]:
         dimension, _, value = slice_name.partition("=")
-        return [
+        found = [
             row
-            for row in self.held
-            if start <= row.inference.occurred_at < end and (slice_name == "all" or row.inference.dimensions.get(dimension) == value)
-        ][:limit]
+            for row in self._of(workload)
+            if start <= row.inference.occurred_at < end
+            and (slice_name == "all" or row.inference.dimensions.get(dimension) == value)
+            and adapter in (None, row.inference.adapter)
+        ]
+        sample = sorted(found, key=lambda row: (rank(row.inference.event_id), row.inference.event_id))[:limit]
+        return sorted(sample, key=lambda row: (row.inference.occurred_at, row.inference.event_id))
 
-    def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
-        return next((row for row in self.held if row.inference.request_id == request_id), None)
+    def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
+        def latest(row: RecordedInference) -> tuple[bool, int]:
+            return row.inference.exchange.answer is not None, row.inference.attempt
+
+        rows = self._of(workload)
+        of_request = [row for row in rows if row.inference.request_id == id]
+        of_completion = [row for row in rows if row.inference.exchange.completion_id == id != ""]
+        of_client = [row for row in rows if row.inference.client_request_id == id != ""]
+        if found := of_request or of_completion:
+            return max(found, key=latest)
+        return max(of_client, key=lambda row: (row.inference.occurred_at, *latest(row)), default=None)
 
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         return frozenset(ids) & {row.inference.event_id for row in self.held}
 
     def counts(self, workload: WorkloadId) -> TrafficCounts:
-        return TrafficCounts(recorded=len(self.held))
+        return TrafficCounts(recorded=len(self._of(workload)))
 
     def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
         """Each row a pane of its own; its place in the list is its position."""
-        placed = ((row.inference.occurred_at, place) for place, row in enumerate(self.held, start=1))
+        placed = ((row.inference.occurred_at, place) for place, row in enumerate(self._of(workload), start=1))
         return {at: place for at, place in placed if start <= at < end and place > after}
 
     def newest(self, workload: WorkloadId) -> datetime | None:
-        return max((row.inference.occurred_at for row in self.held), default=None)
+        return max((row.inference.occurred_at for row in self._of(workload)), default=None)
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         return []
 
     def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         return []
+
+    def _of(self, workload: WorkloadId) -> list[RecordedInference]:
+        """Shadow answers reach no statistic and no user."""
+        return [row for row in self.held if row.inference.workload == workload and row.inference.arm is not Arm.SHADOW]
 
 
 @dataclass(kw_only=True)
@@ -312,7 +331,7 @@ class CountedTraffic:
     ) -> Sequence[RecordedInference]:
         return []
 
-    def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
+    def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
         return None
 
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:

@@ -25,7 +25,8 @@ from services.process.machine import Machine, require_disk, require_port
 from services.process.process_names import HOSTED, PROCESSES, metrics_port
 from services.settings import Settings
 from services.settings.secrets import broker_fields, serving_key
-from services.stores.database import path_of
+from services.stores.database import open_ledger, path_of
+from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.migrate import migrate
 from services.stores.schema import LEDGER, TRAFFIC
 from services.stores.tokens import internal_key, redaction_key
@@ -90,6 +91,7 @@ def prepare(settings: Settings) -> None:
         redaction_key(settings.data_dir)
     migrate(path_of(settings.ledger_url), LEDGER)
     migrate(path_of(settings.traffic_url), TRAFFIC)
+    open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
 
 
 def check(settings: Settings, machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""A recorded inference as a row of ``traffic.db``, and back."""
+"""A recorded inference as a row of ``traffic.db``, and back. Its content stands in a table of its own."""
 
 import json
 from dataclasses import replace
@@ -14,6 +14,7 @@ from flywheel.traffic.inference import Arm, Inference
 from flywheel.windows.sample import rank
 from services.ports.traffic import RecordedInference
 from services.stores.database import to_json, to_moment, to_text
+from services.stores.traffic.contents import ExchangeContent, without_content
 
 
 def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object]:
@@ -28,12 +29,12 @@ def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object
         "session": one.session,
         "client": one.client,
         "occurred_at": to_text(one.occurred_at),
-        "messages": to_json([[message.role, message.text] for message in one.exchange.prompt.messages]),
-        "answer": one.exchange.answer_text,
+        "messages": "",
+        "answer": None,
         "finish_reason": one.exchange.answer.finish_reason if one.exchange.answer is not None else None,
         "status": one.status,
         "outcome": one.outcome.value,
-        "error": one.error,
+        "error": None,
         "latency_ms": one.latency_ms,
         "prompt_tokens": one.exchange.tokens("prompt_tokens"),
         "answer_tokens": one.exchange.tokens("completion_tokens"),
@@ -44,6 +45,9 @@ def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object
         "features": to_json(dict(row.features)),
         "sample_rank": rank(one.event_id),
         "recorded_at": to_text(recorded_at),
+        "completion_id": one.exchange.completion_id,
+        "client_request_id": one.client_request_id,
+        "answered": one.exchange.answer is not None,
     }
 
 
@@ -52,17 +56,10 @@ def outcome_in(row: Any) -> AttemptOutcome:
     return AttemptOutcome(row.outcome) if row.outcome is not None else outcome_of(row.status)
 
 
-def _exchange(values: RowMapping) -> Exchange:
-    """Roles and text alone."""
-    counts = {"prompt_tokens": values["prompt_tokens"], "completion_tokens": values["answer_tokens"]}
-    usage = {name: count for name, count in counts.items() if count is not None}
-    exchange = text_exchange(json.loads(values["messages"]), values["answer"], finish_reason=values["finish_reason"])
-    return replace(exchange, usage=usage, left_out=CUT if values["truncated"] else ())
-
-
-def from_row(row: Row[tuple[object, ...]]) -> RecordedInference:
-    """The inverse; where it was read from is not kept with the row."""
+def from_row(row: Row[tuple[object, ...]], content: ExchangeContent | None) -> RecordedInference:
+    """The inverse; where it was read from is not kept with the row. ``content``: None if the row has none."""
     values = row._mapping
+    held = _text(values) if values["messages"] else content or without_content("its content is no longer kept")
     return RecordedInference(
         inference=Inference(
             event_id=EventId(values["event_id"]),
@@ -73,15 +70,29 @@ def from_row(row: Row[tuple[object, ...]]) -> RecordedInference:
             session=values["session"],
             client=values["client"],
             occurred_at=to_moment(values["occurred_at"]),
-            exchange=_exchange(values),
+            exchange=_counted(held.exchange, values) if held.exchange.text_only or held.exchange.unreadable else held.exchange,
             status=values["status"],
             outcome=outcome_in(row),
-            error=values["error"],
+            error=held.error,
             latency_ms=values["latency_ms"],
             dimensions=json.loads(values["dimensions"]),
             route_version=values["route_version"],
             attempt=values["attempt"],
             redacted=True,
+            client_request_id=values["client_request_id"],
         ),
         features=json.loads(values["features"]),
     )
+
+
+def _text(values: RowMapping) -> ExchangeContent:
+    """Of a row from before contents were kept apart: roles and text alone."""
+    exchange = text_exchange(json.loads(values["messages"]), values["answer"], finish_reason=values["finish_reason"])
+    return ExchangeContent(exchange=replace(exchange, left_out=CUT if values["truncated"] else ()), error=values["error"])
+
+
+def _counted(exchange: Exchange, values: RowMapping) -> Exchange:
+    """With what the row itself says."""
+    counts = {"prompt_tokens": values["prompt_tokens"], "completion_tokens": values["answer_tokens"]}
+    usage = {name: count for name, count in counts.items() if count is not None}
+    return replace(exchange, usage=usage, completion_id=values["completion_id"])

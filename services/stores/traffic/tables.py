@@ -5,12 +5,14 @@ import struct
 import zlib
 
 import numpy as np
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, text
 
 from flywheel.windows.counts import CountMatrix
 from flywheel.windows.slices import Pane
 
 metadata = MetaData()
+HAS_COMPLETION_ID = text("completion_id != ''")  # the same text in index and query, so that SQLite uses the partial index
+HAS_CLIENT_REQUEST_ID = text("client_request_id != ''")
 
 inferences = Table(
     "inferences",
@@ -23,24 +25,37 @@ inferences = Table(
     Column("session", String, nullable=False),
     Column("client", String, nullable=False),
     Column("occurred_at", String, nullable=False),
-    Column("messages", String, nullable=False),
-    Column("answer", String),
+    Column("messages", String, nullable=False),  # text of rows from before ``exchange_contents``; "" since
+    Column("answer", String),  # likewise; NULL since
     Column("finish_reason", String),
     Column("status", Integer, nullable=False),
     Column("outcome", String),
-    Column("error", String),
+    Column("error", String),  # likewise: it may repeat the request
     Column("latency_ms", Float, nullable=False),
     Column("prompt_tokens", Integer),
     Column("answer_tokens", Integer),
     Column("dimensions", String, nullable=False),
-    Column("truncated", Integer, nullable=False),
+    Column("truncated", Integer, nullable=False),  # something was left out of the content
     Column("route_version", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("features", String, nullable=False),
     Column("sample_rank", Integer, nullable=False),  # see flywheel.windows.sample
     Column("recorded_at", String, nullable=False),
+    Column("completion_id", String, nullable=False, server_default=""),
+    Column("client_request_id", String, nullable=False, server_default=""),
+    Column("answered", Boolean),  # NULL of rows from before
     Index("inferences_by_time", "workload", "occurred_at"),
     Index("inferences_by_request", "request_id"),
+    Index("inferences_by_completion", "completion_id", sqlite_where=HAS_COMPLETION_ID),
+    Index("inferences_by_client_request", "client_request_id", sqlite_where=HAS_CLIENT_REQUEST_ID),
+)
+exchange_contents = Table(
+    "exchange_contents",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("subject_key", Integer, nullable=False),  # its id in the ledger; without that key the content is erased
+    Column("compression", Integer, nullable=False),  # see ``compression``
+    Column("sealed", LargeBinary, nullable=False),
 )
 seen_ids = Table(  # outlives the rows, as long as the topic can deliver an event again
     "seen_ids",

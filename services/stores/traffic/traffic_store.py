@@ -1,45 +1,33 @@
-"""The traffic store on SQL: written by the recorder in one transaction per batch, read by all other processes.
+"""The readers' side of the traffic database: windows, rows, counts, sessions, dead letters.
 
-In: batches with the positions they were read from. Out: rows, windows, counts. Exactness rests on three things, all inside
-one write transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted. The first
-failures per session and day are stored in that transaction too.
+In: periods and ids. Out: rows, windows, counts. Nothing is written here. Content is opened only for a process that holds the keys.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Engine, Select, String, and_, func, literal_column, select
 
-from flywheel.ids import EVERYTHING, AdapterName, EventId, RequestId, WorkloadId
-from flywheel.traffic.features import COLUMNS
+from flywheel.ids import EVERYTHING, AdapterName, EventId, WorkloadId
 from flywheel.traffic.inference import Arm
-from flywheel.traffic.recording import LostPartition
 from flywheel.traffic.sessions import SessionOutcome, SessionRequest, session_outcome
-from flywheel.windows.counts import CountMatrix, WindowCounts, added, count_rows
-from flywheel.windows.pane import pane_start
+from flywheel.windows.counts import CountMatrix, WindowCounts, added
 from flywheel.windows.pane_shape import PaneShape
-from flywheel.windows.slices import Pane, capped, slices_of, summed
-from services.ports.traffic import (
-    DeadLetter,
-    PartitionPosition,
-    RecordedInference,
-    RecordingBatch,
-    TrafficCounts,
-)
-from services.stores.database import in_parts, reading, to_json, to_moment, to_text, writing
-from services.stores.traffic.first_failures import with_first_failures_marked
-from services.stores.traffic.rows import from_row, outcome_in, to_row
+from flywheel.windows.slices import capped
+from services.ports.traffic import DeadLetter, RecordedInference, TrafficCounts
+from services.stores.database import in_parts, reading, to_json, to_moment, to_text
+from services.stores.ledger.subject_keys import LedgerSubjectKeys
+from services.stores.traffic.contents import opened_contents, without_content
+from services.stores.traffic.rows import from_row, outcome_in
 from services.stores.traffic.tables import (
+    HAS_CLIENT_REQUEST_ID,
+    HAS_COMPLETION_ID,
     dead_letters,
     inferences,
     pane_from_blob,
-    pane_to_blob,
     panes,
-    positions,
     seen_ids,
     traffic_counts,
 )
@@ -48,139 +36,10 @@ UNATTRIBUTED = WorkloadId("")
 
 
 class TrafficStore:
-    """TrafficRecorder and TrafficReader on one database."""
+    """The TrafficReader on the traffic database. ``keys``: None for a process that needs no content."""
 
-    def __init__(self, engine: Engine, *, shapes: Mapping[WorkloadId, PaneShape]) -> None:
-        self._engine, self._shapes = engine, shapes
-
-    # The recorder's side.
-
-    def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
-        with writing(self._engine) as connection:
-            row = connection.execute(
-                insert(positions)
-                .values(log=topic_id, topic=topic, partition=partition, epoch=1, next_offset=0)
-                .on_conflict_do_update(index_elements=["log", "topic", "partition"], set_={"epoch": positions.c.epoch + 1})
-                .returning(positions.c.epoch, positions.c.next_offset)
-            ).one()
-        return PartitionPosition(topic_id=topic_id, topic=topic, partition=partition, epoch=row.epoch, offset=row.next_offset)
-
-    def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
-        at = batch.recorded_at or datetime.now(UTC)
-        with writing(self._engine) as connection:
-            self._advance(connection, batch)
-            fresh = self._insert_new(connection, batch.rows, at=at)
-            gained = _gained(batch, fresh=fresh, letters=self._insert_dead_letters(connection, batch.dead_letters))
-            for workload, (counts, newest) in gained.items():
-                self._add_counts(connection, workload, counts, newest)
-            totals = {workload: self._counts(connection, workload) for workload in gained}
-            self._count_panes(connection, fresh, totals)
-            return totals
-
-    def _advance(self, connection: Connection, batch: RecordingBatch) -> None:
-        """First of all, so that a worker that lost its partition rolls back before it has written anything."""
-        for advance in batch.advances:
-            held = advance.position
-            done = connection.execute(
-                update(positions)
-                .where(
-                    and_(
-                        positions.c.log == held.topic_id,
-                        positions.c.topic == held.topic,
-                        positions.c.partition == held.partition,
-                        positions.c.epoch == held.epoch,
-                        positions.c.next_offset == held.offset,
-                    )
-                )
-                .values(next_offset=advance.to_offset)
-            )
-            if done.rowcount != 1:
-                raise LostPartition(
-                    "another worker has taken the partition",
-                    where=f"{held.topic}[{held.partition}]",
-                    value=held.offset,
-                    remedy="Nothing is lost: the new owner reads from where this one stood.",
-                )
-
-    def _insert_new(self, connection: Connection, rows: Sequence[RecordedInference], *, at: datetime) -> list[RecordedInference]:
-        known = _present(connection, [row.inference.event_id for row in rows])
-        fresh: dict[EventId, RecordedInference] = {}
-        for row in rows:
-            if row.inference.event_id not in known:
-                fresh.setdefault(row.inference.event_id, row)
-        if fresh:
-            fresh = with_first_failures_marked(connection, fresh)
-            ordered = [fresh[event_id] for event_id in sorted(fresh)]  # neighbours in the index are written together
-            connection.execute(insert(seen_ids), [{"event_id": row.inference.event_id, "at": to_text(at)} for row in ordered])
-            connection.execute(insert(inferences), [to_row(row, recorded_at=at) for row in ordered])
-        return list(fresh.values())
-
-    def _count_panes(self, connection: Connection, fresh: Sequence[RecordedInference], totals: Mapping[WorkloadId, TrafficCounts]) -> None:
-        grouped: dict[tuple[WorkloadId, datetime, str, int], list[RecordedInference]] = {}
-        for row in fresh:
-            if row.inference.arm is Arm.SHADOW:
-                continue  # reaches no statistic
-            shape = self._shapes[row.inference.workload]
-            start = pane_start(row.inference.occurred_at, shape.pane)
-            grouped.setdefault((row.inference.workload, start, row.topic, row.partition), []).append(row)
-        for (workload, start, topic, partition), members in grouped.items():
-            slices = self._shapes[workload].slices
-            key = {"workload": workload, "pane_start": to_text(start), "topic": topic, "partition": partition}
-            blob = connection.execute(select(panes.c.counts).where(*(panes.c[name] == value for name, value in key.items()))).scalar()
-            held = pane_from_blob(blob) if blob is not None else Pane()
-            new = count_rows(
-                values={column.name: [row.features.get(column.name) for row in members] for column in COLUMNS},
-                slices=[slices_of(row.inference.dimensions, slices) for row in members],
-                columns=COLUMNS,
-            )
-            total = {"counts": pane_to_blob(summed(held, new, policy=slices)), "changed": totals[workload].recorded}
-            connection.execute(
-                insert(panes)
-                .values(**total, **key)
-                .on_conflict_do_update(index_elements=["workload", "pane_start", "topic", "partition"], set_=total)
-            )
-
-    def _insert_dead_letters(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
-        dead_lettered = []
-        for letter in letters:
-            done = connection.execute(
-                insert(dead_letters)
-                .values(
-                    id=letter.id,
-                    event_id=letter.event_id,
-                    workload=letter.workload,
-                    topic=letter.topic,
-                    partition=letter.partition,
-                    offset=letter.offset,
-                    reason=letter.reason,
-                    path=letter.path,
-                    at=to_text(letter.at),
-                    raw=letter.raw,
-                    attempts=letter.attempts,
-                )
-                .on_conflict_do_nothing(index_elements=["id"])
-            )
-            if done.rowcount == 1:
-                dead_lettered.append(letter)
-        return dead_lettered
-
-    def _add_counts(self, connection: Connection, workload: WorkloadId, gained: TrafficCounts, newest: datetime | None) -> None:
-        row = {
-            "recorded": gained.recorded,
-            "duplicates_ignored": gained.duplicates_ignored,
-            "dead_lettered": gained.dead_lettered,
-        }
-        text = to_text(newest) if newest is not None else None
-        later = func.nullif(func.max(func.coalesce(traffic_counts.c.newest, ""), text or ""), "")
-        connection.execute(
-            insert(traffic_counts)
-            .values(workload=workload, newest=text, **row)
-            .on_conflict_do_update(
-                index_elements=["workload"], set_={name: traffic_counts.c[name] + value for name, value in row.items()} | {"newest": later}
-            )
-        )
-
-    # The readers' side.
+    def __init__(self, engine: Engine, *, shapes: Mapping[WorkloadId, PaneShape], keys: LedgerSubjectKeys | None = None) -> None:
+        self._engine, self._shapes, self._keys = engine, shapes, keys
 
     def window(self, *, workload: WorkloadId, start: datetime, end: datetime) -> WindowCounts:
         with reading(self._engine) as connection:
@@ -226,31 +85,42 @@ class TrafficStore:
         if adapter is not None:
             query = query.where(inferences.c.adapter == adapter)
         with reading(self._engine) as connection:
-            found = list(connection.execute(query.order_by(inferences.c.sample_rank, inferences.c.event_id).limit(limit)))
-        return [from_row(row) for row in sorted(found, key=lambda row: (row.occurred_at, row.event_id))]
+            found = connection.execute(query.order_by(inferences.c.sample_rank, inferences.c.event_id).limit(limit))
+            return self._with_contents(connection, sorted(found, key=lambda row: (row.occurred_at, row.event_id)))
 
-    def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
-        """The last attempt that has an answer; when all failed, the last one."""
-        query = (
-            select(inferences)
-            .where(inferences.c.request_id == request_id, inferences.c.workload == workload, inferences.c.arm != Arm.SHADOW)
-            .order_by(inferences.c.answer.is_(None), inferences.c.attempt.desc(), inferences.c.event_id)
-            .limit(1)
+    def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
+        """Of our id and the completion's: the last attempt that has an answer; when all failed, the last one."""
+        one = inferences.c
+        failed = and_(one.answer.is_(None), func.coalesce(one.answered, False).is_(False))
+        latest = (failed, one.attempt.desc(), one.event_id)
+        # the plus keeps SQLite from walking through all rows by time instead of using the id's index
+        by_time = literal_column("+inferences.occurred_at", String).desc()
+        wanted = select(inferences).where(one.workload == workload, one.arm != Arm.SHADOW).limit(1)
+        queries = (
+            wanted.where(one.request_id == id).order_by(*latest),
+            wanted.where(one.completion_id == id, HAS_COMPLETION_ID).order_by(*latest),
+            wanted.where(one.client_request_id == id, HAS_CLIENT_REQUEST_ID).order_by(by_time, *latest),
         )
         with reading(self._engine) as connection:
-            row = connection.execute(query).first()
-        return from_row(row) if row is not None else None
+            row = next((row for query in queries if (row := connection.execute(query).first()) is not None), None)
+            return self._with_contents(connection, [row])[0] if row is not None else None
+
+    def _with_contents(self, connection: Connection, rows: Sequence[Any]) -> list[RecordedInference]:
+        if self._keys is None:
+            return [from_row(row, without_content("this process opens no content")) for row in rows]
+        contents = opened_contents(connection, [row.event_id for row in rows], keys=self._keys)
+        return [from_row(row, contents.get(row.event_id)) for row in rows]
 
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         with reading(self._engine) as connection:
             dead_lettered: set[EventId] = set()
             for part in in_parts(ids):
                 dead_lettered.update(connection.execute(select(dead_letters.c.event_id).where(dead_letters.c.event_id.in_(part))).scalars())
-            return frozenset(_present(connection, ids) | dead_lettered)
+            return frozenset(seen_among(connection, ids) | dead_lettered)
 
     def counts(self, workload: WorkloadId) -> TrafficCounts:
         with reading(self._engine) as connection:
-            return self._counts(connection, workload)
+            return counts_of(connection, workload)
 
     def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
         query = (
@@ -311,49 +181,27 @@ class TrafficStore:
             row = connection.execute(select(dead_letters).where(dead_letters.c.id == letter_id)).first()
         return _dead_letter(row) if row is not None else None
 
-    def _counts(self, connection: Connection, workload: WorkloadId) -> TrafficCounts:
-        rows = {
-            row.workload: row
-            for row in connection.execute(select(traffic_counts).where(traffic_counts.c.workload.in_({workload, UNATTRIBUTED})))
-        }
-        own = rows.get(workload)
-        return TrafficCounts(
-            recorded=own.recorded if own else 0,
-            duplicates_ignored=own.duplicates_ignored if own else 0,
-            dead_lettered=sum(row.dead_lettered for row in rows.values()),
-        )
+
+def counts_of(connection: Connection, workload: WorkloadId) -> TrafficCounts:
+    """The cumulative counts, as they are in this transaction."""
+    rows = {
+        row.workload: row
+        for row in connection.execute(select(traffic_counts).where(traffic_counts.c.workload.in_({workload, UNATTRIBUTED})))
+    }
+    own = rows.get(workload)
+    return TrafficCounts(
+        recorded=own.recorded if own else 0,
+        duplicates_ignored=own.duplicates_ignored if own else 0,
+        dead_lettered=sum(row.dead_lettered for row in rows.values()),
+    )
 
 
-def _gained(
-    batch: RecordingBatch, *, fresh: Sequence[RecordedInference], letters: Sequence[DeadLetter]
-) -> dict[WorkloadId, tuple[TrafficCounts, datetime | None]]:
-    """What this batch adds to each workload's cumulative counts."""
-    gained: dict[WorkloadId, TrafficCounts] = {}
-    newest: dict[WorkloadId, datetime] = {}
-
-    def more(workload: WorkloadId, *, recorded: int = 0, duplicates: int = 0, dead: int = 0) -> None:
-        held = gained.get(workload, TrafficCounts())
-        gained[workload] = replace(
-            held,
-            recorded=held.recorded + recorded,
-            duplicates_ignored=held.duplicates_ignored + duplicates,
-            dead_lettered=held.dead_lettered + dead,
-        )
-
-    new = {row.inference.event_id for row in fresh}
-    for row in batch.rows:
-        inference = row.inference
-        if inference.arm is Arm.SHADOW:
-            continue
-        is_new = inference.event_id in new
-        new.discard(inference.event_id)  # the same id once more in this batch is a duplicate
-        more(inference.workload, recorded=int(is_new), duplicates=int(not is_new))
-        newest[inference.workload] = max(newest.get(inference.workload, inference.occurred_at), inference.occurred_at)
-    for workload, number in batch.in_batch_duplicates.items():
-        more(workload, duplicates=number)
-    for letter in letters:
-        more(WorkloadId(letter.workload), dead=1)
-    return {workload: (counts, newest.get(workload)) for workload, counts in gained.items()}
+def seen_among(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
+    """Those of the ids that are recorded."""
+    found: set[EventId] = set()
+    for part in in_parts(ids):
+        found.update(connection.execute(select(seen_ids.c.event_id).where(seen_ids.c.event_id.in_(part))).scalars())
+    return found
 
 
 def _panes_of(workload: WorkloadId, start: datetime, end: datetime) -> Select[tuple[str, bytes]]:
@@ -363,13 +211,6 @@ def _panes_of(workload: WorkloadId, start: datetime, end: datetime) -> Select[tu
         .where(panes.c.workload == workload, panes.c.pane_start >= to_text(start), panes.c.pane_start < to_text(end))
         .order_by(panes.c.pane_start, panes.c.topic, panes.c.partition)
     )
-
-
-def _present(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
-    found: set[EventId] = set()
-    for part in in_parts(ids):
-        found.update(connection.execute(select(seen_ids.c.event_id).where(seen_ids.c.event_id.in_(part))).scalars())
-    return found
 
 
 def _request(row: Any) -> SessionRequest:

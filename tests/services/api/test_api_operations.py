@@ -20,6 +20,7 @@ from services.ports.gate import GateRecord
 from services.ports.redaction import Redactor
 from services.ports.traffic import Advance, DeadLetter, RecordedInference, RecordingBatch
 from services.ports.work_queue import RetrainCommand
+from tests.opened import traffic_store
 from tests.traffic_events import inference
 
 ROUTER = WorkloadId("tool-router")
@@ -50,7 +51,8 @@ def fire(api: Any, name: str = "alert-1", state: AlertState = AlertState.FIRING)
 
 
 def record(api: Any, number: int) -> None:
-    position = api.parts.traffic.assign(topic_id="log", topic="flywheel.traffic.v1", partition=0)
+    traffic = traffic_store(api.settings)
+    position = traffic.assign(topic_id="log", topic="flywheel.traffic.v1", partition=0)
     rows = []
     for index in range(number):
         value = inference(index, workload=ROUTER, occurred_at=api.now + timedelta(seconds=index))
@@ -59,7 +61,7 @@ def record(api: Any, number: int) -> None:
         id="dl-1", topic="flywheel.traffic.v1", partition=0, offset=7, reason="is not JSON", path="$", at=api.now, raw=b"mail a@b.example"
     )
     batch = RecordingBatch(advances=[Advance(position=position, to_offset=number)], rows=rows, dead_letters=[letter], recorded_at=api.now)
-    api.parts.traffic.record(batch)
+    traffic.record(batch)
 
 
 def release(api: Any, adapter: AdapterName, state: ReleaseState, *, gate: str = "", route: Route | None = None) -> Release:

@@ -3,7 +3,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,19 @@ from flywheel.gate.axes import AxisTest, AxisVerdict, GateDecision, GateVerdict,
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, ReleaseState, Route
+from flywheel.traffic.exchange import exchange_from_wire
+from flywheel.traffic.features import columns_of
 from services.api.app import build_app
 from services.api.wiring import ApiParts, api_parts
 from services.cli.__main__ import run
 from services.ports.gate import GateRecord
-from services.settings import load
+from services.ports.traffic import RecordedInference, RecordingBatch
+from services.settings import Settings, load
 from services.stores.tokens import sha256_of
 from tests.databases import empty_databases
+from tests.opened import traffic_store
 from tests.ports import free_port
+from tests.traffic_events import inference
 
 ROUTER = WorkloadId("tool-router")
 ADAPTER = AdapterName("tool-router-one")
@@ -63,6 +68,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         assert thread.is_alive()
         thread.join(0.01)
     seed(parts)
+    seed_exchange(load(config))
     yield Daemon(config=config, parts=parts)
     server.should_exit = True
     thread.join(10)
@@ -124,6 +130,106 @@ def seed(parts: ApiParts) -> None:
         actor=Person("flywheel"),
     )
     assert parts.ledger.releases.save_release(release, line("release", "release-1", "gated"), expected=None)
+
+
+CURSOR_UP, TITLE, BACKWARDS = "\x1b[1A", "\x9d0;renamed\x9c", "\u202e"
+"""What would steer a terminal."""
+
+
+def seed_exchange(settings: Settings) -> None:
+    """With tools, an answer of two choices, and text that steers terminals wherever users may write."""
+    call = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+    picture = {"type": "image_url", "image_url": {"url": "https://x.example/y.png"}}
+    asked = {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": f"First line\n{CURSOR_UP}Oslo?{TITLE}"}, picture],
+                "name": f"ann{BACKWARDS}",
+            },
+            {"role": "tool", "content": "", "tool_call_id": "call-0"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "weather"}}],
+        "temperature": 0.2,
+        f"odd{CURSOR_UP}": None,
+    }
+    choices = [
+        {"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"},
+        {"message": {"content": f"4 °C{TITLE}"}},
+    ]
+    exchange = exchange_from_wire(asked, {"id": "chatcmpl-7", "choices": choices, "usage": {"prompt_tokens": 9}}, where="$")
+    one = replace(inference(1, workload=ROUTER, session=f"s{CURSOR_UP}"), exchange=replace(exchange, added=("request.temperature",)))
+    failed = inference(2, workload=ROUTER, answer=None, status=500, error="it broke")
+    rows = [RecordedInference(inference=row, features=columns_of(row, valid_format=None)) for row in (one, failed)]
+    traffic_store(settings).record(RecordingBatch(advances=[], rows=rows))
+
+
+SHOWN = r"""settings
+  temperature = 0.2
+  odd\x1b[1A = null
+
+tools
+  {"type": "function", "function": {"name": "weather"}}
+
+[system]
+Be brief.
+
+[user]
+First line
+\x1b[1AOslo?\x9d0;renamed\x9c
+{"type": "image_url", "image_url": {"url": "https://x.example/y.png"}}
+name: ann\u202e
+
+[tool]
+
+tool_call_id: call-0
+
+[answer 0, tool_calls]
+tool_calls: [{"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}]
+
+[answer 1, no finish reason]
+4 °C\x9d0;renamed\x9c
+
+usage
+  {"prompt_tokens": 9}
+"""
+
+
+def test_an_exchange_is_shown_readably_and_steers_no_terminal(daemon: Daemon) -> None:
+    code, out, err = daemon.run("exchange", "show", "chatcmpl-7")
+    assert code == 0, err
+    assert not any(character in out for character in (*CURSOR_UP[:1], *TITLE, BACKWARDS) if not character.isprintable())
+    fields, _, content = out.partition("\n\n")
+    for line in (
+        *("request id         req-1", "completion id      chatcmpl-7", "occurred at        2026-01-05T12:00:01Z"),
+        *("client             shop", "adapter            base", "arm                champion", "outcome            ok"),
+        *("added              request.temperature", "left out           -", "session            s[1A"),
+    ):
+        assert line in fields.splitlines(), line
+    assert content == SHOWN
+    assert err.startswith("Next: flywheel corrections submit FILE, with request_id req-1")
+
+
+def test_an_exchange_as_json_is_whole_and_steers_no_terminal(daemon: Daemon) -> None:
+    code, out, _ = daemon.run("exchange", "show", "req-1", "--json")
+    shown = json.loads(out)
+    assert (code, shown["request"]["messages"][1]["name"], shown["session"]) == (0, f"ann{BACKWARDS}", f"s{CURSOR_UP}")
+    assert "°" in out
+    assert all(character.isprintable() or character == "\n" for character in out)
+
+
+def test_an_exchange_without_an_answer_says_so(daemon: Daemon) -> None:
+    code, out, _ = daemon.run("exchange", "show", "req-2", "--workload", "tool-router")
+    assert (code, out.splitlines()[-1]) == (0, "There is no answer.")
+    assert "error              it broke" in out.splitlines()
+
+
+@pytest.mark.parametrize("id", ["absent", "a/b", "../status", "?x=1", "a b", "%2e", "\udcff", "é"])
+def test_an_unknown_exchange_is_one_sentence_and_exit_code_2(daemon: Daemon, id: str) -> None:
+    code, out, err = daemon.run("exchange", "show", id)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("flywheel: exchange: there is no such exchange")
 
 
 def test_alerts_are_listed_shown_and_acknowledged_by_name(daemon: Daemon) -> None:

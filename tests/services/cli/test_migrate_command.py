@@ -8,6 +8,7 @@ import pytest
 
 from services.cli.__main__ import run
 from services.stores.database import open_ledger, open_traffic
+from services.stores.schema import LEDGER, TRAFFIC
 from tests.contract.test_upgrade_of_966c45d import restored
 
 
@@ -21,7 +22,8 @@ def config(tmp_path: Path) -> Path:
 def test_it_makes_both_databases_and_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["migrate", "--config", str(config)]) == 0
     data = config.parent / "var"
-    assert capsys.readouterr().out == f"{data}/ledger.db: migrated to l0008\n{data}/traffic.db: migrated to t0004\n"
+    ledger, traffic = LEDGER.revisions[-1], TRAFFIC.revisions[-1]
+    assert capsys.readouterr().out == f"{data}/ledger.db: migrated to {ledger}\n{data}/traffic.db: migrated to {traffic}\n"
     open_ledger(f"sqlite:///{data}/ledger.db")
     open_traffic(f"sqlite:///{data}/traffic.db")
     assert run(["migrate", "--config", str(config)]) == 0
@@ -31,7 +33,7 @@ def test_it_makes_both_databases_and_says_so(config: Path, capsys: pytest.Captur
 def test_it_upgrades_a_copy_of_an_older_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = restored(tmp_path, "ledger")
     assert run(["migrate", "--ledger", str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}: migrated to l0008\n"
+    assert capsys.readouterr().out == f"{path}: migrated to {LEDGER.revisions[-1]}\n"
 
 
 def test_it_makes_no_ledger_where_none_was_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

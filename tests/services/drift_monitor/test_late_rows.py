@@ -81,7 +81,7 @@ def test_a_second_tick_without_new_rows_does_nothing(world: LateWorld) -> None:
 def test_a_tick_without_late_rows_unpacks_no_pane(world: LateWorld) -> None:
     world.send(4, hours=1.5)
     world.look(5.2)
-    with world.traffic_engine.begin() as connection:
+    with world.traffic.engine.begin() as connection:
         connection.execute(update(panes).values(counts=b"no pane any more"))
     world.look(5.4)
     assert not world.told("judged_again")
@@ -179,7 +179,7 @@ def test_windows_that_were_cut_in_other_lengths_stay_as_they_are(world: LateWorl
 def test_a_record_that_lost_its_rows_replaces_no_verdict(world: LateWorld) -> None:
     world.send(4, hours=2)
     world.look(6.2)
-    with world.traffic_engine.begin() as connection:
+    with world.traffic.engine.begin() as connection:
         connection.execute(panes.delete())
     world.send(4, every=MINUTE, refusal=1.0)
     world.look(6.4)

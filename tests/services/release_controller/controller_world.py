@@ -24,13 +24,13 @@ from services.release_controller.measure_rollbacks import RollbackRecorder
 from services.release_controller.reconcile_adapters import Replica
 from services.release_controller.wiring import ControllerParts, controller_parts
 from services.settings import Format, ReleaseSettings, Settings, Workload
-from services.stores.traffic.traffic_store import TrafficStore
 from tests.databases import empty_databases
 from tests.exchanges import chat
 from tests.fakes.gateway_server import FakeGateway
 from tests.fakes.vllm_server import FakeVllm
 from tests.opened import traffic_store
 from tests.served_vllm import random_adapter
+from tests.traffic_stores import BothSides
 
 ROUTER = WorkloadId("router")
 GOOD, BAD = AdapterName("router-good"), AdapterName("router-bad")
@@ -47,7 +47,7 @@ class World:
     vllm: FakeVllm
     gateway: FakeGateway
     folder: Path
-    traffic: TrafficStore
+    traffic: BothSides
     now: datetime = START
     asked: int = 0
 

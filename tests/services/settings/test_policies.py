@@ -46,6 +46,7 @@ BOUND_BY_NO_POLICY = {  # read by one process, and no decision depends on them
     "trigger.check_seconds",
     "trigger.calendar",
     "release.probe_items",
+    "recording.subject",
     *("requests.system_prompt", "requests.session_from", "requests.without_champion"),  # the gateway's, as are the next two sections
     *(f"requests.defaults.{name}" for name in SamplingDefaults.model_fields),
     *(f"requests.caps.{name}" for name in SamplingCaps.model_fields),

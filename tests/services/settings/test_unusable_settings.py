@@ -125,6 +125,8 @@ def test_every_token_has_its_own_name_and_secret(config: Path, tokens: str, wher
         ("gate: {margins: {golden: {margin: 0.1, reason: ''}}}", "gate.margins.golden", "no reason is given"),
         ("gate: {superiority_alpha: 0.9}", "gate.superiority_alpha", "must be below 0.5"),
         ("gate: {non_inferiority_alpha: 0}", "gate.non_inferiority_alpha", "must be above 0.0001"),
+        ("recording: {subject: user}", "recording.subject", "is no subject"),
+        ("recording: {subject: 'dim:'}", "recording.subject", "is no subject"),
         ("trigger: {calendar: every day}", "trigger.calendar", "is not a crontab line"),
         ("trigger: {calendar: 99 3 * * 1}", "trigger.calendar", "is not a crontab line"),
         ("alerts: {webhooks: [{url: 'ftp://example.org'}]}", "alerts.webhooks.0.url", "is not an http or https URL"),
@@ -458,10 +460,12 @@ def test_every_key_that_is_there_twice_is_named_with_its_line(config: Path) -> N
 
 
 def test_missing_files_are_reported_with_the_other_faults(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config.write_text("log_level: loud\ntokens: [{name: a, scopes: [infer], token_file: /nowhere}]\nredaction_key_file: /neither\n")
+    config.write_text(
+        "log_level: loud\ntokens: [{name: a, scopes: [infer], token_file: /none}]\nredaction_key_file: /neither\nsealing_key_file: /nor\n"
+    )
     assert run(["check-config", "--config", str(config)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[2] for line in lines] == ["log_level", "redaction_key_file", "tokens.0.token_file"]
+    assert [line.split(": ")[2] for line in lines] == ["log_level", "redaction_key_file", "sealing_key_file", "tokens.0.token_file"]
 
 
 def test_without_a_file_check_config_says_which_defaults_hold(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,225 @@
+"""The recorder's side of the traffic database: one transaction per batch.
+
+In: batches with the positions they were read from. Out: the workloads' counts. Exactness rests on three things, all inside one write
+transaction: positions move by compare-and-set, an event id is inserted once, only inserted rows are counted. The first failures per
+session and day and the sealed contents are stored in that transaction too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine, and_, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from flywheel.ids import EventId, WorkloadId
+from flywheel.traffic.features import COLUMNS
+from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.recording import LostPartition
+from flywheel.windows.counts import count_rows
+from flywheel.windows.pane import pane_start
+from flywheel.windows.pane_shape import PaneShape
+from flywheel.windows.slices import Pane, slices_of, summed
+from services.ports.traffic import (
+    DeadLetter,
+    PartitionPosition,
+    RecordedInference,
+    RecordingBatch,
+    TrafficCounts,
+)
+from services.stores.database import to_text, writing
+from services.stores.traffic.contents import ContentSealer
+from services.stores.traffic.first_failures import with_first_failures_marked
+from services.stores.traffic.rows import to_row
+from services.stores.traffic.tables import (
+    dead_letters,
+    exchange_contents,
+    inferences,
+    pane_from_blob,
+    pane_to_blob,
+    panes,
+    positions,
+    seen_ids,
+    traffic_counts,
+)
+from services.stores.traffic.traffic_store import counts_of, seen_among
+
+
+class RecordingStore:
+    """The TrafficRecorder on the traffic database. By one thread at a time."""
+
+    def __init__(self, engine: Engine, *, shapes: Mapping[WorkloadId, PaneShape], sealer: ContentSealer) -> None:
+        self._engine, self._shapes, self._sealer = engine, shapes, sealer
+
+    def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
+        with writing(self._engine) as connection:
+            row = connection.execute(
+                insert(positions)
+                .values(log=topic_id, topic=topic, partition=partition, epoch=1, next_offset=0)
+                .on_conflict_do_update(index_elements=["log", "topic", "partition"], set_={"epoch": positions.c.epoch + 1})
+                .returning(positions.c.epoch, positions.c.next_offset)
+            ).one()
+        return PartitionPosition(topic_id=topic_id, topic=topic, partition=partition, epoch=row.epoch, offset=row.next_offset)
+
+    def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
+        at = batch.recorded_at or datetime.now(UTC)
+        contents = self._sealed(batch.rows, at=at)
+        with writing(self._engine) as connection:
+            self._advance(connection, batch)
+            fresh = self._insert_new(connection, batch.rows, contents, at=at)
+            gained = _gained(batch, fresh=fresh, letters=self._insert_dead_letters(connection, batch.dead_letters))
+            for workload, (counts, newest) in gained.items():
+                self._add_counts(connection, workload, counts, newest)
+            totals = {workload: counts_of(connection, workload) for workload in gained}
+            self._count_panes(connection, fresh, totals)
+            return totals
+
+    def _advance(self, connection: Connection, batch: RecordingBatch) -> None:
+        """First of all, so that a worker that lost its partition rolls back before it has written anything."""
+        for advance in batch.advances:
+            held = advance.position
+            done = connection.execute(
+                update(positions)
+                .where(
+                    and_(
+                        positions.c.log == held.topic_id,
+                        positions.c.topic == held.topic,
+                        positions.c.partition == held.partition,
+                        positions.c.epoch == held.epoch,
+                        positions.c.next_offset == held.offset,
+                    )
+                )
+                .values(next_offset=advance.to_offset)
+            )
+            if done.rowcount != 1:
+                raise LostPartition(
+                    "another worker has taken the partition",
+                    where=f"{held.topic}[{held.partition}]",
+                    value=held.offset,
+                    remedy="Nothing is lost: the new owner reads from where this one stood.",
+                )
+
+    def _sealed(self, rows: Sequence[RecordedInference], *, at: datetime) -> dict[EventId, dict[str, object]]:
+        """Outside the transaction: keys stand in the ledger before anything that they sealed, and the write lock is held for less time."""
+        once: dict[EventId, Inference] = {}
+        for row in rows:
+            once.setdefault(row.inference.event_id, row.inference)
+        return dict(zip(once, self._sealer.sealed(list(once.values()), at=at), strict=True))
+
+    def _insert_new(
+        self,
+        connection: Connection,
+        rows: Sequence[RecordedInference],
+        contents: Mapping[EventId, dict[str, object]],
+        *,
+        at: datetime,
+    ) -> list[RecordedInference]:
+        known = seen_among(connection, [row.inference.event_id for row in rows])
+        fresh: dict[EventId, RecordedInference] = {}
+        for row in rows:
+            if row.inference.event_id not in known:
+                fresh.setdefault(row.inference.event_id, row)
+        if fresh:
+            fresh = with_first_failures_marked(connection, fresh)
+            ordered = [fresh[event_id] for event_id in sorted(fresh)]  # neighbours in the index are written together
+            connection.execute(insert(seen_ids), [{"event_id": row.inference.event_id, "at": to_text(at)} for row in ordered])
+            connection.execute(insert(inferences), [to_row(row, recorded_at=at) for row in ordered])
+            connection.execute(insert(exchange_contents), [contents[row.inference.event_id] for row in ordered])
+        return list(fresh.values())
+
+    def _count_panes(self, connection: Connection, fresh: Sequence[RecordedInference], totals: Mapping[WorkloadId, TrafficCounts]) -> None:
+        grouped: dict[tuple[WorkloadId, datetime, str, int], list[RecordedInference]] = {}
+        for row in fresh:
+            if row.inference.arm is Arm.SHADOW:
+                continue  # reaches no statistic
+            shape = self._shapes[row.inference.workload]
+            start = pane_start(row.inference.occurred_at, shape.pane)
+            grouped.setdefault((row.inference.workload, start, row.topic, row.partition), []).append(row)
+        for (workload, start, topic, partition), members in grouped.items():
+            slices = self._shapes[workload].slices
+            key = {"workload": workload, "pane_start": to_text(start), "topic": topic, "partition": partition}
+            blob = connection.execute(select(panes.c.counts).where(*(panes.c[name] == value for name, value in key.items()))).scalar()
+            held = pane_from_blob(blob) if blob is not None else Pane()
+            new = count_rows(
+                values={column.name: [row.features.get(column.name) for row in members] for column in COLUMNS},
+                slices=[slices_of(row.inference.dimensions, slices) for row in members],
+                columns=COLUMNS,
+            )
+            total = {"counts": pane_to_blob(summed(held, new, policy=slices)), "changed": totals[workload].recorded}
+            connection.execute(
+                insert(panes)
+                .values(**total, **key)
+                .on_conflict_do_update(index_elements=["workload", "pane_start", "topic", "partition"], set_=total)
+            )
+
+    def _insert_dead_letters(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        dead_lettered = []
+        for letter in letters:
+            done = connection.execute(
+                insert(dead_letters)
+                .values(
+                    id=letter.id,
+                    event_id=letter.event_id,
+                    workload=letter.workload,
+                    topic=letter.topic,
+                    partition=letter.partition,
+                    offset=letter.offset,
+                    reason=letter.reason,
+                    path=letter.path,
+                    at=to_text(letter.at),
+                    raw=letter.raw,
+                    attempts=letter.attempts,
+                )
+                .on_conflict_do_nothing(index_elements=["id"])
+            )
+            if done.rowcount == 1:
+                dead_lettered.append(letter)
+        return dead_lettered
+
+    def _add_counts(self, connection: Connection, workload: WorkloadId, gained: TrafficCounts, newest: datetime | None) -> None:
+        row = {
+            "recorded": gained.recorded,
+            "duplicates_ignored": gained.duplicates_ignored,
+            "dead_lettered": gained.dead_lettered,
+        }
+        text = to_text(newest) if newest is not None else None
+        later = func.nullif(func.max(func.coalesce(traffic_counts.c.newest, ""), text or ""), "")
+        connection.execute(
+            insert(traffic_counts)
+            .values(workload=workload, newest=text, **row)
+            .on_conflict_do_update(
+                index_elements=["workload"], set_={name: traffic_counts.c[name] + value for name, value in row.items()} | {"newest": later}
+            )
+        )
+
+
+def _gained(
+    batch: RecordingBatch, *, fresh: Sequence[RecordedInference], letters: Sequence[DeadLetter]
+) -> dict[WorkloadId, tuple[TrafficCounts, datetime | None]]:
+    """What this batch adds to each workload's cumulative counts."""
+    gained: dict[WorkloadId, TrafficCounts] = {}
+    newest: dict[WorkloadId, datetime] = {}
+
+    def more(workload: WorkloadId, *, recorded: int = 0, duplicates: int = 0, dead: int = 0) -> None:
+        held = gained.get(workload, TrafficCounts())
+        gained[workload] = replace(
+            held,
+            recorded=held.recorded + recorded,
+            duplicates_ignored=held.duplicates_ignored + duplicates,
+            dead_lettered=held.dead_lettered + dead,
+        )
+
+    new = {row.inference.event_id for row in fresh}
+    for row in batch.rows:
+        inference = row.inference
+        if inference.arm is Arm.SHADOW:
+            continue
+        is_new = inference.event_id in new
+        new.discard(inference.event_id)  # the same id once more in this batch is a duplicate
+        more(inference.workload, recorded=int(is_new), duplicates=int(not is_new))
+        newest[inference.workload] = max(newest.get(inference.workload, inference.occurred_at), inference.occurred_at)
+    for workload, number in batch.in_batch_duplicates.items():
+        more(workload, duplicates=number)
+    for letter in letters:
+        more(WorkloadId(letter.workload), dead=1)
+    return {workload: (counts, newest.get(workload)) for workload, counts in gained.items()}
