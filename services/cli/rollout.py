@@ -36,6 +36,7 @@ def _page(page: dict[str, Json]) -> None:
         {
             "route": {key: route.get(key) for key in ("version", "champion", "challenger", "challenger_arm", "share")} if route else None,
             "gateways": page.get("gateways"),
+            "requests": page.get("requests"),
             "traffic": page.get("traffic"),
             "reference": mapping_of(page, "reference").get("id"),
             "window": mapping_of(mapping_of(page, "window"), "verdicts"),

@@ -53,7 +53,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     app = gateway_app(
         gateway=gateway,
         others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
-        admin=Admin(access=parts.tokens, table=table, read_route=parts.read_route, ready=ready),
+        admin=Admin(access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready),
         cors_origins=parts.http.cors_origins,
     )
     health = serve_health(settings, PROCESS, ready=ready)

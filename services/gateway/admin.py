@@ -1,6 +1,6 @@
 """The gateway's own routes, for the daemon's processes and for whoever watches it: routes in force, health, metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import orjson
 from aiohttp import web
@@ -16,14 +16,21 @@ class Admin:
     """The handlers; ``routes`` names their paths."""
 
     def __init__(
-        self, *, access: TokenCheck, table: RouteTable, read_route: Callable[[object], Route], ready: Callable[[], str | None]
+        self,
+        *,
+        access: TokenCheck,
+        table: RouteTable,
+        read_route: Callable[[object], Route],
+        requests: Callable[[], Mapping[str, Mapping[str, int]]],
+        ready: Callable[[], str | None],
     ) -> None:
-        self._access, self._table, self._read_route, self._ready = access, table, read_route, ready
+        self._access, self._table, self._read_route, self._requests, self._ready = access, table, read_route, requests, ready
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.put("/admin/route", self.put_route),
             web.get("/admin/routes", self.get_routes),
+            web.get("/admin/requests", self.get_requests),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
             web.get("/metrics", self.metrics),
@@ -41,6 +48,11 @@ class Admin:
     async def get_routes(self, request: web.Request) -> web.Response:
         self._access.person(request.headers.get("Authorization"), scope="internal")
         return _json(dict(self._table.versions()))
+
+    async def get_requests(self, request: web.Request) -> web.Response:
+        """Chat requests since the start, by workload, with a session and without one."""
+        self._access.person(request.headers.get("Authorization"), scope="internal")
+        return _json(self._requests())
 
     async def healthz(self, request: web.Request) -> web.Response:  # noqa: ARG002 (aiohttp hands it over)
         return _json({"process": "gateway", "alive": True})

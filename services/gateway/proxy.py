@@ -35,7 +35,7 @@ from services.gateway.upstream import ClientGone, HoldBack, Upstream, UpstreamAn
 
 REQUESTS = Counter("flywheel_gateway_attempts_total", "Upstream attempts", ["workload", "arm", "status"])
 LATENCY = Histogram("flywheel_gateway_attempt_seconds", "Upstream attempts, to the last byte", ["workload", "arm"])
-CHATS = Counter("flywheel_gateway_chat_requests_total", "Chat requests for an alias", ["workload", "session"])
+CHATS = Counter("flywheel_gateway_chat_requests_total", "Chat requests for an alias", ["workload", "kind"])
 
 
 class Record(Protocol):
@@ -50,6 +50,11 @@ class Gateway:
     def __init__(self, *, access: ModelAccess, table: RouteTable, upstream: Upstream, record: Record) -> None:
         self._access, self._table, self._upstream, self._record = access, table, upstream, record
         self.shadow = Shadow(table=table, ask=self._ask_shadow)
+        self._requests: dict[str, dict[str, int]] = {}
+
+    def requests(self) -> Mapping[str, Mapping[str, int]]:
+        """Chat requests since the start, by workload: ``with_session`` and ``without_session``."""
+        return self._requests
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
@@ -61,7 +66,7 @@ class Gateway:
         if served is None:
             return await self._by_name(asked, request)
         session = session_of(request.headers, body, sources=served.session_from)
-        CHATS.labels(served.workload, "given" if session is not None else "missing").inc()
+        self._count_session(served.workload, "with_session" if session is not None else "without_session")
         as_asked, added = as_served(body, route=CHAT, policy=served.requests)
         routed = RoutedRequest(
             request=asked,
@@ -74,6 +79,11 @@ class Gateway:
             captured=can_be_captured(body),
         )
         return await self._answer(routed, request)
+
+    def _count_session(self, workload: str, kind: str) -> None:
+        CHATS.labels(workload, kind).inc()
+        counts = self._requests.setdefault(workload, {"with_session": 0, "without_session": 0})
+        counts[kind] += 1
 
     async def _answer(self, routed: RoutedRequest, user: web.Request) -> web.StreamResponse:
         """A canary, or a holdout, may fail without the user seeing it: the champion is asked, and both attempts are recorded."""

@@ -57,6 +57,9 @@ class Gateways(Protocol):
     def applied_versions(self, workload: WorkloadId) -> Mapping[str, int]:
         """Route version in force, per gateway that answers."""
 
+    def requests(self, workload: WorkloadId) -> Mapping[str, int]:
+        """Chat requests ``with_session`` and ``without_session`` since the gateways started; of those that answer, added up."""
+
     def push(self, route: Route) -> Mapping[str, bool]:
         """Tells each gateway directly; True where it is in force."""
 

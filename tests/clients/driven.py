@@ -75,7 +75,7 @@ def running_litellm(python: Path, folder: Path, *, models: Mapping[str, Mapping[
         yaml.safe_dump(
             {
                 "model_list": [{"model_name": name, "litellm_params": dict(parameters)} for name, parameters in models.items()],
-                "general_settings": {"master_key": key},
+                "general_settings": {"master_key": key, "forward_client_headers_to_llm_api": True},
                 "litellm_settings": {"num_retries": 0, "telemetry": False},
                 "router_settings": {"num_retries": 0, "disable_cooldowns": True},
             }

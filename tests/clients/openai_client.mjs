@@ -29,8 +29,8 @@ const deeds = {
     return { listed, retrieved: (await client.models.retrieve(model)).id };
   },
 
-  async chat(client, { model, messages, more = {} }) {
-    const { data, response } = await client.chat.completions.create({ model, messages, ...more }).withResponse();
+  async chat(client, { model, messages, more = {}, headers = {} }) {
+    const { data, response } = await client.chat.completions.create({ model, messages, ...more }, { headers }).withResponse();
     const choice = data.choices[0];
     return {
       text: choice.message.content,

@@ -36,8 +36,8 @@ def models(client, model, **_):
     return {"listed": listed, "retrieved": client.models.retrieve(model).id}
 
 
-def chat(client, model, messages, more=None, **_):
-    raw = client.chat.completions.with_raw_response.create(model=model, messages=messages, **(more or {}))
+def chat(client, model, messages, more=None, headers=None, **_):
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=messages, extra_headers=headers, **(more or {}))
     answer = raw.parse()
     choice = answer.choices[0]
     return {

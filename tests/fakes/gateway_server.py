@@ -8,10 +8,11 @@ from typing import Any
 
 
 class FakeGateway:
-    """``routes`` holds what is in force; ``deaf`` lets it hang up on everybody."""
+    """``routes`` holds what is in force, ``requests`` what was counted; ``deaf`` lets it hang up on everybody."""
 
     def __init__(self, *, key: str) -> None:
         self.key, self.routes, self.deaf = key, dict[str, dict[str, Any]](), False
+        self.requests = dict[str, dict[str, int]]()
         self.url = ""
 
     def __enter__(self) -> "FakeGateway":
@@ -19,8 +20,9 @@ class FakeGateway:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                versions = {workload: route["version"] for workload, route in gateway.routes.items()}
                 if self._allowed():
-                    self._answer({workload: route["version"] for workload, route in gateway.routes.items()})
+                    self._answer(gateway.requests if self.path == "/admin/requests" else versions)
 
             def do_PUT(self) -> None:
                 route = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

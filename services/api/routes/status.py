@@ -35,6 +35,7 @@ def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
         "mode": rules.mode,
         "route": json_of(parts.ledger.releases.route(workload)),
         "gateways": json_of(parts.gateways.applied_versions(workload)),
+        "requests": json_of(parts.gateways.requests(workload)),
         "traffic": {**_as_dict(json_of(parts.traffic.counts(workload))), "newest": json_of(parts.traffic.newest(workload))},
         "reference": reference_json(references[0]) if references else None,
         "window": _window_summary(windows[0]) if windows else None,

@@ -1,12 +1,11 @@
-"""Pushes routes to the gateways' admin ports, and reads the versions in force there.
+"""Pushes routes to the gateways' admin ports, and reads the versions in force there and what they have counted.
 
-In: routes. Out: for each gateway that answers, the version in force. One that does not answer reads the route from topic, api or
-disk later.
+In: routes. Out: what each gateway that answers says. One that does not answer reads the route from topic, api or disk later.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -14,6 +13,7 @@ from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
 from services.ports.route_on_the_wire import to_wire
 
+Answer = TypeVar("Answer")
 TIMEOUT_SECONDS = 2.0
 AT_ONCE = 16
 
@@ -28,10 +28,17 @@ class GatewayAdmin:
     def applied_versions(self, workload: WorkloadId) -> Mapping[str, int]:
         return {url: version for url, version in self._each(lambda url: self._version(url, workload)) if version is not None}
 
+    def requests(self, workload: WorkloadId) -> Mapping[str, int]:
+        answers = [
+            answer for _, answer in self._each(lambda url: self._content("GET", f"{url}/admin/requests", None)) if answer is not None
+        ]
+        counted = [counts for answer in answers if isinstance(counts := answer.get(workload), dict)]
+        return {name: sum(_whole(counts.get(name)) or 0 for counts in counted) for name in ("with_session", "without_session")}
+
     def push(self, route: Route) -> Mapping[str, bool]:
         return {url: version is not None and version >= route.version for url, version in self._each(lambda url: self._push_to(url, route))}
 
-    def _each(self, ask: Callable[[str], int | None]) -> list[tuple[str, int | None]]:
+    def _each(self, ask: Callable[[str], Answer]) -> list[tuple[str, Answer]]:
         """Asks all at once: a gateway that hangs must not delay a rollback on the others."""
         with ThreadPoolExecutor(max_workers=min(AT_ONCE, max(1, len(self._urls)))) as pool:
             return list(zip(self._urls, pool.map(ask, self._urls), strict=True))

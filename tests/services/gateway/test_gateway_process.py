@@ -118,7 +118,7 @@ def test_the_settings_of_a_workload_reach_its_requests(tmp_path: Path) -> None:
     assert (answer.status_code, answer.headers["X-Flywheel-Adapter"], answer.json()["model"]) == (200, "base", "router-alias")
     assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.org"
     assert other.status_code == 404
-    assert 'flywheel_gateway_chat_requests_total{session="missing",workload="router"} 1.0' in metrics
+    assert 'flywheel_gateway_chat_requests_total{kind="without_session",workload="router"} 1.0' in metrics
     missing, served = vllm.paths, vllm.requests[-1]
     assert missing == ["/v1/chat/completions", "/v1/chat/completions"]
     assert served == {

@@ -149,6 +149,11 @@ def test_an_answer_comes_under_the_alias_and_is_recorded_as_sent(way: Way) -> No
     )
 
 
+def test_session_and_dimensions_come_in_headers(way: Way) -> None:
+    way.client.does("chat", model=ALIAS, messages=HI, headers={"X-Flywheel-Session": "h1", "X-Flywheel-Dim-Tenant": "acme"})
+    assert (way.noted().session, way.noted().dimensions) == ("h1", {"tenant": "acme"})
+
+
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_stream_comes_under_the_alias_with_usage_if_asked(way: Way, asks: bool) -> None:
     more = {"stream_options": {"include_usage": True}} if asks else {}

@@ -168,15 +168,18 @@ async def test_the_order_of_the_sources_is_a_setting(tmp_path: Path, vllm: FakeV
 
 
 async def test_requests_without_a_session_are_counted(tmp_path: Path, vllm: FakeVllm) -> None:
-    before = [CHATS.labels("router", kind)._value.get() for kind in ("given", "missing")]
+    before = [CHATS.labels("router", kind)._value.get() for kind in ("with_session", "without_session")]
     async with running(tmp_path, vllm.url, ROUTE) as gateway:
         for body in (QUESTION, QUESTION, {**QUESTION, "user": "u1"}):
             await gateway.ask(body)
+        counted = await gateway.ask(path="/admin/requests", method="GET", token="between-us")
+        refused = await gateway.ask(path="/admin/requests", method="GET", token="operator")
         async with gateway.client.get(gateway.url + "/metrics") as answer:
             text = await answer.text()
-    after = [CHATS.labels("router", kind)._value.get() for kind in ("given", "missing")]
+    after = [CHATS.labels("router", kind)._value.get() for kind in ("with_session", "without_session")]
+    assert (counted[1], refused[0]) == ({"router": {"with_session": 1, "without_session": 2}}, 403)
     assert [late - early for early, late in zip(before, after, strict=True)] == [1, 2]
-    assert 'flywheel_gateway_chat_requests_total{session="missing",workload="router"}' in text
+    assert 'flywheel_gateway_chat_requests_total{kind="without_session",workload="router"}' in text
 
 
 # What the gateway adds
