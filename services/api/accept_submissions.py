@@ -5,7 +5,7 @@ The correction desk decides what becomes of the correction.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from flywheel.errors import Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound
 from flywheel.ids import CorrectionId, Person, WorkloadId, digest_of
 from services.api.access import SUBMIT, admitted, known_workload, status_of
-from services.api.requests import ndjson_lines, parsed_object
+from services.api.requests import TooLarge, parsed_object, uploaded_objects
 from services.api.wiring import ApiParts
 from services.ports.corrections import Submission
 from services.ports.outbox import OutboxMessage
@@ -44,39 +44,47 @@ class LineReceipt:
 
 def submit(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
     """Safe to repeat. Raises NotAllowed, InvalidInput, Conflict; the first two are counted."""
-    _require_submitter(parts, raw, authorization)
+    person = _submitter(parts, authorization)
+    return _take(parts, lambda: parsed_object(raw), person, authorization)
+
+
+def submit_many(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Iterator[LineReceipt]:
+    """One receipt or error per line or entry of a list. Raises NotAllowed when the token may not submit at all."""
+    person = _submitter(parts, authorization)
+    for uploaded in uploaded_objects(raw):
+        try:
+            yield LineReceipt(line=uploaded.number, receipt=_take(parts, uploaded.checked, person, authorization), error=None)
+        except FlywheelError as error:
+            yield LineReceipt(line=uploaded.number, receipt=None, error=error)
+
+
+def _submitter(parts: ApiParts, authorization: str | None) -> Person:
+    """The token's name. Raises NotAllowed, and counts it: as forged when the token is unknown."""
     try:
-        return _accept(parts, raw, authorization=authorization)
-    except (NotAllowed, InvalidInput) as error:
-        _count_refused(parts, error, kind="rejected", source=_claimed_source(raw))
+        return admitted(parts, authorization, SUBMIT)
+    except NotAllowed as error:
+        forged = status_of(error) == 401 and bool(authorization)
+        _count_refused(parts, error, kind="forged" if forged else "rejected", source="unknown")
+        raise
+
+
+def _take(parts: ApiParts, read: Callable[[], dict[str, object]], person: Person, authorization: str | None) -> Receipt:
+    """What is refused is counted under the token's name: the source in a body is only a claim, and some bodies cannot be read."""
+    try:
+        return _accept(parts, read(), authorization=authorization)
+    except (NotAllowed, InvalidInput, TooLarge) as error:
+        _count_refused(parts, error, kind="rejected", source=person)
         raise
     except Conflict:
         RECEIVED.labels("conflict").inc()
         raise
 
 
-def submit_many(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Iterator[LineReceipt]:
-    """One receipt or error per line. Raises NotAllowed when the token may not submit at all."""
-    _require_submitter(parts, raw, authorization)
-    for number, line in ndjson_lines(raw):
-        try:
-            yield LineReceipt(line=number, receipt=submit(parts, line, authorization=authorization), error=None)
-        except FlywheelError as error:
-            yield LineReceipt(line=number, receipt=None, error=error)
-
-
-def _require_submitter(parts: ApiParts, raw: bytes, authorization: str | None) -> None:
-    """Raises NotAllowed, and counts it: as forged when the token is unknown."""
+def _accept(parts: ApiParts, body: dict[str, object], *, authorization: str | None) -> Receipt:
     try:
-        admitted(parts, authorization, SUBMIT)
-    except NotAllowed as error:
-        forged = status_of(error) == 401 and bool(authorization)
-        _count_refused(parts, error, kind="forged" if forged else "rejected", source=_claimed_source(raw))
-        raise
-
-
-def _accept(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
-    body = _checked(parts, raw)
+        parts.check_correction(body)
+    except InvalidInput as error:  # its remedy is for producers on the topic
+        raise InvalidInput(error.reason, where=error.where, value=error.value, remedy=REMEDY) from None
     try:
         workload = known_workload(parts, str(body["workload_id"])).id
     except NotFound as error:
@@ -89,15 +97,6 @@ def _accept(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receip
     result = parts.ledger.corrections.submit(submission, message)
     RECEIVED.labels(result).inc()
     return Receipt(id=submission.id, result=result)
-
-
-def _checked(parts: ApiParts, raw: bytes) -> dict[str, object]:
-    body = parsed_object(raw)
-    try:
-        parts.check_correction(body)
-    except InvalidInput as error:  # its remedy is for producers on the topic
-        raise InvalidInput(error.reason, where=error.where, value=error.value, remedy=REMEDY) from None
-    return body
 
 
 def _submission(
@@ -123,12 +122,3 @@ def _submission(
 def _count_refused(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:
     RECEIVED.labels(kind).inc()
     parts.ledger.corrections.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
-
-
-def _claimed_source(raw: bytes) -> str:
-    """The unchecked source, for the count only."""
-    try:
-        claimed = parsed_object(raw).get("source")
-    except InvalidInput:
-        return "unknown"
-    return claimed[:100] if isinstance(claimed, str) and claimed else "unknown"

@@ -12,7 +12,7 @@ from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.golden import GoldenSet, case_of_row
 from flywheel.regression_suite.golden import freeze as make_golden
-from services.api.requests import ndjson_lines, parsed_object
+from services.api.requests import uploaded_objects
 from services.api.wiring import ApiParts, WorkloadRules
 
 
@@ -27,9 +27,8 @@ class ImportedCases:
 def import_cases(parts: ApiParts, workload: WorkloadRules, raw: bytes, *, by: Person, now: datetime) -> ImportedCases:
     """All lines or none. The same line again is the same case."""
     cases: dict[str, Case] = {}
-    for number, line in ndjson_lines(raw):
-        where = f"line {number}"
-        case = case_of_row(parsed_object(line, where=where), workload=workload.id, where=where, now=now, by=by)
+    for row in uploaded_objects(raw):
+        case = case_of_row(row.checked(), workload=workload.id, where=f"line {row.number}", now=now, by=by)
         cases.setdefault(case.id, case)
     if not cases:
         raise InvalidInput("contains no case", where="body", remedy="Send one JSON object a line; see deploy/docs.")

@@ -3,7 +3,9 @@
 In: bytes from outside. Out: checked values, or InvalidInput with the path, the value and what to do.
 """
 
+import codecs
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import orjson
@@ -45,22 +47,103 @@ async def ndjson_body(request: Request) -> bytes:
     return await _limited(request, NDJSON_BYTES)
 
 
-def parsed_object(raw: bytes, *, where: str = "$") -> dict[str, object]:
-    """Strict JSON: UTF-8, no NaN, no lone surrogates, an object."""
+@dataclass(frozen=True, kw_only=True)
+class UploadedObject:
+    """One object of an upload, or why it cannot be read. ``number``: of its line, or of its place in a list, from 1."""
+
+    number: int
+    body: dict[str, object] = field(default_factory=dict)
+    error: FlywheelError | None = None
+
+    def checked(self) -> dict[str, object]:
+        """Raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.body
+
+
+def parsed_object(raw: bytes, *, line: int = 1) -> dict[str, object]:
+    """Strict JSON: UTF-8, no NaN, no lone surrogates, an object. ``line``: the number of the first line, for messages."""
+    return _object(_parsed(_in_utf_8(raw), line=line))
+
+
+def uploaded_objects(raw: bytes) -> Iterator[UploadedObject]:
+    """The objects of an NDJSON upload, of one JSON list, or of one object. Only a line feed ends a line; empty lines are passed over.
+
+    A list that is broken anywhere is one fault, and nothing of it is taken.
+    """
     try:
-        value = orjson.loads(raw)
+        pieces = _pieces(_in_utf_8(raw))
+    except InvalidInput as error:
+        yield UploadedObject(number=1, error=error)
+        return
+    for number, piece in pieces:
+        try:
+            yield UploadedObject(number=number, body=_read(piece, number))
+        except (InvalidInput, TooLarge) as error:
+            yield UploadedObject(number=number, error=error)
+
+
+def _pieces(content: bytes) -> list[tuple[int, object]]:
+    """Lines as bytes, or entries of a list as JSON values. Raises InvalidInput for a list that is broken."""
+    try:
+        whole = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        first = content.lstrip().partition(b"\n")[0]
+        if first.startswith(b"[") and not _is_json(first):
+            _parsed(content, line=1)  # raises: the whole is meant to be one list
+        return [(number, line) for number, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
+    return list(enumerate(whole if isinstance(whole, list) else [whole], start=1))
+
+
+def _read(piece: object, number: int) -> dict[str, object]:
+    try:
+        size = len(piece if isinstance(piece, bytes) else orjson.dumps(piece))
+    except orjson.JSONEncodeError:
+        raise InvalidInput("is nested too deeply", where="$", remedy="Send a flatter object.") from None
+    if size > SINGLE_BYTES:
+        raise TooLarge("is too long", where=f"line {number}", value=f"{size} bytes", remedy=f"Send at most {SINGLE_BYTES} bytes for each.")
+    return parsed_object(piece, line=number) if isinstance(piece, bytes) else _object(piece)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _in_utf_8(raw: bytes) -> bytes:
+    """Without the byte order mark that tools on Windows write."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InvalidInput("is text in UTF-16", where="line 1", remedy="Save it in UTF-8.")
+    return raw.removeprefix(codecs.BOM_UTF8)
+
+
+def _parsed(raw: bytes, *, line: int) -> object:
+    try:
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"is not JSON: {error}", where=where, remedy="Send one JSON object in UTF-8.") from None
+        at = f"line {line + error.lineno - 1}, column {error.colno}"
+        reason = error.msg
+    try:
+        raw.decode()
+    except UnicodeDecodeError as fault:
+        before = raw[: fault.start].decode()
+        at = f"line {line + before.count(chr(10))}, column {len(before) - before.rfind(chr(10))}"
+        reason = "it is not UTF-8"
+    remedy = 'Send JSON in UTF-8; in a text a line break is \\n and a quote is \\".'
+    raise InvalidInput(f"is not JSON: {reason}", where=at, remedy=remedy)
+
+
+def _object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise InvalidInput("must be a JSON object", where=where, value=type(value).__name__, remedy="Send one JSON object in UTF-8.")
+        remedy = (
+            "Send one JSON object; a list of them goes to /v1/corrections:batch." if isinstance(value, list) else "Send one JSON object."
+        )
+        raise InvalidInput("must be a JSON object", where="$", value=type(value).__name__, remedy=remedy)
     return value
-
-
-def ndjson_lines(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, line) of the lines that are not empty, counted from 1."""
-    for number, line in enumerate(raw.split(b"\n"), start=1):
-        if line.strip():
-            yield number, line.strip()
 
 
 async def _limited(request: Request, limit: int) -> bytes:

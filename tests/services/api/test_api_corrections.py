@@ -1,9 +1,13 @@
 import json
 import random
+import sqlite3
+from contextlib import closing
 from typing import Any
 
+import orjson
 import pytest
 
+from services.api.requests import SINGLE_BYTES
 from services.integrations.kafka.event_codec import decode_correction
 from services.ports.outbox import OutboxMessage
 
@@ -142,6 +146,128 @@ def test_a_batch_has_a_result_per_line(api: Any) -> None:
     ]
     assert results[3]["error"]["kind"] == "Conflict"
     assert len(waiting(api)) == 2
+
+
+BOM = b"\xef\xbb\xbf"
+TWO = [correction(correction_id="c-1"), correction(correction_id="c-2", corrected="zwei\u2028drei")]
+LINES = "\n".join(json.dumps(one, ensure_ascii=False) for one in TWO).encode()
+
+
+def sent(api: Any, content: bytes) -> list[dict[str, Any]]:
+    answer = api.ask("POST", "/v1/corrections:batch", token="desk", content=content)
+    assert answer.status_code == 200
+    return [json.loads(line) for line in answer.text.split("\n") if line]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("NDJSON", LINES),
+        ("NDJSON with a byte order mark", BOM + LINES),
+        ("a byte order mark in each line, as of files put together", b"\n".join(BOM + line for line in LINES.split(b"\n"))),
+        ("line ends of Windows", LINES.replace(b"\n", b"\r\n") + b"\r\n"),
+        ("empty lines", b"\n\r\n  \n" + LINES.replace(b"\n", b"\n\n") + b"\n\n"),
+        ("a list", json.dumps(TWO).encode()),
+        ("a list, printed nicely, with a byte order mark", BOM + json.dumps(TWO, indent=2).encode()),
+        ("a list, printed nicely, with line ends of Windows", json.dumps(TWO, indent=2).encode().replace(b"\n", b"\r\n")),
+    ],
+)
+def test_files_of_tools_and_of_windows_are_understood(api: Any, kind: str, content: bytes) -> None:
+    assert [(one["id"], one["result"]) for one in sent(api, content)] == [("c-1", "accepted"), ("c-2", "accepted")], kind
+    assert [decode_correction(message.value)[0].corrected for message in waiting(api)][1] == "zwei\u2028drei"
+    assert counts(api)["rejected"] == 0
+
+
+def test_one_correction_printed_nicely_is_a_file_of_one(api: Any) -> None:
+    assert [one["result"] for one in sent(api, json.dumps(correction(), indent=2).encode())] == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "where", "reason"),
+    [
+        ("a line break inside a text", b'{"correction_id":"z-1","comment":"first\nsecond"}', "line 1, column 40", "control character"),
+        ("a quote inside a text", b'{"comment":\n "he said "no" to me"}', "line 2, column 12", "expected"),
+        ("bytes that are not UTF-8", b'{"comment":\n"gr\xfc\xdfe"}', "line 2, column 4", "not UTF-8"),
+        ("UTF-16", "{}".encode("utf-16"), "line 1", "UTF-16"),
+        ("nothing", b"", "line 1, column 1", "empty"),
+        ("a list", b"[]", "$", "must be a JSON object"),
+        ("a byte order mark and a fault", BOM + b'{"a":}', "line 1, column 6", "expected a JSON value"),
+    ],
+)
+def test_what_is_not_json_is_named_by_line_and_column(api: Any, kind: str, content: bytes, where: str, reason: str) -> None:
+    answer = api.ask("POST", "/v1/corrections", token="desk", content=content)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["where"]) == (422, where), kind
+    assert reason in error["reason"]
+    assert error["remedy"]
+    assert (waiting(api), counts(api)["rejected"]) == ([], 1)
+
+
+def test_a_byte_order_mark_before_a_single_correction_is_passed_over(api: Any) -> None:
+    assert api.ask("POST", "/v1/corrections", content=BOM + json.dumps(correction()).encode()).status_code == 202
+
+
+def turned_away(api: Any) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(api.settings.data_dir / "ledger.db")) as ledger:
+        return [(str(source), str(reason)) for source, reason in ledger.execute("SELECT source, reason FROM submissions_turned_away")]
+
+
+def test_refused_lines_are_named_and_counted_under_the_tokens_name(api: Any) -> None:
+    broken = b'{"correction_id":"z-1",\n"source":"support-desk","comment":"first\nsecond"}'
+    results = sent(api, b"\n".join([broken, json.dumps(correction(kind="poem")).encode(), LINES]))
+    assert [(one["line"], one["result"]) for one in results] == [
+        (1, "refused"), (2, "refused"), (3, "refused"), (4, "refused"), (5, "accepted"), (6, "accepted"),
+    ]  # fmt: skip
+    assert [one["error"]["where"] for one in results[:4]] == ["line 1, column 24", "line 2, column 9", "line 3, column 1", "$.kind"]
+    assert [source for source, _ in turned_away(api)] == ["desk"] * 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "where"),
+    [
+        ("cut off", json.dumps(TWO, indent=2)[:-9].encode(), "line 24, column"),
+        ("a comma too many", json.dumps(TWO)[:-1].encode() + b",]", "line 1, column"),
+        ("two lists", json.dumps(TWO, indent=2).encode() * 2, "line 26, column"),
+    ],
+)
+def test_a_list_that_is_broken_is_one_fault_and_nothing_of_it_is_taken(api: Any, kind: str, content: bytes, where: str) -> None:
+    (result,) = sent(api, content)
+    assert (result["line"], result["result"]) == (1, "refused"), kind
+    assert result["error"]["where"].startswith(where)
+    assert (waiting(api), counts(api)["rejected"]) == ([], 1)
+
+
+def test_entries_of_a_list_are_numbered_and_each_is_checked(api: Any) -> None:
+    results = sent(api, json.dumps([TWO[0], 7, [], None, correction(kind="poem"), TWO[1]], indent=1).encode())
+    assert [(one["line"], one["result"]) for one in results] == [
+        (1, "accepted"), (2, "refused"), (3, "refused"), (4, "refused"), (5, "refused"), (6, "accepted"),
+    ]  # fmt: skip
+    assert [one["error"]["where"] for one in results[1:5]] == ["$", "$", "$", "$.kind"]
+
+
+@pytest.mark.parametrize("size", [1_200_000, 2_300_000])
+@pytest.mark.parametrize("form", ["lines", "list"])
+def test_one_line_over_the_limit_is_refused_and_the_others_are_taken(api: Any, size: int, form: str) -> None:
+    big = correction(correction_id="big", original="x" * size)
+    content = json.dumps([TWO[0], big, TWO[1]]).encode() if form == "list" else b"\n".join([LINES, json.dumps(big).encode()])
+    results = {one.get("id", "big"): one for one in sent(api, content)}
+    assert (results["c-1"]["result"], results["c-2"]["result"], results["big"]["result"]) == ("accepted", "accepted", "refused")
+    assert (results["big"]["error"]["reason"], len(waiting(api))) == ("is too long", 2)
+    assert counts(api)["rejected"] == 1
+
+
+def test_the_event_of_the_longest_correction_stays_under_the_brokers_limit(api: Any) -> None:
+    longest = {**correction(), "original": ""}
+    longest["original"] = "\u0001" * ((SINGLE_BYTES - len(orjson.dumps(longest))) // 6)  # six bytes each in JSON
+    assert api.ask("POST", "/v1/corrections", content=orjson.dumps(longest)).status_code == 202
+    (message,) = waiting(api)
+    assert len(message.value) < 950_000
+
+
+def test_a_nested_value_is_refused_and_breaks_nothing(api: Any) -> None:
+    deep = b'{"correction_id":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
+    for content in (deep, b"[" + deep + b"]", b"[" * 1_000 + b"]" * 1_000):
+        assert [one["result"] for one in sent(api, content)] == ["refused"]
 
 
 def test_a_batch_with_a_forged_token_is_refused_and_counted(api: Any) -> None:
