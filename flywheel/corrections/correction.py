@@ -30,6 +30,11 @@ class CorrectionState(StrEnum):
     REJECTED = "rejected"
 
 
+def qualified_id(source: str, given_id: str) -> CorrectionId:
+    """``<source>:<id>``: tools number their corrections from 1. A colon in the source is written %3A, so that no two are the same."""
+    return CorrectionId(f"{source.replace('%', '%25').replace(':', '%3A')}:{given_id}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Remarks:
     """What the submitter wrote for people to read; it decides nothing."""
@@ -42,7 +47,7 @@ class Remarks:
 class Correction:
     """As submitted, after validation and redaction."""
 
-    id: CorrectionId
+    id: CorrectionId  # by ``qualified_id``; of rows that older versions stored the id that the source gave
     workload: WorkloadId
     source: str  # the tool that sent it, e.g. "support-desk"
     author: str  # keyed pseudonym of the person who wrote the correction
@@ -56,6 +61,11 @@ class Correction:
     supersedes: CorrectionId | None = None
     remarks: Remarks = Remarks()
     redactions: int = 0  # pieces of personal data replaced by pseudonyms
+
+    @property
+    def given_id(self) -> str:
+        """The id that the source gave."""
+        return self.id.removeprefix(qualified_id(self.source, ""))
 
 
 @dataclass(frozen=True, kw_only=True)

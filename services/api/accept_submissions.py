@@ -11,8 +11,9 @@ from datetime import datetime
 
 from prometheus_client import Counter
 
+from flywheel.corrections.correction import qualified_id
 from flywheel.errors import Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound
-from flywheel.ids import CorrectionId, Person, WorkloadId, digest_of
+from flywheel.ids import Person, WorkloadId, derive, digest_of
 from services.api.access import SUBMIT, admitted, known_workload, status_of
 from services.api.requests import TooLarge, parsed_object, uploaded_objects
 from services.api.wiring import ApiParts
@@ -27,7 +28,7 @@ RECEIVED = Counter("flywheel_submissions_total", "Corrections handed in over HTT
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """``result`` is "accepted" or "duplicate"."""
+    """``id``: as the source gave it. ``result`` is "accepted" or "duplicate"."""
 
     id: str
     result: str
@@ -96,27 +97,28 @@ def _accept(parts: ApiParts, body: dict[str, object], *, authorization: str | No
     submission, message = _submission(parts, body, workload=workload, person=person, now=now)
     result = parts.ledger.corrections.submit(submission, message)
     RECEIVED.labels(result).inc()
-    return Receipt(id=submission.id, result=result)
+    return Receipt(id=submission.given_id, result=result)
 
 
 def _submission(
     parts: ApiParts, body: dict[str, object], *, workload: WorkloadId, person: Person, now: datetime
 ) -> tuple[Submission, OutboxMessage]:
     """Digest and event. The digest is of the canonical form, so that the order of keys makes no difference."""
-    correction_id = CorrectionId(str(body["correction_id"]))
-    key = str(body.get("request_id") or body.get("ticket") or correction_id)
+    given_id, source = str(body["correction_id"]), str(body["source"])
+    identity = qualified_id(source, given_id)
+    key = str(body.get("request_id") or body.get("ticket") or given_id)
     submission = Submission(
-        id=correction_id,
+        id=identity,
+        given_id=given_id,
         workload=workload,
-        source=str(body["source"]),
+        source=source,
         submitted_by=person,
         body_digest=digest_of(json.dumps({**body, "submitted_by": ""}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)),
         at=now,
     )
-    value = parts.encode(
-        type=EVENT_TYPE, id=correction_id, workload=workload, time=now, data={**body, "submitted_by": person}, partitionkey=key
-    )
-    return submission, OutboxMessage(id=MESSAGE_PREFIX + correction_id, topic=parts.corrections_topic, key=key, value=value, created_at=now)
+    event_id, data = derive("correction", identity), {**body, "submitted_by": person}
+    value = parts.encode(type=EVENT_TYPE, id=event_id, workload=workload, time=now, data=data, partitionkey=key)
+    return submission, OutboxMessage(id=MESSAGE_PREFIX + identity, topic=parts.corrections_topic, key=key, value=value, created_at=now)
 
 
 def _count_refused(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:

@@ -7,10 +7,10 @@ acknowledgement is not yet a record. While the broker is down, messages wait.
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import orjson
 import structlog
 from prometheus_client import Counter
 
-from flywheel.ids import CorrectionId
 from flywheel.journal import JournalKind
 from services.api.accept_submissions import MESSAGE_PREFIX
 from services.ports.corrections import CorrectionLedger, dead_letter_subject
@@ -87,8 +87,8 @@ class Relay:
         """Whether the correction desk has decided on it, or has journalled why it cannot be read."""
         if message.topic != self._corrections_topic or not message.id.startswith(MESSAGE_PREFIX):
             return False
-        correction_id = message.id.removeprefix(MESSAGE_PREFIX)
-        if self._corrections.correction(CorrectionId(correction_id)) is not None:
+        submitted = orjson.loads(message.value)["data"]
+        if self._corrections.by_given_id(submitted["correction_id"], source=submitted["source"]):
             return True
         return bool(self._journal.entries(kind=JournalKind.DEAD_LETTER, subject=dead_letter_subject(message.value), limit=1))
 

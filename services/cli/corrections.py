@@ -14,7 +14,7 @@ commands = typer.Typer(help="Corrections of production failures.", no_args_is_he
 
 @commands.command("submit")
 def submit(
-    file: Annotated[str, typer.Argument(help="NDJSON, one correction a line; - for standard input.")],
+    file: Annotated[str, typer.Argument(help="NDJSON, one correction a line, or a JSON list; - for standard input.")],
     json: AsJson = False,
     config: Config = None,
     token_file: TokenFile = None,

@@ -70,7 +70,9 @@ class CorrectionDesk:
                 value=correction.workload,
                 remedy=f"Known: {', '.join(sorted(self._parts.rules)) or 'none'}.",
             )
-        known = self._ledger.correction(correction.id)
+        known = next(iter(self._ledger.by_given_id(correction.given_id, source=correction.source)), None)
+        if known is not None:
+            correction = replace(correction, id=known.joined.correction.id)  # an older version stored it under another id
         if known is not None and known.state is not CorrectionState.SUBMITTED:
             return CorrectionResult(state=known.state, reason=f"decided before: {known.reason}", new=False)
         since = known.decided_at if known is not None else now

@@ -17,7 +17,7 @@ def knowledge_gap_message(kept: KeptCorrection, *, topic: str, now: datetime) ->
     """Contains the redacted correction: the source's owner needs it to fix the source."""
     correction = kept.joined.correction
     data: dict[str, object] = {
-        "correction_id": correction.id,
+        "correction_id": correction.given_id,
         "workload_id": correction.workload,
         "source": correction.source,
         "reason_code": correction.reason_code,

@@ -18,6 +18,7 @@ class Submission:
     """What was handed in: the digest of its body decides whether the same id is the same submission."""
 
     id: CorrectionId
+    given_id: str  # unique within the source
     workload: WorkloadId
     source: str
     submitted_by: str  # the token's name
@@ -57,6 +58,9 @@ class CorrectionLedger(Protocol):
 
     def correction(self, correction_id: CorrectionId) -> KeptCorrection | None:
         """One, or None."""
+
+    def by_given_id(self, given_id: str, *, source: str | None = None) -> Sequence[KeptCorrection]:
+        """Those to which a source gave this id: at most one of each source."""
 
     def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int = 100_000) -> Sequence[KeptCorrection]:
         """Oldest first."""

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from flywheel.comparison import ComparisonPolicy
-from flywheel.corrections.correction import CorrectionState
+from flywheel.corrections.correction import CorrectionState, qualified_id
 from flywheel.errors import CannotRun, Conflict
 from flywheel.ids import CorrectionId, Person, SnapshotId
 from flywheel.journal import JournalEntry
@@ -24,7 +24,7 @@ from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import outbox_table
 from services.stores.snapshot_files import write_snapshot
 from tests.fakes.learn_ledger import FakeLearnLedger
-from tests.learning import NOON, ROUTER, case, general, kept
+from tests.learning import NOON, ROUTER, case, correction, general, kept
 from tests.ledgers import CorrectionAndTrainingLedger
 
 
@@ -59,8 +59,9 @@ def message(name: str) -> OutboxMessage:
     return OutboxMessage(id=name, topic="t", key="k", value=b"{}", created_at=NOON)
 
 
-def submission(name: str = "c1", digest: str = "d") -> Submission:
-    return Submission(id=CorrectionId(name), workload=ROUTER, source="support-desk", submitted_by="ada", body_digest=digest, at=NOON)
+def submission(name: str = "c1", digest: str = "d", source: str = "support-desk") -> Submission:
+    identity = qualified_id(source, name)
+    return Submission(id=identity, given_id=name, workload=ROUTER, source=source, submitted_by="ada", body_digest=digest, at=NOON)
 
 
 def snapshot_of(count: int = 3) -> Snapshot:
@@ -88,6 +89,29 @@ def test_the_same_id_with_another_body_is_a_conflict_and_sends_nothing(opened: O
     with pytest.raises(Conflict):
         opened.ledger.submit(submission(digest="other"), message("m2"))
     assert opened.outbox() == ["m1"]
+
+
+def test_two_sources_may_give_the_same_id(opened: Opened) -> None:
+    assert opened.ledger.submit(submission("1"), message("m1")) == "accepted"
+    assert opened.ledger.submit(submission("1", digest="other", source="labels"), message("m2")) == "accepted"
+    assert opened.ledger.submit(submission("1"), message("m1")) == "duplicate"
+    assert opened.outbox() == ["m1", "m2"]
+    with pytest.raises(Conflict) as caught:
+        opened.ledger.submit(submission("1", digest="third", source="labels"), message("m3"))
+    assert (caught.value.value, "ada used the id" in caught.value.reason) == ("1", True)
+
+
+def test_a_correction_is_found_by_the_id_that_its_source_gave(opened: Opened) -> None:
+    for source in ("support-desk", "labels", "crm:eu", "crm%3Aeu"):
+        one = kept("1", f"{source} asks for something of its own")
+        one = replace(one, joined=replace(one.joined, correction=correction("1", id=qualified_id(source, "1"), source=source)))
+        assert opened.ledger.keep(one, None, entry(one.joined.correction.id))
+    found = opened.ledger.by_given_id("1")
+    assert [one.joined.correction.source for one in found] == ["crm%3Aeu", "crm:eu", "labels", "support-desk"]
+    assert len({one.joined.correction.id for one in found}) == 4
+    assert [one.joined.correction.id for one in opened.ledger.by_given_id("1", source="crm:eu")] == ["crm%3Aeu:1"]
+    assert opened.ledger.by_given_id("2") == []
+    assert opened.ledger.correction(qualified_id("labels", "1")) == found[2]
 
 
 def test_submissions_are_counted(opened: Opened) -> None:

@@ -17,12 +17,16 @@ from sqlalchemy import Engine
 
 from flywheel.alerts.lifecycle import AlertPolicy, Move, advance
 from flywheel.alerts.notifications import owed
+from flywheel.corrections.correction import qualified_id
 from flywheel.drift.reference import Reference
-from flywheel.ids import DAEMON, AdapterName, EventId, Person, RequestId, RunId, WorkloadId
+from flywheel.errors import Conflict
+from flywheel.ids import DAEMON, AdapterName, CorrectionId, EventId, Person, RequestId, RunId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.windows.counts import CountMatrix
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
+from services.ports.corrections import Submission
+from services.ports.outbox import OutboxMessage
 from services.ports.work_queue import GateCommand, RetrainCommand, SnapshotCommand, TrainCommand
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.gates import LedgerGates
@@ -201,6 +205,25 @@ def test_corrections_cases_and_golden_sets_are_found(ledger: Engine) -> None:
     golden = learn.golden(ROUTER)
     assert golden is not None
     assert plain([golden.id, [one.id for one in golden.cases]]) == FOUND["golden"]
+
+
+def test_corrections_of_before_are_found_by_the_id_that_their_source_gave_and_submitted_once(ledger: Engine) -> None:
+    learn = CorrectionAndTrainingLedger(ledger)
+    for name in FOUND["corrections"]:
+        (found,) = learn.by_given_id(name, source="support-desk")
+        assert (found.joined.correction.id, found.joined.correction.given_id) == (name, name)
+        assert learn.correction(CorrectionId(name)) == found
+
+    def again(name: str, digest: str, source: str = "support-desk") -> str:
+        submission = Submission(
+            id=qualified_id(source, name), given_id=name, workload=ROUTER, source=source, submitted_by="ada", body_digest=digest, at=NOON
+        )
+        return learn.submit(submission, OutboxMessage(id="m", topic="t", key="k", value=b"{}", created_at=NOON))
+
+    assert again("c-review", "d3") == "duplicate"
+    with pytest.raises(Conflict):
+        again("c-review", "other")
+    assert again("c-review", "other", source="labels") == "accepted"
 
 
 def test_snapshots_are_found_with_their_examples(ledger: Engine) -> None:

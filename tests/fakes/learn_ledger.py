@@ -32,13 +32,15 @@ class FakeLearnLedger:
         self._snapshots: dict[SnapshotId, tuple[Snapshot, str]] = {}
 
     def submit(self, submission: Submission, message: OutboxMessage) -> str:
-        known = self._submissions.get(submission.id)
+        known = next(
+            (one for one in self._submissions.values() if (one.given_id, one.source) == (submission.given_id, submission.source)), None
+        )
         if known is None:
             self._submissions[submission.id] = submission
             self.outbox.setdefault(message.id, message)
             return "accepted"
         if known.body_digest != submission.body_digest:
-            raise Conflict("the id was used for another correction", where="correction_id", value=submission.id, remedy="Use another id.")
+            raise Conflict(f"{known.submitted_by} used the id", where="correction_id", value=submission.given_id, remedy="Use another id.")
         self._repeats[submission.id] = self._repeats.get(submission.id, 0) + 1
         return "duplicate"
 
@@ -53,6 +55,12 @@ class FakeLearnLedger:
 
     def correction(self, correction_id: CorrectionId) -> KeptCorrection | None:
         return self._kept.get(correction_id)
+
+    def by_given_id(self, given_id: str, *, source: str | None = None) -> Sequence[KeptCorrection]:
+        found = [kept for kept in self._kept.values() if kept.joined.correction.given_id == given_id]
+        return sorted(
+            (kept for kept in found if source in (None, kept.joined.correction.source)), key=lambda kept: kept.joined.correction.source
+        )
 
     def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int = 100_000) -> Sequence[KeptCorrection]:
         found = [kept for kept in self._kept.values() if kept.joined.correction.workload == workload and state in (None, kept.state)]

@@ -28,7 +28,7 @@ def test_an_example_fits_envelope_and_schema(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("correction.v1.*")), ids=lambda path: path.stem)
 def test_an_example_of_a_correction_is_read(path: Path) -> None:
     correction, _ = decode_correction(path.read_bytes())
-    assert correction.id == json.loads(path.read_text())["data"]["correction_id"]
+    assert correction.given_id == json.loads(path.read_text())["data"]["correction_id"]
 
 
 def test_the_knowledge_gap_that_we_write_fits_its_schema() -> None:

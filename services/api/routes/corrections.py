@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from flywheel.corrections.correction import CorrectionState
-from flywheel.errors import FlywheelError, NotFound
+from flywheel.errors import Conflict, FlywheelError, NotAllowed, NotFound
 from flywheel.ids import CorrectionId
 from services.api.accept_submissions import LineReceipt, submit, submit_many
 from services.api.access import READ, Bearer, admitted, visible
@@ -14,7 +14,7 @@ from services.api.error_responses import error_json
 from services.api.json_values import Json, json_of
 from services.api.requests import ndjson_body, single_body
 from services.api.wiring import ApiParts
-from services.ports.corrections import KeptCorrection
+from services.ports.corrections import CorrectionLedger, KeptCorrection
 
 SUBMITTER_READS = (*READ, "submit")  # whoever hands corrections in may see what became of them
 
@@ -47,20 +47,57 @@ def correction_routes(parts: ApiParts) -> APIRouter:
         return {"corrections": [_summary(kept) for kept in newest], "total": len(found)}
 
     @routes.get("/v1/corrections/{correction_id:path}")
-    def show_correction(correction_id: str, authorization: Bearer = None) -> Json:
+    def show_correction(correction_id: str, authorization: Bearer = None, source: str | None = None) -> Json:
+        """``correction_id``: as the source gave it, or ``<source>:<id>``."""
         admitted(parts, authorization, SUBMITTER_READS)
-        kept = parts.ledger.corrections.correction(CorrectionId(correction_id))
-        if kept is None:
-            raise NotFound(
-                "there is no such correction yet",
-                where="correction",
-                value=correction_id,
-                remedy="A new submission appears when the correction desk has decided on it.",
-            )
-        admitted(parts, authorization, SUBMITTER_READS, workload=kept.joined.correction.workload)
-        return json_of(kept)
+        kept = _only_one(_seen(parts, authorization, _found(parts.ledger.corrections, correction_id, source)), correction_id)
+        view = json_of(kept)
+        assert isinstance(view, dict)
+        return {**_ids(kept), **view}
 
     return routes
+
+
+def _found(corrections: CorrectionLedger, text: str, source: str | None) -> list[KeptCorrection]:
+    """Those that a person may mean by an id: as the source gave it, or with the source before it."""
+    exact = corrections.correction(CorrectionId(text))
+    found = [*([exact] if exact is not None else []), *corrections.by_given_id(text, source=source)]
+    for at, sign in enumerate(text):
+        if sign == ":":
+            found.extend(corrections.by_given_id(text[at + 1 :], source=text[:at]))
+    unique = {kept.joined.correction.id: kept for kept in found}
+    return [kept for kept in unique.values() if source in (None, kept.joined.correction.source)]
+
+
+def _seen(parts: ApiParts, authorization: str | None, found: list[KeptCorrection]) -> list[KeptCorrection]:
+    """Those of workloads that the token covers. Raises NotAllowed when it covers none of several."""
+    seen, refusal = [], None
+    for kept in found:
+        try:
+            admitted(parts, authorization, SUBMITTER_READS, workload=kept.joined.correction.workload)
+            seen.append(kept)
+        except NotAllowed as error:
+            refusal = error
+    if refusal is not None and not seen:
+        raise refusal
+    return seen
+
+
+def _only_one(seen: list[KeptCorrection], text: str) -> KeptCorrection:
+    if not seen:
+        remedy = "A new submission appears when the correction desk has decided on it."
+        raise NotFound("there is no such correction yet", where="correction", value=text, remedy=remedy)
+    if len(seen) > 1:
+        listed = ", ".join(sorted(kept.joined.correction.id for kept in seen))
+        raise Conflict(
+            f"{len(seen)} sources gave this id", where="correction", value=text, remedy=f"Ask for one of {listed}, or name its ?source=."
+        )
+    return seen[0]
+
+
+def _ids(kept: KeptCorrection) -> dict[str, Json]:
+    correction = kept.joined.correction
+    return {"id": correction.given_id, "qualified_id": correction.id}
 
 
 def _line_result(line: LineReceipt) -> dict[str, Json]:
@@ -74,7 +111,7 @@ def _summary(kept: KeptCorrection) -> dict[str, Json]:
     """Without its texts; one correction is shown with them."""
     correction = kept.joined.correction
     return {
-        "id": correction.id,
+        **_ids(kept),
         "workload": correction.workload,
         "source": correction.source,
         "kind": correction.kind.value,

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from flywheel.corrections.correction import Correction, CorrectionKind, Remarks
+from flywheel.corrections.correction import Correction, CorrectionKind, Remarks, qualified_id
 from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
 from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
@@ -86,7 +86,7 @@ def check_correction(data: object) -> None:
 def correction_of(data: Mapping[str, Any]) -> Correction:
     """The value of a checked body."""
     return Correction(
-        id=CorrectionId(data["correction_id"]),
+        id=qualified_id(data["source"], data["correction_id"]),
         workload=WorkloadId(data["workload_id"]),
         source=data["source"],
         author=data["author"]["name"],

@@ -31,6 +31,8 @@ submission_table = Table(
     Column("body_digest", String, nullable=False),
     Column("at", String, nullable=False),
     Column("repeats", Integer, nullable=False),  # how often the same body came again
+    Column("given_id", String, nullable=False, server_default=""),  # as the source gave it; rows of older versions have it as their id
+    Index("submissions_by_given_id", "given_id", "source", unique=True),
 )
 
 
@@ -56,9 +58,11 @@ correction_table = Table(
     Column("entity", String, nullable=False),
     Column("held_out", Boolean, nullable=False),
     Column("prompt_key", String, nullable=False),
-    Column("answer_key", String, nullable=False),
     Column("body", String, nullable=False),
+    Column("source", String, nullable=False, server_default=""),
+    Column("given_id", String, nullable=False, server_default=""),
     Index("corrections_by_state", "workload", "state"),
+    Index("corrections_by_given_id", "given_id", "source", unique=True),
     # Two accepted fixes of one prompt are a duplicate or a contradiction: the database itself lets only one in.
     Index(
         "corrections_one_per_prompt", "workload", "prompt_key", unique=True, sqlite_where=text("state = 'accepted' AND prompt_key <> ''")
@@ -73,28 +77,32 @@ class LedgerCorrections:
         self._engine = engine
 
     def submit(self, submission: Submission, message: OutboxMessage) -> str:
+        table = submission_table
         with writing(self._engine) as connection:
-            known = connection.execute(select(submission_table.c.body_digest).where(submission_table.c.id == submission.id)).scalar()
+            same_id = (table.c.given_id == submission.given_id) & (table.c.source == submission.source)
+            known = connection.execute(select(table).where(same_id)).first()
             if known is None:
-                connection.execute(
-                    insert(submission_table).values(
-                        id=submission.id,
-                        workload=submission.workload,
-                        source=submission.source,
-                        submitted_by=submission.submitted_by,
-                        body_digest=submission.body_digest,
-                        at=to_text(submission.at),
-                        repeats=0,
-                    )
-                )
+                values = {
+                    "id": submission.id,
+                    "workload": submission.workload,
+                    "source": submission.source,
+                    "submitted_by": submission.submitted_by,
+                    "body_digest": submission.body_digest,
+                    "at": to_text(submission.at),
+                    "repeats": 0,
+                    "given_id": submission.given_id,
+                }
+                connection.execute(insert(table).values(**values))
                 put_messages(connection, message)
                 return "accepted"
-            if known == submission.body_digest:
-                table = submission_table
-                connection.execute(update(table).where(table.c.id == submission.id).values(repeats=table.c.repeats + 1))
+            if known.body_digest == submission.body_digest:
+                connection.execute(update(table).where(same_id).values(repeats=table.c.repeats + 1))
                 return "duplicate"
         raise Conflict(
-            "the id was used for another correction", where="correction_id", value=submission.id, remedy="Give each correction its own id."
+            f"{known.submitted_by} used the id for another correction of {submission.source}",
+            where="correction_id",
+            value=submission.given_id,
+            remedy="Give each correction of a source its own id.",
         )
 
     def rejected_submission(self, *, reason: str, source: str, at: datetime, kind: str) -> None:
@@ -117,6 +125,14 @@ class LedgerCorrections:
         with reading(self._engine) as connection:
             row = connection.execute(select(correction_table).where(correction_table.c.id == correction_id)).first()
         return kept_from(row) if row is not None else None
+
+    def by_given_id(self, given_id: str, *, source: str | None = None) -> Sequence[KeptCorrection]:
+        table = correction_table
+        query = select(table).where(table.c.given_id == given_id).order_by(table.c.source)
+        if source is not None:
+            query = query.where(table.c.source == source)
+        with reading(self._engine) as connection:
+            return [kept_from(row) for row in connection.execute(query)]
 
     def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int = 100_000) -> Sequence[KeptCorrection]:
         table = correction_table
@@ -184,8 +200,9 @@ def kept_values(kept: KeptCorrection) -> dict[str, Any]:
         "entity": kept.entity,
         "held_out": kept.held_out,
         "prompt_key": kept.prompt_key,
-        "answer_key": "",
         "body": to_json(body),
+        "source": correction.source,
+        "given_id": correction.given_id,
     }
 
 

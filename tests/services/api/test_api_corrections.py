@@ -7,8 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
+from flywheel.corrections.correction import CorrectionState
+from flywheel.corrections.join_inference import without_request
+from flywheel.journal import JournalEntry
 from services.api.requests import SINGLE_BYTES
 from services.integrations.kafka.event_codec import decode_correction
+from services.ports.corrections import KeptCorrection
 from services.ports.outbox import OutboxMessage
 
 
@@ -42,7 +46,7 @@ def test_a_submission_counts_once_and_its_event_names_the_sender(api: Any) -> No
     assert (again.status_code, again.json()) == (202, {"id": "c-1", "result": "duplicate"})
     (message,) = waiting(api)
     decoded, submitted_by = decode_correction(message.value)
-    assert (decoded.id, decoded.request_id, submitted_by, message.key) == ("c-1", "r-1", "desk", "r-1")
+    assert (decoded.id, decoded.request_id, submitted_by, message.key) == ("support-desk:c-1", "r-1", "desk", "r-1")
     assert counts(api)["submitted"] == 2
     assert counts(api)["duplicates"] == 1
 
@@ -274,6 +278,56 @@ def test_a_batch_with_a_forged_token_is_refused_and_counted(api: Any) -> None:
     answer = api.ask("POST", "/v1/corrections:batch", token="forged", content=json.dumps(correction()).encode())
     assert answer.status_code == 401
     assert counts(api)["forged"] == 1
+
+
+def decide(api: Any) -> None:
+    """What the correction desk does with everything that was handed in, without its reasons."""
+    for message in waiting(api):
+        one, _ = decode_correction(message.value)
+        kept = KeptCorrection(joined=without_request(one), state=CorrectionState.REVIEW, reason="because", decided_at=api.now)
+        line = JournalEntry(at=api.now, workload=one.workload, kind="correction", subject=one.id, state="review", reason="because")
+        api.parts.ledger.corrections.keep(kept, None, line)
+
+
+def test_two_tools_that_both_number_from_one_are_both_taken(api: Any) -> None:
+    bodies = [
+        ("desk", correction(correction_id="1", corrected="one")),
+        ("narrow", correction(correction_id="1", corrected="two", source="labels", workload_id="second")),
+        ("desk", correction(correction_id="1", corrected="three", source="crm:eu")),
+    ]
+    for token, body in bodies:
+        answer = api.ask("POST", "/v1/corrections", token=token, json=body)
+        assert (answer.status_code, answer.json()) == (202, {"id": "1", "result": "accepted"})
+    again = api.ask("POST", "/v1/corrections", token="narrow", json=correction(correction_id="1", source="labels", workload_id="second"))
+    assert (again.status_code, again.json()["error"]["value"]) == (409, "1")
+    assert "narrow used the id for another correction of labels" in again.json()["error"]["reason"]
+    decide(api)
+
+    def read(path: str, token: str = "ada") -> Any:
+        answer = api.ask("GET", f"/v1/corrections/{path}", token=token)
+        return answer.json()["qualified_id"] if answer.status_code == 200 else (answer.status_code, answer.json()["error"])
+
+    assert read("1", "narrow") == "labels:1"  # the one that the token may see
+    status, error = read("1")
+    assert status == 409
+    assert "crm%3Aeu:1, labels:1, support-desk:1" in error["remedy"]
+    for path in ("labels:1", "1?source=labels"):
+        assert read(path) == "labels:1"
+    for path in ("crm:eu:1", "crm%253Aeu:1", "1?source=crm:eu"):
+        assert read(path) == "crm%3Aeu:1"
+    assert read("support-desk:1", "narrow")[0] == 403
+    assert read("1?source=nobody")[0] == 404
+    listed = api.ask("GET", "/v1/corrections").json()["corrections"]
+    assert sorted((one["source"], one["id"], one["qualified_id"]) for one in listed) == [
+        ("crm:eu", "1", "crm%3Aeu:1"), ("labels", "1", "labels:1"), ("support-desk", "1", "support-desk:1"),
+    ]  # fmt: skip
+
+
+def test_the_longest_source_and_id_make_an_event_that_can_be_read(api: Any) -> None:
+    body = correction(correction_id="%" * 200, source=":" * 100)
+    assert api.ask("POST", "/v1/corrections", json=body).status_code == 202
+    (message,) = waiting(api)
+    assert decode_correction(message.value)[0].given_id == "%" * 200
 
 
 def test_an_undecided_correction_is_not_found(api: Any) -> None:

@@ -129,11 +129,11 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker
         assert second.wait(timeout=DEADLINE_SECONDS) == 0
 
     lines = journal.entries(kind="correction")
-    assert sorted(line.subject for line in lines) == sorted(f"c{number}" for number in range(42))
+    assert sorted(line.subject for line in lines) == sorted(f"support-desk:c{number}" for number in range(42))
     assert {line.state for line in lines} == {CorrectionState.ACCEPTED.value}
     assert len(ledger.cases(ROUTER)) == 42
     assert len(journal.entries(kind="dead_letter")) == 2
-    redactions = {kept.joined.correction.id: kept.joined.correction.redactions for kept in ledger.corrections(ROUTER)}
+    redactions = {kept.joined.correction.given_id: kept.joined.correction.redactions for kept in ledger.corrections(ROUTER)}
     assert all(redactions[f"c{number}"] == 1 for number in range(40))
     assert "Traceback" not in log.read_text()
 

@@ -13,9 +13,10 @@ import pytest
 
 from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.acceptance import AcceptancePolicy
-from flywheel.corrections.correction import CorrectionState
+from flywheel.corrections.correction import CorrectionState, qualified_id
 from flywheel.errors import InvalidInput
 from flywheel.ids import CorrectionId, Person, RequestId, WorkloadId
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.traffic.inference import Inference
@@ -32,6 +33,7 @@ from services.ports.traffic import RecordedInference
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, inference
 
+JOURNAL_LINE = JournalEntry(at=NOON, workload=ROUTER, kind=JournalKind.CORRECTION, subject="a", state="submitted", reason="waits")
 CALL = '{"tool": "send", "arguments": {"to": "Ann"}}'
 
 
@@ -89,7 +91,7 @@ class Story:
         return self.desk.receive(event(name, corrected=corrected, **changes), now=now)
 
     def state(self, name: str) -> CorrectionState:
-        found = self.ledger.correction(CorrectionId(name))
+        found = self.ledger.correction(qualified_id("support-desk", name))
         assert found is not None
         return found.state
 
@@ -118,7 +120,7 @@ def test_an_accepted_correction_is_a_case_and_a_journal_line() -> None:
     (made,) = story.ledger.cases(ROUTER)
     assert (made.tier, made.entity, made.slice, made.grader.kind) == (Tier.RECURRENCE, "function=send", "tenant=acme", "tool_call")
     (line,) = story.ledger.journal.values()
-    assert (line.kind, line.subject, line.state, line.caused_by) == ("correction", "a", "accepted", "r-a")
+    assert (line.kind, line.subject, line.state, line.caused_by) == ("correction", "support-desk:a", "accepted", "r-a")
     assert line.evidence["submitted_by"] == "support-tool"
 
 
@@ -127,6 +129,29 @@ def test_a_held_out_correction_is_a_held_out_case() -> None:
     story.recorded("r-a", "send it to Ann")
     story.receive("a")
     assert [one.tier for one in story.ledger.cases(ROUTER)] == [Tier.HELD_OUT]
+
+
+def test_two_sources_number_their_corrections_from_one() -> None:
+    story = Story()
+    for name in ("a", "b"):
+        story.recorded(f"r-{name}", f"send it to Ann {name * 20}")
+    assert story.receive("1", request_id="r-a").state is CorrectionState.ACCEPTED
+    assert story.receive("1", request_id="r-b", source="labels").state is CorrectionState.REVIEW
+    assert story.receive("1", request_id="r-a").new is False
+    assert [line.subject for line in story.ledger.journal.values()] == ["support-desk:1", "labels:1"]
+
+
+def test_a_correction_that_an_older_version_stored_goes_on_under_its_id() -> None:
+    story = Story()
+    story.receive("a")
+    waiting = story.ledger.by_given_id("a")[0]
+    old = replace(waiting, joined=replace(waiting.joined, correction=replace(waiting.joined.correction, id=CorrectionId("a"))))
+    story.ledger = FakeLearnLedger()
+    story.ledger.keep(old, None, JOURNAL_LINE)
+    story.restart()
+    story.recorded("r-a", "send it to Ann")
+    assert story.receive("a", now=NOON + timedelta(minutes=1)).state is CorrectionState.ACCEPTED
+    assert [one.joined.correction.id for one in story.ledger.by_given_id("a")] == ["a"]
 
 
 def test_the_same_event_again_changes_nothing_after_a_restart() -> None:
@@ -168,7 +193,7 @@ def test_a_request_that_never_comes_means_review_with_a_reason() -> None:
     story.receive("a")
     story.receive("a", now=NOON + timedelta(minutes=9))  # sent again: the wait does not start anew
     assert story.desk.retry_waiting(now=NOON + timedelta(minutes=10)) == 1
-    found = story.ledger.correction(CorrectionId("a"))
+    found = story.ledger.correction(qualified_id("support-desk", "a"))
     assert found is not None
     assert found.state is CorrectionState.REVIEW
     assert "not recorded within 10 minutes" in found.reason
@@ -185,7 +210,7 @@ def test_personal_data_is_redacted_before_anything_is_saved() -> None:
     story.receive(
         "a", corrected="write to ann@example.com", request_id=None, messages=[{"role": "user", "content": "mail ann@example.com"}]
     )
-    found = story.ledger.correction(CorrectionId("a"))
+    found = story.ledger.correction(qualified_id("support-desk", "a"))
     assert found is not None
     assert found.joined.correction.redactions == 2
     assert "ann@example.com" not in repr(story.ledger.__dict__)
@@ -318,7 +343,7 @@ def test_a_waiting_correction_that_fails_twice_is_reviewed_and_the_others_are_de
     monkeypatch.setattr(story.traffic, "by_request", by_request)
     assert story.desk.retry_waiting(now=NOON + timedelta(seconds=1)) == 2
     assert (story.state("a"), story.state("b")) == (CorrectionState.REVIEW, CorrectionState.ACCEPTED)
-    found = story.ledger.correction(CorrectionId("a"))
+    found = story.ledger.correction(qualified_id("support-desk", "a"))
     assert found is not None
     assert found.reason.startswith("it cannot be decided: KeyError at ")
 
