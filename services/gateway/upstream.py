@@ -286,8 +286,8 @@ class _Asked:
         if self.user is None or self.holds(status, message):
             return UpstreamAnswer(answer=None, reply=reply)
         headers = self.headers(upstream) | {"Content-Type": "application/json"}
-        if status == 503:
-            headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        if status == 503 and "Retry-After" not in upstream:  # a mapping without case
+            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return UpstreamAnswer(answer=web.Response(body=shown, status=status, headers=headers), reply=reply)
 
 
