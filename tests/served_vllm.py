@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from services.integrations.vllm.server_process import VllmLaunch, command
+from services.integrations.vllm.chat_template import served_template
+from services.integrations.vllm.server_process import VllmLaunch, chat_arguments, command
 from services.process.child_process import last_error
 from services.process.machine import read_machine
 from tests.ports import free_port
@@ -23,13 +24,21 @@ START_SECONDS = 400.0
 PLACES = 2  # for adapters
 
 
+def base_model() -> Path:
+    """The small model's folder. Skips, with the reason, where the environment or the model has not been set up."""
+    model = Path(os.environ.get("FLYWHEEL_TEST_BASE", ""))
+    if not (ROOT / ".venv-vllm/bin/python").exists() or not (model / "config.json").exists():
+        pytest.skip("no .venv-vllm or no FLYWHEEL_TEST_BASE: run `make setup`; `make test` names the model")
+    return model
+
+
 @contextmanager
 def running_vllm(folder: Path) -> Iterator[str]:
-    """Its URL. Skips, with the reason, where the environment or the model has not been set up."""
-    python, model = ROOT / ".venv-vllm/bin/python", Path(os.environ.get("FLYWHEEL_TEST_BASE", ""))
-    if not python.exists() or not (model / "config.json").exists():
-        pytest.skip("no .venv-vllm or no FLYWHEEL_TEST_BASE: run `make setup`; `make test` names the model")
-    log, port = folder / "vllm.log", free_port()
+    """Its URL. As `flywheel up` starts it, except that a request may name another chat template."""
+    python, model = ROOT / ".venv-vllm/bin/python", base_model()
+    log, port, template = folder / "vllm.log", free_port(), folder / "chat_template.jinja"
+    served = served_template(model=model)
+    template.write_text(served.template.text)
     launch = VllmLaunch(
         python=python,
         model=model,
@@ -40,6 +49,8 @@ def running_vllm(folder: Path) -> Iterator[str]:
         cpu_cache_gib=1,
         cpu_threads_bind="0-1",
         log=log,
+        chat=chat_arguments(served, file=template, reasoning_parser=None),
+        extra_args=("--trust-request-chat-template",),
     )
     ordered = command(launch, machine=read_machine(), environment=os.environ)
     with log.open("wb") as out:

@@ -6,7 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from flywheel.ids import CorrectionId, RequestId, WorkloadId
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt
+from flywheel.traffic.message import Json, Message
 
 
 class CorrectionKind(StrEnum):
@@ -79,3 +80,10 @@ class JoinedCorrection:
     dimensions: Mapping[str, str] = field(default_factory=dict)
     adapter: str = ""
     joined: bool = True  # False when the request came inline
+    tools: tuple[Json, ...] = ()
+    settings: Mapping[str, Json] = field(default_factory=dict)  # of the request, as ``task_prompt`` leaves them
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the model was asked with."""
+        return Prompt(messages=self.messages, tools=self.tools, settings=self.settings)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from flywheel.corrections.correction import Correction, JoinedCorrection
 from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.inference import Inference
+from flywheel.traffic.task_prompt import task_prompt
 
 
 class JoinOutcome(StrEnum):
@@ -43,6 +44,8 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
             joined=JoinedCorrection(
                 correction=correction,
                 messages=request.exchange.prompt.messages,
+                tools=request.exchange.prompt.tools,
+                settings=task_prompt(request.exchange.prompt).settings,
                 original=request.exchange.answer_text if request.outcome is AttemptOutcome.OK else correction.original,
                 entity=declared_entity(request.dimensions, entity_keys),
                 dimensions=request.dimensions,

@@ -4,8 +4,11 @@ In: the training set, a case's prompt. Out: the prompt of the baseline arm. Retr
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from flywheel.corrections.clusters import SYSTEM_ROLES
 from flywheel.ids import derive
+from flywheel.traffic.exchange import Prompt
 from flywheel.traffic.message import Message
 from flywheel.training_set.example import CORRECTION, Example
 
@@ -19,11 +22,11 @@ def choose(*, examples: Sequence[Example], count: int) -> tuple[Example, ...]:
     return tuple(chosen.values())
 
 
-def prompt(*, messages: Sequence[Message], shots: Sequence[Example]) -> tuple[Message, ...]:
-    """System text first, then the shots as earlier turns, then the rest of the case."""
-    head = [message for message in messages[:1] if message.role == "system"]
+def with_shots(prompt: Prompt, *, shots: Sequence[Example]) -> Prompt:
+    """System text first, then the shots as earlier turns, then the rest of the case. The tools are the case's."""
+    head = [message for message in prompt.messages[:1] if message.role in SYSTEM_ROLES]
     turns: list[Message] = []
     for shot in shots:
-        turns += [message for message in shot.messages if message.role != "system"]
-        turns.append(Message(role="assistant", content=shot.completion))
-    return (*head, *turns, *messages[len(head) :])
+        turns += [message for message in shot.messages if message.role not in SYSTEM_ROLES]
+        turns.append(shot.answer)
+    return replace(prompt, messages=(*head, *turns, *prompt.messages[len(head) :]))

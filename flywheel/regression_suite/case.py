@@ -6,7 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from flywheel.ids import CaseId, CorrectionId, WorkloadId
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt
+from flywheel.traffic.message import Json, Message
 
 
 class Tier(StrEnum):
@@ -42,3 +43,10 @@ class Case:
     reference_answer: str = ""  # a correct answer, shown to people
     verified_by: str = ""
     created_at: datetime | None = None
+    tools: tuple[Json, ...] = ()
+    settings: Mapping[str, Json] = field(default_factory=dict)  # as ``task_prompt`` leaves them
+
+    @property
+    def prompt(self) -> Prompt:
+        """What an arm is asked with."""
+        return Prompt(messages=self.messages, tools=self.tools, settings=self.settings)

@@ -13,14 +13,14 @@ from flywheel.corrections.correction import JoinedCorrection
 from flywheel.ids import EVERYTHING, CaseId, derive
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.grade import grader_of
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt
 
 
 def case_of(
     *,
     joined: JoinedCorrection,
     outcome: CorrectionOutcome,
-    messages: Sequence[Message],
+    prompt: Prompt,
     corrected: str,
     slice_dimensions: Sequence[str],
     comparison: ComparisonPolicy,
@@ -33,7 +33,7 @@ def case_of(
         id=CaseId(derive("case", correction.workload, correction.id)),
         workload=correction.workload,
         tier=Tier.HELD_OUT if outcome.held_out else Tier.RECURRENCE,
-        messages=tuple(messages),
+        messages=prompt.messages,
         grader=grader_of(corrected, original=joined.original, comparison=comparison),
         entity=outcome.entity,
         slice=named,
@@ -41,4 +41,6 @@ def case_of(
         reference_answer=corrected,
         verified_by=correction.author,
         created_at=now,
+        tools=prompt.tools,
+        settings=prompt.settings,
     )

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flywheel.corrections.clusters import judged
-from flywheel.errors import InvalidInput, Refused
+from flywheel.errors import InvalidInput, Refused, shortened
 from flywheel.ids import CaseId, Person, WorkloadId, derive, digest_of
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.grade import check_grader
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt
+from flywheel.traffic.message import Json, Message, message_from_wire
+from flywheel.traffic.task_prompt import TASK_SETTINGS
 
 IMPORTED = (Tier.GOLDEN, Tier.GENERAL, Tier.SAFETY)
-ROW_KEYS = frozenset({"tier", "messages", "grader", "entity", "slice", "reference_answer", "verified_by"})
+ROW_KEYS = frozenset({"tier", "messages", "tools", "grader", "entity", "slice", "reference_answer", "verified_by"}) | TASK_SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +55,16 @@ def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime,
         raise InvalidInput("must be golden, general or safety", where=f"{where}: tier", value=tier, remedy="Correct the tier.")
     if not isinstance(grader, Mapping) or not isinstance(grader.get("kind"), str) or not isinstance(grader.get("expected", {}), Mapping):
         raise InvalidInput("must have kind and expected", where=f"{where}: grader", remedy='Write {"kind": ..., "expected": {...}}.')
-    messages = messages_of(row.get("messages"), where=where)
+    messages, tools = messages_of(row.get("messages"), where=where), row.get("tools", [])
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) and isinstance(tool.get("function"), dict) for tool in tools):
+        raise InvalidInput(
+            "must be a list of tools", where=f"{where}: tools", value=shortened(tools), remedy="Write them as in a chat request."
+        )
+    settings = {key: row[key] for key in sorted(TASK_SETTINGS) if key in row}
     checked = check_grader(Grader(kind=grader["kind"], expected=dict(grader.get("expected", {}))), where=where)
     entity = _text(row, "entity", where) or judged(messages).cluster
-    identity = json.dumps(
-        [[[message.role, message.text] for message in messages], checked.kind, dict(checked.expected)],
-        sort_keys=True,
-        ensure_ascii=False,
-    )
+    asked = _asked(Prompt(messages=messages, tools=tuple(tools), settings=settings))
+    identity = json.dumps([asked, checked.kind, dict(checked.expected)], sort_keys=True, ensure_ascii=False)
     return Case(
         id=CaseId(derive("case", workload, tier, identity)),
         workload=workload,
@@ -72,19 +76,23 @@ def case_of_row(row: object, *, workload: WorkloadId, where: str, now: datetime,
         reference_answer=_text(row, "reference_answer", where),
         verified_by=_text(row, "verified_by", where) or by,
         created_at=now,
+        tools=tuple(tools),
+        settings=settings,
     )
 
 
 def messages_of(value: object, *, where: str) -> tuple[Message, ...]:
-    """The chat messages of a row: each has role and content, at least one is the user's."""
+    """The chat messages of a row, as in a chat request; at least one is a text of the user."""
     remedy = 'Write [{"role": "user", "content": ...}].'
     if not isinstance(value, list) or not value:
         raise InvalidInput("must be a list of messages", where=f"{where}: messages", value=type(value).__name__, remedy=remedy)
     found = []
     for index, message in enumerate(value):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-            raise InvalidInput("must have role and content", where=f"{where}: messages[{index}]", remedy=remedy)
-        found.append(Message(role=message["role"], content=message["content"]))
+        place = f"{where}: messages[{index}]"
+        read = message_from_wire(message, where=place)
+        if read.content is None and not read.tool_calls:
+            raise InvalidInput("must have role and content", where=place, remedy=remedy)
+        found.append(read)
     if not any(message.role == "user" and message.text.strip() for message in found):
         raise InvalidInput("no message of the user has text", where=f"{where}: messages", remedy=remedy)
     return tuple(found)
@@ -101,7 +109,7 @@ def _line(case: Case) -> str:
     return json.dumps(
         {
             "id": case.id,
-            "messages": [[message.role, message.text] for message in case.messages],
+            "messages": _asked(case.prompt),
             "grader": [case.grader.kind, dict(case.grader.expected)],
             "entity": case.entity,
             "slice": case.slice,
@@ -109,3 +117,9 @@ def _line(case: Case) -> str:
         sort_keys=True,
         ensure_ascii=False,
     )
+
+
+def _asked(prompt: Prompt) -> Json:
+    """For hashes. Of plain texts alone it is what earlier versions hashed: pairs of role and text."""
+    messages = [[one.role, one.text] if one == Message(role=one.role, content=one.text) else one.to_wire() for one in prompt.messages]
+    return {**prompt.to_wire(), "messages": messages} if prompt.tools or prompt.settings else messages

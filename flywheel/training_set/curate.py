@@ -17,12 +17,11 @@ from flywheel.corrections.correction import CorrectionKind, CorrectionState, Joi
 from flywheel.corrections.duplicates import context_key, prompt_key
 from flywheel.ids import WorkloadId, unit_interval
 from flywheel.regression_suite.case import Case
-from flywheel.traffic.message import Message
 from flywheel.training_set import leakage
 from flywheel.training_set.example import CORRECTION, GENERAL, Example, example_id
 from flywheel.training_set.leakage import LeakageReport, Touch
 from flywheel.training_set.snapshot import Snapshot, id_of
-from flywheel.training_set.surrogates import with_surrogates
+from flywheel.training_set.surrogates import prompt_with_surrogates
 
 ENOUGH_EXAMPLES = 500
 MANY_DUPLICATES = 0.30
@@ -121,16 +120,18 @@ def _trainable(workload: WorkloadId, corrections: Sequence[DecidedCorrection], c
 def _example(kept: DecidedCorrection, corrected: str) -> Example:
     correction = kept.joined.correction
     identity = example_id(correction.workload, correction.id)
-    told = [message.text for message in kept.joined.messages]
-    texts = with_surrogates([*told, corrected, kept.joined.original or ""], seed=identity)
+    texts = [corrected, kept.joined.original or ""]
+    prompt, (completion, rejected) = prompt_with_surrogates(kept.joined.prompt, texts, seed=identity)
     return Example(
         id=identity,
-        messages=tuple(Message(role=message.role, content=text) for message, text in zip(kept.joined.messages, texts, strict=False)),
-        completion=texts[-2],
+        messages=prompt.messages,
+        completion=completion,
         entity=kept.entity,
         source=CORRECTION,
         correction=correction.id,
-        rejected=texts[-1] if kept.joined.original is not None else None,
+        rejected=rejected if kept.joined.original is not None else None,
+        tools=prompt.tools,
+        settings=prompt.settings,
     )
 
 

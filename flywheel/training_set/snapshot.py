@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from flywheel.ids import CorrectionId, SnapshotId, WorkloadId, digest_of
-from flywheel.traffic.message import Message
+from flywheel.traffic.message import Json, message_from_wire
 from flywheel.training_set.example import Example
 
 
@@ -33,15 +33,19 @@ def id_of(*, workload: WorkloadId, examples: Sequence[Example]) -> SnapshotId:
 
 def line(example: Example) -> str:
     """The row in the file: one JSON object with sorted keys, without a line break."""
-    row = {
+    row: dict[str, Json] = {
         "id": example.id,
-        "messages": [{"role": message.role, "content": message.text} for message in example.messages],
+        "messages": [message.to_wire() for message in example.messages],
         "completion": example.completion,
         "entity": example.entity,
         "source": example.source,
         "correction": example.correction,
         "rejected": example.rejected,
     }
+    if example.tools:
+        row["tools"] = list(example.tools)
+    if example.settings:
+        row["settings"] = dict(example.settings)
     return json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -50,10 +54,12 @@ def example_of(text: str) -> Example:
     row = json.loads(text)
     return Example(
         id=row["id"],
-        messages=tuple(Message(role=message["role"], content=message["content"]) for message in row["messages"]),
+        messages=tuple(message_from_wire(message, where=f"messages[{at}]") for at, message in enumerate(row["messages"])),
         completion=row["completion"],
         entity=row["entity"],
         source=row["source"],
         correction=CorrectionId(row["correction"]) if row["correction"] is not None else None,
         rejected=row["rejected"],
+        tools=tuple(row.get("tools", ())),
+        settings=row.get("settings", {}),
     )

@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flywheel.ids import unit_interval
+from flywheel.traffic.exchange import Prompt, prompt_from_wire
+from flywheel.traffic.message import Json
 
 if TYPE_CHECKING:  # imported at first use: few processes make a training set
     from faker import Faker
@@ -44,6 +46,30 @@ def with_surrogates(texts: Sequence[str], *, seed: str) -> tuple[str, ...]:
     for pseudonym in found:
         replacement[pseudonym] = _other_than(frozenset(replacement.values()), pseudonym[1:].partition(":")[0], fake)
     return tuple(PSEUDONYM.sub(lambda match: replacement[match.group(0)], text) for text in texts)
+
+
+def prompt_with_surrogates(prompt: Prompt, texts: Sequence[str], *, seed: str) -> tuple[Prompt, tuple[str, ...]]:
+    """A prompt with the surrogates in all of its texts, arguments of calls and tools included, and in the texts that belong to it."""
+    found: list[str] = []
+
+    def collect(text: str) -> str:
+        found.append(text)
+        return text
+
+    _map_texts(prompt.to_wire(), collect)
+    replaced = with_surrogates([*found, *texts], seed=seed)
+    given = iter(replaced)
+    wire = _map_texts(prompt.to_wire(), lambda _: next(given))
+    return prompt_from_wire(wire, where="prompt"), replaced[len(found) :]
+
+
+def _map_texts(value: Json, change: Callable[[str], str]) -> Json:
+    """The JSON value with every text but the keys changed, in the order in which it is written."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map_texts(one, change) for one in value]
+    return {key: _map_texts(one, change) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _other_than(taken: frozenset[str], kind: str, fake: "Faker") -> str:

@@ -5,6 +5,7 @@ In: flywheel.yaml and the machine. Out: a line for each part: ok, note, or wrong
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from flywheel.errors import FlywheelError
 from services.cli.check_config import without_a_file
 from services.cli.output import with_config
 from services.cli.up.command import running
-from services.cli.up.wiring import DISK_GIB, ports, starts_vllm
+from services.cli.up.wiring import DISK_GIB, ports, served, starts_vllm, template_file
 from services.integrations.gguf.base_model_files import SOURCE, why_damaged
 from services.integrations.kafka.topics import KafkaAccess, broker_answers
 from services.integrations.vllm import server_process as vllm_process
@@ -91,6 +92,7 @@ def examine(settings: Settings, machine: Machine) -> list[Diagnosis]:
         lambda: _data(settings),
         lambda: _broker(settings),
         lambda: _serving(settings, machine),
+        lambda: _tools(settings),
         lambda: _ports(settings),
         lambda: _workloads(settings),
         _libraries,
@@ -170,6 +172,30 @@ def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:
     on = "the GPU" if machine.gpu else "the processor: slow, for trying out"
     finding = CheckLevel.OK if machine.gpu else CheckLevel.NOTE
     return [Diagnosis(part="serving", finding=finding, sentence=f"{version} will serve {settings.serving.model} on {on}")]
+
+
+def _tools(settings: Settings) -> list[Diagnosis]:
+    """Which chat template serves, and whether requests with tools can be answered with it."""
+    if settings.serving.model is None:
+        return []
+    try:
+        found = served(settings)
+    except FlywheelError as error:
+        return [_wrong("tools", error)]
+    template = f"the chat template is {found.origin.value}"
+    if found.tool_parser is None:
+        why = "no parser of vLLM is known for the form of its calls" if found.renders_tools else "it renders no tools"
+        remedy = (
+            "Set serving.tool_parser to the model's." if found.renders_tools else "Set serving.chat_template to one that renders tools."
+        )
+        sentence = f"{template}; requests with tools are answered with 400, because {why}"
+        return [Diagnosis(part="tools", finding=CheckLevel.NOTE, sentence=sentence, remedy=remedy)]
+    if settings.serving.url is None:
+        sentence = f"{template}; tool calls are read by vLLM's parser {found.tool_parser}"
+        return [Diagnosis(part="tools", finding=CheckLevel.OK, sentence=sentence)]
+    flags = shlex.join(vllm_process.chat_arguments(found, file=template_file(settings), reasoning_parser=settings.serving.reasoning_parser))
+    sentence = f"training renders its rows with {found.origin.value}; the vLLM at {settings.serving.url} must do the same"
+    return [Diagnosis(part="tools", finding=CheckLevel.NOTE, sentence=sentence, remedy=f"Start it with {flags}")]
 
 
 def _ports(settings: Settings) -> list[Diagnosis]:

@@ -23,7 +23,7 @@ from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
 from flywheel.traffic.message import Message
 from flywheel.training_set.example import example_id
-from flywheel.training_set.surrogates import with_surrogates
+from flywheel.training_set.surrogates import prompt_with_surrogates
 from services.correction_desk.attempt_twice import attempt_twice
 from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.ports.corrections import KeptCorrection
@@ -205,12 +205,13 @@ def _case(joined: JoinedCorrection, outcome: CorrectionOutcome, rules: Correctio
     """With the same surrogates as the training example: a person has one name in both."""
     correction = joined.correction
     assert correction.corrected is not None  # acceptance sends everything else to review
-    texts = [message.text for message in joined.messages]
-    *contents, corrected = with_surrogates([*texts, correction.corrected], seed=example_id(correction.workload, correction.id))
+    prompt, (corrected,) = prompt_with_surrogates(
+        joined.prompt, [correction.corrected], seed=example_id(correction.workload, correction.id)
+    )
     return case_of(
         joined=joined,
         outcome=outcome,
-        messages=[Message(role=message.role, content=text) for message, text in zip(joined.messages, contents, strict=True)],
+        prompt=prompt,
         corrected=corrected,
         slice_dimensions=rules.slice_dimensions,
         comparison=rules.policy.comparison,

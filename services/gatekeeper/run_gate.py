@@ -141,7 +141,7 @@ class _OpenGate:
         if missing:
             model = {GateArm.CHAMPION: self.champion, GateArm.CHALLENGER: self.challenger.name}.get(arm, BASE)
             shots = self._shots if arm is GateArm.FEW_SHOT else ()
-            prompts = [few_shot.prompt(messages=case.messages, shots=shots) for case in missing]
+            prompts = [few_shot.with_shots(case.prompt, shots=shots) for case in missing]
             answers = self.parts.answers.ask(model, prompts, max_tokens=self.workload.max_tokens, concurrency=self.parts.concurrency)
             for case, answer in zip(missing, answers, strict=True):
                 if not is_an_answer(answer.status):

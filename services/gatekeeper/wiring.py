@@ -9,6 +9,7 @@ from flywheel.comparison import ComparisonPolicy
 from flywheel.gate.axis_order import GatePolicy
 from flywheel.ids import AdapterName, WorkloadId
 from services.integrations.openai.answers import OpenAiAnswers
+from services.integrations.vllm.chat_template import served_template
 from services.ports.gate import Answers, GateLedger
 from services.ports.regression_suite import SuiteLedger
 from services.ports.retraining import RunLedger
@@ -69,7 +70,8 @@ def gatekeeper_parts(settings: Settings) -> GatekeeperParts:
         if model is None:
             return None
         if "base" not in digests:
-            digests["base"] = digest_base(model)
+            template = served_template(model=model, **settings.serving.template_choice)
+            digests["base"] = digest_base(model, template=template.digest)
         return digests["base"]
 
     return GatekeeperParts(

@@ -8,7 +8,7 @@ from typing import Protocol
 from flywheel.gate.axes import GateDecision
 from flywheel.ids import AdapterName, GateId, WorkloadId
 from flywheel.journal import JournalEntry
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,5 +57,5 @@ class GateLedger(Protocol):
 class Answers(Protocol):
     """Asks a model. All arms of a gate are asked in the same way, at the same concurrency."""
 
-    def ask(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], *, max_tokens: int, concurrency: int) -> Sequence[Answer]:
+    def ask(self, adapter: AdapterName, prompts: Sequence[Prompt], *, max_tokens: int, concurrency: int) -> Sequence[Answer]:
         """One answer per prompt, in order, at temperature 0; a failed one carries its status and error."""

@@ -8,7 +8,7 @@ from flywheel.ids import AdapterName, RunId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan
 from flywheel.retraining.training_run import AdapterBundle, ProbeItem, Run
-from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import Encode, TokenRow
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """An adapter's files, as PEFT names them and vLLM reads them."""
@@ -50,10 +50,13 @@ class RunLedger(Protocol):
 class Trainer(Protocol):
     """QLoRA by TRL, PEFT and bitsandbytes; imported only in the process of a run."""
 
+    def encoder(self, base_path: str) -> Encode:
+        """The base model's tokenizer."""
+
     def train(
-        self, plan: TrainingPlan, snapshot: Snapshot, *, base_path: str, out: str, progress: Callable[[int, int, float], None]
+        self, plan: TrainingPlan, rows: Sequence[TokenRow], *, base_path: str, out: str, progress: Callable[[int, int, float], None]
     ) -> TrainedFiles:
         """Writes the adapter into ``out`` (complete or not at all); resumes from checkpoints beside it. progress(step, of, loss)."""
 
-    def replay(self, *, base_path: str, adapter_path: str, snapshot: Snapshot, items: int) -> tuple[ProbeItem, ...]:
-        """Log-probabilities of known answers under base + adapter in bf16: what serving must reproduce."""
+    def replay(self, rows: Sequence[TokenRow], *, base_path: str, adapter_path: str) -> tuple[ProbeItem, ...]:
+        """Log-probabilities of the answers under base + adapter in bf16: what serving must reproduce."""

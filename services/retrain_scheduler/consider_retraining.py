@@ -5,6 +5,7 @@ Safe to repeat: the ids of trigger, snapshot, plan and run follow from their cau
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -24,6 +25,7 @@ from flywheel.retraining.trigger import TriggerFacts
 from flywheel.training_set.curate import curate
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import TokenRows, TooManyLeftOut, too_many_left_out
 from services.ports.corrections import KeptCorrection
 from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.retrain_scheduler.wiring import SchedulerParts, TrainedWorkload
@@ -72,6 +74,10 @@ def consider_retraining(
     snapshot, reason = build_snapshot(workload=workload, parts=parts, now=now, cause=cause, actor=asked_by or DAEMON)
     if snapshot is None:
         return reason
+    counted = parts.count_rows(snapshot, workload.training)
+    if not isinstance(counted, str) and (refusal := too_many_left_out(counted)):
+        _journal(parts, _refused_rows(workload, refusal, counted, cause, now))
+        return f"not ready: {refusal.reason}. {refusal.remedy}"
     return _queue(workload, parts, snapshot, runs, cause, now)
 
 
@@ -89,7 +95,7 @@ def build_snapshot(
         comparison=workload.comparison,
         cut_off=now,
     )
-    snapshot = result.snapshot
+    snapshot = _with_row_counts(result.snapshot, workload, parts)
     entry = JournalEntry(
         at=now,
         workload=workload.id,
@@ -116,6 +122,20 @@ def build_snapshot(
         parts.training_sets.keep_snapshot(snapshot, path=str(parts.write_snapshot(snapshot)), entry=entry)
         log.info(f"Snapshot {snapshot.id} built: {result.reason}", action="snapshot_built", workload=workload.id)
     return snapshot, result.reason
+
+
+def _with_row_counts(snapshot: Snapshot | None, workload: TrainedWorkload, parts: SchedulerParts) -> Snapshot | None:
+    """With a warning that names the rows that will not be trained on, by reason. The rows stay in the snapshot."""
+    if snapshot is None:
+        return None
+    counted = parts.count_rows(snapshot, workload.training)
+    if isinstance(counted, str):
+        warning = f"the rows were not counted in tokens: {counted}"
+    elif counted.left_out:
+        warning = f"{counted.total - len(counted.rows)} of {counted.total} rows will not be trained on: {counted.told}"
+    else:
+        return snapshot
+    return replace(snapshot, warnings=(*snapshot.warnings, warning))
 
 
 def serve_requests(parts: SchedulerParts, now: datetime) -> None:
@@ -209,6 +229,23 @@ def _readiness_entry(workload: TrainedWorkload, ready: Readiness, cause: str, no
         reason=ready.reason,
         caused_by=cause,
         evidence={"light": ready.light, "findings": {one.question: [one.light, one.reason] for one in ready.findings}},
+    )
+
+
+def _refused_rows(workload: TrainedWorkload, refusal: TooManyLeftOut, counted: TokenRows, cause: str, now: datetime) -> JournalEntry:
+    return JournalEntry(
+        at=now,
+        workload=workload.id,
+        kind=JournalKind.READINESS,
+        subject=workload.id,
+        state="red",
+        reason=f"{refusal.reason}. {refusal.remedy}",
+        caused_by=cause,
+        evidence={
+            "light": Light.RED,
+            "rows": counted.total,
+            "left_out": {reason.value: count for reason, count in counted.left_out.items()},
+        },
     )
 
 

@@ -5,11 +5,12 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from flywheel.comparison import ComparisonPolicy
-from flywheel.errors import InvalidSettings
+from flywheel.errors import CannotRun, InvalidSettings
 from flywheel.ids import WorkloadId
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.readiness import ReadinessPolicy
@@ -17,7 +18,11 @@ from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.training_set.curate import CurationPolicy
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import TokenRows, token_rows
 from services.integrations.apscheduler.schedule import Appointment, Schedule
+from services.integrations.vllm.chat_template import served_template
+from services.integrations.vllm.tokenizer_file import read_encoder
+from services.integrations.vllm.training_text import training_row
 from services.ports.alerts import AlertLedger
 from services.ports.corrections import CorrectionLedger
 from services.ports.journal import Journal
@@ -74,13 +79,15 @@ class SchedulerParts:
     write_snapshot: Callable[[Snapshot], Path]
     read_general_rows: Callable[[Path], Sequence[Example]]
     base_digest: Callable[[], str | None]
+    count_rows: Callable[[Snapshot, TrainingPolicy], TokenRows | str]
+    """The rows as they would be trained on, or why they cannot be counted here: the trainer counts them again."""
     versions: Mapping[str, str]
 
 
 def scheduler_parts(settings: Settings) -> SchedulerParts:
     """For ``python -m services.retrain_scheduler`` and for each of its jobs."""
     engine = open_ledger(settings.ledger_url)
-    folder, model = settings.data_dir / "snapshots", settings.serving.model
+    folder = settings.data_dir / "snapshots"
     return SchedulerParts(
         worker=f"retrain-scheduler-{os.getpid()}-{secrets.token_hex(4)}",
         workloads={WorkloadId(name): trained_workload(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
@@ -93,9 +100,33 @@ def scheduler_parts(settings: Settings) -> SchedulerParts:
         journal=LedgerJournal(engine),
         write_snapshot=lambda snapshot: write_snapshot(snapshot, folder=folder),
         read_general_rows=read_general_rows,
-        base_digest=lambda: digest_base(model) if model is not None and model.is_dir() else None,
+        base_digest=lambda: base_digest(settings),
+        count_rows=lambda snapshot, policy: count_rows(settings, snapshot, policy),
         versions={name: found for name in PINNED_PACKAGES if (found := _version(name))},
     )
+
+
+def base_digest(settings: Settings) -> str | None:
+    """Of the base model and the chat template that serves. None when the model's files are not on this machine."""
+    model = settings.serving.model
+    return (
+        digest_base(model, template=served_template(model=model, **settings.serving.template_choice).digest)
+        if model is not None and model.is_dir()
+        else None
+    )
+
+
+def count_rows(settings: Settings, snapshot: Snapshot, policy: TrainingPolicy) -> TokenRows | str:
+    """With the tokenizer's file alone: training libraries are not needed here. Raises InvalidInput for an unusable chat template."""
+    model = settings.serving.model
+    if model is None or not model.is_dir():
+        return "the base model's files are not on this machine"
+    try:
+        encode, template = read_encoder(model), served_template(model=model, **settings.serving.template_choice)
+    except CannotRun as error:
+        return str(error)
+    render = partial(training_row, template.template, now=snapshot.cut_off)
+    return token_rows(snapshot.examples, render=render, encode=encode, max_length=policy.max_length)
 
 
 def trained_workload(workload_id: WorkloadId, workload: Workload) -> TrainedWorkload:

@@ -7,7 +7,7 @@ A key that fills a field of a policy takes the policy's default; ``policies`` bu
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +50,7 @@ ShareOfSessions = Annotated[float, Field(gt=0, lt=1)]  # of a canary: at 1 there
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]  # one-sided
 NonInferiorityAlpha = Annotated[float, Field(gt=NUISANCE_CHANCE, lt=0.5)]
+Argument = Annotated[str, Field(coerce_numbers_to_str=True)]  # of a command line
 GuardAlpha = Annotated[float, Field(ge=LEAST_ALPHA, lt=1)]
 
 
@@ -104,6 +105,14 @@ class Kafka(Section):
     session_timeout_seconds: SecondsAboveZero = 6.0  # of consumers; the embedded broker forms a group after half of it
 
 
+class TemplateChoice(TypedDict):
+    """What the settings say about the chat template, for ``served_template``."""
+
+    chosen: Path | None
+    tool_parser: str | None
+    variables: dict[str, object]
+
+
 class Serving(Section):
     """``url``: attach to a running vLLM. ``python`` and ``model``: start one."""
 
@@ -119,7 +128,17 @@ class Serving(Section):
     cpu_threads_bind: str = "auto"  # VLLM_CPU_OMP_THREADS_BIND
     start_timeout_seconds: SecondsAboveZero = 300.0  # until vLLM answers
     key_file: Path | None = None  # vLLM's API key; only gateway and release controller read it
+    # a Jinja file, for serving and training; unset: the model's own template, with tools added where it renders none
+    chat_template: Path | None = None
+    chat_template_kwargs: dict[str, object] = {}  # variables of the template, for serving and training, e.g. {enable_thinking: false}
+    tool_parser: str | None = None  # vLLM's name of the parser for tool calls; unset: found by the form in which the template writes calls
+    reasoning_parser: str | None = None  # vLLM's name of the parser that keeps reasoning apart from the answer
+    extra_args: tuple[Argument, ...] = ()  # further arguments of the vLLM that the daemon starts, e.g. [--tensor-parallel-size, 2]
     concurrency: Count = 16  # requests in flight when a gate asks
+
+    @property
+    def template_choice(self) -> TemplateChoice:
+        return {"chosen": self.chat_template, "tool_parser": self.tool_parser, "variables": self.chat_template_kwargs}
 
 
 class GatewaySettings(Section):

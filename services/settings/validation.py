@@ -1,5 +1,6 @@
 """Checks of values that are valid by themselves: ports that clash, tokens with one name, policies that no process could start with."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import nearest
 from services.settings.policies import build_policies
 from services.settings.sections import METRICS_PORTS, GatewaySettings, Requests, Settings, Slices, Token, Workload
+from services.settings.vllm_arguments import argument_faults
 
 ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 ADMINISTRATION = re.compile(
@@ -31,6 +33,8 @@ def faults_between(settings: Settings) -> Iterator[Fault]:
     if settings.serving.url is not None:
         yield from _url(settings.serving.url, "serving.url")
     yield from _gateway(settings.gateway)
+    yield from argument_faults(settings.serving.extra_args, "serving.extra_args")
+    yield from _json_values(settings.serving.chat_template_kwargs, "serving.chat_template_kwargs")
     yield from _tokens(settings.tokens)
     yield from _workloads_of_tokens(settings)
     for name, workload in settings.workloads.items():
@@ -238,6 +242,17 @@ def _json_schema(schema: Mapping[str, Any] | None, where: str) -> Iterator[Fault
         path = ".".join((where, *(str(part) for part in error.absolute_path)))
         remedy = "See json-schema.org, draft 2020-12."
         yield Fault(where=path, reason=f"is not a JSON Schema: {error.message[:200]}", remedy=remedy)
+
+
+def _json_values(values: Mapping[str, object], where: str) -> Iterator[Fault]:
+    """YAML has values that JSON has not, such as dates."""
+    for name, value in values.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            yield Fault(
+                where=f"{where}.{name}", reason="cannot be written as JSON", value=shortened(str(value)), remedy="Put it in quotes."
+            )
 
 
 def repeated(pairs: Iterable[tuple[Key, Value]]) -> Iterator[tuple[Key, Key, Value]]:

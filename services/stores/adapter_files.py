@@ -36,10 +36,10 @@ _EXPONENTS = {
 _BASE_FILES = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 
-def digest_base(path: str | Path) -> str:
+def digest_base(path: str | Path, *, template: str | None = None) -> str:
     """SHA-256 over names and contents of the base model's weights, tokenizer, chat template and configuration.
 
-    Identifies the base of an adapter.
+    Identifies the base of an adapter. ``template``: digest of the chat template that serves, where it is not the model's own.
     """
     folder = Path(path)
     files = sorted({file for pattern in _BASE_FILES for file in folder.glob(pattern)})
@@ -50,6 +50,8 @@ def digest_base(path: str | Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name}:{digest_file(file)}\n".encode())
+    if template is not None:
+        digest.update(f"served chat template:{template}\n".encode())
     return digest.hexdigest()
 
 

@@ -124,7 +124,7 @@ class TrainingWorker:
 
 
 def _entry(run: Run, now: datetime, reason: str, cause: str) -> JournalEntry:
-    losses = {key: value for key, value in run.metrics.items() if key in ("loss_first", "loss_last", "rows", "rows_too_long", "device")}
+    losses = {key: value for key, value in run.metrics.items() if key in ("loss_first", "loss_last", "rows", "rows_left_out", "device")}
     return JournalEntry(
         at=now,
         workload=run.workload,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError, NotFound, Refused
 from flywheel.ids import RunId
+from flywheel.training_set.token_rows import probe_rows, token_rows, too_many_left_out
 from services.observability import configure_logging
 from services.settings import load
 from services.trainer.wiring import RunParts, run_folder, run_parts
@@ -40,15 +41,21 @@ def perform(run_id: RunId, parts: RunParts) -> None:
         )
     with parts.locked_folder(run_folder(parts.adapters, run_id)) as folder:
         trainer = parts.trainer()
-        files = trainer.train(run.plan, snapshot, base_path=str(parts.base_path), out=str(folder / "adapter"), progress=_say)
-        probe = trainer.replay(base_path=str(parts.base_path), adapter_path=files.path, snapshot=snapshot, items=parts.probe_items(run))
+        encode = trainer.encoder(str(parts.base_path))
+        rows = token_rows(snapshot.examples, render=parts.render(snapshot), encode=encode, max_length=run.plan.policy.max_length)
+        if refusal := too_many_left_out(rows):
+            raise Refused(refusal.reason, where=snapshot.id, remedy=refusal.remedy)
+        files = trainer.train(run.plan, rows.rows, base_path=str(parts.base_path), out=str(folder / "adapter"), progress=_say)
+        probed = probe_rows(rows.rows, items=parts.probe_items(run))
+        probe = trainer.replay(probed, base_path=str(parts.base_path), adapter_path=files.path)
+        metrics = {**files.metrics, "rows_left_out": {reason.value: count for reason, count in rows.left_out.items()}}
         parts.write_bundle(
             staged=Path(files.path),
             target=parts.adapters / run.adapter,
             run=run,
             probe=probe,
             max_rank=parts.max_rank,
-            facts={"steps": files.steps, "seconds": files.seconds, "metrics": dict(files.metrics), "python": sys.version.split()[0]},
+            facts={"steps": files.steps, "seconds": files.seconds, "metrics": metrics, "python": sys.version.split()[0]},
             now=datetime.now(UTC),
         )
 

@@ -5,13 +5,18 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from flywheel.errors import CannotRun
 from flywheel.ids import RunId
 from flywheel.retraining.training_run import AdapterBundle, Run
+from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import Render
 from services.integrations.trl.training_process import TrainingProcess
+from services.integrations.vllm.chat_template import served_template
+from services.integrations.vllm.training_text import training_row
 from services.ports.retraining import RunLedger, Trainer
 from services.ports.training_set import TrainingSetLedger
 from services.ports.work_queue import WorkQueue
@@ -67,6 +72,8 @@ class RunParts:
     training_sets: TrainingSetLedger
     trainer: Callable[[], Trainer]
     base_path: Path
+    render: Callable[[Snapshot], Render]
+    """How a row of the snapshot is served; raises CannotRun or InvalidInput where no chat template can be used."""
     probe_items: Callable[[Run], int]
     max_rank: int
     adapters: Path
@@ -110,6 +117,7 @@ def run_parts(settings: Settings) -> RunParts:
             where="serving.model",
             remedy="Set serving.model to the folder of the model that is served.",
         )
+    template = served_template(model=settings.serving.model, **settings.serving.template_choice)
 
     def trainer() -> Trainer:
         from services.integrations.trl.qlora import TrlQlora
@@ -126,10 +134,11 @@ def run_parts(settings: Settings) -> RunParts:
         training_sets=LedgerTrainingSets(engine),
         trainer=trainer,
         base_path=settings.serving.model,
+        render=lambda snapshot: partial(training_row, template.template, now=snapshot.cut_off),
         probe_items=probe_items,
         max_rank=settings.serving.max_lora_rank,
         adapters=settings.data_dir / "adapters",
-        digest_base=digest_base,
+        digest_base=lambda path: digest_base(path, template=template.digest),
         write_bundle=write_bundle,
         locked_folder=locked_folder,
     )

@@ -18,7 +18,7 @@ from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.rollout import AdapterServer
 from services.stores.adapter_files import write_scaled_copy
 from tests.fakes.vllm_server import FakeVllm
-from tests.served_vllm import PLACES, random_adapter, running_vllm
+from tests.served_vllm import PLACES, random_adapter
 
 NAME = AdapterName("contract-router-1")
 ITEMS = [((1, 2, 3), (4, 5)), ((6, 7), (8, 9, 10))]
@@ -38,10 +38,9 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("vllm")
-    with running_vllm(folder) as url:
-        yield Served(server=VllmAdapters(url=url), adapter=str(random_adapter(folder / "adapter", scale=0.1)), url=url)
+def real(tmp_path_factory: pytest.TempPathFactory, real_vllm: str) -> Served:
+    adapter = random_adapter(tmp_path_factory.mktemp("adapter") / "adapter", scale=0.1)
+    return Served(server=VllmAdapters(url=real_vllm), adapter=str(adapter), url=real_vllm)
 
 
 @pytest.fixture(params=["stand-in", pytest.param("vllm", marks=pytest.mark.serving)])

@@ -15,6 +15,7 @@ from flywheel.ids import CorrectionId, Person, SnapshotId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
+from flywheel.traffic.message import Message, OtherPart, TextPart, ToolCall
 from flywheel.training_set.curate import CurationPolicy, curate
 from flywheel.training_set.snapshot import Snapshot
 from services.ports.corrections import CorrectionLedger, Submission
@@ -177,6 +178,27 @@ def test_imported_cases_and_general_rows_are_kept_once(opened: Opened) -> None:
     assert list(opened.ledger.cases(ROUTER)) == cases
     assert list(opened.ledger.cases(ROUTER, tier=Tier.SAFETY)) == cases[1:]
     assert list(opened.ledger.general_examples(ROUTER)) == rows
+
+
+def test_tools_calls_and_parts_of_cases_and_corrections_are_kept(opened: Opened) -> None:
+    """And plain ones stay as earlier versions wrote them: pairs of role and text."""
+    call = ToolCall(id="c1", name="add", arguments='{"a": 1')
+    messages = (
+        Message(
+            role="user", content=(TextPart(text="one"), OtherPart(value={"type": "image_url", "image_url": {"url": "data:;sha256=0"}}))
+        ),
+        Message(role="assistant", content=None, tool_calls=(call,)),
+        Message(role="tool", content="2", tool_call_id="c1", more={"cache": True}),
+        Message(role="user", content=""),
+    )
+    asked = {"tools": ({"type": "function", "function": {"name": "add"}},), "settings": {"tool_choice": "required"}}
+    rich = replace(case("rich", "x"), messages=messages, **asked)  # type: ignore[arg-type]
+    corrected = kept("c1")
+    corrected = replace(corrected, joined=replace(corrected.joined, messages=messages, **asked))  # type: ignore[arg-type]
+    opened.ledger.keep(corrected, rich, entry("c1"))
+    assert opened.ledger.cases(ROUTER) == [rich]
+    assert opened.ledger.correction(CorrectionId("c1")) == corrected
+    assert opened.ledger.cases(ROUTER)[0].prompt.to_wire()["tool_choice"] == "required"
 
 
 def test_golden_versions_stay_and_the_newest_is_the_one_asked_for(opened: Opened) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flywheel.errors import CannotRun
 from services.integrations.gguf.base_model_files import SOURCE, convert, why_damaged
-from services.integrations.vllm.server_process import VllmLaunch, command
+from services.integrations.vllm.chat_rendering import ChatTemplate
+from services.integrations.vllm.chat_template import ServedTemplate, TemplateOrigin
+from services.integrations.vllm.server_process import VllmLaunch, chat_arguments, command
 from services.process.machine import Machine, port_is_free, read_machine, require_disk, require_processor
 
 
@@ -111,3 +114,21 @@ def test_a_conversion_that_fails_leaves_no_half_model(tmp_path: Path) -> None:
     with pytest.raises(Exception):  # noqa: B017  whatever the reader says of rubbish
         convert(gguf=bad, destination=tmp_path / "models" / "m", package="x")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_further_arguments_come_before_those_of_the_daemon_which_win(tmp_path: Path) -> None:
+    arguments = command(replace(launch(tmp_path), extra_args=("--seed", "1")), machine=machine(), environment={}).arguments
+    assert arguments.index("--seed") < arguments.index("--model")
+    assert arguments[arguments.index("--seed") + 1] == "1"
+
+
+def test_the_template_and_the_parsers_are_named(tmp_path: Path) -> None:
+    template = ChatTemplate(text="x", content_format="string", variables={"enable_thinking": False})
+    served = ServedTemplate(template=template, origin=TemplateOrigin.CHOSEN, renders_tools=True, tool_parser="hermes")
+    assert chat_arguments(served, file=tmp_path / "t.jinja", reasoning_parser="qwen3") == (
+        *("--chat-template", str(tmp_path / "t.jinja"), "--chat-template-content-format", "string"),
+        *("--default-chat-template-kwargs", '{"enable_thinking": false}'),
+        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"),
+    )
+    plain = replace(served, template=replace(template, variables={}), tool_parser=None)
+    assert chat_arguments(plain, file=tmp_path / "t.jinja", reasoning_parser=None)[2:] == ("--chat-template-content-format", "string")

@@ -1,17 +1,20 @@
 """Asking a server: order, patience, and what is kept."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from flywheel.ids import BASE, AdapterName
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt
+from flywheel.traffic.message import Message, ToolCall
 from services.integrations.openai import answers as openai_answers
 from services.integrations.openai.answers import OpenAiAnswers
 from services.ports.gate import Answer
 from tests.fakes.vllm_server import FakeVllm
 
-PROMPTS = [(Message(role="user", content=f"question {n}"),) for n in range(20)]
+PROMPTS = [Prompt(messages=(Message(role="user", content=f"question {n}"),)) for n in range(20)]
+TOOLS = ({"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}},)
 ADAPTER = AdapterName("router-1")
 
 
@@ -43,6 +46,56 @@ def test_answers_come_in_the_order_of_the_prompts(vllm: FakeVllm) -> None:
     answers = asking(vllm, KeptAnswers()).ask(ADAPTER, PROMPTS, max_tokens=16, concurrency=8)
     assert [answer.text for answer in answers] == [f"{ADAPTER}: question {n}" for n in range(20)]
     assert {body["temperature"] for body in vllm.requests} == {0}
+
+
+def test_a_case_is_asked_as_its_request_was_served_without_the_client_s_sampling(vllm: FakeVllm) -> None:
+    called = Message(role="assistant", tool_calls=(ToolCall(id="call1", name="add", arguments='{"a": 1}'),))
+    messages = (*PROMPTS[0].messages, called, Message(role="tool", content="2", tool_call_id="call1"))
+    settings = {"tool_choice": "required", "response_format": {"type": "text"}, "temperature": 1.5, "user": "anna", "n": 2, "max_tokens": 9}
+    vllm.answers = lambda model, asked: "fine"
+    asking(vllm, KeptAnswers()).ask(ADAPTER, [Prompt(messages=messages, tools=TOOLS, settings=settings)], max_tokens=16, concurrency=1)
+    (body,) = vllm.requests
+    assert body == {
+        "model": ADAPTER,
+        "messages": [
+            {"role": "user", "content": "question 0"},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "call1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}],
+            },
+            {"role": "tool", "content": "2", "tool_call_id": "call1"},
+        ],
+        "tools": list(TOOLS),
+        "tool_choice": "required",
+        "response_format": {"type": "text"},
+        "max_tokens": 16,
+        "temperature": 0,
+    }
+
+
+def test_tool_calls_are_the_answer_and_reasoning_is_not(vllm: FakeVllm) -> None:
+    def call(number: int) -> dict[str, object]:
+        return {"id": f"c{number}", "type": "function", "function": {"name": "add", "arguments": f'{{"a": {number}}}'}}
+
+    vllm.answers = lambda model, asked: {"content": "", "tool_calls": [call(1)], "reasoning": "They want a sum."}
+    prompts = [Prompt(messages=PROMPTS[0].messages, tools=TOOLS), Prompt(messages=PROMPTS[1].messages, tools=TOOLS)]
+    one, _ = asking(vllm, KeptAnswers()).ask(ADAPTER, prompts, max_tokens=16, concurrency=1)
+    assert (one.text, one.finish_reason) == ('{"tool": "add", "arguments": {"a": 1}}', "tool_calls")
+    vllm.answers = lambda model, asked: {"content": None, "tool_calls": [call(1), call(2)]}
+    two, _ = asking(vllm, KeptAnswers()).ask(ADAPTER, prompts, max_tokens=16, concurrency=1)
+    assert two.text == '[{"tool": "add", "arguments": {"a": 1}}, {"tool": "add", "arguments": {"a": 2}}]'
+    vllm.answers = lambda model, asked: {"content": None, "reasoning": "I think and think"}
+    none, _ = asking(vllm, KeptAnswers()).ask(ADAPTER, prompts, max_tokens=16, concurrency=1)
+    assert (none.text, none.status) == ("", 200)
+
+
+def test_other_tools_or_another_choice_are_asked_anew(vllm: FakeVllm) -> None:
+    cache, plain = KeptAnswers(), PROMPTS[0]
+    for prompt in (plain, replace(plain, tools=TOOLS), replace(plain, tools=TOOLS, settings={"tool_choice": "none"})):
+        asking(vllm, cache).ask(ADAPTER, [prompt], max_tokens=16, concurrency=1)
+    asking(vllm, cache).ask(ADAPTER, [replace(plain, settings={"temperature": 1, "seed": 3})], max_tokens=16, concurrency=1)
+    assert len(vllm.requests) == 3
 
 
 def test_what_was_answered_is_not_asked_again(vllm: FakeVllm) -> None:

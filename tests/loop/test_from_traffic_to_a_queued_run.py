@@ -100,6 +100,7 @@ def _settings(folder: Path) -> Settings:
     model = folder / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
+    (model / "chat_template.jinja").write_text("{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}")
     workload = Workload(
         alias="router",
         mode="auto",

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from flywheel.errors import CannotRun, FlywheelError, NotFound
@@ -18,6 +19,9 @@ from flywheel.retraining.adapter_name import adapter_name
 from flywheel.retraining.plan import make_edited_plan
 from flywheel.retraining.training_run import ProbeItem, Run, RunState
 from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import probe_rows, token_rows
+from services.integrations.vllm.chat_template import served_template
+from services.integrations.vllm.training_text import training_row
 from services.settings import Settings, load
 from services.stores.adapter_files import write_bundle, write_scaled_copy
 from services.stores.database import open_ledger
@@ -168,7 +172,16 @@ def _make(config: Path | None, parent: AdapterName, factor: float) -> AdapterNam
 def _replayed(settings: Settings, adapter: str | Path, snapshot: Snapshot, *, items: int) -> Sequence[ProbeItem]:
     from services.integrations.trl.qlora import TrlQlora  # here: importing it takes half a minute
 
-    return TrlQlora().replay(base_path=str(settings.serving.model), adapter_path=str(adapter), snapshot=snapshot, items=items)
+    assert settings.serving.model is not None
+    template = served_template(model=settings.serving.model, **settings.serving.template_choice)
+    trainer, base = TrlQlora(), str(settings.serving.model)
+    rows = token_rows(
+        snapshot.examples,
+        render=partial(training_row, template.template, now=snapshot.cut_off),
+        encode=trainer.encoder(base),
+        max_length=settings.workloads[snapshot.workload].training.max_length,
+    )
+    return trainer.replay(probe_rows(rows.rows, items=items), base_path=base, adapter_path=str(adapter))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from deploy import deploy_dir
+from flywheel.errors import FlywheelError
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
 from services.integrations.vllm import server_process as vllm_process
+from services.integrations.vllm.chat_template import ServedTemplate, served_template
 from services.integrations.vllm.server_process import VllmLaunch
 from services.process.child_process import ChildCommand, ProcessGroup, python_path
 from services.process.machine import Machine, require_disk, require_port
@@ -89,6 +91,7 @@ def prepare(settings: Settings) -> None:
     internal_key(settings.data_dir)
     if settings.redaction_key_file is None:
         redaction_key(settings.data_dir)
+    _write_template(settings)
     migrate(path_of(settings.ledger_url), LEDGER)
     migrate(path_of(settings.traffic_url), TRAFFIC)
     open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
@@ -98,8 +101,10 @@ def check(settings: Settings, machine: Machine) -> None:
     """Raises CannotRun for the first thing that would stop a part from starting."""
     require_disk(settings.data_dir, gib=DISK_GIB, what="the daemon's data")
     if starts_vllm(settings):
-        launch = _launch(settings)
-        vllm_process.check(python=launch.python, model=launch.model, machine=machine)
+        assert settings.serving.python is not None
+        assert settings.serving.model is not None
+        vllm_process.check(python=settings.serving.python.absolute(), model=settings.serving.model.absolute(), machine=machine)
+        served(settings)
     for where, host, port, what in ports(settings):
         require_port(host, port, where=where, what=what)
 
@@ -122,12 +127,38 @@ def starts_vllm(settings: Settings) -> bool:
     return settings.serving.url is None and settings.serving.python is not None and settings.serving.model is not None
 
 
+def served(settings: Settings) -> ServedTemplate:
+    """The chat template; needs serving.model. Raises CannotRun or InvalidInput."""
+    assert settings.serving.model is not None
+    return served_template(model=settings.serving.model, **settings.serving.template_choice)
+
+
+def template_file(settings: Settings) -> Path:
+    """Where the served template stands, for vLLM, also for one that a person starts."""
+    return settings.data_dir.absolute() / "serving" / "chat_template.jinja"
+
+
 def parts(settings: Settings, *, config: Path | None, machine: Machine, group: ProcessGroup) -> tuple[SupervisedPart, ...]:
     """Everything to start, in order."""
     broker = [_broker(settings, group)] if settings.kafka.bootstrap is None else []
     serving = [_vllm(settings, machine, group)] if starts_vllm(settings) else []
     alone = [_process(settings, name, config, group) for name in PROCESSES if name not in HOSTED]
     return (*broker, *serving, *alone, _host(settings, config, group))
+
+
+def _write_template(settings: Settings) -> None:
+    """For vLLM. Beside one that a person starts, a template that cannot be read stops nothing here: `flywheel doctor` names it."""
+    if settings.serving.model is None:
+        return
+    try:
+        text = served(settings).template.text
+    except FlywheelError:
+        if starts_vllm(settings):
+            raise
+        return
+    file = template_file(settings)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def _broker(settings: Settings, group: ProcessGroup) -> SupervisedPart:
@@ -242,6 +273,8 @@ def _launch(settings: Settings) -> VllmLaunch:
         cpu_threads_bind=serving.cpu_threads_bind,
         log=settings.data_dir / "logs" / "vllm.log",
         key=serving_key(settings),
+        chat=vllm_process.chat_arguments(served(settings), file=template_file(settings), reasoning_parser=serving.reasoning_parser),
+        extra_args=serving.extra_args,
     )
 
 

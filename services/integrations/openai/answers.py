@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
+from flywheel.errors import InvalidInput
 from flywheel.ids import BASE, AdapterName, digest_of
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt, exchange_from_wire
+from flywheel.traffic.task_prompt import task_prompt
 from services.ports.gate import Answer, GateLedger
 
 ATTEMPTS = 4
@@ -36,7 +38,7 @@ class OpenAiAnswers:
         # Loading the system's certificates takes longer than many answers: done once, and only for https.
         self._tls = httpx.create_ssl_context() if url.startswith("https") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-    def ask(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], *, max_tokens: int, concurrency: int) -> Sequence[Answer]:
+    def ask(self, adapter: AdapterName, prompts: Sequence[Prompt], *, max_tokens: int, concurrency: int) -> Sequence[Answer]:
         identity = self._base_identity() if adapter == BASE else adapter
         keys = [_key(identity, prompt, max_tokens, concurrency) for prompt in prompts]
         known = dict(self._cache.cached_answers(keys))
@@ -47,20 +49,20 @@ class OpenAiAnswers:
         known.update(fresh)
         return [known[key] for key in keys]
 
-    async def _ask_all(self, adapter: AdapterName, prompts: Sequence[Sequence[Message]], max_tokens: int, concurrency: int) -> list[Answer]:
+    async def _ask_all(self, adapter: AdapterName, prompts: Sequence[Prompt], max_tokens: int, concurrency: int) -> list[Answer]:
         slots = asyncio.Semaphore(concurrency)
         limits = httpx.Limits(max_connections=concurrency)
         async with httpx.AsyncClient(
             timeout=self._timeout, headers=self._headers, limits=limits, trust_env=False, verify=self._tls
         ) as client:
 
-            async def one(prompt: Sequence[Message]) -> Answer:
+            async def one(prompt: Prompt) -> Answer:
                 async with slots:
                     return await self._with_retries(client, adapter, prompt, max_tokens)
 
             return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
 
-    async def _with_retries(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Sequence[Message], max_tokens: int) -> Answer:
+    async def _with_retries(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Prompt, max_tokens: int) -> Answer:
         for attempt in range(ATTEMPTS):
             answer = await self._once(client, adapter, prompt, max_tokens)
             if answer.status not in TRY_AGAIN:
@@ -69,9 +71,9 @@ class OpenAiAnswers:
                 await asyncio.sleep(FIRST_WAIT_SECONDS * 2**attempt)
         return answer
 
-    async def _once(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Sequence[Message], max_tokens: int) -> Answer:
-        messages = [{"role": message.role, "content": message.text} for message in prompt]
-        body = {"model": adapter, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
+    async def _once(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Prompt, max_tokens: int) -> Answer:
+        asked = task_prompt(prompt).to_wire()
+        body = {**asked, "model": adapter, "max_tokens": max_tokens, "temperature": 0}
         began = time.monotonic()
         try:
             response = await client.post(f"{self._url}/v1/chat/completions", json=body)
@@ -81,14 +83,14 @@ class OpenAiAnswers:
         if response.status_code != httpx.codes.OK:
             return Answer(text=None, finish_reason=None, status=response.status_code, error=response.text[:500], latency_ms=taken)
         try:
-            choice = response.json()["choices"][0]
-            text, finish_reason = choice["message"]["content"], choice["finish_reason"]
-        except (ValueError, LookupError, TypeError) as error:
+            answer = exchange_from_wire(asked, response.json(), where="answer").answer
+        except (ValueError, InvalidInput, AttributeError, TypeError) as error:
             return Answer(text=None, finish_reason=None, status=502, error=f"not a chat completion: {error!r}", latency_ms=taken)
-        return Answer(text=text or "", finish_reason=finish_reason, status=200, latency_ms=taken)
+        if answer is None:
+            return Answer(text=None, finish_reason=None, status=502, error="not a chat completion: it has no choice", latency_ms=taken)
+        return Answer(text=answer.text, finish_reason=answer.finish_reason, status=200, latency_ms=taken)
 
 
-def _key(identity: str, prompt: Sequence[Message], max_tokens: int, concurrency: int) -> str:
-    messages = [[message.role, message.text] for message in prompt]
-    asked = {"model": identity, "messages": messages, "max_tokens": max_tokens, "concurrency": concurrency}
+def _key(identity: str, prompt: Prompt, max_tokens: int, concurrency: int) -> str:
+    asked = {**task_prompt(prompt).to_wire(), "model": identity, "max_tokens": max_tokens, "concurrency": concurrency}
     return digest_of(json.dumps(asked, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False))

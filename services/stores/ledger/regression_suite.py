@@ -12,7 +12,7 @@ from flywheel.ids import CaseId, CorrectionId, Person, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import GoldenSet
-from flywheel.traffic.message import Message
+from flywheel.traffic.message import Json, Message, message_from_wire
 from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
 from services.stores.ledger.journal import append_entries
 
@@ -118,6 +118,8 @@ def case_values(case: Case) -> dict[str, Any]:
         "reference_answer": case.reference_answer,
         "verified_by": case.verified_by,
         "created_at": to_text(case.created_at) if case.created_at is not None else None,
+        "tools": list(case.tools),
+        "settings": dict(case.settings),
     }
     return {"id": case.id, "workload": case.workload, "tier": case.tier.value, "body": to_json(body)}
 
@@ -137,12 +139,22 @@ def case_from(text: str) -> Case:
         reference_answer=body["reference_answer"],
         verified_by=body["verified_by"],
         created_at=to_moment(body["created_at"]) if body["created_at"] is not None else None,
+        tools=tuple(body.get("tools", ())),
+        settings=body.get("settings", {}),
     )
 
 
-def messages_values(messages: Sequence[Message]) -> list[list[str]]:
-    return [[message.role, message.text] for message in messages]
+def messages_values(messages: Sequence[Message]) -> list[Json]:
+    """A pair of role and text for a plain message, OpenAI's form for any other."""
+    return [
+        [message.role, message.content] if message == Message(role=message.role, content=message.text) else message.to_wire()
+        for message in messages
+    ]
 
 
-def messages_from(pairs: Sequence[Sequence[str]]) -> tuple[Message, ...]:
-    return tuple(Message(role=role, content=content) for role, content in pairs)
+def messages_from(values: Sequence[Json]) -> tuple[Message, ...]:
+    """The inverse of ``messages_values``; rows of earlier versions hold pairs alone."""
+    return tuple(
+        message_from_wire(value, where="messages") if isinstance(value, dict) else Message(role=value[0], content=value[1])
+        for value in values
+    )

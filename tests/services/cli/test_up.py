@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+from services.cli.doctor import CheckLevel, Diagnosis, examine
 from services.cli.up.command import _Page
 from services.cli.up.supervisor import PartState, Watched
-from services.cli.up.wiring import StartTier, SupervisedPart
+from services.cli.up.wiring import StartTier, SupervisedPart, prepare
+from services.integrations.vllm.chat_template import served_template
+from services.process.machine import read_machine
 from services.process.process_group import MARK
+from services.settings import Settings
 from tests.ports import free_ports
+from tests.unit.integrations.test_chat_template import model, shipped
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -101,11 +106,12 @@ def test_a_second_one_on_the_same_data_is_refused(content: dict[str, Any], tmp_p
 
 @pytest.mark.broker
 def test_a_vllm_that_does_not_come_up_ends_everything_with_its_own_last_error(content: dict[str, Any], tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_text("")
-    content["serving"] |= {"python": sys.executable, "model": str(model)}  # our own interpreter holds no vLLM
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("")
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    content["serving"] |= {"python": sys.executable, "model": str(folder)}  # our own interpreter holds no vLLM
     ended = flywheel("up", content, tmp_path, "--json")
     said = no_trace(ended)
     assert ended.returncode == 1
@@ -149,6 +155,79 @@ def _command(entry: Path) -> bytes:
         return (entry / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def tools_of(tmp_path: Path, template: str | None, **serving: Any) -> Diagnosis:
+    """What the doctor says about tools, of a model with this template."""
+    (tmp_path / "model").mkdir()
+    serving["model"] = model(tmp_path / "model", template)
+    settings = Settings.model_validate({"data_dir": tmp_path / "var", "serving": serving})
+    (found,) = [one for one in examine(settings, read_machine()) if one.part == "tools"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "finding", "sentence"),
+    [
+        ("qwen2_5", CheckLevel.OK, "the chat template is the model's own template; tool calls are read by vLLM's parser hermes"),
+        (
+            "llama3",
+            CheckLevel.OK,
+            "the chat template is the model's own template, with tools added; tool calls are read by vLLM's parser hermes",
+        ),
+        (
+            "glm4moe",
+            CheckLevel.NOTE,
+            "requests with tools are answered with 400, because no parser of vLLM is known for the form of its calls",
+        ),
+        ("gemma", CheckLevel.NOTE, "requests with tools are answered with 400, because it renders no tools"),
+    ],
+)
+def test_the_doctor_says_which_template_serves_and_whether_tools_can_be_used(
+    tmp_path: Path, name: str, finding: CheckLevel, sentence: str
+) -> None:
+    found = tools_of(tmp_path, shipped(name))
+    assert (found.finding, sentence in found.sentence) == (finding, True), found
+    assert (found.remedy == "") is (finding is CheckLevel.OK)
+
+
+def test_the_doctor_says_how_to_start_a_vllm_of_ones_own(tmp_path: Path) -> None:
+    found = tools_of(tmp_path, shipped("llama3"), url="http://127.0.0.1:9", chat_template_kwargs={"a": 1})
+    file = tmp_path / "var" / "serving" / "chat_template.jinja"
+    assert "the vLLM at http://127.0.0.1:9 must do the same" in found.sentence
+    assert found.remedy == (
+        f"Start it with --chat-template {file} --chat-template-content-format string --default-chat-template-kwargs '{{\"a\": 1}}' "
+        "--enable-auto-tool-choice --tool-call-parser hermes"
+    )
+
+
+def test_the_doctor_names_a_template_that_cannot_be_used(tmp_path: Path) -> None:
+    found = tools_of(tmp_path, None)
+    assert (found.finding, "has no chat template" in found.sentence) == (CheckLevel.WRONG, True)
+
+
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:9"])
+def test_the_template_that_serves_is_written_for_vllm(tmp_path: Path, url: str | None) -> None:
+    folder = model(tmp_path, shipped("llama3"))
+    settings = Settings.model_validate({"data_dir": tmp_path / "var", "serving": {"model": folder, "url": url, "python": sys.executable}})
+    prepare(settings)
+    assert (tmp_path / "var/serving/chat_template.jinja").read_text() == served_template(model=folder).template.text
+
+
+def test_beside_a_vllm_of_ones_own_an_unusable_template_stops_nothing(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path / "var", "serving": {"model": tmp_path, "url": "http://127.0.0.1:9"}})
+    prepare(settings)
+    assert not (tmp_path / "var/serving").exists()
+
+
+def test_a_model_without_a_chat_template_is_named_before_anything_starts(content: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_text("")
+    content["serving"] |= {"python": sys.executable, "model": str(tmp_path)}
+    ended = flywheel("up", content, tmp_path)
+    assert ended.returncode == 1
+    assert "the model has no chat template" in no_trace(ended)
+    assert not (tmp_path / "var" / "logs").exists()
 
 
 def test_up_json_lists_what_a_host_holds_with_each_ones_own_address(tmp_path: Path) -> None:

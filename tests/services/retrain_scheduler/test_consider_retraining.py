@@ -1,7 +1,7 @@
 """From an open alert and accepted corrections to a queued run, on a real ledger."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +14,13 @@ from flywheel.ids import AlertId, CaseId, CorrectionId, Person, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
+from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.readiness import ReadinessPolicy
 from flywheel.retraining.training_run import Run, RunState
 from flywheel.retraining.trigger import TriggerPolicy, TriggerReason
 from flywheel.traffic.message import Message
+from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import LeftOutReason, TokenRow, TokenRows
 from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.corrections import KeptCorrection
 from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
@@ -96,6 +99,13 @@ class SchedulerWorld:
     def runs(self) -> Sequence[Run]:
         return self.parts.runs.runs(ROUTER)
 
+    @property
+    def snapshot(self) -> Snapshot:
+        newest, *_ = self.parts.training_sets.snapshots(ROUTER)
+        found = self.parts.training_sets.snapshot(newest.id)
+        assert found is not None
+        return found[0]
+
     def states(self, kind: str) -> list[str]:
         return [line.state for line in self.parts.journal.entries(kind=kind)]
 
@@ -139,6 +149,7 @@ def world(tmp_path: Path) -> Iterator[SchedulerWorld]:
         write_snapshot=lambda snapshot: write_snapshot(snapshot, folder=tmp_path / "snapshots"),
         read_general_rows=read_general_rows,
         base_digest=lambda: "d" * 64,
+        count_rows=lambda snapshot, policy: "no tokenizer in this test",
         versions={"trl": "1.16.0"},
     )
     yield SchedulerWorld(parts=parts, alerts=alerts, learn=learn, general=general)
@@ -231,6 +242,47 @@ def test_observe_never_trains_not_even_on_request(world: SchedulerWorld) -> None
     world.parts = replace(world.parts, workloads={ROUTER: watched})
     assert world.consider(asked_by=ADA) == TriggerReason.OBSERVE_ONLY
     assert world.runs == []
+
+
+def counted(left_out: int) -> Callable[[Snapshot, TrainingPolicy], TokenRows]:
+    """The first rows are too long for the policy."""
+
+    def count(snapshot: Snapshot, policy: TrainingPolicy) -> TokenRows:
+        rows = tuple(TokenRow(example=one.id, source=one.source, prompt_ids=(1,), answer_ids=(2,)) for one in snapshot.examples[left_out:])
+        details = {LeftOutReason.TOO_LONG: f"600 tokens, at most {policy.max_length}"}
+        return TokenRows(rows=rows, left_out={LeftOutReason.TOO_LONG: left_out} if left_out else {}, details=details)
+
+    return count
+
+
+def test_more_than_a_tenth_of_rows_that_do_not_fit_refuses_the_run_before_it_starts(world: SchedulerWorld) -> None:
+    world.correct(20)
+    world.parts = replace(world.parts, count_rows=counted(5))
+    said = world.consider(asked_by=ADA)
+    total = len(world.snapshot.examples)
+    assert said == (
+        f"not ready: 5 of {total} rows cannot be trained on, at most 10% may be left out: "
+        "5 too long (600 tokens, at most 512). Raise training.max_length."
+    )
+    assert world.runs == []
+    red = world.parts.journal.entries(kind="readiness")[-1]
+    assert (red.state, red.evidence["left_out"]) == ("red", {"too_long": 5})
+
+
+def test_a_tenth_of_rows_that_do_not_fit_is_a_warning_that_anybody_sees(world: SchedulerWorld) -> None:
+    world.correct(20)
+    world.parts = replace(world.parts, count_rows=counted(2))
+    assert "queued" in world.consider(asked_by=ADA)
+    (built,) = [line for line in world.parts.journal.entries(kind="snapshot") if line.state == "built"]
+    warning = f"2 of {len(world.snapshot.examples)} rows will not be trained on: 2 too long (600 tokens, at most 512)"
+    assert warning in built.evidence["warnings"]
+    assert warning in world.snapshot.warnings
+
+
+def test_rows_that_cannot_be_counted_here_are_a_warning(world: SchedulerWorld) -> None:
+    world.correct(20)
+    assert "queued" in world.consider(asked_by=ADA)
+    assert "the rows were not counted in tokens: no tokenizer in this test" in world.snapshot.warnings
 
 
 def test_a_general_file_that_does_not_fit_is_told_with_its_line(world: SchedulerWorld) -> None:

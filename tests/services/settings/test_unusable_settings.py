@@ -72,6 +72,51 @@ def test_ports_and_addresses_must_be_usable_together(config: Path, content: str,
 
 
 @pytest.mark.parametrize(
+    ("argument", "reason", "remedy"),
+    [
+        ("--model=other", "is set by the daemon", "Set serving.model."),
+        ("--host", "is set by the daemon", "127.0.0.1"),
+        ("--port=8000", "is set by the daemon", "Set serving.port."),
+        ("--uds", "is set by the daemon", "set serving.url"),
+        ("--max_loras", "is set by the daemon", "Set serving.max_loras."),
+        ("--no-enable-lora", "is set by the daemon", "adapters are always enabled"),
+        ("--no-enable-lora=1", "is set by the daemon", "adapters are always enabled"),
+        ("--max-lor", "may be read as --max-loras", "Set serving.max_loras."),
+        ("--api-key=secret", "is set by the daemon", "Set serving.key_file"),
+        ("--chat-template", "is set by the daemon", "Set serving.chat_template."),
+        ("--tool-call-parser", "is set by the daemon", "Set serving.tool_parser."),
+        ("--reasoning-parser", "is set by the daemon", "Set serving.reasoning_parser."),
+        ("--tokenizer", "is set by the daemon", "tokenizer in the model's folder"),
+        ("--config", "is set by the daemon", "Write its arguments here"),
+        ("--grpc-port=7", "opens or uses a further address", "serving.url"),
+        ("--data_parallel_address", "opens or uses a further address", "serving.url"),
+        ("a\0b", "contains a NUL character", "Remove it."),
+    ],
+)
+def test_arguments_that_the_daemon_sets_or_that_open_an_address_are_refused(config: Path, argument: str, reason: str, remedy: str) -> None:
+    refused = refusal(config, f"serving: {{extra_args: [--seed, 1, {json.dumps(argument)}]}}")
+    assert refused.where == f"{config}: serving.extra_args.2"
+    assert reason in refused.reason
+    assert remedy in refused.remedy
+    assert refused.value == argument.partition("=")[0]
+    assert "secret" not in str(refused)
+
+
+def test_a_value_without_an_option_is_refused(config: Path) -> None:
+    assert "without an option" in refusal(config, "serving: {extra_args: [other-model]}").reason
+
+
+def test_further_arguments_of_vllm_are_taken_also_as_numbers(config: Path) -> None:
+    config.write_text("serving: {extra_args: [--tensor-parallel-size, 2, --gpu-memory-utilization=0.8, -O3, --swap-space, 0.5]}")
+    assert load(config).serving.extra_args == ("--tensor-parallel-size", "2", "--gpu-memory-utilization=0.8", "-O3", "--swap-space", "0.5")
+
+
+def test_a_variable_of_the_template_must_be_json(config: Path) -> None:
+    refused = refusal(config, "serving: {chat_template_kwargs: {today: 2026-11-30, enable_thinking: false}}")
+    assert (refused.where, refused.reason) == (f"{config}: serving.chat_template_kwargs.today", "cannot be written as JSON")
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "kafka: {bootstrap: 'kafka:9092', embedded_port: 8400}",

@@ -33,6 +33,24 @@ def test_byte_order_mark_crlf_and_empty_lines_are_understood(tmp_path: Path) -> 
     assert [found.completion for found in read_general_rows(written(tmp_path, content))] == ["a", "b"]
 
 
+def test_tools_calls_and_results_are_taken_as_in_a_chat_request(tmp_path: Path) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    asked = [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    rich = {"messages": [*asked, {"role": "tool", "tool_call_id": "c1", "content": "4"}], "tools": tools, "completion": "Four."}
+    calls = {"messages": asked[:1], "tools": tools, "completion": '{"tool": "add", "arguments": {"a": 2}}'}
+    content = "\n".join(json.dumps(one) for one in (rich, calls, {**calls, "tools": [*tools, *tools]})).encode()
+    first, second, third = read_general_rows(written(tmp_path, content))
+    assert first.prompt.to_wire() == {"messages": rich["messages"], "tools": tools}
+    assert [(one.name, one.value) for one in second.answer.tool_calls] == [("add", {"a": 2})]
+    assert len({first.id, second.id, third.id}) == 3
+
+
+def test_the_id_of_a_plain_row_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    (found,) = read_general_rows(written(tmp_path, row("said")))
+    assert found.id == "general-23433a4f0b719485"
+
+
 def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
     assert read_general_rows(written(tmp_path, b"\xef\xbb\xbf\r\n")) == []
 
@@ -48,6 +66,8 @@ def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
         (b'{"messages": [{"role": "human", "content": "a"}], "completion": "b"}', "messages.0.role", "must be one of system,", "human"),
         (b'{"messages": [{"role": ["user"], "content": "a"}], "completion": "b"}', "messages.0.role", "must be one of", "a list"),
         (b'{"messages": [{"role": "user", "content": 7}], "completion": "b"}', "messages.0.content", "must be text", 7),
+        (b'{"messages": [{"role": "user"}], "completion": "b"}', "messages.0.content", "must be text", None),
+        (b'{"messages": [{"role": "user", "content": "a"}], "completion": "b", "tools": {}}', "tools", "a list of tools", "a mapping"),
         (b'{"messages": [{"role": "user", "content": "a"}], "completion": " "}', "completion", "must be a text that is not empty", " "),
         (b'{"messages": [{"role": "user", "content": "a"}], "completion": {"b": 1}}', "completion", "must be a text", "a mapping"),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}], "completion": "b"}', "", "is not JSON", "72 bytes"),

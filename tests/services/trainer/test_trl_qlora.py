@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ from flywheel.retraining.training_run import Run, RunState
 from flywheel.traffic.message import Message
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
+from flywheel.training_set.token_rows import TokenRow, probe_rows, token_rows
+from services.integrations.vllm.chat_rendering import render_prompt
+from services.integrations.vllm.chat_template import served_template
+from services.integrations.vllm.tokenizer_file import read_encoder
+from services.integrations.vllm.training_text import training_row
+from tests.chats import CHATS
 
 pytestmark = pytest.mark.training
 
@@ -44,6 +51,16 @@ def a_snapshot() -> Snapshot:
     return Snapshot(
         id=SnapshotId("snapshot-test"), workload=WorkloadId("router"), cut_off=datetime(2026, 1, 1, tzinfo=UTC), examples=examples
     )
+
+
+def some_rows() -> tuple[TokenRow, ...]:
+    from services.integrations.trl.qlora import TrlQlora
+
+    template = served_template(model=base_folder()).template
+    render = partial(training_row, template, now=datetime(2026, 1, 1, tzinfo=UTC))
+    found = token_rows(a_snapshot().examples, render=render, encode=TrlQlora().encoder(str(base_folder())), max_length=128)
+    assert not found.left_out
+    return found.rows
 
 
 def a_plan() -> TrainingPlan:
@@ -81,8 +98,10 @@ def train_thrice(folder: Path) -> list[tuple[int, str]]:
     code = f"""
 import json, os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_trl_qlora import a_plan, a_snapshot, base_folder
+from test_trl_qlora import a_plan, base_folder
+from test_trl_qlora import some_rows
 from services.integrations.trl.qlora import TrlQlora
+rows = some_rows()
 for name, kill_at in (("a", 0), ("b", 3), ("b", 0)):
     out = {str(folder)!r} + "/" + name + "/adapter"
     child = os.fork()
@@ -90,7 +109,7 @@ for name, kill_at in (("a", 0), ("b", 3), ("b", 0)):
         def progress(step, of, loss):
             if step == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-        TrlQlora().train(a_plan(), a_snapshot(), base_path=str(base_folder()), out=out, progress=progress)
+        TrlQlora().train(a_plan(), rows, base_path=str(base_folder()), out=out, progress=progress)
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     weights = out + "/adapter_model.safetensors"
@@ -101,6 +120,16 @@ for name, kill_at in (("a", 0), ("b", 3), ("b", 0)):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def test_trainer_and_retrain_scheduler_count_the_same_tokens() -> None:
+    """One has the training libraries, the other the tokenizer's file alone."""
+    from services.integrations.trl.qlora import TrlQlora
+
+    served = served_template(model=base_folder())
+    texts = [render_prompt(served.template, body, now=datetime(2026, 1, 1, tzinfo=UTC)) for body in CHATS]
+    encode, counted = TrlQlora().encoder(str(base_folder())), read_encoder(base_folder())
+    assert [tuple(encode(text)) for text in texts] == [tuple(counted(text)) for text in texts]
 
 
 def test_an_evaluation_forward_leaves_the_gradients_as_they_were() -> None:
@@ -146,7 +175,9 @@ def test_a_killed_run_resumes_to_the_same_bytes_and_a_complete_folder(tmp_path: 
     assert resumed == undisturbed
 
     adapter = tmp_path / "a" / "adapter"
-    probe = TrlQlora().replay(base_path=str(base_folder()), adapter_path=str(adapter), snapshot=a_snapshot(), items=2)
+    rows = some_rows()
+    assert [row.answer_ids[-1] for row in rows] == [2] * 6  # <|im_end|>, and nothing after it
+    probe = TrlQlora().replay(probe_rows(rows, items=2), base_path=str(base_folder()), adapter_path=str(adapter))
     assert len(probe) >= 2
     assert all(len(item.answer_ids) == len(item.replay) and all(value <= 0 for value in item.replay) for item in probe)
     target = tmp_path / "adapters" / a_run().adapter

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from flywheel.corrections.join_inference import JoinOutcome, declared_entity, join
@@ -16,6 +18,15 @@ def test_the_recorded_request_wins_over_an_inline_one() -> None:
     assert decision.joined.original == "as it was said"
     assert decision.joined.entity == "function=send"
     assert decision.joined.joined
+
+
+def test_the_tools_of_the_request_are_joined_and_its_sampling_and_user_are_not() -> None:
+    request = inference("r-c1", "as it was")
+    prompt = replace(request.exchange.prompt, tools=({"type": "function"},), settings={"tool_choice": "auto", "user": "anna", "top_p": 1})
+    request = replace(request, exchange=replace(request.exchange, prompt=prompt))
+    decision = join(correction=correction(), request=request, entity_keys=())
+    assert decision.joined is not None
+    assert decision.joined.prompt == replace(prompt, settings={"tool_choice": "auto"})
 
 
 def test_an_inline_request_stands_where_nothing_is_recorded() -> None:

@@ -1,6 +1,9 @@
 """The prompted baseline."""
 
-from flywheel.gate.few_shot import choose, prompt
+from dataclasses import replace
+
+from flywheel.gate.few_shot import choose, with_shots
+from flywheel.traffic.exchange import Prompt
 from flywheel.traffic.message import Message
 from flywheel.training_set.example import Example
 
@@ -22,8 +25,8 @@ def test_general_rows_are_no_shots() -> None:
 
 
 def test_shots_stand_between_the_system_text_and_the_question() -> None:
-    case = (Message(role="system", content="S"), Message(role="user", content="now"))
-    assert [(one.role, one.content) for one in prompt(messages=case, shots=[example(1)])] == [
+    case = Prompt(messages=(Message(role="system", content="S"), Message(role="user", content="now")))
+    assert [(one.role, one.content) for one in with_shots(case, shots=[example(1)]).messages] == [
         ("system", "S"),
         ("user", "question 1"),
         ("assistant", "answer 1"),
@@ -31,6 +34,15 @@ def test_shots_stand_between_the_system_text_and_the_question() -> None:
     ]
 
 
+def test_a_shot_that_is_a_call_is_shown_as_a_call_and_the_tools_are_those_of_the_case() -> None:
+    tools = ({"type": "function", "function": {"name": "add"}},)
+    shot = replace(example(1), completion='{"tool": "add", "arguments": {"a": 1}}', tools=tools)
+    case = Prompt(messages=(Message(role="user", content="now"),), tools=({"type": "function", "function": {"name": "ping"}},))
+    shown = with_shots(case, shots=[shot])
+    assert [(call.name, call.value) for call in shown.messages[1].tool_calls] == [("add", {"a": 1})]
+    assert shown.tools == case.tools
+
+
 def test_without_shots_the_prompt_is_the_case_itself() -> None:
-    case = (Message(role="user", content="now"),)
-    assert prompt(messages=case, shots=()) == case
+    case = Prompt(messages=(Message(role="user", content="now"),), settings={"tool_choice": "auto"})
+    assert with_shots(case, shots=()) == case

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from flywheel.errors import InvalidInput, Refused
@@ -52,9 +54,32 @@ def test_a_row_without_entity_gets_that_of_its_prompt() -> None:
     assert imported({**ROW, "entity": ""}).entity.startswith("cluster-")
 
 
+def test_a_row_may_hold_tools_calls_and_results_as_a_chat_request_does() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "hello"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "3"},
+    ]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    row = {**ROW, "messages": messages, "tools": tools, "tool_choice": "auto"}
+    made = imported(row)
+    assert made.prompt.to_wire() == {"messages": messages, "tools": tools, "tool_choice": "auto"}
+    assert made.id != imported({**row, "tools": [*tools, *tools]}).id
+    frozen = [freeze(cases=[one], workload=ROUTER, version=1, by=Person("ada"), now=NOON).id for one in (made, replace(made, tools=()))]
+    assert frozen[0] != frozen[1]
+
+
+def test_the_ids_of_plain_rows_are_those_of_earlier_versions() -> None:
+    assert imported(ROW).id == "case-beffce54ae64265b"
+    assert freeze(cases=[imported(ROW)], workload=ROUTER, version=1, by=Person("ada"), now=NOON).id == "golden-ba80d156ac1b1c8a"
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
     [
+        ({"tools": "add"}, "line 7: tools"),
+        ({"tools": [{"name": "add"}]}, "line 7: tools"),
         ({"tier": "recurrence"}, "line 7: tier"),
         ({"messages": []}, "line 7: messages"),
         ({"messages": [{"role": "user"}]}, r"line 7: messages\[0\]"),

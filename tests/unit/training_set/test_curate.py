@@ -6,9 +6,9 @@ import pytest
 from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.correction import CorrectionState
 from flywheel.regression_suite.case import Case, Tier
-from flywheel.traffic.message import Message
+from flywheel.traffic.message import Message, TextPart, ToolCall
 from flywheel.training_set.curate import CurationPolicy, CurationResult, curate
-from flywheel.training_set.example import Example
+from flywheel.training_set.example import Example, answer_message
 from flywheel.training_set.leakage import Touch, find
 from flywheel.training_set.snapshot import example_of, id_of, line
 from services.ports.corrections import KeptCorrection
@@ -187,6 +187,67 @@ def test_examples_hold_surrogates_and_never_pseudonyms() -> None:
     (row,) = result.snapshot.examples
     assert "<EMAIL" not in line(row)
     assert row.completion.removeprefix("sent to ") in row.messages[1].content
+
+
+TOOLS = ({"type": "function", "function": {"name": "send", "description": "To <EMAIL_ADDRESS:0a1b2c3d>"}},)
+CALL = ToolCall(id="c1", name="send", arguments='{"to": "<EMAIL_ADDRESS:0a1b2c3d>"}')
+
+
+def asked_with_tools(number: int, corrected: str) -> KeptCorrection:
+    """A correction of a request with tools, a call in its history, its result, and a text in parts."""
+    found = fix(number, corrected=corrected)
+    messages = (
+        *found.joined.messages,
+        Message(role="assistant", tool_calls=(CALL,)),
+        Message(role="tool", content=f"failed {number}", tool_call_id="c1"),
+        Message(role="user", content=(TextPart(text="again"), TextPart(text="please"))),
+    )
+    settings = {"tool_choice": "auto"}
+    return replace(found, joined=replace(found.joined, messages=messages, tools=TOOLS, settings=settings))
+
+
+def test_tools_calls_and_results_of_the_request_stand_in_the_row() -> None:
+    result = curated([asked_with_tools(1, '{"tool": "send", "arguments": {"to": "<EMAIL_ADDRESS:0a1b2c3d>"}}')], general_share=0.0)
+    assert result.snapshot is not None
+    (row,) = result.snapshot.examples
+    assert [message.role for message in row.messages] == ["system", "user", "assistant", "tool", "user"]
+    assert row.messages[3].tool_call_id == "c1"
+    assert row.messages[4].content == (TextPart(text="again"), TextPart(text="please"))
+    assert row.settings == {"tool_choice": "auto"}
+    (called,) = row.messages[2].tool_calls
+    (answered,) = row.answer.tool_calls
+    assert row.answer.content is None
+    assert (answered.name, answered.value) == ("send", called.value)
+    assert called.value["to"] in row.tools[0]["function"]["description"]  # one pseudonym, one surrogate
+    assert "<EMAIL" not in line(row)
+    assert example_of(line(row)) == row
+
+
+@pytest.mark.parametrize(
+    ("corrected", "calls"),
+    [
+        ('{"tool": "send", "arguments": {"to": "a"}}', [("send", {"to": "a"})]),
+        ('[{"tool": "send", "arguments": {}}, {"tool": "send", "arguments": {"to": "b"}}]', [("send", {}), ("send", {"to": "b"})]),
+        ('{"tool": "delete", "arguments": {}}', []),  # not offered: a text that looks like a call
+        ('{"tool": "send"}', []),
+        ("I have sent it.", []),
+    ],
+)
+def test_an_answer_is_a_call_where_it_calls_what_the_request_offers(corrected: str, calls: list[tuple[str, object]]) -> None:
+    answer = answer_message(corrected, tools=TOOLS)
+    assert [(call.name, call.value) for call in answer.tool_calls] == calls
+    assert answer.content == (None if calls else corrected)
+    assert answer_message(corrected, tools=()).content == corrected  # a task whose answers are JSON stays one of texts
+
+
+def test_a_row_of_an_earlier_version_is_read_and_hashed_as_it_was() -> None:
+    """Its id in a file of 0.1.0."""
+    row = (
+        '{"completion":"yes","correction":"c1","entity":"e","id":"example-1","messages":[{"content":"S","role":"system"},'
+        '{"content":"Ä?","role":"user"}],"rejected":null,"source":"correction"}'
+    )
+    assert line(example_of(row)) == row
+    assert id_of(workload=ROUTER, examples=[example_of(row)]) == "snapshot-788a1034c6c9b8ce"
 
 
 def test_a_row_reads_back_as_it_was_written() -> None:
