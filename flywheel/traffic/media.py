@@ -7,7 +7,7 @@ In: JSON of a request or an answer. Out: the same JSON with a reference in place
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 
 from flywheel.errors import InvalidInput
@@ -16,14 +16,32 @@ from flywheel.traffic.message import Json
 MOST_LEVELS = 100
 _DATA_URL = re.compile(r"data:([\w.+-]{1,80}/[\w.+-]{1,80}|)(?:;[\w.+-]{1,40}=[\w.+-]{1,80}){0,3};base64,([A-Za-z0-9+/_=-]{64,})")
 REFERENCE = re.compile(r"(data:[\w.+/-]{0,161};sha256=[0-9a-f]{64};bytes=\d{1,12})")
-_RAW = {"input_audio": "data", "file": "file_data"}
+_RAW = {"input_audio": "data", "audio": "data", "file": "file_data", "source": "data"}
 """Objects that may hold base64 text without ``data:`` before it, and its key."""
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,80}/[\w.+-]{1,80}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]{64,}")
 
 
 def without_media(value: Json, *, where: str) -> tuple[Json, tuple[str, ...]]:
     """The JSON with references, and the paths at which they stand. Raises InvalidInput for JSON of over ``MOST_LEVELS`` levels."""
+    if not _may_hold_media((value,), levels=MOST_LEVELS):
+        return value, ()
     found: list[str] = []
     return _reduced(value, where, found, levels=MOST_LEVELS), tuple(found)
+
+
+def _may_hold_media(values: Iterable[Json], *, levels: int) -> bool:
+    """False for most exchanges, in a fraction of the time that ``_reduced`` takes. True also for what is nested too deeply."""
+    for value in values:
+        if isinstance(value, str):
+            if ";" in value and ";base64," in value:  # the first test is many times as fast as the second
+                return True
+        elif isinstance(value, dict):
+            if not levels or not _RAW.keys().isdisjoint(value) or _may_hold_media(value.values(), levels=levels - 1):
+                return True
+        elif isinstance(value, list) and (not levels or _may_hold_media(value, levels=levels - 1)):
+            return True
+    return False
 
 
 def _reduced(value: Json, where: str, found: list[str], *, levels: int) -> Json:
@@ -38,11 +56,18 @@ def _reduced(value: Json, where: str, found: list[str], *, levels: int) -> Json:
     reduced = {key: _reduced(one, f"{where}.{key}", found, levels=levels - 1) for key, one in value.items()}
     for name, key in _RAW.items():
         held = reduced.get(name)
-        if isinstance(held, dict) and isinstance(held.get(key), str) and len(held[key]) >= 64 and not held[key].startswith("data:"):
-            kind = held.get("format")
-            reduced[name] = held | {key: _reference(f"audio/{kind}" if isinstance(kind, str) else "", held[key])}
+        if isinstance(held, dict) and isinstance(held.get(key), str) and _BASE64.fullmatch(held[key]):
+            reduced[name] = held | {key: _reference(_kind_of(held), held[key])}
             found.append(f"{where}.{name}.{key}")
     return reduced
+
+
+def _kind_of(media: Mapping[str, Json]) -> str:
+    """As the object itself says; "" where it does not."""
+    sound, media_type = media.get("format"), media.get("media_type")
+    if isinstance(media_type, str) and _MEDIA_TYPE.fullmatch(media_type):
+        return media_type
+    return f"audio/{sound}" if isinstance(sound, str) and sound.isalnum() and len(sound) <= 20 else ""
 
 
 def _text(text: str, where: str, found: list[str]) -> str:

@@ -54,6 +54,8 @@ def pseudonym(value: str, *, kind: str, key: bytes) -> str:
 def redacted_json(value: Json, redact: Redact) -> Json:
     """Every text in the JSON, keys too: personal data also stands in tool arguments, names and metadata. References to media stay."""
     if isinstance(value, str):
+        if ";" not in value or ";sha256=" not in value:  # no reference; the first test is many times as fast
+            return redact(value)[0] if value else value
         return "".join(piece if REFERENCE.fullmatch(piece) else redact(piece)[0] for piece in REFERENCE.split(value) if piece)
     if isinstance(value, Mapping):
         return {

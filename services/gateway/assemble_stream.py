@@ -75,7 +75,7 @@ class Assembly:
             self._done = True
             return
         try:
-            chunk = read_json(event.data)
+            chunk = _read_json(event.data)
         except ValueError:
             if event.name == b"error":
                 self._failed = True
@@ -246,8 +246,16 @@ class _Choice:
         return held
 
 
-def read_json(raw: bytes) -> Any:
-    """Raises ValueError. Halves of characters, as ``\\ud83d``, are read: a server may cut a text between them."""
+def read_whole_json(raw: bytes) -> Any:
+    """The body of an answer. Raises ValueError. Halves of characters, as ``\\ud83d``, become U+FFFD."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _closed(_read_json(raw))
+
+
+def _read_json(raw: bytes) -> Any:
+    """Raises ValueError. Halves of characters stay: a server may cut a text between them."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:

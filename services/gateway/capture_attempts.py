@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 from prometheus_client import Counter, Gauge
 
-from flywheel.errors import FlywheelError
+from flywheel.errors import FlywheelError, InvalidInput
 from services.gateway.traffic_event import UpstreamAttempt, event_data
 from services.gateway.wiring import CaptureSpool, SpooledEvent
 from services.ports.events import EventPublisher
@@ -174,12 +174,15 @@ class Capture:
 
 
 def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Encode, spool: CaptureSpool, now: datetime) -> None:
-    """Redacts, encodes and writes to the spool. An attempt that cannot be redacted is dropped and counted: nothing unredacted is stored."""
+    """Redacts, encodes and writes to the spool. An attempt that cannot be read or redacted is dropped and counted: nothing unredacted is
+    stored."""
     events = []
     for attempt in attempts:
         try:
             data = event_data(attempt, redactor=redactor)
             events.append(SpooledEvent(id=attempt.event_id, key=data["session_id"], body=encode(attempt, data)))
+        except InvalidInput as error:
+            DROPPED.labels("nested_too_deeply" if "nested" in error.reason else "unreadable_messages").inc()
         except FlywheelError:
             raise  # no redactor or no room: these attempts wait
         except Exception as error:  # noqa: BLE001 (a recogniser may raise anything, and one attempt must not stop the others)

@@ -27,10 +27,11 @@ from services.gateway.read_request import (
     UserRequest,
     dimensions_of,
     new_request_id,
+    own_id_of,
     read_body,
     session_of,
 )
-from services.gateway.traffic_event import Reply, UpstreamAttempt, can_be_captured
+from services.gateway.traffic_event import Reply, UpstreamAttempt
 from services.gateway.upstream import ClientGone, HoldBack, Upstream, UpstreamAnswer, UpstreamCall
 
 REQUESTS = Counter("flywheel_gateway_attempts_total", "Upstream attempts", ["workload", "arm", "status"])
@@ -62,7 +63,15 @@ class Gateway:
         raw = await request.read()
         model, body = read_body(raw)
         client, served = self._access.asks(request, model)
-        asked = UserRequest(id=new_request_id(), client=client, arrived_at=arrived_at, model=model, body=body, size=len(raw))
+        asked = UserRequest(
+            id=new_request_id(),
+            client=client,
+            arrived_at=arrived_at,
+            model=model,
+            body=body,
+            size=len(raw),
+            own_id=own_id_of(request.headers),
+        )
         if served is None:
             return await self._by_name(asked, request)
         session = session_of(request.headers, body, sources=served.session_from)
@@ -76,7 +85,6 @@ class Gateway:
             dimensions=dimensions_of(request.headers),
             body=as_asked,
             added=added,
-            captured=can_be_captured(body),
         )
         return await self._answer(routed, request)
 
@@ -96,7 +104,7 @@ class Gateway:
         for number, (adapter, arm, hold_back) in enumerate(tries, start=1):
             answer = await self._ask(routed, adapter=adapter, arm=arm, user=user, number=number, hold_back=hold_back)
             if answer.answer is not None:
-                if routed.captured and adapter == champion and answer.reply.status == 200:
+                if adapter == champion and answer.reply.status == 200:
                     self.shadow.offer(routed)
                 return answer.answer
         return model_not_ready(served.alias, headers={"X-Flywheel-Request": routed.request.id})
@@ -128,8 +136,6 @@ class Gateway:
     def _note(self, routed: RoutedRequest, adapter: AdapterName, arm: Arm, number: int, reply: Reply) -> None:
         """Counts the attempt, and hands it over to be recorded."""
         _count(routed.workload, arm, reply)
-        if not routed.captured:
-            return
         request = routed.request
         attempt = UpstreamAttempt(
             request_id=request.id,
@@ -145,6 +151,7 @@ class Gateway:
             body=routed.body,
             added=routed.added,
             reply=reply,
+            client_request_id=request.own_id,
         )
         self._record.offer(attempt, size=2 * request.size + 2_000)  # the answer is about as long as the request
 

@@ -17,6 +17,7 @@ from flywheel.rollout.release import Route
 from flywheel.traffic.request_policy import RequestPolicy
 
 SESSION_HEADER = "X-Flywheel-Session"
+OWN_ID_HEADERS = ("X-Request-ID", "X-Client-Request-Id")
 DIMENSION_PREFIX = "x-flywheel-dim-"
 MOST_DIMENSIONS = 20
 MOST_LEVELS = 100
@@ -46,6 +47,7 @@ class UserRequest:
     model: str  # an alias or an adapter's name
     body: Mapping[str, Any]  # as the client sent it, without ``model``
     size: int  # bytes of the body
+    own_id: str = ""  # the id that the client gave it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,6 @@ class RoutedRequest:
     dimensions: Mapping[str, str]
     body: Mapping[str, Any]  # as the model gets it, without ``model``
     added: tuple[str, ...]  # paths of what the gateway put in
-    captured: bool  # what no recorder could read is only passed on
 
     @property
     def workload(self) -> WorkloadId:
@@ -97,6 +98,11 @@ def session_of(headers: Mapping[str, str], body: Mapping[str, Any], *, sources: 
         if isinstance(held, str) and held.strip():
             return held.strip()
     return None
+
+
+def own_id_of(headers: Mapping[str, str]) -> str:
+    """The client's own id of its request; empty if it gave none."""
+    return next((_text(headers[name]).strip()[:200] for name in OWN_ID_HEADERS if headers.get(name)), "")
 
 
 def dimensions_of(headers: Mapping[str, str]) -> dict[str, str]:

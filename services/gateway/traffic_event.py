@@ -3,22 +3,24 @@
 In: the request and the reply. Out: the event's ``data``, redacted and under 1 MB. Does not send it.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId, digest_of
+from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
+from flywheel.traffic.exchange import CUT, exchange_from_wire
 from flywheel.traffic.inference import Arm
-from flywheel.traffic.redaction import redacted_json
+from services.gateway.cut_to_size import MOST_PATHS, redacted_to_size
 from services.ports.redaction import Redactor
 
 LARGEST_DATA_BYTES = 1_000_000
-"""Kafka's usual limit of 1 MiB an event, less the envelope."""
-CUT_REQUEST_BYTES, CUT_ANSWER_BYTES = 110_000, 40_000
-"""What is kept of an event that is too large. JSON may write one byte as six, so the sum stays under the limit for any text."""
+"""Of request and answer: Kafka's usual limit of 1 MiB an event, less everything else in it."""
+_PLAIN_PATH = re.compile(r"(?:request|response)(?:\.[A-Za-z_]+|\[\d+\])*")
+"""Other paths hold keys that a user wrote."""
+_MACHINE_MADE = re.compile(r"[\w.:/+=~-]{1,200}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,13 @@ class Reply:
     status: int  # HTTP status; 0: no answer came
     error: str | None
     latency_ms: float
+    ended: bool = True  # the answer is whole
+    client_closed: bool = False  # the client closed the connection
+    left_out: tuple[str, ...] = ()  # paths of what was not kept of the response
+
+    @property
+    def outcome(self) -> AttemptOutcome:
+        return outcome_of(self.status, ended=self.ended, client_closed=self.client_closed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +57,7 @@ class UpstreamAttempt:
     body: Mapping[str, Any]  # as the model got it, without ``model``
     added: tuple[str, ...]  # paths of ``body`` that the gateway put in
     reply: Reply
+    client_request_id: str = ""  # the id that the client gave its request
 
     @property
     def event_id(self) -> str:
@@ -55,74 +65,49 @@ class UpstreamAttempt:
         return f"{self.request_id}-shadow" if self.arm is Arm.SHADOW else f"{self.request_id}-{self.number}"
 
 
-def can_be_captured(body: Mapping[str, Any]) -> bool:
-    """Whether the recorder could read it. vLLM refuses a request without proper messages, and it teaches nothing."""
-    messages = body.get("messages")
-    return (
-        isinstance(messages, list)
-        and bool(messages)
-        and all(
-            isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str | list | None)
-            for message in messages
-        )
+def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any]:
+    """The event's data. Raises InvalidInput, with the path, for a request whose messages cannot be read.
+
+    Media become references first, so that nobody searches megabytes of base64 for personal data.
+    """
+    reply = attempt.reply
+    exchange = exchange_from_wire(attempt.body, reply.response, where="$", left_out=reply.left_out)
+    request, response, cut = redacted_to_size(
+        exchange.prompt.to_wire(), exchange.response_to_wire(), redact=redactor.redact, most_bytes=LARGEST_DATA_BYTES
     )
 
+    def clean(text: str) -> str:
+        return redactor.redact(text)[0]
 
-def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any]:
-    """The event's data. Redacted first, then measured: pseudonyms change the length."""
-    reply = attempt.reply
-    data: dict[str, Any] = {
+    left_out = [(path if _PLAIN_PATH.fullmatch(path) else clean(path))[:200] for path in dict.fromkeys((*exchange.left_out, *cut))]
+    return {
         "request_id": attempt.request_id,
+        **({"client_request_id": _client_id(attempt.client_request_id, clean)} if attempt.client_request_id else {}),
         "workload_id": attempt.workload,
         "client_id": attempt.client[:200],
         "timestamp": attempt.arrived_at.astimezone(UTC).isoformat(),
-        "session_id": _short(redactor.redact(attempt.session)[0]),
+        "session_id": _short(clean(attempt.session)),
         "adapter": attempt.adapter,
         "arm": attempt.arm.value,
         "route_version": attempt.route_version,
         "attempt": attempt.number,
-        "request": redacted_json(attempt.body, redactor.redact),
-        "response": redacted_json(reply.response, redactor.redact),
+        "request": request,
+        **({"added": list(attempt.added)} if attempt.added else {}),
+        "response": response,
+        **({"left_out": left_out if len(left_out) <= 2 * MOST_PATHS else list(CUT)} if left_out else {}),
         "status": reply.status,
-        "error": redactor.redact(reply.error)[0][:2000] if reply.error is not None else None,
+        "ended": reply.ended,
+        "outcome": reply.outcome.value,
+        "error": clean(reply.error)[:2000] if reply.error is not None else None,
         "latency_ms": round(reply.latency_ms, 3),
-        "dimensions": {name: redactor.redact(value)[0][:200] for name, value in attempt.dimensions.items()},
+        "dimensions": {name: clean(value)[:200] for name, value in attempt.dimensions.items()},
         "redacted": True,
-        "truncated": False,
     }
-    return data if len(orjson.dumps(data)) <= LARGEST_DATA_BYTES else _cut(data)
 
 
-def _cut(data: dict[str, Any]) -> dict[str, Any]:
-    """The last messages and the beginning of the answer, with ``truncated`` set: such a row is counted and never trains."""
-    left, messages = CUT_REQUEST_BYTES, []
-    for message in reversed(data["request"]["messages"]):
-        text = _head_of(text_of_content(message.get("content")), left)
-        messages.append({"role": message["role"][:40], "content": text})
-        left -= len(text.encode()) + 100  # the role and the punctuation
-        if left <= 0:
-            break
-    response = data["response"]
-    choices = response.get("choices") if response is not None else None
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        answer = choices[0].get("message")
-        text = _head_of(text_of_content(answer.get("content")) if isinstance(answer, dict) else "", CUT_ANSWER_BYTES)
-        kept = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": choices[0].get("finish_reason")}
-        response = {"object": "chat.completion", "choices": [kept]}
-    elif response is not None:
-        response = {"object": "chat.completion", "choices": []}
-    return {**data, "request": {"messages": messages[::-1]}, "response": response, "truncated": True}
-
-
-def text_of_content(content: object) -> str:
-    """The text of a message's ``content`` on the wire: text parts joined by line breaks; images and other parts are left out."""
-    if isinstance(content, list):
-        return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
-    return content if isinstance(content, str) else ""
-
-
-def _head_of(text: str, most_bytes: int) -> str:
-    return text[: max(most_bytes, 0)].encode("utf-8", "replace")[: max(most_bytes, 0)].decode("utf-8", "ignore")
+def _client_id(sent: str, clean: Callable[[str], str]) -> str:
+    """Ids that a machine makes stay as they are: a correction names them. Whatever else clients send is redacted."""
+    return (sent if _MACHINE_MADE.fullmatch(sent) else clean(sent))[:200]
 
 
 def _short(session: str) -> str:

@@ -10,7 +10,7 @@ abstraction between them would cost more than the whole gateway adds.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -20,7 +20,7 @@ from aiohttp import web
 
 from flywheel.ids import AdapterName, RequestId
 from flywheel.traffic.attempt_outcome import CLIENT_CLOSED_REQUEST
-from services.gateway.assemble_stream import Assembly
+from services.gateway.assemble_stream import Assembly, read_whole_json
 from services.gateway.error_responses import RETRY_AFTER_SECONDS, error_content, error_response, in_openai_form
 from services.gateway.rewrite_stream import StreamRewrite, with_model
 from services.gateway.traffic_event import Reply
@@ -148,7 +148,7 @@ class Upstream:
         except asyncio.CancelledError:
             if user is None:  # the gateway ends: nobody waits for a shadow, so it is no attempt
                 raise
-            raise ClientGone(asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed")) from None
+            raise ClientGone(asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed", is_whole=False, gone=True)) from None
         return asked.answered(answer, content)
 
     def _content(self, call: UpstreamCall, user: web.Request | None) -> dict[str, Any]:
@@ -210,8 +210,12 @@ class _Asked:
         left = self.deadlines.total - (time.perf_counter() - self.began)
         return now + min(within if within is not None else self.deadlines.silence, left)
 
-    def ended(self, *, status: int, error: str | None = None, response: Mapping[str, Any] | None = None) -> Reply:
-        return Reply(response=response, status=status, error=error, latency_ms=(time.perf_counter() - self.began) * 1000)
+    def ended(
+        self, *, status: int, error: str | None = None, response: Mapping[str, Any] | None = None, is_whole: bool = True, gone: bool = False
+    ) -> Reply:
+        """``gone``: the client closed the connection."""
+        latency_ms = (time.perf_counter() - self.began) * 1000
+        return Reply(response=response, status=status, error=error, latency_ms=latency_ms, ended=is_whole, client_closed=gone)
 
     def headers(self, upstream: Mapping[str, str]) -> dict[str, str]:
         """Who answered, and the id under which a correction finds this request."""
@@ -267,15 +271,16 @@ class _Asked:
         if status >= 300:
             return self.refused(status=502, shown=502, message=f"the model server answers {status}", code="upstream_broken")
         try:
-            value = orjson.loads(content)
-        except orjson.JSONDecodeError:
+            value = read_whole_json(content)
+        except ValueError:
             value = None
         if isinstance(value, dict):
             content = with_model(content, value, shown_as=self.call.shown_as)
         elif self.call.is_chat:
             message = "the model server answers without a JSON object"
             return self.refused(status=502, shown=502, message=message, code="upstream_broken")
-        reply = self.ended(status=status, response=value if isinstance(value, dict) else None)
+        response = value if isinstance(value, dict) else None
+        reply = self.ended(status=status, response=response, is_whole=not self.call.is_chat or bool(response and response.get("choices")))
         if self.user is None:
             return UpstreamAnswer(answer=None, reply=reply)
         return UpstreamAnswer(answer=web.Response(body=content, status=status, headers=self.headers(answer.headers)), reply=reply)
@@ -369,14 +374,15 @@ class _Relay:
 
     def _reply(self, *, gone: bool = False) -> Reply:
         """A client that goes away after the end of the answer has got all of it."""
-        completion = self._assembly.completion()
+        status, told, assembly = 200, None, self._assembly
         if (error := self._rewrite.error) is not None:
-            return self._asked.ended(status=self._error_status(), error=error["message"], response=completion)
-        if self._broken is not None:
-            return self._asked.ended(status=self._broken.status, error=self._broken.told, response=completion)
-        if gone and not self._has_ended:
-            return self._asked.ended(status=CLIENT_CLOSED_REQUEST, error="client_closed", response=completion)
-        return self._asked.ended(status=200, response=completion)
+            status, told = self._error_status(), error["message"]
+        elif self._broken is not None:
+            status, told = self._broken.status, self._broken.told
+        elif gone and not self._has_ended:
+            status, told = CLIENT_CLOSED_REQUEST, "client_closed"
+        reply = self._asked.ended(status=status, error=told, response=assembly.completion(), is_whole=self._has_ended, gone=gone)
+        return replace(reply, left_out=assembly.left_out)
 
 
 @dataclass(frozen=True, kw_only=True)

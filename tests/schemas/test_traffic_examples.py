@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.inference import Arm
 from schemas import schema
 from services.integrations.kafka.event_codec import decode_traffic
@@ -52,3 +53,28 @@ def test_each_case_reads_as_its_name_says() -> None:
     assert bool(decode_traffic(read("truncated")).exchange.left_out)
     assert decode_traffic(read("tool_call")).exchange.answer_text == '{"tool": "track_order", "arguments": {"order": 1042}}'
     assert decode_traffic(read("all_fields")).dimensions == {"tenant": "acme", "function": "track_order"}
+    exchange = decode_traffic(read("exchange"))
+    assert (exchange.client_request_id, exchange.exchange.added) == ("shop-7f3a", ("temperature", "max_tokens"))
+    assert exchange.exchange.answer is not None
+    assert [call.id for call in exchange.exchange.answer.tool_calls] == ["call-2", "call-3"]
+    assert decode_traffic(read("left_out")).exchange.left_out == ("request.messages[0].content[1].image_url.url",)
+
+
+@pytest.mark.parametrize(
+    ("case", "outcome"),
+    [
+        ("least", AttemptOutcome.OK),
+        ("exchange", AttemptOutcome.OK),
+        ("truncated", AttemptOutcome.OK),
+        ("no_answer_came", AttemptOutcome.MODEL_ERROR),
+        ("broken_stream", AttemptOutcome.MODEL_ERROR),
+        ("client_aborted", AttemptOutcome.CLIENT_ABORTED),
+    ],
+)
+def test_an_example_says_whose_error_it_was_or_it_follows(case: str, outcome: AttemptOutcome) -> None:
+    assert decode_traffic(read(case)).outcome is outcome
+
+
+def test_an_event_of_before_is_read_as_cut_where_it_was() -> None:
+    cut = decode_traffic(read("truncated"))
+    assert (cut.exchange.left_out, cut.exchange.answer_is_whole) == (("request", "response"), False)

@@ -1,5 +1,6 @@
 """Parts that the gateway's tests share: a redactor without Presidio, attempts, a publisher and an api in memory."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -49,8 +50,9 @@ def attempt(**changes: Any) -> UpstreamAttempt:
         "added": (),
         "body": {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8},
     }
-    reply |= {name: value for name, value in changes.items() if name in reply}
-    fields |= {name: value for name, value in changes.items() if name not in reply}
+    of_reply = {field.name for field in dataclasses.fields(Reply)}
+    reply |= {name: value for name, value in changes.items() if name in of_reply}
+    fields |= {name: value for name, value in changes.items() if name not in of_reply}
     return UpstreamAttempt(**fields, reply=Reply(**reply))
 
 

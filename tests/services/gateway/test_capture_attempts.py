@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from gateway_parts import NOW, MailRedactor, RecordedSet, attempt
+from prometheus_client import REGISTRY
 
 from flywheel.errors import CannotRun
 from flywheel.ids import RequestId
@@ -26,6 +27,13 @@ def traffic_event(**fields: Any) -> bytes:
 
 
 ENCODE = encoded_by(traffic_event)
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def attempts(count: int) -> list[Any]:
@@ -122,6 +130,26 @@ def test_an_attempt_that_cannot_be_redacted_is_dropped_alone(spool: CaptureSpool
     bad = attempt(request_id=RequestId("bad"), body={"messages": [{"role": "user", "content": "stumble"}]})
     keep([bad, *attempts(1)], redactor=Stumbles(), encode=ENCODE, spool=spool, now=NOW)
     assert [event.id for event in spool.due()] == ["r0-1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"messages": []}, "unreadable_messages"),
+        ({"prompt": "hi"}, "unreadable_messages"),
+        ({"messages": ["hi"]}, "unreadable_messages"),
+        ({"messages": [{"role": "user", "content": nested(120)}]}, "nested_too_deeply"),
+    ],
+)
+def test_an_attempt_that_cannot_be_read_is_counted_and_dropped_alone(spool: CaptureSpool, body: dict[str, Any], reason: str) -> None:
+    before = counted(reason)
+    keep([attempt(request_id=RequestId("bad"), body=body), *attempts(1)], redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
+    assert [event.id for event in spool.due()] == ["r0-1"]
+    assert counted(reason) == before + 1
+
+
+def counted(reason: str) -> float:
+    return REGISTRY.get_sample_value("flywheel_gateway_dropped_total", {"reason": reason}) or 0.0
 
 
 def test_a_full_memory_drops_the_newest_and_never_waits() -> None:

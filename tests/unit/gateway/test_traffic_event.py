@@ -1,5 +1,6 @@
-"""What an attempt becomes on the wire: readable by the recorder, redacted, under 1 MB."""
+"""What an attempt becomes on the wire: the exchange as it was served, readable by the recorder, redacted, under 1 MB."""
 
+import base64
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,34 @@ from typing import Any
 import orjson
 import pytest
 
+from flywheel.errors import InvalidInput
 from flywheel.ids import RequestId
+from flywheel.traffic.attempt_outcome import AttemptOutcome
+from flywheel.traffic.exchange import exchange_from_wire
 from flywheel.traffic.inference import Arm, Inference
-from services.gateway.traffic_event import UpstreamAttempt, can_be_captured, event_data
+from services.gateway.traffic_event import UpstreamAttempt, event_data
 from services.integrations.kafka.event_codec import MAX_EVENT_BYTES, TRAFFIC_TYPE, decode_traffic
 from services.ports.cloud_events import encode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "services" / "gateway"))
 from gateway_parts import MailRedactor, attempt, completion
+
+CALL = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+REQUEST: dict[str, Any] = {
+    "messages": [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": '{"degrees": 4}', "tool_call_id": "call-1"},
+        {"role": "user", "content": "And tomorrow?", "name": "ann"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
+    "tool_choice": "auto",
+    "temperature": 0.2,
+    "response_format": {"type": "json_object"},
+    "stop": None,
+    "an_unknown_field": {"a": [1, None, True]},
+}
 
 
 def on_the_wire(one: UpstreamAttempt) -> tuple[Inference, bytes]:
@@ -23,26 +44,60 @@ def on_the_wire(one: UpstreamAttempt) -> tuple[Inference, bytes]:
     return decode_traffic(raw), raw
 
 
+def asked(*contents: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content} for content in contents]}
+
+
 def test_the_recorder_reads_what_the_gateway_writes() -> None:
-    inference, _ = on_the_wire(attempt())
-    assert (inference.event_id, inference.request_id, inference.exchange.answer_text, inference.exchange.answer.finish_reason) == (
-        "r1-1",
-        "r1",
-        "hi",
-        "stop",
-    )
-    assert (inference.session, inference.client, inference.route_version, inference.latency_ms) == ("s1", "app", 3, 12.5)
-    assert (inference.dimensions, bool(inference.exchange.left_out), inference.redacted) == ({"tenant": "acme"}, False, True)
+    one, _ = on_the_wire(attempt())
+    assert (one.event_id, one.request_id, one.exchange.answer_text, one.status) == ("r1-1", "r1", "hi", 200)
+    assert one.exchange.answer is not None
+    assert one.exchange.answer.finish_reason == "stop"
+    assert (one.session, one.client, one.route_version, one.latency_ms) == ("s1", "app", 3, 12.5)
+    assert (one.dimensions, one.exchange.left_out, one.redacted, one.outcome) == ({"tenant": "acme"}, (), True, AttemptOutcome.OK)
+
+
+def test_the_exchange_is_recorded_as_it_was_served() -> None:
+    answered = completion("\n\n")
+    answered["choices"][0]["message"]["tool_calls"] = [CALL, CALL | {"id": "call-2"}]
+    answered["choices"][0] |= {"logprobs": {"content": [{"token": "x"}]}, "stop_reason": "###"}
+    answered |= {"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}, "service_tier": "flex"}
+    one, raw = on_the_wire(attempt(body={**REQUEST, "stream": True}, response=answered, added=("temperature", "messages[0]")))
+    assert one.exchange == exchange_from_wire(REQUEST, answered, where="$.data", added=("temperature", "messages[0]"))
+    assert one.exchange.prompt.to_wire() == REQUEST
+    assert (len(one.exchange.answers[0].tool_calls), one.exchange.completion_id) == (2, answered["id"])
+    assert b"logprobs" not in raw
+    assert one.exchange.left_out == ()
+
+
+def test_log_probabilities_make_no_event_too_large() -> None:
+    answered = completion("word " * 600)
+    answered["choices"][0]["logprobs"] = {"content": [{"token": "word", "top_logprobs": [{"token": "x" * 60}] * 20}] * 900}
+    one, _ = on_the_wire(attempt(response=answered))
+    assert (one.exchange.answer_text, one.exchange.left_out) == ("word " * 600, ())
 
 
 def test_a_failed_attempt_has_no_response_and_its_status() -> None:
-    inference, _ = on_the_wire(attempt(response=None, status=0, error="vLLM did not answer", arm=Arm.CANARY))
-    assert (inference.exchange.answer_text, inference.status, inference.error, inference.arm) == (
-        None,
-        0,
-        "vLLM did not answer",
-        Arm.CANARY,
-    )
+    one, _ = on_the_wire(attempt(response=None, status=0, error="vLLM did not answer", arm=Arm.CANARY))
+    assert (one.exchange.answer, one.status, one.error, one.arm) == (None, 0, "vLLM did not answer", Arm.CANARY)
+    assert one.outcome is AttemptOutcome.MODEL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        ({"ended": True}, AttemptOutcome.OK),
+        ({"ended": True, "client_closed": True}, AttemptOutcome.OK),
+        ({"ended": False}, AttemptOutcome.MODEL_ERROR),
+        ({"ended": False, "client_closed": True, "status": 499}, AttemptOutcome.CLIENT_ABORTED),
+        ({"status": 429, "response": None}, AttemptOutcome.THROTTLED),
+        ({"status": 400, "response": None}, AttemptOutcome.CLIENT_ERROR),
+    ],
+)
+def test_the_event_says_whose_error_it_was(reply: dict[str, Any], outcome: AttemptOutcome) -> None:
+    data = event_data(attempt(**reply), redactor=MailRedactor())
+    assert (data["ended"], data["outcome"]) == (reply.get("ended", True), outcome.value)
+    assert on_the_wire(attempt(**reply))[0].outcome is outcome
 
 
 def test_the_attempts_of_one_request_are_different_events() -> None:
@@ -53,17 +108,22 @@ def test_the_attempts_of_one_request_are_different_events() -> None:
 
 def test_personal_data_is_redacted_wherever_it_stands() -> None:
     who = "anna@example.com"
+    call = {"id": "c1", "type": "function", "function": {"name": "mail", "arguments": f'{{"to": "{who}"}}'}}
+    parts = [{"type": "text", "text": who}, {"type": "image_url", "image_url": {"url": f"https://x/{who}"}}]
     body = {
-        "model": "router",
         "user": who,
-        "messages": [{"role": "user", "content": f"I am {who}"}, {"role": "user", "content": [{"type": "text", "text": who}]}],
-        "tools": [{"function": {"description": f"ask {who}"}}],
+        "messages": [{"role": "user", "content": f"I am {who}", "name": who}, {"role": "user", "content": parts}],
+        "tools": [{"function": {"description": f"ask {who}", "parameters": {"enum": [who]}}}],
         "metadata": {who: who},
     }
-    spoken = attempt(body=body, response=completion(f"hello {who}"), session=who, dimensions={"tenant": who}, error=f"for {who}")
+    answered = completion(f"hello {who}")
+    answered["choices"][0]["message"] |= {"tool_calls": [call], "reasoning": f"{who} writes", "refusal": who}
+    spoken = attempt(
+        body=body, response=answered, session=who, dimensions={"tenant": who}, error=f"for {who}", client_request_id=f"req of {who}"
+    )
     _, raw = on_the_wire(spoken)
     assert who.encode() not in raw
-    assert raw.count(b"<EMAIL_ADDRESS:") >= 9
+    assert raw.count(b"<EMAIL_ADDRESS:") == 17
 
 
 def test_a_redacted_session_is_still_one_session() -> None:
@@ -73,44 +133,127 @@ def test_a_redacted_session_is_still_one_session() -> None:
 
 
 def test_ids_made_by_machines_stay_as_they_are() -> None:
-    data = event_data(attempt(), redactor=MailRedactor())
-    assert data["response"]["id"] == "chatcmpl-4155550134"
+    one, _ = on_the_wire(attempt(client_request_id="req_4155550134-a:7/b=="))
+    assert (one.exchange.completion_id, one.client_request_id) == ("chatcmpl-4155550134", "req_4155550134-a:7/b==")
 
 
-@pytest.mark.parametrize("filling", ["x", "ü", "\x00", "\U0001f600"])
-def test_an_event_over_1_mb_is_cut_and_says_so(filling: str) -> None:
-    messages = [{"role": "system", "content": filling * 400_000}, {"role": "user", "content": "the last words " + filling * 400_000}]
-    inference, raw = on_the_wire(attempt(body={"messages": messages}, response=completion(filling * 400_000)))
+class Counting(MailRedactor):
+    """Remembers what it searched."""
+
+    def __init__(self) -> None:
+        self.searched = 0
+
+    def redact(self, text: str) -> tuple[str, int]:
+        self.searched += len(text)
+        return super().redact(text)
+
+
+def test_pictures_and_sounds_are_neither_searched_nor_kept() -> None:
+    encoded = base64.b64encode(bytes(range(256)) * 20_000).decode()  # 5 MB
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}},
+        {"type": "input_audio", "input_audio": {"data": encoded, "format": "wav"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": encoded}},
+    ]
+    answered = completion(None)
+    answered["choices"][0]["message"]["audio"] = {"id": "a1", "data": encoded, "transcript": "A cat."}
+    redactor = Counting()
+    data = event_data(attempt(body=asked(parts), response=answered), redactor=redactor)
+    assert redactor.searched < 2_000
+    assert len(orjson.dumps(data)) < 3_000
+    assert data["left_out"] == [
+        "request.messages[0].content[1].image_url.url",
+        "request.messages[0].content[2].input_audio.data",
+        "request.messages[0].content[3].source.data",
+        "response.choices[0].message.audio.data",
+    ]
+
+
+def test_what_the_assembly_left_out_is_marked_and_no_path_names_a_user() -> None:
+    picture = "data:image/png;base64," + "A" * 400
+    one, raw = on_the_wire(attempt(body=asked("x") | {"metadata": {"anna@example.com": picture}}, left_out=("response",)))
+    assert one.exchange.left_out[0] == "response"
+    assert one.exchange.left_out[1].startswith("request.metadata.<EMAIL_ADDRESS:")
+    assert b"anna@example.com" not in raw
+
+
+@pytest.mark.parametrize("filling", ["x", "ü", "\x00", "\U0001f600", "anna@example.com "])
+def test_an_event_over_1_mb_is_cut_and_says_where(filling: str) -> None:
+    body = {
+        "messages": [{"role": "system", "content": filling * 400_000}, {"role": "user", "content": "the last words " + filling * 400_000}]
+    }
+    one, raw = on_the_wire(attempt(body=body, response=completion("It is " + filling * 400_000)))
     assert len(raw) < MAX_EVENT_BYTES
-    assert bool(inference.exchange.left_out)
-    assert inference.exchange.prompt.messages[-1].text.startswith("the last words")
-    assert inference.exchange.answer_text
+    assert set(one.exchange.left_out) >= {"request.messages[1].content"} or one.exchange.left_out == ("request", "response")
+    assert one.exchange.prompt.messages[-1].text.startswith("the last words")
+    assert one.exchange.answer_text is not None
+    assert one.exchange.answer_text.startswith("It is ")
+    assert b"anna@" not in raw
+
+
+def test_a_long_prompt_is_cut_before_its_answer_and_keeps_everything_else() -> None:
+    body = REQUEST | {"messages": [{"role": "system", "content": "x" * 2_000_000}, *REQUEST["messages"]]}
+    one, _ = on_the_wire(attempt(body=body, response=completion("y" * 50_000)))
+    assert one.exchange.left_out == ("request.messages[0].content",)
+    assert one.exchange.answer_is_whole
+    assert one.exchange.prompt.to_wire() == body | {"messages": [{"role": "system", "content": "x" * 100_000}, *REQUEST["messages"]]}
+
+
+def test_a_long_answer_is_cut_where_the_prompt_is_short() -> None:
+    one, _ = on_the_wire(attempt(response=completion("y" * 2_000_000)))
+    assert one.exchange.left_out == ("response.choices[0].message.content",)
+    assert one.exchange.answer_text == "y" * 100_000
+
+
+def test_a_cut_leaves_no_half_of_personal_data() -> None:
+    """Wherever the cut falls."""
+    who = "ann@mail.example"
+    for shift in range(len(who) + 2):
+        text = "x" * shift + f" {who}" * 120_000
+        _, raw = on_the_wire(attempt(body=asked(text)))
+        assert b"ann@" not in raw
+        assert b"EMAIL_ADDRESS" in raw
+        assert b" ann" not in raw
+
+
+def test_what_is_cut_away_is_not_searched() -> None:
+    redactor = Counting()
+    event_data(attempt(body=asked("x" * 20_000_000)), redactor=redactor)
+    assert redactor.searched < 300_000
 
 
 def test_a_large_request_that_fits_is_whole() -> None:
-    inference, _ = on_the_wire(attempt(body={"messages": [{"role": "user", "content": "x" * 900_000}]}))
-    assert not bool(inference.exchange.left_out)
-    assert len(inference.exchange.prompt.messages[0].text) == 900_000
+    one, _ = on_the_wire(attempt(body=asked("x" * 900_000)))
+    assert (one.exchange.left_out, len(one.exchange.prompt.messages[0].text)) == ((), 900_000)
 
 
 def test_many_small_messages_over_1_mb_are_cut_too() -> None:
-    messages = [{"role": "user", "content": f"message {place} " + "y" * 50} for place in range(20_000)]
-    inference, raw = on_the_wire(attempt(body={"messages": messages}, response=None, status=500, error="no"))
+    body = asked(*(f"message {place} " + "y" * 50 for place in range(20_000)))
+    one, raw = on_the_wire(attempt(body=body, response=None, status=500, error="no"))
     assert len(raw) < MAX_EVENT_BYTES
-    assert inference.exchange.prompt.messages[-1].text.startswith("message 19999")
+    assert one.exchange.left_out == ("request", "response")
+    assert one.exchange.prompt.messages[-1].text.startswith("message 19999")
 
 
 def test_a_session_longer_than_the_schema_allows_becomes_its_digest() -> None:
     assert len(on_the_wire(attempt(session="s" * 5_000))[0].session) == 64
 
 
-@pytest.mark.parametrize("messages", [None, [], "hi", [{}], [{"role": 3}], ["hi"], [{"role": "user", "content": 7}]])
-def test_a_request_without_proper_messages_is_not_captured(messages: Any) -> None:
-    assert not can_be_captured({"model": "router", "messages": messages})
+@pytest.mark.parametrize("messages", [None, [], "hi", [{}], [{"role": 3}], ["hi"]])
+def test_a_request_without_readable_messages_has_no_event(messages: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"\$\.request\.messages"):
+        event_data(attempt(body={"messages": messages}), redactor=MailRedactor())
+
+
+@pytest.mark.parametrize("content", [7, {"text": "x"}, True, ["x", None]])
+def test_content_of_a_strange_form_is_recorded_as_it_was_sent(content: Any) -> None:
+    one, _ = on_the_wire(attempt(body=asked(content), response=None, status=400, error="no"))
+    assert one.exchange.prompt.to_wire() == asked(content)
 
 
 def test_numbers_and_nulls_survive_redaction() -> None:
-    body = {"messages": [{"role": "user", "content": None}], "temperature": 0.5, "stop": None, "n": 1, "stream": True}
+    body = asked(None) | {"temperature": 0.5, "stop": None, "n": 1}
     data = event_data(attempt(body=body), redactor=MailRedactor())
     assert data["request"] == body
     assert orjson.loads(orjson.dumps(data)) == data
