@@ -22,10 +22,10 @@ from tests.benchmarks.figures import Figure, at_least, at_most, report, soak
 from tests.benchmarks.pictures import Line, draw
 
 SEED = 20261122
-RUNS_OF_POWER = 1_000 if soak() else 150
-RUNS_OF_CANARIES = 2_000 if soak() else 100
-RUNS_OF_ROLLOUTS = 500 if soak() else 150
-RUNS_IN_PROGRESS = 1_000 if soak() else 60
+RUNS_OF_POWER = 600 if soak() else 150
+RUNS_OF_CANARIES = 1_000 if soak() else 100
+RUNS_OF_ROLLOUTS = 300 if soak() else 150
+RUNS_IN_PROGRESS = 400 if soak() else 60
 SHARE = 0.05
 CANARY_SESSIONS = 10_000
 NEVER = np.inf
