@@ -7,6 +7,7 @@ from flywheel.corrections.correction import Correction, CorrectionKind, Correcti
 from flywheel.corrections.duplicates import prompt_key
 from flywheel.ids import AdapterName, CaseId, CorrectionId, EventId, RequestId, WorkloadId, derive
 from flywheel.regression_suite.case import Case, Grader, Tier
+from flywheel.traffic.exchange import Prompt
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.message import Message
 from flywheel.training_set.example import GENERAL, Example
@@ -73,7 +74,7 @@ def kept(
         decided_at=NOON + after,
         entity=entity,
         held_out=held_out,
-        prompt_key=prompt_key(ask(prompt), declared_entity=entity, comparison=ComparisonPolicy()),
+        prompt_key=prompt_key(Prompt(messages=ask(prompt)), declared_entity=entity, comparison=ComparisonPolicy()),
     )
 
 

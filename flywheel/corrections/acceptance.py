@@ -69,7 +69,7 @@ class AcceptedSoFar:
     def add(self, *, joined: JoinedCorrection, entity: str, held_out: bool) -> None:
         """Called after the correction was stored as accepted."""
         known = _Known(id=joined.correction.id, entity=entity, held_out=held_out, answer=joined.correction.corrected or "")
-        key = prompt_key(joined.messages, declared_entity=joined.entity, comparison=self._comparison)
+        key = prompt_key(joined.prompt, declared_entity=joined.entity, comparison=self._comparison)
         self._by_id[known.id] = known
         self._by_prompt.setdefault(key, known)
         self._by_entity.setdefault(entity, {})[known.id] = known
@@ -117,7 +117,7 @@ def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: Exclusion
             entity=joined.entity,
         )
 
-    key = prompt_key(joined.messages, declared_entity=joined.entity, comparison=policy.comparison)
+    key = prompt_key(joined.prompt, declared_entity=joined.entity, comparison=policy.comparison)
     related = contradictions.relate(answer=correction.corrected, accepted=so_far.with_prompt(key), policy=policy.comparison)
     if related.relation is not Relation.NEW:
         state = CorrectionState.DUPLICATE if related.relation is Relation.SAME else CorrectionState.CONTRADICTION
@@ -137,7 +137,8 @@ def decide_without_request(*, join: JoinDecision, waited: timedelta, policy: Acc
         return CorrectionOutcome(state=CorrectionState.REJECTED, reason=join.reason)
     if waited >= policy.wait_for_request:
         minutes = policy.wait_for_request.total_seconds() / 60
-        return CorrectionOutcome(state=CorrectionState.REVIEW, reason=f"its request was not recorded within {minutes:g} minutes")
+        reason = f"its request was not recorded within {minutes:g} minutes: {join.reason}"
+        return CorrectionOutcome(state=CorrectionState.REVIEW, reason=reason)
     return CorrectionOutcome(state=CorrectionState.SUBMITTED, reason=join.reason)
 
 

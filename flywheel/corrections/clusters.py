@@ -55,7 +55,7 @@ def judged(messages: Sequence[Message]) -> JudgedText:
     if len(telling) >= TELLING_WORDS:
         return JudgedText(turns=canonical(user_text(messages), LENIENT))
     system = "\n".join(message.text for message in messages if message.role in SYSTEM_ROLES)
-    turns = _without_tool_lists("\n".join(message.text for message in messages if message.role not in SYSTEM_ROLES))
+    turns = _without_tool_lists("\n".join(_said(message) for message in messages if message.role not in SYSTEM_ROLES))
     return JudgedText(turns=canonical(turns, LENIENT), system=canonical(system, LENIENT))
 
 
@@ -104,6 +104,11 @@ class NearPrompts:
         if share < self._threshold or not one.system or not other.system or one.system == other.system:
             return share
         return min(share, overlap(one.system, other.system))
+
+
+def _said(message: Message) -> str:
+    """Text and calls of a turn."""
+    return "\n".join([message.text, *(f"{call.name} {call.arguments}" for call in message.tool_calls)])
 
 
 def _without_tool_lists(text: str) -> str:

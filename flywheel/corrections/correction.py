@@ -45,8 +45,18 @@ class Remarks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InlineRequest:
+    """The request, where it came with the correction: no messages where it did not. ``left_out``: paths at which media were removed."""
+
+    messages: tuple[Message, ...] = ()
+    tools: tuple[Json, ...] = ()
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Correction:
-    """As submitted, after validation and redaction."""
+    """As submitted, after validation and redaction. Answers are texts; tool calls are JSON in them, as ``calls_as_text`` writes it."""
 
     id: CorrectionId  # by ``qualified_id``; of rows that older versions stored the id that the source gave
     workload: WorkloadId
@@ -54,8 +64,8 @@ class Correction:
     author: str  # keyed pseudonym of the person who wrote the correction
     kind: CorrectionKind
     created_at: datetime
-    request_id: RequestId | None = None  # of the recorded request; without it, messages are required
-    messages: tuple[Message, ...] = ()
+    request_id: RequestId | None = None  # of the recorded request: ours, the completion's or the client's; without it, ``inline`` is needed
+    inline: InlineRequest = InlineRequest()
     original: str | None = None
     corrected: str | None = None  # the correct answer, for an edit
     reason_code: str = "other"

@@ -1,29 +1,45 @@
 """When are two prompts the same?
 
-In: messages. Out: keys that are equal when every turn is the same by the workload's rule for text. Whether two answers are the same is
+In: prompts. Out: keys that are equal when every turn is the same by the workload's rule for text. Whether two answers are the same is
 decided in ``flywheel.comparison``; what follows from equal keys is not decided here.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from flywheel.comparison import ComparisonPolicy, text_key
 from flywheel.corrections.clusters import SYSTEM_ROLES
 from flywheel.ids import digest_of
-from flywheel.traffic.message import Message
+from flywheel.traffic.exchange import Prompt
+from flywheel.traffic.message import Json, Message, OtherPart
 
 
-def prompt_key(messages: Sequence[Message], *, declared_entity: str = "", comparison: ComparisonPolicy) -> str:
-    """Digest of the whole conversation and the declared entity: the same last words after other turns are another prompt."""
+def prompt_key(prompt: Prompt, *, declared_entity: str = "", comparison: ComparisonPolicy) -> str:
+    """Digest of conversation, tools and declared entity: the same last words after other turns are another prompt.
+
+    The order of the tools makes no difference, nor do the ids of calls and the settings of the request.
+    """
     rule = [asdict(comparison.text), asdict(comparison.strings)]  # keys by two rules are never equal: the ledger lets one in for each
-    return digest_of(json.dumps([rule, declared_entity, _turns(messages, comparison)]))
+    tools = sorted(_json(tool) for tool in prompt.tools)
+    return digest_of(_json([rule, declared_entity, [_turn(message, comparison) for message in prompt.messages], tools]))
 
 
-def context_key(messages: Sequence[Message], *, comparison: ComparisonPolicy) -> str:
-    """Digest of everything but the user's turns: system text, what the model and tools said."""
-    return digest_of(json.dumps(_turns([message for message in messages if message.role != "user"], comparison)))
+def context_key(prompt: Prompt, *, comparison: ComparisonPolicy) -> str:
+    """Digest of everything but the user's turns: system text, what the model and tools said, and the tools."""
+    return prompt_key(replace(prompt, messages=tuple(one for one in prompt.messages if one.role != "user")), comparison=comparison)
 
 
-def _turns(messages: Sequence[Message], comparison: ComparisonPolicy) -> list[list[str]]:
-    return [["system" if message.role in SYSTEM_ROLES else message.role, text_key(message.text, comparison)] for message in messages]
+def _turn(message: Message, comparison: ComparisonPolicy) -> list[Json]:
+    parts = message.content if isinstance(message.content, tuple) else ()
+    return [
+        "system" if message.role in SYSTEM_ROLES else message.role,
+        message.name,
+        text_key(message.text, comparison),
+        [part.to_wire() for part in parts if isinstance(part, OtherPart)],
+        [[call.name, call.arguments if call.is_broken else call.value] for call in message.tool_calls],
+        message.other_calls,
+    ]
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -20,7 +20,7 @@ class JoinOutcome(StrEnum):
     JOINED = "joined"
     INLINE = "inline"  # the request came with the correction
     NOT_RECORDED = "not_recorded"  # the traffic may not have arrived yet
-    CUT = "cut"  # the recorded request was over 1 MB and is incomplete: it is never trained on
+    CUT = "cut"  # something of the request is not kept: it is never trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +52,29 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
                 adapter=request.adapter,
             ),
         )
-    if correction.messages:
+    inline = correction.inline
+    if inline.left_out:
+        return JoinDecision(
+            outcome=JoinOutcome.CUT,
+            reason=f"the request cannot be trained on: {inline.left_out[0]} is kept as a digest, not as it was sent",
+        )
+    if inline.messages:
         return JoinDecision(
             outcome=JoinOutcome.INLINE,
             reason="the request came with the correction",
             joined=JoinedCorrection(
-                correction=correction, messages=correction.messages, original=correction.original, entity="", joined=False
+                correction=correction,
+                messages=inline.messages,
+                tools=inline.tools,
+                original=correction.original,
+                entity=declared_entity(inline.dimensions, entity_keys),
+                dimensions=inline.dimensions,
+                joined=False,
             ),
         )
-    return JoinDecision(outcome=JoinOutcome.NOT_RECORDED, reason="the request is not recorded yet")
+    return JoinDecision(
+        outcome=JoinOutcome.NOT_RECORDED, reason="no request with this id is recorded yet: our id, the completion's or the client's"
+    )
 
 
 def without_request(correction: Correction) -> JoinedCorrection:

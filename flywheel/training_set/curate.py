@@ -188,8 +188,8 @@ def _without_repeats(rows: list[Example], policy: CurationPolicy, comparison: Co
 
 
 def _same_lesson(row: Example, near: Example, comparison: ComparisonPolicy) -> bool:
-    context = context_key(row.messages, comparison=comparison)
-    return context == context_key(near.messages, comparison=comparison) or _same_answer(row, near, comparison)
+    context = context_key(row.prompt, comparison=comparison)
+    return context == context_key(near.prompt, comparison=comparison) or _same_answer(row, near, comparison)
 
 
 def _same_answer(one: Example, other: Example, comparison: ComparisonPolicy) -> bool:
@@ -222,4 +222,4 @@ def _warnings(rows: int, candidates: int, mixed: int, dropped: Mapping[str, int]
 
 
 def _prompt(row: Example, comparison: ComparisonPolicy) -> str:
-    return prompt_key(row.messages, declared_entity=row.entity, comparison=comparison)
+    return prompt_key(row.prompt, declared_entity=row.entity, comparison=comparison)

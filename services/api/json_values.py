@@ -13,6 +13,7 @@ import numpy as np
 from flywheel.alerts.alert import Alert
 from flywheel.drift.reference import Reference
 from flywheel.traffic.inference import Inference
+from flywheel.traffic.message import Message
 from flywheel.training_set.snapshot import Snapshot
 
 Json = object
@@ -20,7 +21,9 @@ Json = object
 
 
 def json_of(value: object) -> Json:
-    """Field names are keys, times are UTC text, enums their value, durations seconds."""
+    """Field names are keys, times are UTC text, enums their value, durations seconds, chat messages in OpenAI's form."""
+    if isinstance(value, Message):
+        return json_of(value.to_wire())
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, Enum):

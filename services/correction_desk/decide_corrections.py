@@ -21,7 +21,8 @@ from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
-from flywheel.traffic.message import Message
+from flywheel.traffic.message import message_from_wire
+from flywheel.traffic.redaction import redacted_json
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import prompt_with_surrogates
 from services.correction_desk.attempt_twice import attempt_twice
@@ -146,15 +147,25 @@ class CorrectionDesk:
         """The correction without personal data; the author gets a pseudonym. Runs before anything is stored."""
         found = 0
 
-        def clean(text: str) -> str:
+        def redact(text: str) -> tuple[str, int]:
             nonlocal found
             redacted, count = self._parts.redactor.redact(text)
             found += count
-            return redacted
+            return redacted, count
 
+        def clean(text: str) -> str:
+            return redact(text)[0]
+
+        inline = correction.inline
+        messages = [message_from_wire(redacted_json(message.to_wire(), redact), where="messages") for message in inline.messages]
         return replace(
             correction,
-            messages=tuple(Message(role=message.role, content=clean(message.text)) for message in correction.messages),
+            inline=replace(
+                inline,
+                messages=tuple(messages),
+                tools=tuple(redacted_json(tool, redact) for tool in inline.tools),
+                dimensions={name: clean(value) for name, value in inline.dimensions.items()},
+            ),
             original=clean(correction.original) if correction.original is not None else None,
             corrected=clean(correction.corrected) if correction.corrected is not None else None,
             remarks=Remarks(comment=clean(correction.remarks.comment), ticket=clean(correction.remarks.ticket)),

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from flywheel.comparison import ComparisonPolicy
-from flywheel.corrections.correction import CorrectionState, qualified_id
+from flywheel.corrections.correction import CorrectionState, InlineRequest, qualified_id
 from flywheel.errors import CannotRun, Conflict
 from flywheel.ids import CorrectionId, Person, SnapshotId
 from flywheel.journal import JournalEntry
@@ -90,6 +90,23 @@ def test_the_same_id_with_another_body_is_a_conflict_and_sends_nothing(opened: O
     with pytest.raises(Conflict):
         opened.ledger.submit(submission(digest="other"), message("m2"))
     assert opened.outbox() == ["m1"]
+
+
+def test_a_correction_of_a_conversation_reads_back_whole(opened: Opened) -> None:
+    call = ToolCall(id="call_1", name="find", arguments='{"mail": "x"')
+    messages = (
+        Message(role="developer", content="Be brief"),
+        Message(role="user", name="customer", content=(TextPart(text="What?", more={"x": True}), OtherPart(value={"type": "image_url"}))),
+        Message(role="assistant", tool_calls=(call,), more={"function_call": None, "audio": {"id": "a"}}),
+        Message(role="assistant", content="I cannot", refusal="I will not"),
+        Message(role="tool", tool_call_id="call_1", content="{}"),
+    )  # fmt: skip
+    inline = InlineRequest(messages=messages, tools=({"type": "function"},), dimensions={"tenant": "acme"}, left_out=("messages[1]",))
+    one = kept("c1")
+    given = replace(one.joined.correction, inline=inline, request_id=None)
+    joined = replace(one.joined, correction=given, messages=messages, tools=inline.tools, dimensions=inline.dimensions)
+    assert opened.ledger.keep(replace(one, joined=joined), None, entry("c1"))
+    assert opened.ledger.correction(CorrectionId("c1")) == replace(one, joined=joined)
 
 
 def test_two_sources_may_give_the_same_id(opened: Opened) -> None:

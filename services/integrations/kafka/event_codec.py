@@ -10,13 +10,15 @@ from typing import Any
 
 import orjson
 
-from flywheel.corrections.correction import Correction, CorrectionKind, Remarks, qualified_id
+from flywheel.corrections.correction import Correction, CorrectionKind, InlineRequest, Remarks, qualified_id
+from flywheel.corrections.submitted_answer import calls_text, corrected_text, original_text
 from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
 from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, exchange_from_wire
 from flywheel.traffic.inference import Arm, Inference
-from flywheel.traffic.message import Message
+from flywheel.traffic.media import without_media
+from flywheel.traffic.message import message_from_wire
 from services.ports.wire_schema import check_schema
 
 TRAFFIC_TYPE = "flywheel.traffic.v1"
@@ -73,33 +75,58 @@ def decode_correction(raw: bytes) -> tuple[Correction, str]:
     ``author`` is the name as given: unverified, and personal data until it is pseudonymised.
     """
     event = _event(raw, type=CORRECTION_TYPE, data_schema="corrections/correction.v1")
-    return correction_of(event["data"]), event["data"].get("submitted_by", "")
+    return correction_of(event["data"], where="$.data"), event["data"].get("submitted_by", "")
 
 
 def check_correction(data: object) -> None:
-    """Checks a submission's body against the schema of the event's ``data``; raises InvalidInput with the path."""
+    """Checks a submission's body as the event's ``data`` will be; raises InvalidInput with the path."""
     check_schema(data, "corrections/correction.v1", at="$", remedy=FIX)
     assert isinstance(data, dict)
-    _moment(data["created_at"], "$.created_at")
+    correction_of(data, where="$")
 
 
-def correction_of(data: Mapping[str, Any]) -> Correction:
-    """The value of a checked body."""
+def correction_of(data: Mapping[str, Any], *, where: str) -> Correction:
+    """The value of a body that fits the schema. Raises InvalidInput where its parts cannot be read, or do not fit together."""
     return Correction(
         id=qualified_id(data["source"], data["correction_id"]),
         workload=WorkloadId(data["workload_id"]),
         source=data["source"],
         author=data["author"]["name"],
         kind=CorrectionKind(data["kind"]),
-        created_at=_moment(data["created_at"], "$.data.created_at"),
+        created_at=_moment(data["created_at"], f"{where}.created_at"),
         request_id=RequestId(data["request_id"]) if "request_id" in data else None,
-        messages=tuple(Message(role=message["role"], content=message["content"]) for message in data.get("messages", ())),
-        original=data.get("original"),
-        corrected=data.get("corrected"),
+        inline=_inline(data, where),
+        original=original_text(without_media(data["original"], where=f"{where}.original")[0], where=f"{where}.original")
+        if "original" in data
+        else None,
+        corrected=_corrected(data, where),
         reason_code=data.get("reason_code", "other"),
         supersedes=CorrectionId(data["supersedes"]) if "supersedes" in data else None,
         remarks=Remarks(comment=data.get("comment", ""), ticket=data.get("ticket", "")),
     )
+
+
+def _inline(data: Mapping[str, Any], where: str) -> InlineRequest:
+    messages, of_messages = without_media(data.get("messages", []), where=f"{where}.messages")
+    tools, of_tools = without_media(data.get("tools", []), where=f"{where}.tools")
+    return InlineRequest(
+        messages=tuple(message_from_wire(one, where=f"{where}.messages[{at}]") for at, one in enumerate(messages)),
+        tools=tuple(tools),
+        dimensions=dict(data.get("dimensions", {})),
+        left_out=tuple(path.removeprefix(f"{where}.") for path in (*of_messages, *of_tools)),
+    )
+
+
+def _corrected(data: Mapping[str, Any], where: str) -> str | None:
+    if "corrected" in data and "corrected_calls" in data:
+        raise InvalidInput("stands beside corrected", where=f"{where}.corrected_calls", remedy="Give one of the two.")
+    name = "corrected_calls" if "corrected_calls" in data else "corrected"
+    if name not in data:
+        return None
+    _, media = without_media(data[name], where=f"{where}.{name}")
+    if media:
+        raise InvalidInput("holds a picture, a sound or a file", where=media[0], remedy="A model is taught text and tool calls only.")
+    return (calls_text if name == "corrected_calls" else corrected_text)(data[name], where=f"{where}.{name}")
 
 
 def claimed_ids(raw: bytes) -> tuple[str, str]:

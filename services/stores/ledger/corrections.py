@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, Column, Engine, Index, Integer, String, Table, f
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
-from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection, Remarks
+from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, InlineRequest, JoinedCorrection, Remarks
 from flywheel.errors import Conflict
 from flywheel.ids import CorrectionId, RequestId, WorkloadId
 from flywheel.journal import JournalEntry
@@ -174,7 +174,10 @@ def kept_values(kept: KeptCorrection) -> dict[str, Any]:
         "kind": correction.kind.value,
         "created_at": to_text(correction.created_at),
         "request_id": correction.request_id,
-        "messages": messages_values(correction.messages),
+        "messages": messages_values(correction.inline.messages),
+        "tools": list(correction.inline.tools),
+        "dimensions": dict(correction.inline.dimensions),
+        "left_out": list(correction.inline.left_out),
         "original": correction.original,
         "corrected": correction.corrected,
         "reason_code": correction.reason_code,
@@ -220,7 +223,12 @@ def kept_from(row: Any) -> KeptCorrection:
         kind=CorrectionKind(body["kind"]),
         created_at=to_moment(body["created_at"]),
         request_id=RequestId(body["request_id"]) if body["request_id"] is not None else None,
-        messages=messages_from(body["messages"]),
+        inline=InlineRequest(
+            messages=messages_from(body["messages"]),
+            tools=tuple(body.get("tools", ())),
+            dimensions=body.get("dimensions", {}),
+            left_out=tuple(body.get("left_out", ())),
+        ),
         original=body["original"],
         corrected=body["corrected"],
         reason_code=body["reason_code"],

@@ -323,6 +323,31 @@ def test_two_tools_that_both_number_from_one_are_both_taken(api: Any) -> None:
     ]  # fmt: skip
 
 
+def test_a_conversation_is_shown_as_it_was_handed_in(api: Any) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"n": 1'}}
+    messages = [
+        {"role": "developer", "content": "Be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "{}"},
+    ]
+    body = correction(
+        request_id=None, messages=messages, dimensions={"tenant": "acme"}, corrected=None, corrected_calls=[{"name": "f", "arguments": {}}]
+    )
+    assert api.ask("POST", "/v1/corrections", token="desk", json=body).status_code == 202
+    decide(api)
+    shown = api.ask("GET", "/v1/corrections/c-1").json()["joined"]["correction"]
+    assert (shown["inline"]["messages"], shown["inline"]["dimensions"]) == (messages, {"tenant": "acme"})
+    assert shown["corrected"] == '{"tool": "f", "arguments": {}}'
+
+
+def test_a_call_with_broken_arguments_is_refused_at_intake_with_its_path(api: Any) -> None:
+    body = correction(corrected=None, corrected_calls=[{"name": "f", "arguments": '{"a": 1'}])
+    answer = api.ask("POST", "/v1/corrections", token="desk", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["where"], error["reason"]) == (422, "$.corrected_calls[0].arguments", "must be a JSON object")
+
+
 def test_the_longest_source_and_id_make_an_event_that_can_be_read(api: Any) -> None:
     body = correction(correction_id="%" * 200, source=":" * 100)
     assert api.ask("POST", "/v1/corrections", json=body).status_code == 202

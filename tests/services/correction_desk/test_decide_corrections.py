@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,12 @@ from flywheel.ids import CorrectionId, Person, RequestId, WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
+from flywheel.regression_suite.grade import grade
+from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
 from flywheel.training_set.curate import CurationPolicy, curate
+from flywheel.windows.pane_shape import PaneShape
+from flywheel.windows.slices import SlicePolicy
 from services.correction_desk.attempt_twice import NotDecidable
 from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
 from services.correction_desk.decide_corrections import CorrectionDesk, CorrectionResult
@@ -29,9 +34,10 @@ from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.integrations.kafka.event_codec import decode_correction
 from services.ports.cloud_events import encode
 from services.ports.corrections import dead_letter_subject
-from services.ports.traffic import RecordedInference
+from services.ports.traffic import RecordedInference, RecordingBatch
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, inference
+from tests.traffic_stores import recording_store
 
 JOURNAL_LINE = JournalEntry(at=NOON, workload=ROUTER, kind=JournalKind.CORRECTION, subject="a", state="submitted", reason="waits")
 CALL = '{"tool": "send", "arguments": {"to": "Ann"}}'
@@ -215,6 +221,114 @@ def test_personal_data_is_redacted_before_anything_is_saved() -> None:
     assert found.joined.correction.redactions == 2
     assert "ann@example.com" not in repr(story.ledger.__dict__)
     assert "Ada Lovelace" not in repr(story.ledger.__dict__)
+
+
+MAIL = "ann@example.com"
+CONVERSATION: list[dict[str, object]] = [
+    {"role": "developer", "content": f"You help {MAIL} ."},
+    {"role": "user", "name": "customer", "content": [{"type": "text", "text": f"I am {MAIL} ."}, {"type": "text", "text": "Send it"}]},
+    {"role": "assistant", "content": None, "refusal": None,
+     "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "find", "arguments": f'{{"mail": " {MAIL} "}}'}}]},
+    {"role": "tool", "tool_call_id": "call_1", "content": f'{{"found": " {MAIL} "}}', "note": f"{MAIL} ."},
+]  # fmt: skip
+SEND: dict[str, object] = {
+    "type": "function",
+    "function": {
+        "name": "send",
+        "description": f"e.g. to {MAIL} .",
+        "parameters": {"type": "object", "properties": {"to": {"type": "string"}}},
+    },
+}
+
+
+def received_conversation(story: Story, name: str = "a", **changes: object) -> CorrectionResult:
+    given: dict[str, object] = {
+        "request_id": None,
+        "messages": CONVERSATION,
+        "tools": [SEND],
+        "dimensions": {"function": "send", "tenant": "acme"},
+        "original": {"role": "assistant", "content": "Sending.", "tool_calls": []},
+        "corrected": None,
+        "corrected_calls": [{"name": "send", "arguments": {"to": f"to {MAIL} ."}}, {"name": "send", "arguments": {"to": "Bob"}}],
+    }
+    return story.receive(name, **(given | changes))
+
+
+def test_every_text_of_a_conversation_is_redacted_and_its_form_is_kept() -> None:
+    story = Story()
+    assert received_conversation(story).state is CorrectionState.ACCEPTED
+    (kept,) = story.ledger.by_given_id("a")
+    assert MAIL not in repr(story.ledger.__dict__)
+    assert kept.joined.correction.redactions == 7
+    roles = [message.role for message in kept.joined.messages]
+    assert roles == ["developer", "user", "assistant", "tool"]
+    (asked,) = kept.joined.messages[2].tool_calls
+    assert (asked.id, asked.name, asked.value) == ("call_1", "find", {"mail": " <EMAIL_ADDRESS:0a1b2c3d> "})
+    assert kept.joined.messages[3].tool_call_id == "call_1"
+    assert isinstance(kept.joined.messages[1].content, tuple)
+    assert kept.joined.original == "Sending."
+
+
+def test_case_and_example_of_a_conversation_keep_its_tools_and_calls() -> None:
+    story = Story()
+    received_conversation(story)
+    (made,) = story.ledger.cases(ROUTER)
+    assert (made.entity, made.slice, made.grader.kind) == ("function=send", "tenant=acme", "tool_call")
+    assert [call.name for message in made.messages for call in message.tool_calls] == ["find"]
+    assert [tool["function"]["name"] for tool in made.tools] == ["send"]
+    correct = json.loads(made.reference_answer)
+    assert grade(case=made, answer=json.dumps(correct[::-1]), comparison=ComparisonPolicy()).correct
+    assert not grade(case=made, answer=json.dumps(correct[:1]), comparison=ComparisonPolicy()).correct
+    result = curate(
+        workload=ROUTER,
+        corrections=story.ledger.corrections(ROUTER),
+        general=[],
+        protected_cases=[],
+        policy=CurationPolicy(general_share=0.0),
+        comparison=ComparisonPolicy(),
+        cut_off=NOON,
+    )
+    assert result.snapshot is not None
+    (example,) = result.snapshot.examples
+    assert (example.prompt, [call.name for call in example.answer.tool_calls]) == (made.prompt, ["send", "send"])
+
+
+def test_conversations_that_differ_in_a_call_or_a_tool_are_two_lessons() -> None:
+    story = Story()
+    called: list[dict[str, object]] = json.loads(json.dumps(CONVERSATION).replace("find", "look_up"))
+    results = [
+        received_conversation(story, "a"),
+        received_conversation(story, "b", messages=called, corrected_calls=[{"name": "send", "arguments": {"to": "Eve"}}]),
+        received_conversation(story, "c", tools=[], corrected_calls=[{"name": "send", "arguments": {"to": "Eve"}}]),
+        received_conversation(story, "d", messages=json.loads(json.dumps(CONVERSATION).replace("call_1", "call_9"))),
+    ]
+    accepted, duplicate = CorrectionState.ACCEPTED, CorrectionState.DUPLICATE
+    assert [one.state for one in results] == [accepted, accepted, accepted, duplicate]
+
+
+def test_an_inline_request_with_a_picture_is_rejected_with_the_place_of_the_picture() -> None:
+    story = Story()
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400}}
+    decided = story.receive("a", request_id=None, messages=[{"role": "user", "content": [picture]}])
+    assert decided.state is CorrectionState.REJECTED
+    assert "messages[0].content[0].image_url.url is kept as a digest" in decided.reason
+
+
+@pytest.mark.parametrize("id", ["req-1", "chatcmpl-1", "order-1"])
+def test_a_correction_joins_by_our_id_the_completions_or_the_clients(tmp_path: Path, id: str) -> None:
+    """On the real store: the tool that collects edits often has one of these ids only."""
+    story = Story()
+    store = recording_store(tmp_path, shapes={ROUTER: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy())})
+    one = inference("req-1", "send it to Ann", client_request_id="order-1")
+    one = replace(one, exchange=replace(one.exchange, completion_id="chatcmpl-1"))
+    rows = [RecordedInference(inference=one, features=columns_of(one, valid_format=None))]
+    store.record(RecordingBatch(advances=[], rows=rows, recorded_at=NOON))
+    story.traffic = store  # type: ignore[assignment]
+    story.restart()
+    assert story.receive("a", request_id=id).state is CorrectionState.ACCEPTED
+    assert story.receive("b", request_id=id + "-unknown").state is CorrectionState.SUBMITTED
+    (waiting,) = story.ledger.by_given_id("b")
+    assert waiting.reason == "no request with this id is recorded yet: our id, the completion's or the client's"
 
 
 def test_case_and_example_contain_the_same_surrogates() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
-from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, JoinedCorrection
+from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, InlineRequest, JoinedCorrection
 from flywheel.ids import AlertId, CaseId, CorrectionId, Person, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
@@ -71,11 +71,11 @@ class SchedulerWorld:
                 author="a",
                 kind=CorrectionKind.EDIT,
                 created_at=at,
-                messages=(Message(role="user", content=words),),
+                inline=InlineRequest(messages=(Message(role="user", content=words),)),
                 original="no",
                 corrected=json.dumps({"tool": f"add{n}", "arguments": {}}),
             )
-            joined = JoinedCorrection(correction=correction, messages=correction.messages, original="no", entity=f"e{n}")
+            joined = JoinedCorrection(correction=correction, messages=correction.inline.messages, original="no", entity=f"e{n}")
             kept = KeptCorrection(
                 joined=joined,
                 state=CorrectionState.ACCEPTED,

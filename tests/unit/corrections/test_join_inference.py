@@ -2,13 +2,15 @@ from dataclasses import replace
 
 import pytest
 
+from flywheel.corrections.correction import InlineRequest
 from flywheel.corrections.join_inference import JoinOutcome, declared_entity, join
+from flywheel.traffic.exchange import Prompt
 from tests.learning import ask, correction, inference
 
 
 def test_the_recorded_request_wins_over_an_inline_one() -> None:
     decision = join(
-        correction=correction(messages=ask("as the tool remembers it"), original="from memory"),
+        correction=correction(inline=InlineRequest(messages=ask("as the tool remembers it")), original="from memory"),
         request=inference("r-c1", "as it was", answer="as it was said", dimensions={"function": "send"}),
         entity_keys=("dim:customer", "dim:function"),
     )
@@ -30,10 +32,20 @@ def test_the_tools_of_the_request_are_joined_and_its_sampling_and_user_are_not()
 
 
 def test_an_inline_request_stands_where_nothing_is_recorded() -> None:
-    decision = join(correction=correction(request_id=None, messages=ask("inline")), request=None, entity_keys=())
+    inline = InlineRequest(messages=ask("inline"), tools=({"type": "function"},), dimensions={"tenant": "acme", "function": "send"})
+    decision = join(correction=correction(request_id=None, inline=inline), request=None, entity_keys=("dim:function",))
     assert decision.outcome is JoinOutcome.INLINE
     assert decision.joined is not None
     assert not decision.joined.joined
+    assert decision.joined.prompt == Prompt(messages=ask("inline"), tools=({"type": "function"},))
+    assert (decision.joined.entity, decision.joined.dimensions) == ("function=send", inline.dimensions)
+
+
+def test_an_inline_request_with_a_picture_never_trains() -> None:
+    inline = InlineRequest(messages=ask("what is it?"), left_out=("messages[1].content[0].image_url.url",))
+    decision = join(correction=correction(request_id=None, inline=inline), request=None, entity_keys=())
+    assert decision.outcome is JoinOutcome.CUT
+    assert "messages[1].content[0].image_url.url is kept as a digest" in decision.reason
 
 
 def test_a_request_that_is_not_recorded_yet_is_no_refusal() -> None:

@@ -9,9 +9,18 @@ import pytest
 
 from flywheel.errors import InvalidInput
 from flywheel.ids import EventId
+from flywheel.traffic.exchange import prompt_from_wire
 from flywheel.traffic.inference import Arm
-from services.integrations.kafka.event_codec import CORRECTION_TYPE, claimed_ids, decode_correction, decode_traffic
+from services.integrations.kafka.event_codec import (
+    CORRECTION_TYPE,
+    check_correction,
+    claimed_ids,
+    correction_of,
+    decode_correction,
+    decode_traffic,
+)
 from services.ports.cloud_events import encode
+from tests.chats import CHATS
 from tests.traffic_events import NOON, inference, traffic_data, traffic_event
 
 
@@ -123,12 +132,91 @@ def correction(**changes: Any) -> bytes:
         "created_at": "2026-01-05T12:00:00Z",
         "submitted_by": "support-tool",
     }
-    return encode(type=CORRECTION_TYPE, id="c-1", workload="support", time=NOON, data=data | changes)
+    whole = {key: value for key, value in (data | changes).items() if value is not None}
+    return encode(type=CORRECTION_TYPE, id="c-1", workload="support", time=NOON, data=whole)
 
 
 def test_a_correction_comes_with_who_submitted_it() -> None:
     read, submitted_by = decode_correction(correction())
     assert (read.id, read.given_id, read.corrected, read.author, submitted_by) == ("desk:c-1", "c-1", "Tomorrow.", "Ann", "support-tool")
+
+
+@pytest.mark.parametrize("chat", CHATS, ids=range(len(CHATS)))
+def test_a_request_that_the_gateway_takes_is_taken_in_a_correction_unchanged(chat: dict[str, Any]) -> None:
+    body = {"request_id": None, "messages": chat["messages"], "tools": chat.get("tools", [])}
+    data = {key: value for key, value in json.loads(correction(**body))["data"].items() if value is not None}
+    read = correction_of(data, where="$")
+    sent = prompt_from_wire(chat, where="$")
+    assert (read.inline.messages, read.inline.tools) == (sent.messages, sent.tools)
+    check_correction(data)
+
+
+def test_dimensions_original_message_and_calls_are_read() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "track", "arguments": '{"order":7}'}}
+    read, _ = decode_correction(
+        correction(
+            corrected=None,
+            corrected_calls=[{"name": "track", "arguments": {"order": 8}}],
+            original={"role": "assistant", "content": "\n\n", "tool_calls": [call]},
+            dimensions={"tenant": "acme"},
+        )
+    )
+    assert read.original == '{"tool": "track", "arguments": {"order": 7}}'
+    assert read.corrected == '{"tool": "track", "arguments": {"order": 8}}'
+    assert read.inline.dimensions == {"tenant": "acme"}
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400}}
+
+
+def test_a_picture_in_a_request_is_kept_as_a_digest_and_marked() -> None:
+    messages = [{"role": "user", "content": [PICTURE, {"type": "text", "text": "What is it?"}]}]
+    read, _ = decode_correction(correction(messages=messages))
+    assert read.inline.left_out == ("messages[0].content[0].image_url.url",)
+    assert "AAAA" not in str(read.inline.messages)
+
+
+DEEP: dict[str, Any] = {}
+for _ in range(200):
+    DEEP = {"a": DEEP}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "where"),
+    [
+        ("a role that nobody has", {"messages": [{"role": "boss", "content": "x"}]}, "$.data.messages[0].role"),
+        ("content that is a number", {"messages": [{"role": "user", "content": 7}]}, "$.data.messages[0].content"),
+        ("no role", {"messages": [{"content": "x"}]}, "$.data.messages[0]"),
+        ("a tool that is a text", {"tools": ["get_weather"]}, "$.data.tools[0]"),
+        ("a dimension that is a number", {"dimensions": {"tenant": 7}}, "$.data.dimensions.tenant"),
+        ("a call without a name", {"corrected": None, "corrected_calls": [{"arguments": {}}]}, "$.data.corrected_calls[0]"),
+        ("no calls", {"corrected": None, "corrected_calls": []}, "$.data.corrected_calls"),
+        (
+            "broken arguments",
+            {"corrected": None, "corrected_calls": [{"name": "f", "arguments": '{"a":'}]},
+            "$.data.corrected_calls[0].arguments",
+        ),
+        ("an answer in two forms", {"corrected_calls": [{"name": "f", "arguments": {}}]}, "$.data.corrected_calls"),
+        ("an empty message", {"corrected": {"content": ""}}, "$.data.corrected"),
+        ("a picture as the answer", {"corrected": {"content": [PICTURE]}}, "$.data.corrected.content[0].image_url.url"),
+        ("an answer nested too deeply", {"corrected": {"content": "x", "more": DEEP}}, "$.data.corrected.more"),
+        (
+            "arguments nested too deeply",
+            {"corrected": None, "corrected_calls": [{"name": "f", "arguments": DEEP}]},
+            "$.data.corrected_calls",
+        ),
+        ("a message nested too deeply", {"messages": [{"role": "user", "content": "x", "more": DEEP}]}, "$.data.messages"),
+    ],
+)
+def test_a_correction_that_cannot_be_read_is_refused_with_its_path(kind: str, changes: dict[str, Any], where: str) -> None:
+    data = {key: value for key, value in json.loads(correction(**changes))["data"].items() if value is not None}
+    with pytest.raises(InvalidInput) as caught:
+        check_correction(data)
+    assert caught.value.where.startswith(where.replace("$.data", "$")), kind
+    assert len(str(caught.value)) < 500
+    with pytest.raises(InvalidInput) as caught:
+        decode_correction(encode(type=CORRECTION_TYPE, id="c-1", workload="support", time=NOON, data=data))
+    assert caught.value.where.startswith(where)
 
 
 @pytest.mark.parametrize(
