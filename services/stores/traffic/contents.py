@@ -39,13 +39,15 @@ class ContentSealer:
 
     def sealed(self, inferences: Sequence[Inference], *, at: datetime) -> list[dict[str, object]]:
         """A row of ``exchange_contents`` for each. Missing keys are made first: a crash after that leaves no more than an unused key."""
-        subjects = [self._keys.digest(one.workload, subject_of(one, self._subjects[one.workload])) for one in inferences]
-        keys = self._keys.ensured(dict(zip(subjects, (one.workload for one in inferences), strict=True)), at=at)
+        subjects = [(one.workload, subject_of(one, self._subjects[one.workload])) for one in inferences]
+        digests = {subject: self._keys.digest(*subject) for subject in set(subjects)}
+        keys = self._keys.ensured({digest: workload for (workload, _), digest in digests.items()}, at=at)
         rows: list[dict[str, object]] = []
         for one, subject in zip(inferences, subjects, strict=True):
             content, compression = self._compressor.compressed(_to_json(one))
-            sealed = keys[subject].key.seal(content, bound_to=_place(one.event_id, compression))
-            rows.append({"event_id": one.event_id, "subject_key": keys[subject].id, "compression": compression, "sealed": sealed})
+            held = keys[digests[subject]]
+            sealed = held.key.seal(content, bound_to=_place(one.event_id, compression))
+            rows.append({"event_id": one.event_id, "subject_key": held.id, "compression": compression, "sealed": sealed})
         return rows
 
 

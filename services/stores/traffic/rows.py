@@ -1,10 +1,10 @@
 """A recorded inference as a row of ``traffic.db``, and back. Its content stands in a table of its own."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, RowMapping
 
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
@@ -13,12 +13,12 @@ from flywheel.traffic.exchange import CUT, Exchange, text_exchange
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.windows.sample import rank
 from services.ports.traffic import RecordedInference
-from services.stores.database import to_json, to_moment, to_text
+from services.stores.database import to_moment, to_text
 from services.stores.traffic.contents import ExchangeContent, without_content
 
 
-def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object]:
-    """Values for every column of ``inferences``."""
+def to_row(row: RecordedInference, *, recorded_at: str) -> dict[str, object]:
+    """Values for every column of ``inferences``. ``recorded_at``: as ``to_text`` writes it."""
     one = row.inference
     return {
         "event_id": one.event_id,
@@ -38,13 +38,13 @@ def to_row(row: RecordedInference, *, recorded_at: datetime) -> dict[str, object
         "latency_ms": one.latency_ms,
         "prompt_tokens": one.exchange.tokens("prompt_tokens"),
         "answer_tokens": one.exchange.tokens("completion_tokens"),
-        "dimensions": to_json(dict(one.dimensions)),
+        "dimensions": _json(one.dimensions),
         "truncated": int(bool(one.exchange.left_out)),
         "route_version": one.route_version,
         "attempt": one.attempt,
-        "features": to_json(dict(row.features)),
+        "features": _json(row.features),
         "sample_rank": rank(one.event_id),
-        "recorded_at": to_text(recorded_at),
+        "recorded_at": recorded_at,
         "completion_id": one.exchange.completion_id,
         "client_request_id": one.client_request_id,
         "answered": one.exchange.answer is not None,
@@ -75,19 +75,19 @@ def from_row(row: Row[tuple[object, ...]], content: ExchangeContent | None) -> R
             outcome=outcome_in(row),
             error=held.error,
             latency_ms=values["latency_ms"],
-            dimensions=json.loads(values["dimensions"]),
+            dimensions=orjson.loads(values["dimensions"]),
             route_version=values["route_version"],
             attempt=values["attempt"],
             redacted=True,
             client_request_id=values["client_request_id"],
         ),
-        features=json.loads(values["features"]),
+        features=orjson.loads(values["features"]),
     )
 
 
 def _text(values: RowMapping) -> ExchangeContent:
     """Of a row from before contents were kept apart: roles and text alone."""
-    exchange = text_exchange(json.loads(values["messages"]), values["answer"], finish_reason=values["finish_reason"])
+    exchange = text_exchange(orjson.loads(values["messages"]), values["answer"], finish_reason=values["finish_reason"])
     return ExchangeContent(exchange=replace(exchange, left_out=CUT if values["truncated"] else ()), error=values["error"])
 
 
@@ -96,3 +96,7 @@ def _counted(exchange: Exchange, values: RowMapping) -> Exchange:
     counts = {"prompt_tokens": values["prompt_tokens"], "completion_tokens": values["answer_tokens"]}
     usage = {name: count for name, count in counts.items() if count is not None}
     return replace(exchange, usage=usage, completion_id=values["completion_id"])
+
+
+def _json(values: Mapping[str, object]) -> str:
+    return orjson.dumps(dict(values), option=orjson.OPT_SORT_KEYS).decode()

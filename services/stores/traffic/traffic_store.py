@@ -3,11 +3,11 @@
 In: periods and ids. Out: rows, windows, counts. Nothing is written here. Content is opened only for a process that holds the keys.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, Select, String, and_, func, literal_column, select
 
 from flywheel.ids import EVERYTHING, AdapterName, EventId, WorkloadId
@@ -218,8 +218,8 @@ def _request(row: Any) -> SessionRequest:
         at=to_moment(row.occurred_at),
         outcome=outcome_in(row),
         latency_ms=row.latency_ms,
-        dimensions=json.loads(row.dimensions),
-        features=json.loads(row.features),
+        dimensions=orjson.loads(row.dimensions),
+        features=orjson.loads(row.features),
     )
 
 
