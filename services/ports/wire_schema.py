@@ -10,13 +10,17 @@ from typing import Any
 
 from flywheel.errors import InvalidInput, shortened
 from schemas import schema
+from services.ports.quick_schema import Fits, quick_test
 
 
 def check_schema(value: object, name: str, *, at: str, remedy: str) -> None:
     """``name`` as in ``schemas.schema``; ``at`` is the path of ``value``, which begins the path in the error."""
-    from jsonschema.exceptions import best_match  # at first use: the import takes a tenth of a second
-
+    quick = _quick(name)
     try:
+        if quick is not None and quick(value):
+            return
+        from jsonschema.exceptions import best_match  # at first use: the import takes a tenth of a second
+
         error = best_match(_validator(name).iter_errors(value))
     except RecursionError:
         raise InvalidInput("is nested too deeply", where=at, remedy=remedy) from None
@@ -42,6 +46,11 @@ def _reason(error: Any) -> str:
             return "fits none of the allowed forms: " + " or ".join(json.dumps(form) for form in error.validator_value)
         case rule:
             return f"breaks {rule}: {json.dumps(error.validator_value)}"
+
+
+@cache
+def _quick(name: str) -> Fits | None:
+    return quick_test(schema(name))
 
 
 @cache
