@@ -1,0 +1,99 @@
+"""What recording costs: CPU time an event through the recorder's own batch step, and bytes on disk for an exchange.
+
+The events are made as the gateway makes them, and recorded in batches of 500 into new databases. An event that its producer has redacted is
+stored as it is; of another one the recorder searches every text for personal data.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+from flywheel.traffic.recording import RawRecord
+from services.gateway.traffic_event import event_data
+from services.integrations.kafka.event_codec import TRAFFIC_TYPE, claimed_ids, decode_traffic
+from services.integrations.presidio.redactor import PresidioRedactor
+from services.ports.cloud_events import encode
+from services.settings import Settings
+from services.stores.traffic.compression import AS_IT_IS, Compressor
+from services.traffic_windower.record_batches import Recording, record_batch
+from tests.benchmarks.exchange_traffic import NOON, SEED, SIZES, WORKLOAD, attempts, cpu_microseconds
+from tests.benchmarks.figures import Figure, report, soak
+from tests.opened import traffic_store
+
+BATCH = 500
+COUNTS = {"1 KB": 4_000 if soak() else 1_000, "50 KB": 400 if soak() else 100}
+PERSONAL = 0.05
+TIMES = 5 if soak() else 2
+
+
+class Unchanged:
+    """A redactor that finds nothing and searches nothing."""
+
+    def redact(self, text: str) -> tuple[str, int]:
+        return text, 0
+
+
+def events(count: int, *, characters: int, redacted: bool) -> list[bytes]:
+    """Bytes of events as the topic holds them."""
+    made = []
+    for one in attempts(count, characters=characters, personal=0.0 if redacted else PERSONAL):
+        data = event_data(one, redactor=Unchanged()) | {"redacted": redacted}
+        key = str(data["session_id"])
+        made.append(encode(type=TRAFFIC_TYPE, id=one.event_id, workload=one.workload, time=one.arrived_at, data=data, partitionkey=key))
+    return made
+
+
+def record(raws: Sequence[bytes], folder: Path, redactor: PresidioRedactor) -> None:
+    settings = Settings(data_dir=folder, workloads={WORKLOAD: {"alias": "router"}})  # type: ignore[arg-type]
+    store = traffic_store(settings)
+    parts = Recording(recorder=store, decode=decode_traffic, claimed_ids=claimed_ids, redactor=lambda: redactor, formats={WORKLOAD: None})
+    position = store.assign(topic_id="log", topic="traffic", partition=0)
+    for start in range(0, len(raws), BATCH):
+        values = raws[start : start + BATCH]
+        records = [RawRecord(topic="traffic", partition=0, offset=start + at, value=value) for at, value in enumerate(values)]
+        at = ("traffic", 0)
+        record_batch(records=records, positions={at: position}, reading_at={at: start}, parts=parts, now=NOON + timedelta(minutes=1))
+        position = replace(position, offset=start + len(records))
+
+
+def cpu(raws: Sequence[bytes], redactor: PresidioRedactor) -> float:
+    def act() -> None:
+        with tempfile.TemporaryDirectory(prefix="flywheel-record-") as folder:
+            record(raws, Path(folder), redactor)
+
+    return cpu_microseconds(act, events=len(raws), times=TIMES)
+
+
+def bytes_on_disk(raws: Sequence[bytes], redactor: PresidioRedactor) -> float:
+    """Of all files, for each event: rows, indexes, panes and the subjects' keys."""
+    with tempfile.TemporaryDirectory(prefix="flywheel-record-") as folder:
+        record(raws, Path(folder), redactor)
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / len(raws)
+
+
+def main() -> int:
+    redactor = PresidioRedactor(key=b"benchmark" * 4)
+    redactor.redact("4155550134")  # imports what it needs
+    figures = []
+    for name, characters in SIZES.items():
+        for redacted in (True, False):
+            raws = events(COUNTS[name] // (1 if redacted else 4), characters=characters, redacted=redacted)
+            said = "redacted by its producer" if redacted else f"redacted by the recorder, {PERSONAL:.0%} with personal data"
+            figures.append(
+                Figure(name=f"CPU time an event, prompt of {name}, {said}", value=cpu(raws, redactor), unit="microseconds", n=len(raws))
+            )
+    raws = events(COUNTS["1 KB"], characters=SIZES["1 KB"], redacted=True)
+    size = f"the event itself has {sum(map(len, raws)) / len(raws):.0f} bytes"
+    figures.append(Figure(name="on disk for an exchange of 1 KB, compressed", value=bytes_on_disk(raws, redactor), unit="bytes", peer=size))
+    with patch.object(Compressor, "compressed", lambda self, content: (content, AS_IT_IS)):  # the one way to leave it out
+        figures.append(Figure(name="on disk for an exchange of 1 KB, not compressed", value=bytes_on_disk(raws, redactor), unit="bytes"))
+    report("record", figures, seeds=[SEED])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
