@@ -36,7 +36,8 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
     """The recorded request wins over an inline one: it is what the model was asked and answered. Half of an answer is no answer."""
     if request is not None:
         if request.exchange.left_out:
-            why = request.exchange.unreadable or "cut at 1 MB, and an incomplete prompt teaches the wrong answer"
+            # Names no path: keys in it may be a user's words.
+            why = request.exchange.unreadable or "parts are not kept, as of a picture or over 1 MB; see `flywheel exchange show`"
             return JoinDecision(outcome=JoinOutcome.CUT, reason=f"the recorded request cannot be trained on: {why}")
         return JoinDecision(
             outcome=JoinOutcome.JOINED,

@@ -198,4 +198,4 @@ def test_a_correction_of_a_cut_request_is_rejected_at_once() -> None:
     cut = join(correction=correction(), request=inference("r-c1", truncated=True), entity_keys=())
     outcome = acceptance.decide_without_request(join=cut, waited=timedelta(0), policy=TRUSTING)
     assert outcome.state is CorrectionState.REJECTED
-    assert "cut at 1 MB" in outcome.reason
+    assert "parts are not kept" in outcome.reason
