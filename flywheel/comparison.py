@@ -20,7 +20,7 @@ from typing import Literal
 
 Call = tuple[str, Mapping[str, object]]
 """A tool's name and its arguments, JSON values by name."""
-Likeness = tuple[bool, float]
+Similarity = tuple[bool, float]
 """Same or not, and the share that is the same, 0 to 1. The share alone does not decide: rounded, it may be 1 for two large values."""
 
 MAX_DEPTH = 100
@@ -100,8 +100,8 @@ def compare(given: str, expected: str, policy: ComparisonPolicy) -> Comparison:
     calls, wanted = calls_of(left), calls_of(right)
     if calls is not None and wanted is not None:
         exactly = [WantedCall(tool=tool, arguments={name: [value] for name, value in arguments.items()}) for tool, arguments in wanted]
-        return compare_calls(calls, exactly, policy, likeness=lambda one, other: value_likeness(one, other, policy))
-    same, score = value_likeness(left, right, policy)
+        return compare_calls(calls, exactly, policy, similarity=lambda one, other: value_similarity(one, other, policy))
+    same, score = value_similarity(left, right, policy)
     return Comparison(same=same, score=score, reason="the same values" if same else "other values")
 
 
@@ -148,7 +148,7 @@ def calls_of(value: object) -> tuple[Call, ...] | None:
     return tuple(calls) if len(calls) == len(found) else None
 
 
-def value_likeness(given: object, expected: object, policy: ComparisonPolicy) -> Likeness:
+def value_similarity(given: object, expected: object, policy: ComparisonPolicy) -> Similarity:
     """Two JSON values. A list is compared place by place; True is not 1."""
     if isinstance(given, str) and isinstance(expected, str):
         same = canonical(given, policy.strings) == canonical(expected, policy.strings) or _same_instant(given, expected, policy)
@@ -159,26 +159,26 @@ def value_likeness(given: object, expected: object, policy: ComparisonPolicy) ->
         same = _same_number(given, expected, policy.number_tolerance)
         return same, float(same)
     if isinstance(given, list) and isinstance(expected, list | tuple):
-        pairs = [value_likeness(one, other, policy) for one, other in zip(given, expected, strict=False)]
+        pairs = [value_similarity(one, other, policy) for one, other in zip(given, expected, strict=False)]
         return _together(pairs, of=max(len(given), len(expected)))
     if isinstance(given, Mapping) and isinstance(expected, Mapping):
-        pairs = [value_likeness(value, expected[name], policy) for name, value in given.items() if name in expected]
+        pairs = [value_similarity(value, expected[name], policy) for name, value in given.items() if name in expected]
         return _together(pairs, of=len(given.keys() | expected.keys()))
     same = given is None and expected is None
     return same, float(same)
 
 
 def compare_calls(
-    given: Sequence[Call], wanted: Sequence[WantedCall], policy: ComparisonPolicy, *, likeness: Callable[[object, object], Likeness]
+    given: Sequence[Call], wanted: Sequence[WantedCall], policy: ComparisonPolicy, *, similarity: Callable[[object, object], Similarity]
 ) -> Comparison:
-    """``likeness`` of a given value and an allowed one.
+    """``similarity`` of a given value and an allowed one.
 
     Where the order is free, calls are matched so that the sum of their scores is highest; of several such matchings always the same one.
     """
     if policy.calls_in_order or max(len(given), len(wanted)) in (0, 1) or max(len(given), len(wanted)) > MATCHED_CALLS:
-        found = [_call_likeness(given[at], one, likeness) if at < len(given) else _nothing_like(one) for at, one in enumerate(wanted)]
+        found = [_call_similarity(given[at], one, similarity) if at < len(given) else _no_match(one) for at, one in enumerate(wanted)]
     else:
-        found = _best_matching([[_call_likeness(call, one, likeness) for call in given] for one in wanted], wanted)
+        found = _best_matching([[_call_similarity(call, one, similarity) for call in given] for one in wanted], wanted)
     several = len(wanted) > 1
     faults = [f"call {at + 1}: {one.fault}" if several else one.fault for at, one in enumerate(found) if one.fault]
     if len(given) != len(wanted):
@@ -193,7 +193,7 @@ def compare_calls(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _CallLikeness:
+class _CallSimilarity:
     """``fault`` is the first one; empty when the call is correct. ``weight``: how well the two fit together."""
 
     score: float
@@ -202,14 +202,14 @@ class _CallLikeness:
     arguments: Mapping[str, float]
 
 
-def _call_likeness(call: Call, wanted: WantedCall, likeness: Callable[[object, object], Likeness]) -> _CallLikeness:
+def _call_similarity(call: Call, wanted: WantedCall, similarity: Callable[[object, object], Similarity]) -> _CallSimilarity:
     tool, given = call
     if tool != wanted.tool:
-        return _nothing_like(wanted, fault="another tool")
+        return _no_match(wanted, fault="another tool")
     scores: dict[str, float] = {}
     faults = []
     for name, value in given.items():
-        found = [likeness(value, one) for one in wanted.arguments.get(name, ())]
+        found = [similarity(value, one) for one in wanted.arguments.get(name, ())]
         scores[name] = max((score for _, score in found), default=0.0)
         if name not in wanted.arguments:
             faults.append(f"argument {name[:60]} is not expected")
@@ -220,26 +220,26 @@ def _call_likeness(call: Call, wanted: WantedCall, likeness: Callable[[object, o
             scores[name] = 0.0
             faults.append(f"argument {name[:60]} is missing")
     score = sum(scores.values()) / len(scores) if scores else 1.0
-    return _CallLikeness(score=score, weight=1.0 + score, fault=faults[0] if faults else "", arguments=scores)
+    return _CallSimilarity(score=score, weight=1.0 + score, fault=faults[0] if faults else "", arguments=scores)
 
 
-def _nothing_like(wanted: WantedCall, fault: str = "is missing") -> _CallLikeness:
+def _no_match(wanted: WantedCall, fault: str = "is missing") -> _CallSimilarity:
     required = (name for name in wanted.arguments if name not in wanted.optional)
-    return _CallLikeness(score=0.0, weight=0.0, fault=fault, arguments=dict.fromkeys(required, 0.0))
+    return _CallSimilarity(score=0.0, weight=0.0, fault=fault, arguments=dict.fromkeys(required, 0.0))
 
 
-def _best_matching(table: Sequence[Sequence[_CallLikeness]], wanted: Sequence[WantedCall]) -> list[_CallLikeness]:
+def _best_matching(table: Sequence[Sequence[_CallSimilarity]], wanted: Sequence[WantedCall]) -> list[_CallSimilarity]:
     """For each wanted call its given one, each given one at most once."""
     if not table or not table[0]:
-        return [_nothing_like(one) for one in wanted]
+        return [_no_match(one) for one in wanted]
     from scipy.optimize import linear_sum_assignment  # at first use: it takes a second to import
 
     rows, columns = linear_sum_assignment([[one.weight for one in row] for row in table], maximize=True)
     given = dict(zip(rows.tolist(), columns.tolist(), strict=True))
-    return [table[at][given[at]] if at in given else _nothing_like(one) for at, one in enumerate(wanted)]
+    return [table[at][given[at]] if at in given else _no_match(one) for at, one in enumerate(wanted)]
 
 
-def _together(pairs: Sequence[Likeness], *, of: int) -> Likeness:
+def _together(pairs: Sequence[Similarity], *, of: int) -> Similarity:
     """Members of a list or object; those that only one of the two has count as different."""
     return len(pairs) == of and all(same for same, _ in pairs), sum(score for _, score in pairs) / of if of else 1.0
 

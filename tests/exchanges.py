@@ -8,6 +8,23 @@ from flywheel.traffic.attempt_outcome import outcome_of
 from flywheel.traffic.exchange import CUT, Exchange, text_exchange
 from flywheel.traffic.message import Message
 
+CALL = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+REQUEST: dict[str, Any] = {
+    "messages": [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Weather?"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": '{"degrees": 4}', "tool_call_id": "call-1"},
+        {"role": "user", "content": "And tomorrow?", "name": "ann"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
+    "tool_choice": "auto",
+    "temperature": 0.2,
+    "response_format": {"type": "json_object"},
+    "an_unknown_field": {"a": [1, None, True]},
+}
+"""A request as applications send it: roles, parts, a call and its result, tools, settings."""
+
 
 def chat(asked: str | Sequence[Message] = "hello", answer: str | None = "hi", *, finish_reason: str | None = "stop") -> Exchange:
     """One question of the user, or these messages, and the answer; None: the attempt failed."""

@@ -45,8 +45,8 @@ ALPHA_ALLOCATION: Mapping[str, Mapping[Measure, Mapping[int, float]]] = {
 changes, which need little alpha, and smaller ones that last. Half of the columns' alpha is for protected slices. The sum is 1.
 
 Tuned on 30 November 2026 by ``tests/benchmarks/tune_alpha_allocation.py`` in its own simulated world; ``bench alarms`` reports on another
-one. The tuner counts only the changes of its ladder and leaves 0.004 to every other length. These keep more, for changes that it does
-not count."""
+one. The tuner counts only the changes of its ladder and leaves 0.004 to every other length. The table lies about half way between the
+former one and the tuner's: the other lengths keep more, for changes that the ladder does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field, replace
 
 from flywheel.comparison import (
     ComparisonPolicy,
-    Likeness,
+    Similarity,
     WantedCall,
     calls_of,
     canonical,
     compare,
     compare_calls,
     structured,
-    value_likeness,
+    value_similarity,
 )
 from flywheel.errors import InvalidInput
 from flywheel.regression_suite.case import Case, Grader
@@ -102,7 +102,7 @@ def _tool_call(answer: str, expected: Mapping[str, object], comparison: Comparis
         return Grade(correct=False, valid_format=False, reason="not JSON with tool and arguments")
     if expected.get("order") in ("free", "fixed"):
         comparison = replace(comparison, calls_in_order=expected["order"] == "fixed")
-    found = compare_calls(given, _wanted(expected), comparison, likeness=lambda value, option: _option(value, option, comparison))
+    found = compare_calls(given, _wanted(expected), comparison, similarity=lambda value, option: _option(value, option, comparison))
     return Grade(correct=found.same, valid_format=True, reason=found.reason, arguments=found.arguments)
 
 
@@ -141,8 +141,8 @@ def _check_calls(expected: Mapping[str, object], where: str) -> None:
                 )
 
 
-def _option(given: object, option: object, comparison: ComparisonPolicy) -> Likeness:
-    same, score = value_likeness(given, option, comparison)
+def _option(given: object, option: object, comparison: ComparisonPolicy) -> Similarity:
+    same, score = value_similarity(given, option, comparison)
     return (True, 1.0) if same or _allows(option, given, comparison) else (False, score)
 
 
@@ -157,7 +157,7 @@ def _allows(option: object, given: object, comparison: ComparisonPolicy) -> bool
             return False
         known = all(name in option and any(_allows(one, value, comparison) for one in option[name]) for name, value in given.items())
         return known and all(name in given or "" in values for name, values in option.items())
-    return value_likeness(given, option, comparison)[0]
+    return value_similarity(given, option, comparison)[0]
 
 
 def _contains(answer: str, expected: Mapping[str, object], comparison: ComparisonPolicy) -> Grade:

@@ -22,7 +22,8 @@ MOST_OF_A_MESSAGE = 2000
 ANSWERED = web.RequestKey("answered", bool)
 """Key of a request whose answer has begun: it can only be broken off."""
 NAMES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-MARKUP = re.compile(r"<(style|script|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+MARKUP = re.compile(r"<(style|script|head)\b.*?(?:</\1\s*>|\Z)|<[a-z!?/][^<>]*>", re.DOTALL | re.IGNORECASE)
+"""Each byte is read about once, whatever is left open: the page comes from outside, and all requests wait meanwhile."""
 
 
 def error_content(message: str, *, status: int, code: str | None = None, param: str | None = None, **ours: object) -> bytes:

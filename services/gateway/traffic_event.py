@@ -20,7 +20,8 @@ LARGEST_DATA_BYTES = 1_000_000
 """Of request and answer: Kafka's usual limit of 1 MiB an event, less everything else in it."""
 _PLAIN_PATH = re.compile(r"(?:request|response)(?:\.[A-Za-z_]+|\[\d+\])*")
 """Other paths hold keys that a user wrote."""
-_MACHINE_MADE = re.compile(r"[\w.:/+=~-]{1,200}", re.ASCII)
+_MACHINE_MADE = re.compile(r"(?=[^A-Za-z]{0,199}[A-Za-z])[\w.:/+=~-]{1,200}", re.ASCII)
+"""With a letter: digits and dashes alone may be a telephone or card number."""
 
 
 @dataclass(frozen=True, kw_only=True)

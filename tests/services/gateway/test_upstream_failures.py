@@ -49,6 +49,8 @@ def events(content: bytes) -> list[Any]:
         (b"", "text/plain", "the model server answers 418"),
         (b"upstream connect error \xff", "text/plain", "upstream connect error �"),
         (HTML, "text/html", "502 Bad Gateway"),
+        (b"n must be < 2, but 3 > 2" + b"<style>h1 {" * 2_000, "text/html", "n must be < 2, but 3 > 2"),
+        (b"<" * 30_000, "text/html", "<" * 2_000),
     ],
 )
 async def test_an_error_of_any_shape_reaches_the_user_in_openais_form(

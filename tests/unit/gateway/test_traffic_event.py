@@ -16,26 +16,13 @@ from flywheel.traffic.inference import Arm, Inference
 from services.gateway.traffic_event import UpstreamAttempt, event_data
 from services.integrations.kafka.event_codec import MAX_EVENT_BYTES, TRAFFIC_TYPE, decode_traffic
 from services.ports.cloud_events import encode
+from tests import exchanges
+from tests.exchanges import CALL
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "services" / "gateway"))
 from gateway_parts import MailRedactor, attempt, completion
 
-CALL = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
-REQUEST: dict[str, Any] = {
-    "messages": [
-        {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Weather?"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
-        {"role": "assistant", "content": None, "tool_calls": [CALL]},
-        {"role": "tool", "content": '{"degrees": 4}', "tool_call_id": "call-1"},
-        {"role": "user", "content": "And tomorrow?", "name": "ann"},
-    ],
-    "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
-    "tool_choice": "auto",
-    "temperature": 0.2,
-    "response_format": {"type": "json_object"},
-    "stop": None,
-    "an_unknown_field": {"a": [1, None, True]},
-}
+REQUEST: dict[str, Any] = exchanges.REQUEST | {"stop": None}
 
 
 def on_the_wire(one: UpstreamAttempt) -> tuple[Inference, bytes]:
@@ -130,6 +117,16 @@ def test_a_redacted_session_is_still_one_session() -> None:
     one, other = (on_the_wire(attempt(session=who, request_id=RequestId(who)))[0] for who in ("a@example.com", "a@example.com"))
     assert one.session == other.session
     assert one.session != on_the_wire(attempt(session="b@example.com"))[0].session
+
+
+@pytest.mark.parametrize("number", ["4155550134", "+1-415-555-0134", "4111-1111-1111-1111"])
+def test_a_number_as_a_clients_own_id_is_redacted(number: str) -> None:
+    class Numbers:
+        def redact(self, text: str) -> tuple[str, int]:
+            return text.replace(number, "<PHONE_NUMBER:01234567>"), text.count(number)
+
+    data = event_data(attempt(client_request_id=number), redactor=Numbers())
+    assert data["client_request_id"] == "<PHONE_NUMBER:01234567>"
 
 
 def test_ids_made_by_machines_stay_as_they_are() -> None:

@@ -11,22 +11,7 @@ from hypothesis import strategies as st
 from flywheel.errors import InvalidInput
 from flywheel.traffic.exchange import exchange_from_wire, text_exchange
 from flywheel.traffic.redaction import redacted_exchange
-
-CALL = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
-REQUEST: dict[str, Any] = {
-    "messages": [
-        {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Weather?"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
-        {"role": "assistant", "content": None, "tool_calls": [CALL]},
-        {"role": "tool", "content": '{"degrees": 4}', "tool_call_id": "call-1"},
-        {"role": "user", "content": "And tomorrow?", "name": "ann"},
-    ],
-    "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
-    "tool_choice": "auto",
-    "temperature": 0.2,
-    "response_format": {"type": "json_object"},
-    "an_unknown_field": {"a": [1, None, True]},
-}
+from tests.exchanges import CALL, REQUEST
 
 
 def completion(message: dict[str, Any], *, reason: str | None = "stop", **more: Any) -> dict[str, Any]:
