@@ -9,7 +9,7 @@ import structlog
 
 from services.observability import LAST_STEP, STEPS
 
-LOOK_SECONDS = 0.2  # between two looks whether a database has changed
+LOOK_SECONDS = 0.5  # between two looks whether a database has changed
 LEAST_SECONDS = 0.5  # between the beginnings of two steps, however much changes
 
 Step = Callable[[datetime], float | None]
