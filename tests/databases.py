@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from services.stores.database import open_database
 from services.stores.migrate import migrate
-from services.stores.schema import LEDGER, TRAFFIC, Database
+from services.stores.schema_version import LEDGER, TRAFFIC, Database
 
 
 def migrated_ledger(folder: Path) -> Engine:

@@ -11,12 +11,12 @@ from datetime import timedelta
 
 from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections import contradictions, review, split
-from flywheel.corrections.clusters import NearPrompts, judged
 from flywheel.corrections.contradictions import Relation
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
 from flywheel.corrections.diagnosis import Cause, diagnose
 from flywheel.corrections.duplicates import prompt_key
 from flywheel.corrections.join_inference import JoinDecision, JoinOutcome
+from flywheel.corrections.near_duplicates import NearPrompts, judged
 from flywheel.corrections.split import RelatedCorrection
 from flywheel.ids import CorrectionId
 from flywheel.traffic.message import Message

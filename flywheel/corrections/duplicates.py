@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, replace
 
 from flywheel.comparison import ComparisonPolicy, text_key
-from flywheel.corrections.clusters import SYSTEM_ROLES
+from flywheel.corrections.near_duplicates import SYSTEM_ROLES
 from flywheel.ids import digest_of
 from flywheel.traffic.exchange import Prompt
 from flywheel.traffic.message import Json, Message, OtherPart

@@ -29,6 +29,7 @@ from flywheel.drift.thresholds import (
     effect_factor,
     uniform_table,
 )
+from flywheel.drift.vanished_slices import longest_silences
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.counts import CountMatrix, Counts
 
@@ -93,20 +94,6 @@ def calibrate(period: NullPeriod, budget: BudgetPolicy, seed: int, *, minimum_re
         seed=seed,
         silences=longest_silences(period.hourly.matrix),
     )
-
-
-def longest_silences(hourly: CountMatrix) -> dict[str, int]:
-    """``hourly`` [hours, slices, ...] -> slice: its longest gap without rows, in hours, after its first rows.
-
-    A slice with occasional traffic counts as vanished only after a longer gap than these.
-    """
-    found = {}
-    for at, name in enumerate(hourly.slices):
-        seen = np.flatnonzero(hourly.rows[:, at])
-        longest = int(np.diff(seen, append=len(hourly.rows)).max(initial=1)) - 1
-        if longest > 0:
-            found[name] = longest
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from flywheel.drift.bin_edges import BinEdges
-from flywheel.drift.judge import STATUS_OF, VANISHED_FROM, Cells, CellState, JudgedWindow
+from flywheel.drift.cell_state import STATUS_OF, CellState
+from flywheel.drift.judge import Cells, JudgedWindow
 from flywheel.drift.tests import jensen_shannon, ks_p_value, rare_categories, wasserstein
 from flywheel.drift.thresholds import SHARE_COLUMN, SHARES
+from flywheel.drift.vanished_slices import VANISHED_FROM
 from flywheel.drift.verdict import DriftComparison, DriftVerdict
 from flywheel.ids import EVERYTHING
 from flywheel.traffic.column import Column, Measure

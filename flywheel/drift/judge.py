@@ -8,63 +8,27 @@ Python loop over cells. Does not format verdicts: ``evidence`` does, for the sto
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.drift.bin_edges import BinEdges, edges_of, in_test_bins
+from flywheel.drift.cell_state import CellState
 from flywheel.drift.hysteresis import Clearing
 from flywheel.drift.reference import Maturity, Reference, on_other_bins
 from flywheel.drift.seasonal_reference import HOURS_A_DAY, SeasonalReference, same_hours, times_seen
 from flywheel.drift.slice_shares import SliceRows, share_counts, slice_rows
 from flywheel.drift.tests import Numbers, compare, effect_of, p_value, z_score
 from flywheel.drift.thresholds import HOUR, SHARE_COLUMN, DriftPolicy, ThresholdTable, threshold_table
-from flywheel.drift.verdict import DriftStatus
+from flywheel.drift.vanished_slices import set_share_states, silent_as_before
 from flywheel.ids import EVERYTHING
 from flywheel.traffic.column import Column, Measure
 from flywheel.windows.counts import CountMatrix, Counts, WindowCounts, bins_of_columns
 from flywheel.windows.pane import EPOCH
 
 DAY = timedelta(days=1)
-VANISHED_FROM = 5.0  # minimum number of expected rows for a slice without rows to count as vanished
 Cells = NDArray[np.bool_]
-
-
-class CellState(IntEnum):
-    """The state of one cell. If several apply, the lowest number wins. The numbers are not stored."""
-
-    NO_ROWS = 0
-    NO_VALUES = 1
-    NO_REFERENCE = 2
-    OTHER_BINS = 3
-    UNSEEN_HOURS = 4
-    NEVER_SEEN = 5  # only for the share column: NEVER_SEEN to NEW
-    IN_OTHER = 6  # its rows may be in "(other)"
-    SILENT_BEFORE = 7  # expected rows as for VANISHED, but the reference has a gap as long as the window
-    VANISHED = 8
-    FEW_EXPECTED = 9
-    IN_OTHER_IN_REFERENCE = 10
-    NEW = 11
-    TOO_FEW = 12
-    LEARNING = 13
-    SAME = 14
-    DRIFTED = 15
-
-
-STATUS_OF = {
-    **dict.fromkeys((CellState.NO_ROWS, CellState.NO_VALUES, CellState.NEVER_SEEN), DriftStatus.NO_DATA),
-    **dict.fromkeys((CellState.NO_REFERENCE, CellState.OTHER_BINS, CellState.UNSEEN_HOURS, CellState.LEARNING), DriftStatus.LEARNING),
-    **dict.fromkeys(
-        (CellState.IN_OTHER, CellState.FEW_EXPECTED, CellState.IN_OTHER_IN_REFERENCE, CellState.SILENT_BEFORE, CellState.TOO_FEW),
-        DriftStatus.INSUFFICIENT_DATA,
-    ),
-    CellState.VANISHED: DriftStatus.VANISHED_SLICE,
-    CellState.NEW: DriftStatus.NEW_SLICE,
-    CellState.SAME: DriftStatus.OK,
-    CellState.DRIFTED: DriftStatus.DRIFTING,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +226,8 @@ def judge_window(
     cells = judge_counts(window=now, reference=before, columns=columns, table=table)
     is_all_traffic = np.array([name == EVERYTHING for name in slices])
     of_shares = np.array([column.name == SHARE_COLUMN.name for column in columns])
+    silences = thresholds.silences if thresholds is not None else {}
+    silent = silent_as_before(slices, silences=silences, hours=(window.end - window.start) / HOUR)
     return JudgedWindow(
         window=on_slices,
         columns=tuple(columns),
@@ -270,7 +236,7 @@ def judge_window(
         tested=now,
         before=before,
         cells=cells,
-        state=_states(matrix, before, cells, reference, table, share_rows, silent=_silent_as_before(on_slices, reference)),
+        state=_states(matrix, before, cells, reference, table, share_rows, silent=silent),
         reported=np.where(of_shares, ~is_all_traffic[:, None], (shared | is_all_traffic)[:, None]),
         share_rows=share_rows,
         table=table,
@@ -317,8 +283,9 @@ def _states(
         state[~cells.enough_rows] = CellState.TOO_FEW
         for at in np.flatnonzero(of_shares):
             significant = cells.z[:, at] > table.z[:, at]
-            _state_shares(state[:, at], window.rows == 0, before.rows == 0, significant=significant, share_rows=share_rows)
-            state[(state[:, at] == CellState.VANISHED) & silent, at] = CellState.SILENT_BEFORE
+            set_share_states(
+                state[:, at], gone=window.rows == 0, unknown=before.rows == 0, significant=significant, silent=silent, rows=share_rows
+            )
         if not before.rows.any():
             state[:] = CellState.UNSEEN_HOURS  # the reference has rows, but none in the hours of this window
         state[:, ~reference.known] = CellState.OTHER_BINS
@@ -326,24 +293,6 @@ def _states(
     all_rows = window.rows[window.slices.index(EVERYTHING)]
     state[np.where(of_shares, all_rows == 0, (window.rows == 0)[:, None])] = CellState.NO_ROWS
     return state
-
-
-def _silent_as_before(window: WindowCounts, reference: PreparedReference | None) -> Cells:
-    """[slices]: True if the reference has a gap without rows of at least the window's length."""
-    thresholds = reference.reference.thresholds if reference is not None else None
-    silences = thresholds.silences if thresholds is not None else {}
-    hours = (window.end - window.start) / HOUR
-    return np.array([silences.get(name, 0) >= hours for name in window.matrix.slices], dtype=bool)
-
-
-def _state_shares(state: NDArray[np.int8], gone: Cells, unknown: Cells, *, significant: Cells, share_rows: SliceRows) -> None:
-    """[slices], changed in place: the slices without rows in the window (``gone``) or in the reference (``unknown``)."""
-    state[unknown] = CellState.NEW
-    state[unknown & (share_rows.folded_before > 0) & ~significant] = CellState.IN_OTHER_IN_REFERENCE
-    state[gone] = CellState.FEW_EXPECTED
-    state[gone & (share_rows.expected >= VANISHED_FROM)] = CellState.VANISHED
-    state[gone & (share_rows.folded > 0) & ~significant] = CellState.IN_OTHER
-    state[gone & unknown] = CellState.NEVER_SEEN
 
 
 def _one_sided(columns: Sequence[Column]) -> Cells:

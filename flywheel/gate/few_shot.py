@@ -6,7 +6,7 @@ In: the training set, a case's prompt. Out: the prompt of the baseline arm. Retr
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flywheel.corrections.clusters import SYSTEM_ROLES
+from flywheel.corrections.near_duplicates import SYSTEM_ROLES
 from flywheel.ids import derive
 from flywheel.traffic.exchange import Prompt
 from flywheel.traffic.message import Message

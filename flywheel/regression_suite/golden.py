@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flywheel.corrections.clusters import judged
+from flywheel.corrections.near_duplicates import judged
 from flywheel.errors import InvalidInput, Refused, shortened
 from flywheel.ids import CaseId, Person, WorkloadId, derive, digest_of
 from flywheel.regression_suite.case import Case, Grader, Tier

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from flywheel.comparison import ComparisonPolicy, compare
 from flywheel.corrections.acceptance import AcceptancePolicy
-from flywheel.corrections.clusters import NearPrompts
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
 from flywheel.corrections.duplicates import context_key, prompt_key
+from flywheel.corrections.near_duplicates import NearPrompts
 from flywheel.ids import WorkloadId, unit_interval
 from flywheel.regression_suite.case import Case
 from flywheel.training_set import leakage

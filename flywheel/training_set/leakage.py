@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flywheel.corrections.clusters import JudgedText, NearPrompts, judged
+from flywheel.corrections.near_duplicates import JudgedText, NearPrompts, judged
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.training_set.example import Example
 

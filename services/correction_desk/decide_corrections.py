@@ -13,9 +13,9 @@ import structlog
 
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
-from flywheel.corrections.clusters import NearPrompts
 from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection, Remarks
 from flywheel.corrections.join_inference import join, without_request
+from flywheel.corrections.near_duplicates import NearPrompts
 from flywheel.errors import Conflict, InvalidInput
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind

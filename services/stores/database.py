@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, MetaData, QueuePool, create_engine, e
 from sqlalchemy.exc import InternalError, OperationalError, TimeoutError
 
 from flywheel.errors import CannotRun
-from services.stores.schema import LEDGER, TRAFFIC, check
+from services.stores.schema_version import LEDGER, TRAFFIC, check
 
 DATABASE_FAILURES = (OperationalError, InternalError, TimeoutError)
 """What SQLAlchemy raises where the database itself fails: locked, full, no connection. Its other errors are about the values."""

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from deploy import deploy_dir
 from flywheel.errors import CannotRun
 from services.stores.database import open_database, writing
-from services.stores.schema import FIRST_VERSION, SCHEMA_TABLE, Database, read_state, refuse_newer
+from services.stores.schema_version import FIRST_VERSION, SCHEMA_TABLE, Database, read_state, refuse_newer
 
 
 def migrate(path: Path, database: Database) -> tuple[str, ...]:

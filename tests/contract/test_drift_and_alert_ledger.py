@@ -23,7 +23,7 @@ from services.stores.database import open_database, to_text
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.migrate import migrate
-from services.stores.schema import LEDGER
+from services.stores.schema_version import LEDGER
 from tests.databases import migrated_ledger
 from tests.ledgers import DriftAndAlertLedger
 from tests.watching import MARIA, NOON, ROUTER, finding_of, reference_of, some_rows, verdict, window_counts

@@ -30,7 +30,7 @@ from services.ports.traffic import Advance, RecordedInference, RecordingBatch
 from services.stores.database import open_ledger
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.migrate import migrate
-from services.stores.schema import TRAFFIC
+from services.stores.schema_version import TRAFFIC
 from services.stores.sealing import DataKey, SealingKey
 from services.stores.traffic import compression
 from services.stores.traffic.compression import Compressor, Decompressor

@@ -20,9 +20,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 import services.stores.ledger
 from deploy import deploy_dir
 from flywheel.errors import CannotRun
-from services.stores import database, schema
+from services.stores import database, schema_version
 from services.stores.migrate import migrate
-from services.stores.schema import LEDGER, SCHEMA_TABLE, TRAFFIC, Database, check
+from services.stores.schema_version import LEDGER, SCHEMA_TABLE, TRAFFIC, Database, check
 from services.stores.traffic import tables as traffic_tables
 from tests.contract.test_upgrade_of_966c45d import restored
 from tests.databases import migrated_ledger, migrated_traffic
@@ -71,7 +71,7 @@ def test_the_code_knows_the_revisions_of_the_migrations_folder(ours: Database) -
 def test_the_versions_of_the_code_and_of_the_package_are_one() -> None:
     declared = re.search(r'^version = "([^"]+)"', (deploy_dir().parent / "pyproject.toml").read_text(), re.MULTILINE)
     assert declared is not None
-    assert declared.group(1) == schema.CODE_VERSION
+    assert declared.group(1) == schema_version.CODE_VERSION
 
 
 def test_a_second_migration_finds_nothing_to_do(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from flywheel.windows.slices import Pane, SlicePolicy
 from services.ports.traffic import Advance, DeadLetter, PartitionPosition, RecordedInference, RecordingBatch
 from services.stores.database import open_database, reading, to_text
 from services.stores.migrate import migrate
-from services.stores.schema import TRAFFIC
+from services.stores.schema_version import TRAFFIC
 from services.stores.traffic.shadow_counts import RecordedShadows
 from services.stores.traffic.tables import inferences, metadata, pane_to_blob
 from tests.databases import migrated_traffic

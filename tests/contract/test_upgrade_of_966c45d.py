@@ -37,7 +37,7 @@ from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.migrate import migrate
-from services.stores.schema import LEDGER, TRAFFIC, Database
+from services.stores.schema_version import LEDGER, TRAFFIC, Database
 from tests.ledgers import CorrectionAndTrainingLedger, DriftAndAlertLedger
 from tests.traffic_stores import recording_store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.settings import Settings
 from services.stores.database import path_of
 from services.stores.migrate import migrate
-from services.stores.schema import LEDGER, TRAFFIC
+from services.stores.schema_version import LEDGER, TRAFFIC
 
 Migration = Callable[[], tuple[str, ...]]
 """Runs and returns the revisions that were run, oldest first."""

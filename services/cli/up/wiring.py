@@ -30,7 +30,7 @@ from services.settings.secrets import broker_fields, serving_key
 from services.stores.database import open_ledger, path_of
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.migrate import migrate
-from services.stores.schema import LEDGER, TRAFFIC
+from services.stores.schema_version import LEDGER, TRAFFIC
 from services.stores.tokens import internal_key, redaction_key
 
 FOLDERS = ("adapters", "snapshots", "reports", "spool", "routes", "keys", "logs")

@@ -8,7 +8,7 @@ import pytest
 
 from services.cli.__main__ import run
 from services.stores.database import open_ledger, open_traffic
-from services.stores.schema import LEDGER, TRAFFIC
+from services.stores.schema_version import LEDGER, TRAFFIC
 from tests.contract.test_upgrade_of_966c45d import restored
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
-from flywheel.corrections.clusters import NearPrompts
 from flywheel.corrections.correction import CorrectionKind, CorrectionState, JoinedCorrection
 from flywheel.corrections.join_inference import join
+from flywheel.corrections.near_duplicates import NearPrompts
 from flywheel.ids import CorrectionId, derive
 from flywheel.traffic.message import Message
 from tests.learning import ask, correction, inference, joined

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.drift.alarm_budget import ALPHA_ALLOCATION, BudgetPolicy
-from flywheel.drift.calibration import MINIMUM_ROWS_OF_LONGEST, SIMILAR, _similar_slices, calibrate, longest_silences
+from flywheel.drift.calibration import MINIMUM_ROWS_OF_LONGEST, SIMILAR, _similar_slices, calibrate
 from flywheel.drift.exceedance import lower_bound
 from flywheel.drift.judge import JudgedCounts, judge_counts
 from flywheel.drift.null_windows import NullPeriod
@@ -27,6 +27,7 @@ from flywheel.drift.thresholds import (
     Threshold,
     uniform_table,
 )
+from flywheel.drift.vanished_slices import longest_silences
 from flywheel.ids import WorkloadId
 from flywheel.traffic.column import Column, Family, Measure
 from flywheel.windows.counts import CountMatrix, Counts, WindowCounts

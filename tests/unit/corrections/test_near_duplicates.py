@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.comparison import LENIENT, canonical
-from flywheel.corrections.clusters import NearPrompts, judged, overlap, user_text
+from flywheel.corrections.near_duplicates import NearPrompts, judged, overlap, user_text
 from flywheel.traffic.message import Message
 
 POLICY = "You are the assistant of a shop. Be brief, be kind, never promise a refund, and answer in the customer's language. " * 5
