@@ -16,6 +16,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FOLDER = ROOT / "var" / "test-clients"
+SYSTEM_CERTIFICATES = {"UV_NATIVE_TLS": "1", "NODE_OPTIONS": "--use-openssl-ca"}  # a team's proxy signs with a certificate of its own
 NODE_PACKAGES = ("openai@7.59.0", "zod@4.6.7")  # neither needs another package
 
 
@@ -64,7 +65,7 @@ def _once(folder: Path, wanted: str, steps: Sequence[Sequence[str]], failure: st
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for step in steps:
-            done = subprocess.run(step, capture_output=True, text=True, check=False, env={**os.environ, "UV_NATIVE_TLS": "1"})
+            done = subprocess.run(step, capture_output=True, text=True, check=False, env={**SYSTEM_CERTIFICATES, **os.environ})
             if done.returncode:
                 pytest.skip(f"{failure}: {(done.stderr.strip().splitlines() or ['no message'])[-1][:200]}")
         stamp.write_text(digest)
