@@ -26,8 +26,9 @@ def share_counts(
     overall = list(slices).index(EVERYTHING)
     n, m = now[..., overall, None], before[..., overall, None]
     share, share_before = now / np.maximum(1, n), before / np.maximum(1, m)
-    missing = np.clip(np.rint(share_before * n) - now, 0, folded_rows(now, slices=slices, protected=protected))
-    missing_before = np.clip(np.rint(share * m) - before, 0, folded_rows(before, slices=slices, protected=protected))
+    folded, folded_before = folded_rows(now, before, slices=slices, protected=protected)
+    missing = np.clip(np.rint(share_before * n) - now, 0, folded)
+    missing_before = np.clip(np.rint(share * m) - before, 0, folded_before)
     pairs = []
     for rows, total, folded in ((now, n, missing), (before, m, missing_before)):
         own = rows if as_named else np.minimum(rows + folded.astype(np.int64), total)
@@ -37,13 +38,16 @@ def share_counts(
     return pairs[0], pairs[1]
 
 
-def folded_rows(rows: Counts, *, slices: Sequence[str], protected: Collection[str]) -> Counts:
-    """[..., slices] -> [..., slices]: rows in "(other)" of its dimension that may belong to each slice. 0 for protected slices, which are
+def folded_rows(now: Counts, before: Counts, *, slices: Sequence[str], protected: Collection[str]) -> tuple[Counts, Counts]:
+    """[..., slices] each -> the same: rows in "(other)" of its dimension that may belong to each slice. 0 for protected slices, which are
     always counted by name."""
     index = {name: at for at, name in enumerate(slices)}
-    always_named = {EVERYTHING, *protected, *(folded_into(name) for name in slices)}
-    rest = np.array([-1 if name in always_named else index.get(folded_into(name), -1) for name in slices], dtype=np.intp)
-    return np.where(rest >= 0, rows[..., rest], 0)
+    rests = [folded_into(name) for name in slices]
+    always_named = {EVERYTHING, *protected, *rests}
+    rest = np.array(
+        [-1 if name in always_named else index.get(other, -1) for name, other in zip(slices, rests, strict=True)], dtype=np.intp
+    )
+    return np.where(rest >= 0, now[..., rest], 0), np.where(rest >= 0, before[..., rest], 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +62,9 @@ class SliceRows:
 def slice_rows(now: Counts, before: Counts, *, slices: Sequence[str], protected: Collection[str]) -> SliceRows:
     """``now`` and ``before``: rows [slices]."""
     overall = list(slices).index(EVERYTHING)
+    folded, folded_before = folded_rows(now, before, slices=slices, protected=protected)
     return SliceRows(
-        folded=folded_rows(now, slices=slices, protected=protected),
-        folded_before=folded_rows(before, slices=slices, protected=protected),
+        folded=folded,
+        folded_before=folded_before,
         expected=np.asarray(now[overall] * (before / max(1, int(before[overall]))), dtype=np.float64),
     )

@@ -120,8 +120,8 @@ def count_rows(*, values: Mapping[str, Values], slices: Sequence[Sequence[str]],
 
     One count of combined places (slice, bin) does it all: linear in rows, independent of how many slices there are.
     """
-    groups: dict[tuple[str, ...], int] = {}
-    group_of = np.array([groups.setdefault(tuple(held), len(groups)) for held in slices], dtype=np.intp)
+    groups = _InOrder()
+    group_of = np.fromiter(map(groups.__getitem__, map(tuple, slices)), dtype=np.intp, count=len(slices))
     names = {name: at for at, name in enumerate(dict.fromkeys(chain.from_iterable(groups)))}
     sizes = np.array([len(held) for held in groups], dtype=np.intp)
     row = np.repeat(np.arange(len(slices)), sizes[group_of])
@@ -182,6 +182,14 @@ def _bins_of(column: Column, values: Values) -> NDArray[np.intp]:
     if odd.any() and not isinstance(values, np.ndarray):
         found[[at for at in np.flatnonzero(odd).tolist() if values[at] is None]] = missing
     return found
+
+
+class _InOrder(dict[tuple[str, ...], int]):
+    """Numbers the groups of slices in the order of arrival; a group that is known costs a look-up of the dictionary alone."""
+
+    def __missing__(self, group: tuple[str, ...]) -> int:
+        self[group] = number = len(self)
+        return number
 
 
 class _Places(dict[object, int]):
