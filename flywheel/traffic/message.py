@@ -122,11 +122,7 @@ class Message:
 
 def message_from_wire(value: Json, *, where: str) -> Message:
     """Raises InvalidInput, with the path, for a value that is not an object with a role."""
-    if not isinstance(value, dict):
-        raise InvalidInput("must be an object", where=where, value=shortened(value), remedy=FIX)
-    role = value.get("role")
-    if not isinstance(role, str) or not role:
-        raise InvalidInput("must be a string", where=f"{where}.role", value=shortened(role), remedy=FIX)
+    role = role_of(value, where=where)
     more = {key: one for key, one in value.items() if key not in _KNOWN}
 
     def text_of(key: str) -> str | None:
@@ -151,6 +147,16 @@ def message_from_wire(value: Json, *, where: str) -> Message:
         refusal=text_of("refusal"),
         more=more,
     )
+
+
+def role_of(message: Json, *, where: str) -> str:
+    """Raises InvalidInput, with the path, for a value that is not an object with a role."""
+    if not isinstance(message, dict):
+        raise InvalidInput("must be an object", where=where, value=shortened(message), remedy=FIX)
+    role = message.get("role")
+    if not isinstance(role, str) or not role:
+        raise InvalidInput("must be a string", where=f"{where}.role", value=shortened(role), remedy=FIX)
+    return role
 
 
 def calls_as_text(calls: tuple[ToolCall, ...]) -> str:

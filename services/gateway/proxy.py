@@ -25,6 +25,7 @@ from services.gateway.read_request import (
     RoutedRequest,
     ServedWorkload,
     UserRequest,
+    check_messages,
     dimensions_of,
     new_request_id,
     own_id_of,
@@ -74,6 +75,7 @@ class Gateway:
         )
         if served is None:
             return await self._by_name(asked, request)
+        check_messages(body)
         session = session_of(request.headers, body, sources=served.session_from)
         self._count_session(served.workload, "with_session" if session is not None else "without_session")
         as_asked, added = as_served(body, route=CHAT, policy=served.requests)

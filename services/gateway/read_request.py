@@ -14,7 +14,9 @@ import orjson
 from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import Person, RequestId, WorkloadId
 from flywheel.rollout.release import Route
+from flywheel.traffic.message import FIX, role_of
 from flywheel.traffic.request_policy import RequestPolicy
+from services.gateway.unreadable_json import unreadable_json
 
 SESSION_HEADER = "X-Flywheel-Session"
 OWN_ID_HEADERS = ("X-Request-ID", "X-Client-Request-Id")
@@ -76,13 +78,27 @@ def read_body(raw: bytes) -> tuple[str, dict[str, Any]]:
     try:
         body = orjson.loads(raw.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"is not JSON in UTF-8: {error}", where="body", remedy="Send a JSON object.") from None
+        raise unreadable_json(raw, error) from None
     if not isinstance(body, dict):
         raise InvalidInput("must be a JSON object", where="body", value=type(body).__name__, remedy="Send an object with a model.")
     # Counted first, which is fast: most requests have fewer brackets than levels would need.
     if raw.count(b"{") + raw.count(b"[") > MOST_LEVELS and (deep := _too_deep(body)) is not None:
-        raise InvalidInput(f"is nested over {MOST_LEVELS} levels deep", where=f"body.{deep}", remedy="Send it flatter, or as a text.")
+        raise InvalidInput(
+            f"is nested over {MOST_LEVELS} levels deep",
+            where=f"body.{deep}",
+            value=shortened(body[deep]),
+            remedy="Send it flatter, or as a text.",
+        )
     return checked_model(body.pop("model", None)), body
+
+
+def check_messages(body: Mapping[str, Any]) -> None:
+    """Raises InvalidInput, with the path, for messages that could not be recorded: then no model is asked."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidInput("must be a list of messages", where="body.messages", value=shortened(messages), remedy=FIX)
+    for at, one in enumerate(messages):
+        role_of(one, where=f"body.messages[{at}]")
 
 
 def checked_model(model: object) -> str:
@@ -131,7 +147,7 @@ def _too_deep(body: dict[str, Any]) -> str | None:
             if not level:
                 break
         else:
-            return name[:80]
+            return name
     return None
 
 

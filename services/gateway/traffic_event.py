@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flywheel.errors import InvalidInput
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId, digest_of
 from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
-from flywheel.traffic.exchange import CUT, exchange_from_wire
+from flywheel.traffic.exchange import CUT, Exchange, exchange_from_wire
 from flywheel.traffic.inference import Arm
 from services.gateway.cut_to_size import MOST_PATHS, redacted_to_size
 from services.ports.redaction import Redactor
@@ -72,7 +73,7 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
     Media become references first, so that nobody searches megabytes of base64 for personal data.
     """
     reply = attempt.reply
-    exchange = exchange_from_wire(attempt.body, reply.response, where="$", left_out=reply.left_out)
+    exchange = _exchange(attempt.body, reply)
     request, response, cut = redacted_to_size(
         exchange.prompt.to_wire(), exchange.response_to_wire(), redact=redactor.redact, most_bytes=LARGEST_DATA_BYTES
     )
@@ -104,6 +105,14 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
         "dimensions": {name: clean(value)[:200] for name, value in attempt.dimensions.items()},
         "redacted": True,
     }
+
+
+def _exchange(body: Mapping[str, Any], reply: Reply) -> Exchange:
+    """An answer that is nested too deeply is left out: the request is recorded all the same."""
+    try:
+        return exchange_from_wire(body, reply.response, where="$", left_out=reply.left_out)
+    except InvalidInput:
+        return exchange_from_wire(body, None, where="$", left_out=(*reply.left_out, "response"))
 
 
 def _client_id(sent: str, clean: Callable[[str], str]) -> str:

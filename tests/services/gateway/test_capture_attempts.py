@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from flywheel.errors import CannotRun
 from flywheel.ids import RequestId
 from services.gateway.capture_attempts import Capture, Waiting, confirm, encoded_by, keep, publish
-from services.integrations.kafka.event_codec import TRAFFIC_TYPE
+from services.integrations.kafka.event_codec import TRAFFIC_TYPE, decode_traffic
 from services.ports.cloud_events import encode
 from services.ports.events import NotPublished
 from services.stores.capture_spool import CaptureSpool, SpooledEvent
@@ -146,6 +146,13 @@ def test_an_attempt_that_cannot_be_read_is_counted_and_dropped_alone(spool: Capt
     keep([attempt(request_id=RequestId("bad"), body=body), *attempts(1)], redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
     assert [event.id for event in spool.due()] == ["r0-1"]
     assert counted(reason) == before + 1
+
+
+def test_an_answer_that_is_nested_too_deeply_is_left_out_and_its_request_recorded(spool: CaptureSpool) -> None:
+    deep = {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi", "x": nested(120)}}]}
+    keep([attempt(response=deep)], redactor=MailRedactor(), encode=ENCODE, spool=spool, now=NOW)
+    recorded = decode_traffic(spool.due()[0].body)
+    assert (recorded.exchange.prompt.user_turns, recorded.exchange.answers, recorded.exchange.left_out) == ("hello", (), ("response",))
 
 
 def counted(reason: str) -> float:
