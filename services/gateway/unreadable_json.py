@@ -1,7 +1,7 @@
 """Says what is wrong with a body that is not JSON, at which path.
 
-In: the bytes, and the parser's error. Out: the error for the client. Python's own parser accepts more than JSON (NaN, halves of characters),
-so it finds where they stand; it reads only what was refused already.
+In: the bytes, and the parser's error. Out: the error for the client. Python's own parser accepts more than JSON (NaN, halves of
+characters), so it finds where they stand; it reads only what was refused already.
 """
 
 import json
