@@ -190,6 +190,19 @@ def test_a_wrong_key_and_a_server_that_is_away_are_the_operators_to_mend() -> No
         away.listed()
 
 
+@pytest.mark.parametrize(("models", "healthy"), [(200, True), (401, False), (503, False)])
+def test_health_is_asked_without_the_key(models: int, healthy: bool) -> None:
+    """LiteLLM, behind the gateway, answers 401 there without a key; with one it would send a question to each of its models."""
+    asked: list[tuple[str, bool]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path, "Authorization" in request.headers))
+        return httpx.Response(401 if request.url.path == "/health" else models)
+
+    assert VllmAdapters(url="http://litellm", key="sk", transport=httpx.MockTransport(answer)).healthy() is healthy
+    assert asked == [("/health", False), ("/v1/models", True)]
+
+
 # What the gateway passes on
 
 

@@ -32,8 +32,12 @@ class VllmAdapters:
         self._client = httpx.Client(base_url=self._url, headers=headers, transport=transport, trust_env=False)
 
     def healthy(self) -> bool:
+        """Asked without the key: vLLM wants none there, and LiteLLM with one would send a question to each of its models."""
+        request = self._client.build_request("GET", "/health", timeout=HEALTH_TIMEOUT_SECONDS)
+        request.headers.pop("Authorization", None)
         try:
-            return self._client.get("/health", timeout=HEALTH_TIMEOUT_SECONDS).status_code == 200
+            status = self._client.send(request).status_code
+            return status == 200 or (status == 401 and self._client.get("/v1/models", timeout=HEALTH_TIMEOUT_SECONDS).status_code == 200)
         except httpx.HTTPError:
             return False
 

@@ -95,12 +95,12 @@ def chat_arguments(served: ServedTemplate, *, file: Path, reasoning_parser: str 
 
 
 def why_not_healthy(url: str, *, seconds: float = 1.0) -> str | None:
-    """None when ``/health`` answers 200."""
+    """None when ``/health`` answers 200, or 401: a server that wants a key there, as LiteLLM does, is up."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=seconds) as answer:  # noqa: S310  http on a host of the settings
             return None if answer.status == 200 else f"/health answers {answer.status}"
     except urllib.error.HTTPError as error:
-        return f"/health answers {error.code}"
+        return None if error.code == 401 else f"/health answers {error.code}"
     except (OSError, ValueError) as error:
         return f"it does not answer yet ({getattr(error, 'reason', error)})" if seconds > 1 else "it does not answer yet"
 
