@@ -33,10 +33,10 @@ def base_model() -> Path:
 
 
 @contextmanager
-def running_vllm(folder: Path) -> Iterator[str]:
+def running_vllm(folder: Path, *, port: int | None = None) -> Iterator[str]:
     """Its URL. As `flywheel up` starts it, except that a request may name another chat template."""
     python, model = ROOT / ".venv-vllm/bin/python", base_model()
-    log, port, template = folder / "vllm.log", free_port(), folder / "chat_template.jinja"
+    log, port, template = folder / "vllm.log", port or free_port(), folder / "chat_template.jinja"
     served = served_template(model=model)
     template.write_text(served.template.text)
     launch = VllmLaunch(

@@ -33,6 +33,7 @@ const deeds = {
     const { data, response } = await client.chat.completions.create({ model, messages, ...more }, { headers }).withResponse();
     const choice = data.choices[0];
     return {
+      id: data.id,
       text: choice.message.content,
       calls: (choice.message.tool_calls ?? []).map((call) => [call.function.name, call.function.arguments]),
       finish_reason: choice.finish_reason,
@@ -42,14 +43,14 @@ const deeds = {
     };
   },
 
-  async stream(client, { model, messages, more = {}, stop_after = null, pause = 0 }) {
+  async stream(client, { model, messages, more = {}, headers = {}, stop_after = null, pause = 0 }) {
     let text = '';
     let reason = null;
     let usages = 0;
     let chunks = 0;
     const calls = new Map();
     const models = new Set();
-    const events = await client.chat.completions.create({ model, messages, stream: true, ...more });
+    const events = await client.chat.completions.create({ model, messages, stream: true, ...more }, { headers });
     for await (const chunk of events) {
       chunks += 1;
       models.add(chunk.model);
@@ -69,8 +70,8 @@ const deeds = {
     return { text, calls: found, finish_reason: reason, models: [...models].sort(), usages };
   },
 
-  async tool_round(client, { model, messages }) {
-    const first = (await client.chat.completions.create({ model, messages, tools: TOOLS })).choices[0].message;
+  async tool_round(client, { model, messages, more = { tools: TOOLS } }) {
+    const first = (await client.chat.completions.create({ model, messages, ...more })).choices[0].message;
     const results = first.tool_calls.map((call) => ({
       role: 'tool',
       tool_call_id: call.id,
@@ -80,8 +81,8 @@ const deeds = {
     return { calls: first.tool_calls.length, text: second.choices[0].message.content };
   },
 
-  async parse(client, { model, messages }) {
-    const answer = await client.chat.completions.parse({ model, messages, response_format: zodResponseFormat(Route, 'route') });
+  async parse(client, { model, messages, more = {} }) {
+    const answer = await client.chat.completions.parse({ model, messages, response_format: zodResponseFormat(Route, 'route'), ...more });
     return answer.choices[0].message.parsed;
   },
 
@@ -91,9 +92,9 @@ const deeds = {
     return { vectors: answer.data.map((one) => one.embedding), same: plain.data.map((one) => one.embedding), model: answer.model };
   },
 
-  async responses(client, { model, text }) {
-    const whole = await client.responses.create({ model, input: text });
-    const events = await collected(await client.responses.create({ model, input: text, stream: true }));
+  async responses(client, { model, text, more = {} }) {
+    const whole = await client.responses.create({ model, input: text, ...more });
+    const events = await collected(await client.responses.create({ model, input: text, stream: true, ...more }));
     const deltas = events.filter((event) => event.type === 'response.output_text.delta');
     const last = events[events.length - 1];
     return {
@@ -104,9 +105,9 @@ const deeds = {
     };
   },
 
-  async completions(client, { model, text }) {
-    const answer = await client.completions.create({ model, prompt: text });
-    const streamed = await collected(await client.completions.create({ model, prompt: text, stream: true }));
+  async completions(client, { model, text, more = {} }) {
+    const answer = await client.completions.create({ model, prompt: text, ...more });
+    const streamed = await collected(await client.completions.create({ model, prompt: text, stream: true, ...more }));
     return { text: answer.choices[0].text, model: answer.model, streamed: streamed.map((one) => one.choices[0].text ?? '').join('') };
   },
 

@@ -41,6 +41,7 @@ def chat(client, model, messages, more=None, headers=None, **_):
     answer = raw.parse()
     choice = answer.choices[0]
     return {
+        "id": answer.id,
         "text": choice.message.content,
         "calls": [[call.function.name, call.function.arguments] for call in choice.message.tool_calls or []],
         "finish_reason": choice.finish_reason,
@@ -50,9 +51,9 @@ def chat(client, model, messages, more=None, headers=None, **_):
     }
 
 
-def stream(client, model, messages, more=None, stop_after=None, pause=0.0, **_):
+def stream(client, model, messages, more=None, headers=None, stop_after=None, pause=0.0, **_):
     text, calls, reasons, seen, usages, chunks = "", {}, [], set(), 0, 0
-    with client.chat.completions.create(model=model, messages=messages, stream=True, **(more or {})) as events:
+    with client.chat.completions.create(model=model, messages=messages, stream=True, extra_headers=headers, **(more or {})) as events:
         for chunk in events:
             chunks += 1
             seen.add(chunk.model)
@@ -71,9 +72,9 @@ def stream(client, model, messages, more=None, stop_after=None, pause=0.0, **_):
     return {"text": text, "calls": found, "finish_reason": reasons[-1] if reasons else None, "models": sorted(seen), "usages": usages}
 
 
-def tool_round(client, model, messages, **_):
+def tool_round(client, model, messages, more=None, **_):
     """Asks, runs every tool that was called, and asks again with the results."""
-    first = client.chat.completions.create(model=model, messages=messages, tools=TOOLS).choices[0].message
+    first = client.chat.completions.create(model=model, messages=messages, **(more or {"tools": TOOLS})).choices[0].message
     results = [
         {"role": "tool", "tool_call_id": call.id, "content": json.dumps({"at": json.loads(call.function.arguments)["order"]})}
         for call in first.tool_calls
@@ -82,8 +83,8 @@ def tool_round(client, model, messages, **_):
     return {"calls": len(first.tool_calls), "text": client.chat.completions.create(model=model, messages=sent).choices[0].message.content}
 
 
-def parse(client, model, messages, **_):
-    message = client.chat.completions.parse(model=model, messages=messages, response_format=Route).choices[0].message
+def parse(client, model, messages, more=None, **_):
+    message = client.chat.completions.parse(model=model, messages=messages, response_format=Route, **(more or {})).choices[0].message
     return {"team": message.parsed.team, "urgent": message.parsed.urgent}
 
 
@@ -93,9 +94,9 @@ def embeddings(client, model, inputs, **_):
     return {"vectors": [one.embedding for one in answer.data], "same": [one.embedding for one in plain.data], "model": answer.model}
 
 
-def responses(client, model, text, **_):
-    whole = client.responses.create(model=model, input=text)
-    events = list(client.responses.create(model=model, input=text, stream=True))
+def responses(client, model, text, more=None, **_):
+    whole = client.responses.create(model=model, input=text, **(more or {}))
+    events = list(client.responses.create(model=model, input=text, stream=True, **(more or {})))
     return {
         "text": whole.output_text,
         "model": whole.model,
@@ -104,9 +105,9 @@ def responses(client, model, text, **_):
     }
 
 
-def completions(client, model, text, **_):
-    answer = client.completions.create(model=model, prompt=text)
-    streamed = list(client.completions.create(model=model, prompt=text, stream=True))
+def completions(client, model, text, more=None, **_):
+    answer = client.completions.create(model=model, prompt=text, **(more or {}))
+    streamed = list(client.completions.create(model=model, prompt=text, stream=True, **(more or {})))
     return {"text": answer.choices[0].text, "model": answer.model, "streamed": "".join(one.choices[0].text or "" for one in streamed)}
 
 
