@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from flywheel.errors import FlywheelError
 from flywheel.ids import AdapterName, EventId, WorkloadId
 from flywheel.traffic.column import FeatureRow as FeatureRow
 from flywheel.traffic.inference import Inference
@@ -133,6 +134,14 @@ class RecordingBatch:
     recorded_at: datetime | None = None
 
 
+class NotSealed(Exception):
+    """The contents of these events cannot be sealed. Nothing was written; without these events the batch can be."""
+
+    def __init__(self, refused: Mapping[EventId, FlywheelError]) -> None:
+        super().__init__(", ".join(map(str, refused.values())))
+        self.refused = refused
+
+
 class TrafficRecorder(Protocol):
     """The traffic store as the recorder writes it."""
 
@@ -142,5 +151,5 @@ class TrafficRecorder(Protocol):
     def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
         """One transaction: new rows, the panes of the rows that were really inserted, counts, dead letters, offsets.
 
-        Raises LostPartition when an advance no longer holds; then nothing is written.
+        Raises LostPartition when an advance no longer holds, NotSealed for contents that cannot be sealed; then nothing is written.
         """

@@ -43,7 +43,7 @@ class DataKey:
         """The content. Raises SealBroken."""
         try:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
-        except (InvalidTag, ValueError) as error:  # ValueError: too short to be sealed at all
+        except (InvalidTag, ValueError, TypeError) as error:  # too short to be sealed, or no bytes: SQLite keeps any type in any column
             raise SealBroken from error
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from flywheel.errors import InvalidInput
-from flywheel.ids import WorkloadId, derive
+from flywheel.errors import FlywheelError, InvalidInput
+from flywheel.ids import EventId, WorkloadId, derive
 from flywheel.traffic import recording
 from flywheel.traffic.answer_format import fits
 from flywheel.traffic.attempt_outcome import AttemptOutcome
@@ -21,6 +21,7 @@ from services.ports.redaction import Redactor
 from services.ports.traffic import (
     Advance,
     DeadLetter,
+    NotSealed,
     PartitionPosition,
     RecordedInference,
     RecordingBatch,
@@ -65,6 +66,21 @@ def record_batch(
     Raises LostPartition, and has written nothing then.
     """
     read = [ReadRecord(record=record, outcome=_read(record, parts)) for record in records]
+    try:
+        return _store(read, positions=positions, reading_at=reading_at, parts=parts, now=now)
+    except NotSealed as error:
+        usable = [_without_the_refused(one, error.refused) for one in read]
+        return _store(usable, positions=positions, reading_at=reading_at, parts=parts, now=now)
+
+
+def _store(
+    read: Sequence[ReadRecord],
+    *,
+    positions: Mapping[Partition, PartitionPosition],
+    reading_at: Mapping[Partition, int],
+    parts: Recording,
+    now: datetime,
+) -> Recorded:
     decision = recording.decide(records=read, expected=reading_at, workloads=frozenset(parts.formats), now=now)
     if not decision.advances:
         return Recorded(moved_to={}, went_backward=decision.went_backward, counts={}, dead_letters=0)
@@ -79,6 +95,15 @@ def record_batch(
     )
     counts = parts.recorder.record(batch)
     return Recorded(moved_to=decision.advances, went_backward=decision.went_backward, counts=counts, dead_letters=len(batch.dead_letters))
+
+
+def _without_the_refused(read: ReadRecord, refused: Mapping[EventId, FlywheelError]) -> ReadRecord:
+    if isinstance(read.outcome, Unreadable) or (error := refused.get(read.outcome.event_id)) is None:
+        return read
+    why = Unreadable(
+        reason=f"{error.reason}. {error.remedy}", path=error.where, event_id=read.outcome.event_id, workload=read.outcome.workload
+    )
+    return replace(read, outcome=why)
 
 
 def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from flywheel.corrections.correction import Correction, CorrectionKind
 from flywheel.corrections.join_inference import JoinOutcome, join
-from flywheel.errors import CannotRun
 from flywheel.ids import CorrectionId, RequestId, WorkloadId
 from flywheel.traffic.exchange import CUT, ERASED, Exchange, exchange_from_wire
 from flywheel.traffic.features import columns_of
@@ -26,7 +25,7 @@ from flywheel.traffic.inference import Inference
 from flywheel.traffic.recording import LostPartition
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
-from services.ports.traffic import Advance, RecordedInference, RecordingBatch
+from services.ports.traffic import Advance, NotSealed, RecordedInference, RecordingBatch
 from services.stores.database import open_ledger
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.migrate import migrate
@@ -327,8 +326,9 @@ def test_a_crash_after_the_keys_leaves_no_more_than_a_key(store: BothSides) -> N
 def test_a_key_that_cannot_be_opened_is_not_replaced_silently(store: BothSides) -> None:
     record(store, inference(1, session="s"), inference(2, session="other"))
     break_key(store, "s")
-    with pytest.raises(CannotRun, match="cannot be opened with the sealing key"):
-        record(store, inference(3, session="s"))
+    with pytest.raises(NotSealed) as refused:
+        record(store, inference(3, session="s"), inference(4, session="other"))
+    assert {event: "cannot be opened" in str(why) for event, why in refused.value.refused.items()} == {"event-3": True}
     assert len(read(store)) == 2
 
 

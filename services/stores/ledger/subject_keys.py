@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Integer, LargeBinary, String, Table, select
 from sqlalchemy.dialects.sqlite import insert
 
-from flywheel.errors import CannotRun
+from flywheel.errors import CannotRun, FlywheelError
 from flywheel.ids import WorkloadId
 from services.stores.database import IDS_A_QUERY, metadata, reading, to_text, writing
 from services.stores.sealing import KEY_BYTES, DataKey, SealBroken, SealingKey, sealing_key
 
+KEYS_TO_TRY = 50  # at the start; one damaged key among them says nothing of the sealing key
 subject_keys = Table(
     "subject_keys",
     metadata,
@@ -38,6 +39,10 @@ class SubjectKey:
     key: DataKey
 
 
+class UnusableKey(FlywheelError):
+    """One subject's key was changed: what it sealed cannot be read, and nothing more can be sealed for this subject."""
+
+
 class LedgerSubjectKeys:
     """Data keys on SQL. None is kept in memory: a key that another process destroys opens nothing more."""
 
@@ -53,11 +58,8 @@ class LedgerSubjectKeys:
         with reading(self._engine) as connection:
             return {row.id: self._opened(row) for row in _rows(connection, subject_keys.c.id, sorted(ids))}
 
-    def ensured(self, subjects: Mapping[bytes, WorkloadId], *, at: datetime) -> dict[bytes, SubjectKey]:
-        """The key of each subject; made where there is none. Processes that make one at once get the same.
-
-        Raises CannotRun for a key that cannot be opened.
-        """
+    def ensured(self, subjects: Mapping[bytes, WorkloadId], *, at: datetime) -> dict[bytes, SubjectKey | UnusableKey]:
+        """The key of each subject, or why it cannot be used; made where there is none. Processes that make one at once get the same."""
         with reading(self._engine) as connection:
             found = _rows(connection, subject_keys.c.subject, sorted(subjects))
         if missing := sorted(subjects.keys() - {row.subject for row in found}):
@@ -65,7 +67,11 @@ class LedgerSubjectKeys:
             with writing(self._engine) as connection:
                 connection.execute(insert(subject_keys).on_conflict_do_nothing(index_elements=["subject"]), made)
                 found += _rows(connection, subject_keys.c.subject, missing)
-        return {row.subject: SubjectKey(id=row.id, key=self._usable(row)) for row in found}
+        return {row.subject: self._usable(row) for row in found}
+
+    def opens(self, row: Any) -> bool:
+        """Whether our sealing key opens this row of the table."""
+        return self._opened(row) is not None
 
     def _new(self, subject: bytes, workload: WorkloadId, at: datetime) -> dict[str, object]:
         sealed = self._sealing.seal(os.urandom(KEY_BYTES), bound_to=subject)
@@ -74,36 +80,32 @@ class LedgerSubjectKeys:
     def _opened(self, row: Any) -> DataKey | None:
         try:
             return DataKey(self._sealing.open(row.sealed_key, bound_to=row.subject))
-        except SealBroken:
+        except (SealBroken, ValueError, TypeError):  # the last two: what was sealed is no key
             return None
 
-    def _usable(self, row: Any) -> DataKey:
-        key = self._opened(row)
-        if key is None:
-            raise CannotRun(
-                "the subject's key cannot be opened with the sealing key",
-                where=f"ledger: subject_keys, {self._sealing.file}",
-                value=row.id,
-                remedy="Restore the ledger from its backup. Deleting this key erases what it sealed.",
-            )
-        return key
+    def _usable(self, row: Any) -> SubjectKey | UnusableKey:
+        if (key := self._opened(row)) is not None:
+            return SubjectKey(id=row.id, key=key)
+        return UnusableKey(
+            "the key of this exchange's subject cannot be opened with the sealing key",
+            where=f"ledger: subject_keys, id {row.id}",
+            remedy="Restore the row from a backup of the ledger, or delete it, which erases what it sealed.",
+        )
 
 
 def open_subject_keys(engine: Engine, *, data_dir: Path, configured: Path | None) -> LedgerSubjectKeys:
-    """Raises CannotRun for a sealing key that cannot be used, or is another than the one that sealed the keys in this ledger."""
+    """Raises CannotRun for a sealing key that cannot be used, or that opens none of the ledger's newest keys: it is another one then."""
     with reading(engine) as connection:
-        one = connection.execute(select(subject_keys).limit(1)).first()
-    sealing = sealing_key(data_dir, configured=configured, in_use=one is not None)
-    if one is not None:
-        try:
-            sealing.open(one.sealed_key, bound_to=one.subject)
-        except SealBroken:
-            raise CannotRun(
-                "is not the sealing key that the ledger's keys were sealed with",
-                where=str(sealing.file),
-                remedy="Put back the file that was used before; recorded content cannot be read without it.",
-            ) from None
-    return LedgerSubjectKeys(engine, sealing)
+        newest = list(connection.execute(select(subject_keys).order_by(subject_keys.c.id.desc()).limit(KEYS_TO_TRY)))
+    sealing = sealing_key(data_dir, configured=configured, in_use=bool(newest))
+    keys = LedgerSubjectKeys(engine, sealing)
+    if newest and not any(keys.opens(row) for row in newest):
+        raise CannotRun(
+            "is not the sealing key that the ledger's keys were sealed with",
+            where=str(sealing.file),
+            remedy="Put back the file that was used before; recorded content cannot be read without it.",
+        )
+    return keys
 
 
 def _rows(connection: Connection, column: ColumnElement[Any], values: Sequence[object]) -> list[Any]:

@@ -12,12 +12,14 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, select
 
+from flywheel.errors import FlywheelError
 from flywheel.ids import EventId, WorkloadId
 from flywheel.traffic.exchange import ERASED, Exchange, exchange_from_wire, exchange_without_content
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.subject import subject_of
+from services.ports.traffic import NotSealed
 from services.stores.database import in_parts
-from services.stores.ledger.subject_keys import LedgerSubjectKeys
+from services.stores.ledger.subject_keys import LedgerSubjectKeys, UnusableKey
 from services.stores.sealing import SealBroken
 from services.stores.traffic.compression import Compressor, Decompressor, UnknownCompression
 from services.stores.traffic.tables import exchange_contents
@@ -38,16 +40,25 @@ class ContentSealer:
         self._keys, self._subjects, self._compressor = keys, subjects, Compressor()
 
     def sealed(self, inferences: Sequence[Inference], *, at: datetime) -> list[dict[str, object]]:
-        """A row of ``exchange_contents`` for each. Missing keys are made first: a crash after that leaves no more than an unused key."""
+        """A row of ``exchange_contents`` for each. Missing keys are made first: a crash after that leaves no more than an unused key.
+
+        Raises NotSealed, which names each inference whose subject's key cannot be used.
+        """
         subjects = [(one.workload, subject_of(one, self._subjects[one.workload])) for one in inferences]
         digests = {subject: self._keys.digest(*subject) for subject in set(subjects)}
         keys = self._keys.ensured({digest: workload for (workload, _), digest in digests.items()}, at=at)
         rows: list[dict[str, object]] = []
+        refused: dict[EventId, FlywheelError] = {}
         for one, subject in zip(inferences, subjects, strict=True):
-            content, compression = self._compressor.compressed(_to_json(one))
             held = keys[digests[subject]]
+            if isinstance(held, UnusableKey):
+                refused[one.event_id] = held
+                continue
+            content, compression = self._compressor.compressed(_to_json(one))
             sealed = held.key.seal(content, bound_to=_place(one.event_id, compression))
             rows.append({"event_id": one.event_id, "subject_key": held.id, "compression": compression, "sealed": sealed})
+        if refused:
+            raise NotSealed(refused)
         return rows
 
 

@@ -9,19 +9,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, Table, and_, func, select, update
+import orjson
+import structlog
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import EventId, WorkloadId
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
-from flywheel.windows.counts import count_rows
+from flywheel.windows.counts import CountMatrix, count_rows
 from flywheel.windows.pane import pane_start
 from flywheel.windows.pane_shape import PaneShape
-from flywheel.windows.slices import Pane, slices_of, summed
+from flywheel.windows.slices import Pane, SlicePolicy, slices_of, summed
 from services.ports.traffic import (
     DeadLetter,
+    FeatureRow,
     PartitionPosition,
     RecordedInference,
     RecordingBatch,
@@ -44,6 +47,8 @@ from services.stores.traffic.tables import (
 )
 from services.stores.traffic.traffic_store import counts_of, seen_among
 
+log = structlog.get_logger()
+
 
 class RecordingStore:
     """The TrafficRecorder on the traffic database. By one thread at a time."""
@@ -52,11 +57,12 @@ class RecordingStore:
         self._engine, self._shapes, self._sealer = engine, shapes, sealer
 
     def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
+        start = {"epoch": positions.c.epoch + 1, "next_offset": case((_is_offset(), positions.c.next_offset), else_=0)}
         with writing(self._engine) as connection:
             row = connection.execute(
                 insert(positions)
                 .values(log=topic_id, topic=topic, partition=partition, epoch=1, next_offset=0)
-                .on_conflict_do_update(index_elements=["log", "topic", "partition"], set_={"epoch": positions.c.epoch + 1})
+                .on_conflict_do_update(index_elements=["log", "topic", "partition"], set_=start)
                 .returning(positions.c.epoch, positions.c.next_offset)
             ).one()
         return PartitionPosition(topic_id=topic_id, topic=topic, partition=partition, epoch=row.epoch, offset=row.next_offset)
@@ -140,13 +146,15 @@ class RecordingStore:
             slices = self._shapes[workload].slices
             key = {"workload": workload, "pane_start": to_text(start), "topic": topic, "partition": partition}
             blob = connection.execute(select(panes.c.counts).where(*(panes.c[name] == value for name, value in key.items()))).scalar()
-            held = pane_from_blob(blob) if blob is not None else Pane()
-            new = count_rows(
-                values={column.name: [row.features.get(column.name) for row in members] for column in COLUMNS},
-                slices=[slices_of(row.inference.dimensions, slices) for row in members],
-                columns=COLUMNS,
-            )
-            total = {"counts": pane_to_blob(summed(held, new, policy=slices)), "changed": totals[workload].recorded}
+            try:
+                held = pane_from_blob(blob) if blob is not None else Pane()
+                pane = summed(held, _counted([(row.features, row.inference.dimensions) for row in members], slices), policy=slices)
+            except Exception as error:  # noqa: BLE001 (a changed blob can break anything that reads it)
+                log.error(
+                    "A pane was changed and is counted again from its rows", action="pane_recounted", error=type(error).__name__, **key
+                )
+                pane = recounted_pane(connection, workload, start, shape=self._shapes[workload])
+            total = {"counts": pane_to_blob(pane), "changed": totals[workload].recorded}
             connection.execute(
                 insert(panes)
                 .values(**total, **key)
@@ -192,6 +200,38 @@ class RecordingStore:
                 index_elements=["workload"], set_={name: traffic_counts.c[name] + value for name, value in row.items()} | {"newest": later}
             )
         )
+
+
+def recounted_pane(connection: Connection, workload: WorkloadId, start: datetime, *, shape: PaneShape) -> Pane:
+    """The pane from its recorded rows, of all partitions: rows do not say where they were read. Deletes the counts of all partitions.
+
+    A row whose values were changed too is left out.
+    """
+    one, began, ended = inferences.c, to_text(start), to_text(start + shape.pane)
+    connection.execute(delete(panes).where(panes.c.workload == workload, panes.c.pane_start == began))
+    wanted = select(one.features, one.dimensions).where(
+        one.workload == workload, one.occurred_at >= began, one.occurred_at < ended, one.arm != Arm.SHADOW.value
+    )
+    rows: list[tuple[FeatureRow, Mapping[str, str]]] = []
+    for row in connection.execute(wanted):
+        try:
+            rows.append((orjson.loads(row.features), orjson.loads(row.dimensions)))
+        except (orjson.JSONDecodeError, TypeError):
+            continue
+    return summed(Pane(), _counted(rows, shape.slices), policy=shape.slices)
+
+
+def _counted(rows: Sequence[tuple[FeatureRow, Mapping[str, str]]], slices: SlicePolicy) -> CountMatrix:
+    return count_rows(
+        values={column.name: [features.get(column.name) for features, _ in rows] for column in COLUMNS},
+        slices=[slices_of(dimensions, slices) for _, dimensions in rows],
+        columns=COLUMNS,
+    )
+
+
+def _is_offset() -> ColumnElement[bool]:
+    """False for a position that was changed to something else: that partition is read from its beginning, and event ids ignore the rest."""
+    return and_(func.typeof(positions.c.next_offset) == "integer", positions.c.next_offset >= 0)
 
 
 def _insert_all(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:

@@ -1,5 +1,7 @@
 """One batch through the real steps on the real store."""
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from flywheel.traffic.recording import RawRecord
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
+from services.stores.ledger.subject_keys import open_subject_keys
 from services.traffic_windower.record_batches import Recorded, Recording, record_batch
+from tests.databases import migrated_ledger
 from tests.traffic_events import NOON, traffic_event
 from tests.traffic_stores import BothSides, recording_store
 
@@ -86,3 +90,57 @@ def test_an_offset_that_goes_backward_is_reported_and_records_nothing(store: Bot
     done = run(store, [traffic_event(3)], first=0)
     assert done.went_backward == (("t", 0),)
     assert store.counts(SUPPORT).recorded == 2
+
+
+def damaged(store: BothSides, name: str, statement: str, *values: object) -> None:
+    """Changes a row as a fault of the disk or another program would."""
+    with closing(sqlite3.connect(Path(str(store.engine.url.database)).with_name(f"{name}.db"))) as connection:
+        assert connection.execute(statement, values).rowcount == 1
+        connection.commit()
+
+
+@pytest.mark.parametrize("damage", [bytes(60), b"", "text", 7])
+def test_a_damaged_subject_key_stops_no_other_subject(store: BothSides, damage: object) -> None:
+    run(store, [traffic_event(n, session_id=f"s-{n}") for n in range(3)])
+    subject = store.keys.digest(SUPPORT, ("session", "s-1"))
+    damaged(store, "ledger", "UPDATE subject_keys SET sealed_key = ? WHERE subject = ?", damage, subject)
+    done = run(store, [traffic_event(10 + n, session_id=f"s-{n % 3}") for n in range(6)], first=3)
+    assert (done.moved_to, done.dead_letters) == ({("t", 0): 9}, 2)
+    counts = store.counts(SUPPORT)
+    assert (counts.recorded, counts.dead_lettered) == (7, 2)
+    for letter in store.dead_letters():
+        assert letter.event_id in ("event-11", "event-14")
+        assert letter.path.startswith("ledger: subject_keys, id ")
+        assert letter.reason.startswith("the key of this exchange's subject cannot be opened with the sealing key. Restore the row")
+
+
+def test_a_damaged_key_does_not_make_the_sealing_key_another_one(store: BothSides, tmp_path: Path) -> None:
+    run(store, [traffic_event(n, session_id=f"s-{n}") for n in range(3)])
+    for session in ("s-0", "s-2"):
+        subject = store.keys.digest(SUPPORT, ("session", session))
+        damaged(store, "ledger", "UPDATE subject_keys SET sealed_key = zeroblob(60) WHERE subject = ?", subject)
+    open_subject_keys(migrated_ledger(tmp_path), data_dir=tmp_path, configured=None)
+    subject = store.keys.digest(SUPPORT, ("session", "s-1"))
+    damaged(store, "ledger", "UPDATE subject_keys SET sealed_key = zeroblob(60) WHERE subject = ?", subject)
+    with pytest.raises(CannotRun, match="is not the sealing key"):
+        open_subject_keys(migrated_ledger(tmp_path), data_dir=tmp_path, configured=None)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, b"\x02\x00\x00\x00{}", "text", 7])
+def test_a_damaged_pane_is_counted_again_from_its_rows(store: BothSides, damage: object) -> None:
+    run(store, [traffic_event(n) for n in range(6)])
+    before = store.window(workload=SUPPORT, start=NOON, end=NOW)
+    damaged(store, "traffic", "UPDATE panes SET counts = ?", damage)
+    run(store, [traffic_event(6), traffic_event(7, arm="shadow")], first=6)
+    after = store.window(workload=SUPPORT, start=NOON, end=NOW)
+    assert (before.rows, after.rows) == (6, 7)
+    refused = store.window(workload=SUPPORT, start=NOON, end=NOW).matrix
+    assert all((refused.of(column).sum(axis=1) == refused.rows).all() for column, _ in refused.bins)
+
+
+@pytest.mark.parametrize("damage", ["text", -4, b"\x00"])
+def test_a_damaged_position_is_read_from_the_beginning(store: BothSides, damage: object) -> None:
+    run(store, [traffic_event(1), traffic_event(2)])
+    damaged(store, "traffic", "UPDATE positions SET next_offset = ?", damage)
+    run(store, [traffic_event(1), traffic_event(2), traffic_event(3)])
+    assert store.counts(SUPPORT).recorded == 3
