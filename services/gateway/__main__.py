@@ -46,17 +46,22 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
 
     def ready() -> str | None:
         missing = table.without_route()
-        return f"no route yet for {', '.join(missing)}" if missing else capture.trouble
+        return f"no route yet for {', '.join(missing)}" if missing else None
+
+    def recording() -> str | None:
+        return capture.trouble or capture.waits
 
     access, upstream = ModelAccess(tokens=parts.tokens, workloads=parts.workloads, table=table), parts.upstream
     gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
     app = gateway_app(
         gateway=gateway,
         others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
-        admin=Admin(access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready),
+        admin=Admin(
+            access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, recording=recording
+        ),
         cors_origins=parts.http.cors_origins,
     )
-    health = serve_health(settings, PROCESS, ready=ready)
+    health = serve_health(settings, PROCESS, ready=ready, more=lambda: {"recording": recording() or ""})
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()

@@ -23,8 +23,11 @@ class Admin:
         read_route: Callable[[object], Route],
         requests: Callable[[], Mapping[str, Mapping[str, int]]],
         ready: Callable[[], str | None],
+        recording: Callable[[], str | None],
     ) -> None:
-        self._access, self._table, self._read_route, self._requests, self._ready = access, table, read_route, requests, ready
+        """``recording``: why exchanges wait to be recorded. It keeps no user from being served, so ``ready`` does not ask it."""
+        self._access, self._table, self._read_route, self._requests = access, table, read_route, requests
+        self._ready, self._recording = ready, recording
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -59,7 +62,8 @@ class Admin:
 
     async def readyz(self, request: web.Request) -> web.Response:  # noqa: ARG002
         reason = self._ready()
-        return _json({"process": "gateway", "ready": reason is None, "reason": reason or ""}, status=200 if reason is None else 503)
+        told = {"process": "gateway", "ready": reason is None, "reason": reason or "", "recording": self._recording() or ""}
+        return _json(told, status=200 if reason is None else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002
         return web.Response(body=generate_latest(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

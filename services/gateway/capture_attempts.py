@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge
 from flywheel.errors import FlywheelError, InvalidInput
 from services.gateway.traffic_event import UpstreamAttempt, event_data
 from services.gateway.wiring import CaptureSpool, SpooledEvent
-from services.ports.events import EventPublisher
+from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
 
@@ -35,6 +35,7 @@ KEPT = Counter("flywheel_gateway_captured_total", "Attempts on disk, to be recor
 DROPPED = Counter("flywheel_gateway_dropped_total", "Attempts that will not be recorded", ["reason"])
 PUBLISHED = Counter("flywheel_gateway_published_total", "Events that the broker acknowledged, each sending counted")
 RESENT = Counter("flywheel_gateway_resent_total", "Events that were not recorded in time and are sent again")
+STANDS = Gauge("flywheel_gateway_capture_waits", "1 while events wait on disk because the broker or the api does not answer")
 RECORDED = Counter("flywheel_gateway_recorded_total", "Events known to be recorded")
 
 
@@ -103,6 +104,8 @@ class Capture:
         self._sender = threading.Thread(target=self._send_all, name="capture-sender", daemon=True)
         self.trouble: str | None = None
         """Why nothing is written to disk at the moment: no redactor, or no room."""
+        self.waits: str | None = None
+        """Why what is on disk does not reach the record at the moment: no broker, or no api."""
 
     def start(self) -> None:
         self._writer.start()
@@ -145,7 +148,7 @@ class Capture:
 
     def _send_all(self) -> None:
         """Wakes when events were kept, and every second while an event is not known to be recorded."""
-        asked, silent = 0.0, False
+        asked = 0.0
         unsettled = True  # events of an earlier run may be on disk
         while not self._stop.is_set():
             self._kept.wait(CONFIRM_SECONDS if unsettled else None)
@@ -161,16 +164,20 @@ class Capture:
                     waiting = self._spool.waiting()
                     WAITING.set(waiting)
                     unsettled = waiting > 0
-                silent = False
-            except FlywheelError as error:
-                if not silent:  # logged once per outage
-                    log.warning("Captured events wait on disk.", action="capture_waits", error=str(error))
-                silent = unsettled = True
-                self._stop.wait(RETRY_SECONDS)
+                self._tell_waits(None)
             except Exception as error:  # noqa: BLE001 (the broker's library may raise anything, and the thread must go on; nothing is lost: the spool has it)
-                log.error("Sending captured events failed.", action="capture_send_failed", error=f"{type(error).__name__}: {error}"[:300])
+                self._tell_waits(str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"[:300])
                 unsettled = True
                 self._stop.wait(RETRY_SECONDS)
+
+    def _tell_waits(self, reason: str | None) -> None:
+        """Once per outage, and once when it is over."""
+        if reason is not None and self.waits is None:
+            log.warning("Captured events wait on disk.", action="capture_waits", error=reason)
+        if reason is None and self.waits is not None:
+            log.info("Captured events are sent again.", action="capture_goes_on")
+        self.waits = reason
+        STANDS.set(reason is not None)
 
 
 def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Encode, spool: CaptureSpool, now: datetime) -> None:
@@ -200,13 +207,25 @@ def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Enc
 
 
 def publish(*, spool: CaptureSpool, publisher: EventPublisher, topic: str, now: datetime) -> int:
-    """Sends one page of events; returns how many the broker acknowledged. Raises NotPublished."""
+    """Sends one page of events; returns how many the broker acknowledged. Raises NotPublished unless all are settled."""
     events = spool.due(limit=PAGE)
+    if not events:
+        return 0
     for event in events:
         publisher.send(OutboxMessage(id=event.id, topic=topic, key=event.key, value=event.body, created_at=now))
-    arrived = publisher.flush() if events else frozenset()
+    arrived = publisher.flush()
     spool.sent([event.id for event in events if event.id in arrived], now=now)
     PUBLISHED.inc(len(arrived))
+    if refused := publisher.refused:
+        spool.set_aside(refused, now=now)
+        DROPPED.labels("refused_by_broker").inc(len(refused))
+        log.error("The broker refuses events for good.", action="capture_refused", events=len(refused), reason=next(iter(refused.values())))
+    if open_ones := len(events) - len(arrived) - len(refused):
+        raise NotPublished(
+            f"the broker did not acknowledge {open_ones} of {len(events)} events",
+            where="kafka.bootstrap",
+            remedy="They are sent again; see that the broker runs and has room.",
+        )
     return len(arrived)
 
 

@@ -1,5 +1,6 @@
 """Publishing events to a broker."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from flywheel.errors import FlywheelError
@@ -18,6 +19,10 @@ class EventPublisher(Protocol):
 
     def flush(self) -> frozenset[str]:
         """Waits for the broker; returns the ids it has acknowledged since the last flush. The others must be sent again."""
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Of the last flush: ids of messages that the broker will never take, and why. Sending them again changes nothing."""
 
     def close(self) -> None:
         """Closes the connection."""

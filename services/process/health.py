@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -37,10 +37,17 @@ class HealthServer(ThreadingHTTPServer):
         self.server_close()
 
 
-def serve_health(settings: Settings, process: str, *, ready: NotReadyReason, hosted: bool = False) -> HealthServer:
+def serve_health(
+    settings: Settings,
+    process: str,
+    *,
+    ready: NotReadyReason,
+    hosted: bool = False,
+    more: Callable[[], Mapping[str, str]] = dict,
+) -> HealthServer:
     """Starts the server in a thread. Raises CannotRun when the port is taken.
 
-    ``hosted``: the process shares its interpreter with others; /metrics has its own metrics only.
+    ``hosted``: the process shares its interpreter with others; /metrics has its own metrics only. ``more``: what /readyz says beside it.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,7 +58,7 @@ def serve_health(settings: Settings, process: str, *, ready: NotReadyReason, hos
                 self._answer(200, "application/json", json.dumps({"process": process, "alive": True}).encode())
             elif self.path == "/readyz":
                 reason = ready()
-                body = {"process": process, "ready": reason is None, "reason": reason or ""}
+                body = {"process": process, "ready": reason is None, "reason": reason or "", **more()}
                 self._answer(200 if reason is None else 503, "application/json", json.dumps(body).encode())
             else:
                 self._answer(404, "text/plain", b"unknown path; use /healthz, /readyz or /metrics\n")

@@ -5,7 +5,7 @@ its own, because the gateway serves and captures while every other process is do
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +29,15 @@ spool_table = Table(
     Column("kept_at", String, nullable=False),
     Column("sent_at", String, index=True),  # null: must be sent
     Column("sends", Integer, nullable=False, default=0),
+)
+refused_table = Table(
+    "refused",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("refused_at", String, nullable=False),
 )
 LIMIT_BYTES = 2 * 1024**3
 RESEND_AFTER = timedelta(seconds=10)
@@ -58,7 +67,10 @@ class CaptureSpool:
         self._limit = limit_bytes
         self._lock = threading.Lock()
         with reading(self._engine) as connection:
-            self._bytes = int(connection.execute(select(func.coalesce(func.sum(func.length(spool_table.c.body)), 0))).scalar_one())
+            self._bytes = sum(
+                int(connection.execute(select(func.coalesce(func.sum(func.length(table.c.body)), 0))).scalar_one())
+                for table in (spool_table, refused_table)
+            )
 
     def keep(self, events: Sequence[SpooledEvent], *, now: datetime) -> int:
         """Writes all that fit, in one transaction; returns how many did not fit."""
@@ -93,6 +105,19 @@ class CaptureSpool:
                 .values(sent_at=to_text(now), sends=spool_table.c.sends + 1),
                 [{"event": one} for one in ids],
             )
+
+    def set_aside(self, refused: Mapping[str, str], *, now: datetime) -> None:
+        """Keeps events apart that the broker will never take, with its reasons; they are not sent again."""
+        if not refused:
+            return
+        with self._writing() as connection:
+            rows = connection.execute(select(spool_table).where(spool_table.c.id.in_(refused))).all()
+            values = [
+                {"id": row.id, "key": row.key, "body": row.body, "reason": refused[row.id], "refused_at": to_text(now)} for row in rows
+            ]
+            if values:
+                connection.execute(insert(refused_table).on_conflict_do_nothing(index_elements=["id"]), values)
+            connection.execute(delete(spool_table).where(spool_table.c.id.in_(refused)))
 
     def unconfirmed(self, *, after: int = 0, limit: int = 500) -> tuple[Sequence[str], int]:
         """Ids of events sent and not known to be recorded, oldest first; and where the next page begins (0: this was the last)."""

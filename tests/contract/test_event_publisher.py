@@ -1,10 +1,13 @@
 """Publishing events: the same promises by the real publisher on a real broker and by the fake."""
 
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import InvalidProducerEpochError, OutOfOrderSequenceNumberError, ProducerFencedError, UnknownProducerIdError
 
 from flywheel.errors import CannotRun
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
@@ -64,6 +67,42 @@ def test_what_is_acknowledged_has_arrived_in_order(published: tuple[EventPublish
     assert publisher.flush() == {"m-0", "m-1", "m-2"}
     assert publisher.flush() == frozenset()
     assert arrived() == [b"value 0", b"value 1", b"value 2"]
+
+
+def test_a_message_that_is_too_large_is_refused_alone(published: tuple[EventPublisher, Arrived]) -> None:
+    publisher, arrived = published
+    publisher.send(message(0))
+    publisher.send(replace(message(1), value=b"x" * 3_000_000))
+    publisher.send(message(2))
+    assert publisher.flush() == {"m-0", "m-2"}
+    assert list(publisher.refused) == ["m-1"]
+    assert "TooLarge" in publisher.refused["m-1"]
+    publisher.send(message(3))
+    assert (publisher.flush(), publisher.refused) == ({"m-3"}, {})
+    assert arrived() == [b"value 0", b"value 2", b"value 3"]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("error", [UnknownProducerIdError, ProducerFencedError, OutOfOrderSequenceNumberError, InvalidProducerEpochError])
+def test_a_producer_that_met_a_fatal_error_is_replaced(tmp_path: Path, error: type[Exception]) -> None:
+    """Such a producer fails every later message, whatever the broker says."""
+    with running_broker(tmp_path) as bootstrap:
+        publisher = KafkaEventPublisher(KafkaAccess(bootstrap=bootstrap))
+        publisher.send(message(0))
+        assert publisher.flush() == {"m-0"}
+        threads = threading.active_count()
+        publisher._producer._transaction_manager.transition_to_fatal_error(error())
+        arrived, refusals = frozenset[str](), 0
+        while not arrived:
+            try:
+                publisher.send(message(1))
+            except NotPublished:
+                refusals += 1
+            arrived = publisher.flush()
+            assert refusals < 3
+        assert arrived == {"m-1"}
+        assert threading.active_count() == threads  # the old one does not go on in the background
+        publisher.close()
 
 
 def test_without_a_broker_the_message_stays_ours() -> None:

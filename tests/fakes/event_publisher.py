@@ -1,4 +1,9 @@
-"""A publisher that keeps what it is given; while ``down`` it takes nothing, while ``losing`` it acknowledges nothing."""
+"""A publisher that keeps what it is given; while ``down`` it takes nothing, while ``losing`` it acknowledges nothing.
+
+Messages over ``most_bytes`` are refused for good.
+"""
+
+from collections.abc import Mapping
 
 from services.ports.events import NotPublished
 from services.ports.outbox import OutboxMessage
@@ -11,6 +16,8 @@ class FakeEventPublisher:
         self.arrived: list[OutboxMessage] = []
         self.down = self.losing = False
         self.closed = 0
+        self.most_bytes = 1_048_576
+        self._refused: Mapping[str, str] = {}
         self._in_flight: list[OutboxMessage] = []
 
     def send(self, message: OutboxMessage) -> None:
@@ -20,10 +27,16 @@ class FakeEventPublisher:
 
     def flush(self) -> frozenset[str]:
         sent, self._in_flight = self._in_flight, []
+        self._refused = {one.id: "MessageSizeTooLargeError" for one in sent if len(one.value) > self.most_bytes}
+        sent = [one for one in sent if one.id not in self._refused]
         if self.losing:
             return frozenset()
         self.arrived += sent
         return frozenset(message.id for message in sent)
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        return self._refused
 
     def close(self) -> None:
         self.closed += 1

@@ -2,7 +2,9 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,3 +65,11 @@ def completion(text: str | None) -> dict[str, Any]:
         "object": "chat.completion",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }
+
+
+def until(true: Callable[[], object], *, told: Callable[[], object] = lambda: "it did not come about", seconds: float = 120) -> None:
+    """Waits for what happens in another thread or process."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, told()
+        threading.Event().wait(0.02)

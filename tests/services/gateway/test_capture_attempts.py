@@ -1,15 +1,12 @@
 """From an answered request to a recorded event: nothing is lost on the way, whatever is down."""
 
-import threading
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_parts import NOW, MailRedactor, RecordedSet, attempt
+from gateway_parts import NOW, MailRedactor, RecordedSet, attempt, until
 from prometheus_client import REGISTRY
 
 from flywheel.errors import CannotRun
@@ -166,13 +163,6 @@ def test_a_full_memory_drops_the_newest_and_never_waits() -> None:
     assert [one.request_id for one in waiting.take(10)] == ["r0", "r1", "r2"]
     waiting.put(attempts(1)[0], 101)
     assert len(waiting) == 0
-
-
-def until(true: Callable[[], bool], *, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come about"
-        threading.Event().wait(0.01)
 
 
 def capture(spool: CaptureSpool, broker: FakeEventPublisher, api: RecordedSet, redactor: Any = None) -> Capture:
