@@ -14,7 +14,7 @@ BENCHMARKS = $(basename $(notdir $(wildcard tests/benchmarks/bench_$(subst -,_,$
 export HF_HUB_OFFLINE := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup lint test test-fast demo soak bench lock
+.PHONY: help setup lint test test-fast demo kafka soak bench lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: setup ## ruff, strict types, import contracts
 	@.venv/bin/ruff format --check -q flywheel services schemas tests deploy
 	@.venv/bin/mypy -p flywheel -p services -p schemas
 	@.venv/bin/lint-imports
+
+kafka: setup ## Apache Kafka on loopback, by Maven and Java; another port: make kafka PORT=19092
+	@.venv/bin/python deploy/kafka/apache_kafka.py run --port $(or $(PORT),9092)
 
 soak: setup ## tests and benchmarks at full counts; one: make soak NAME=gate-errors, or part of a test's name
 	@mkdir -p var/test var/bench

@@ -19,7 +19,6 @@ MEANING = {
     "e2e": "the whole wheel on real parts",
 }
 NEVER_HERE = {
-    "Apache Kafka (the embedded broker stands in; a pass on it is not a pass on Kafka)": lambda: True,
     "training and serving on a GPU": lambda: not Path("/dev/nvidia0").exists(),
 }
 """What no test of this run touches, unless the condition says that this machine could."""

@@ -15,7 +15,7 @@ from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_id
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
-from tests.brokers import running_broker
+from tests.brokers import KINDS, running_broker
 from tests.fakes.event_publisher import FakeEventPublisher
 from tests.ports import free_port
 from tests.traffic_events import NOON
@@ -31,13 +31,13 @@ def message(number: int) -> OutboxMessage:
     return OutboxMessage(id=f"m-{number}", topic="alerts.v1", key="k", value=f"value {number}".encode(), created_at=NOON)
 
 
-@pytest.fixture(params=["fake", pytest.param("kafka", marks=pytest.mark.broker)])
+@pytest.fixture(params=["fake", *KINDS])
 def published(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[EventPublisher, Arrived]]:
     if request.param == "fake":
         fake = FakeEventPublisher()
         yield fake, lambda: [sent.value for sent in fake.arrived]
         return
-    with running_broker(tmp_path) as bootstrap:
+    with running_broker(tmp_path, kind=request.param) as bootstrap:
         access = KafkaAccess(bootstrap=bootstrap)
         assert set(create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC)) == {"alerts.v1", "alerts.v1.dlq"}
         assert create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC) == ()

@@ -43,6 +43,7 @@ class KafkaBatches:
         self._consumer = AIOKafkaConsumer(
             group_id=self._group,
             enable_auto_commit=False,
+            isolation_level="read_committed",  # what a producer's aborted transaction sent was never said
             auto_offset_reset="none",  # the default would skip lost records without an error
             session_timeout_ms=self._session_ms,
             heartbeat_interval_ms=self._session_ms // 4,

@@ -118,20 +118,20 @@ def test_a_submission_cannot_replace_another_message(api: Any, relay: Relay) -> 
 
 
 @pytest.mark.broker
-def test_events_arrive_on_a_real_broker(api: Any, embedded_broker: str) -> None:
+def test_events_arrive_on_a_real_broker(api: Any, broker: str) -> None:
     from services.integrations.kafka.publisher import KafkaEventPublisher
     from services.integrations.kafka.topics import KafkaAccess
 
-    relay = relay_of(api, open_publisher=lambda: KafkaEventPublisher(KafkaAccess(bootstrap=embedded_broker)))
+    relay = relay_of(api, open_publisher=lambda: KafkaEventPublisher(KafkaAccess(bootstrap=broker)))
     submit(api)
     from kafka import KafkaAdminClient
     from kafka.admin import NewTopic
 
-    admin = KafkaAdminClient(bootstrap_servers=embedded_broker)
+    admin = KafkaAdminClient(bootstrap_servers=broker)
     admin.create_topics([NewTopic(name=api.parts.corrections_topic, num_partitions=1, replication_factor=1)])
     assert relay.step(api.now) == 1
     consumer = KafkaConsumer(
-        api.parts.corrections_topic, bootstrap_servers=embedded_broker, auto_offset_reset="earliest", consumer_timeout_ms=10_000
+        api.parts.corrections_topic, bootstrap_servers=broker, auto_offset_reset="earliest", consumer_timeout_ms=10_000
     )
     record = next(iter(consumer))
     consumer.close()

@@ -84,7 +84,7 @@ def is_ready(port: int) -> bool:
 
 
 @pytest.mark.broker
-def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker: str, tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing_and_counts_nothing_twice(broker: str, tmp_path: Path) -> None:
     seed = int(os.environ.get("FLYWHEEL_TEST_SEED", random.SystemRandom().randrange(10**6)))
     print(f"seed {seed}")
     metrics = free_metrics_port()
@@ -94,7 +94,7 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker
             {
                 "data_dir": str(tmp_path / "var"),
                 "http": {"metrics_port": metrics},
-                "kafka": {"bootstrap": embedded_broker},
+                "kafka": {"bootstrap": broker},
                 "workloads": {"router": {"alias": "router", "corrections": {"trusted_sources": ["support-desk"]}}},
             }
         )
@@ -139,7 +139,7 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(embedded_broker
 
     letters = KafkaConsumer(
         settings.kafka.topics.corrections + ".dlq",
-        bootstrap_servers=embedded_broker,
+        bootstrap_servers=broker,
         auto_offset_reset="earliest",
         consumer_timeout_ms=2_000,
     )

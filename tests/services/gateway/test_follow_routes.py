@@ -103,10 +103,10 @@ async def test_the_apis_routes_are_read_or_its_silence_is_named(shape: str) -> N
 
 
 @pytest.mark.broker
-async def test_every_route_of_the_topic_is_followed_from_the_beginning(tmp_path: Path, embedded_broker: str) -> None:
-    access = KafkaAccess(bootstrap=embedded_broker)
+async def test_every_route_of_the_topic_is_followed_from_the_beginning(tmp_path: Path, broker: str) -> None:
+    access = KafkaAccess(bootstrap=broker)
     await asyncio.to_thread(create_topics, access, names={"releases": "releases"}, spec=topic_spec())
-    producer = KafkaProducer(bootstrap_servers=embedded_broker)
+    producer = KafkaProducer(bootstrap_servers=broker)
 
     def publish(value: bytes) -> None:
         producer.send("releases", value=value, key=b"router").get(timeout=20)

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 
 from flywheel.ids import WorkloadId
 from services.settings import Settings, load
-from tests.brokers import running_broker
+from tests.brokers import KINDS, running_broker
 from tests.opened import create_topics, traffic_store
 from tests.ports import free_metrics_port, free_port
 from tests.traffic_events import NOON, traffic_event
@@ -96,11 +96,12 @@ def until(condition: Callable[[], bool], *, what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path, kind: str) -> None:
     seed = int(os.environ.get("FLYWHEEL_TEST_SEED", "20260105"))
     print("seed", seed)
     chance = random.Random(seed)
-    with running_broker(tmp_path) as bootstrap:
+    with running_broker(tmp_path, kind=kind) as bootstrap:
         config, settings = configured(tmp_path, bootstrap)
         create_topics(settings)
         store = traffic_store(settings)
@@ -164,7 +165,8 @@ def test_killed_again_and_again_it_counts_every_event_once(tmp_path: Path) -> No
         assert connection.execute(text("SELECT count(*) FROM seen_ids")).scalar() == events
 
 
-def test_a_broker_that_comes_back_empty_is_read_from_its_first_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_broker_that_comes_back_empty_is_read_from_its_first_record(tmp_path: Path, kind: str) -> None:
     """The new topic is longer than the stored offset: a plain seek would skip its beginning unnoticed."""
     port = free_port()
     bootstrap = f"127.0.0.1:{port}"
@@ -183,7 +185,7 @@ def test_a_broker_that_comes_back_empty_is_read_from_its_first_record(tmp_path: 
     def log() -> str:
         return (tmp_path / "recorder.log").read_text()[-3000:]
 
-    with running_broker(tmp_path, port=port):
+    with running_broker(tmp_path, kind=kind, port=port):
         publish(range(50))
         process.start()
         try:
@@ -192,7 +194,7 @@ def test_a_broker_that_comes_back_empty_is_read_from_its_first_record(tmp_path: 
             process.kill()
             raise
     try:
-        with running_broker(tmp_path, port=port):
+        with running_broker(tmp_path, kind=kind, port=port):
             publish(range(50, 170))
             until(lambda: process.ended() or store.counts(SUPPORT).recorded == 170, what=log)
             if process.ended():  # the supervisor's part: whoever ends on a lost broker is started again
