@@ -1,24 +1,25 @@
 """Checks values from outside against the JSON Schemas in ``schemas/``.
 
 In: a parsed JSON value and a schema's name. Out: nothing, or InvalidInput with the path of the first fault. A reason never repeats
-a text that a user wrote.
+a text that a user wrote. jsonschema decides and words the fault; what jsonschema-rs accepts, in a hundredth of the time, it
+would accept too.
 """
 
 import json
 from functools import cache
 from typing import Any
 
+import jsonschema_rs
+
 from flywheel.errors import InvalidInput, shortened
 from schemas import schema
-from services.ports.quick_schema import Fits, quick_test
 
 
 def check_schema(value: object, name: str, *, at: str, remedy: str) -> None:
     """``name`` as in ``schemas.schema``; ``at`` is the path of ``value``, which begins the path in the error."""
-    quick = _quick(name)
+    if _fits(value, name):
+        return
     try:
-        if quick is not None and quick(value):
-            return
         from jsonschema.exceptions import best_match  # at first use: the import takes a tenth of a second
 
         error = best_match(_validator(name).iter_errors(value))
@@ -48,9 +49,17 @@ def _reason(error: Any) -> str:
             return f"breaks {rule}: {json.dumps(error.validator_value)}"
 
 
+def _fits(value: object, name: str) -> bool:
+    """False also where jsonschema-rs cannot tell: for NaN, half a character, or a key that is not a text."""
+    try:
+        return _quick(name).is_valid(value)
+    except ValueError:
+        return False
+
+
 @cache
-def _quick(name: str) -> Fits | None:
-    return quick_test(schema(name))
+def _quick(name: str) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(schema(name), validate_formats=False)
 
 
 @cache
