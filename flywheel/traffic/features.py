@@ -21,8 +21,9 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _QUESTION = re.compile(r"\s*(who|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|would|should|will)\b", re.IGNORECASE)
-_LIST = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+\S", re.MULTILINE)
-_CODE = re.compile(r"```|^\s*(?:def |class |import |#include|function\b.*\{|SELECT\s)", re.MULTILINE)
+# Of a line's own white space only: with line breaks in it, a run of them is searched once from each of its lines.
+_LIST = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])[^\S\n]+\S", re.MULTILINE)
+_CODE = re.compile(r"```|^[^\S\n]*(?:def |class |import |#include|function\b.*\{|SELECT\s)", re.MULTILINE)
 
 
 def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from flywheel.errors import CannotRun
-from flywheel.traffic.redaction import PersonalDataSpan, pseudonymise, worth_searching
+from flywheel.traffic.redaction import PersonalDataSpan, found_in_pieces, pseudonymise, worth_searching
 
 RECOGNISERS = (
     "EmailRecognizer",
@@ -45,11 +45,14 @@ class PresidioRedactor:
     def redact(self, text: str) -> tuple[str, int]:
         if not worth_searching(text):
             return text, 0
-        with self._lock:
-            results = self._analyzer.analyze(text, "en", score_threshold=MINIMUM_SCORE)
-        spans = [PersonalDataSpan(start=result.start, end=result.end, kind=result.entity_type) for result in results]
-        spans = [_without_brackets(text, span) for span in spans]
+        spans = [_without_brackets(text, span) for span in found_in_pieces(text, self._found)]
         return pseudonymise(text, [span for span in spans if not _is_json_number(text, span)], self._key)
+
+    def _found(self, piece: str) -> list[PersonalDataSpan]:
+        """Locked for one piece, so that a short text of another thread does not wait for a long one."""
+        with self._lock:
+            results = self._analyzer.analyze(piece, "en", score_threshold=MINIMUM_SCORE)
+        return [PersonalDataSpan(start=result.start, end=result.end, kind=result.entity_type) for result in results]
 
 
 class RedactorAtFirstText:
