@@ -5,6 +5,8 @@ After an offset that goes backward, or one that the topic does not hold, the top
 """
 
 import asyncio
+import os
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,10 +15,12 @@ import structlog
 from prometheus_client import Counter
 
 from flywheel.errors import CannotRun
-from flywheel.traffic.recording import LostPartition, Partition, RawRecord
+from flywheel.traffic.caution import DEADLY, Caution, NotedWork, caution_after
+from flywheel.traffic.recording import LostPartition, Partition, RawRecord, Unreadable
 from services.observability import LAST_STEP, STEPS
 from services.ports.traffic import PartitionPosition
-from services.traffic_windower.record_batches import Recording, record_batch
+from services.process import cpu_budget
+from services.traffic_windower.record_batches import EVENT_CPU_SECONDS, Recorded, Recording, give_up, record_batch
 from services.traffic_windower.wiring import OutOfRange, WindowerParts
 
 PROCESS = "traffic_windower"
@@ -39,7 +43,11 @@ class Recorder:
             claimed_ids=parts.claimed_ids,
             redactor=parts.redactor,
             formats=parts.formats,
+            of_machine=parts.of_machine,
+            allow=cpu_budget.allow,
         )
+        self._notes, self._process = parts.notes, f"{os.getpid()}-{time.time_ns()}"
+        self._caution: dict[Partition, Caution] = {}
         self._lock = asyncio.Lock()
         self._positions: dict[Partition, PartitionPosition] = {}
         self._reading_at: dict[Partition, int] = {}
@@ -69,7 +77,11 @@ class Recorder:
             if fetched_under != self._generation:
                 self._batches.move(self._reading_at)
                 return
-            await self._record(records)
+            for part in self._parts_of(records):
+                if fetched_under != self._generation:
+                    self._batches.move(self._reading_at)
+                    return
+                await self._record(part)
 
     async def check_topic_id(self) -> None:
         """Starts again at 0 when the topic has another id. Costs one request to the broker."""
@@ -84,15 +96,9 @@ class Recorder:
         await self._batches.stop()
 
     async def _record(self, records: list[RawRecord]) -> None:
+        self._note(records)
         try:
-            done = await asyncio.to_thread(
-                record_batch,
-                records=records,
-                positions=dict(self._positions),
-                reading_at=dict(self._reading_at),
-                parts=self._recording,
-                now=self._clock(),
-            )
+            done = await asyncio.to_thread(self._recorded, records)
         except LostPartition as error:
             log.warning("Another worker has taken a partition; it records the batch", action="partition_lost", where=error.where)
             RECORDS.labels("fenced").inc(len(records))
@@ -101,6 +107,7 @@ class Recorder:
         for partition, offset in done.moved_to.items():
             self._positions[partition] = replace(self._positions[partition], offset=offset)
             self._reading_at[partition] = offset
+            self._caution[partition] = self._caution[partition].after_one()
         RECORDS.labels("recorded").inc(len(records) - done.dead_letters)
         RECORDS.labels("dead_lettered").inc(done.dead_letters)
         STEPS.labels(PROCESS, "done").inc()
@@ -109,6 +116,53 @@ class Recorder:
             await self._reposition(set(done.went_backward), why="offsets went backward")
         if done.moved_to and (refused := await self._batches.commit(done.moved_to)):
             log.info("The consumer group did not take our offsets; those in traffic.db count", action="commit_refused", reason=refused)
+
+    def _recorded(self, records: list[RawRecord]) -> Recorded:
+        positions, reading_at, parts, now = dict(self._positions), dict(self._reading_at), self._recording, self._clock()
+        deaths = self._caution_at(records[0]).deaths if self._is_alone(records) else 0
+        if deaths < DEADLY:
+            return record_batch(records=records, positions=positions, reading_at=reading_at, parts=parts, now=now)
+        # The first attempt reads the event's id, which its producer asks for; if that was deadly too, the next one does without.
+        event_id, workload = parts.claimed_ids(records[0].value) if deaths == DEADLY else ("", "")
+        log.error("An event that ended its process again and again is dead-lettered", action="deadly_event", deaths=deaths)
+        reason = f"{deaths} processes died, or used over {EVENT_CPU_SECONDS:g} s of CPU time, while they had only this event in work"
+        why = Unreadable(reason=reason, path="$", event_id=event_id, workload=workload)
+        return give_up(records[0], why, positions=positions, reading_at=reading_at, parts=parts, now=now)
+
+    def _parts_of(self, records: list[RawRecord]) -> list[list[RawRecord]]:
+        """What is recorded at a time: each event that may have ended the process by itself, then all others."""
+        alone = [record for record in records if self._is_suspect(record)]
+        others = [record for record in records if not self._is_suspect(record)]
+        return [[record] for record in alone] + ([others] if others else [])
+
+    def _is_suspect(self, record: RawRecord) -> bool:
+        return record.offset < self._caution_at(record).until
+
+    def _caution_at(self, record: RawRecord) -> Caution:
+        return self._caution.get(_of(record), Caution())
+
+    def _is_alone(self, records: list[RawRecord]) -> bool:
+        return len(records) == 1 and self._is_suspect(records[0])
+
+    def _note(self, records: list[RawRecord]) -> None:
+        """Before the work, so that after a death it is known what was in work."""
+        alone = self._is_alone(records)
+        offsets: dict[Partition, list[int]] = {}
+        for record in records:
+            offsets.setdefault(_of(record), []).append(record.offset)
+        for partition, held in offsets.items():
+            if partition not in self._positions:
+                continue
+            caution = self._caution[partition]
+            work = NotedWork(
+                topic_id=self._positions[partition].topic_id,
+                process=self._process,
+                first=min(held),
+                until=caution.until if alone else max(held) + 1,
+                alone=alone,
+                deaths=caution.deaths if alone else 0,
+            )
+            self._notes.note(partition, work)
 
     async def _assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """aiokafka ignores what a listener raises, so a failure is kept for the next step, which ends the process."""
@@ -138,6 +192,17 @@ class Recorder:
             position = await asyncio.to_thread(self._store.assign, topic_id=ids[topic], topic=topic, partition=partition)
             self._positions[topic, partition] = position
             self._reading_at[topic, partition] = position.offset
+            noted = self._notes.noted((topic, partition))
+            caution = caution_after(noted, topic_id=position.topic_id, offset=position.offset, process=self._process)
+            if caution.until:
+                log.warning(
+                    "A process died at its work: its events are recorded one by one",
+                    action="recorded_one_by_one",
+                    partition=(topic, partition),
+                    until=caution.until,
+                    deaths=caution.deaths,
+                )
+            self._caution[topic, partition] = caution
         log.info("Partitions taken", action="partitions_taken", offsets={f"{t}[{p}]": at for (t, p), at in self._reading_at.items()})
 
     async def _reposition(self, partitions: Collection[Partition], *, why: str, unreadable: Collection[Partition] = ()) -> None:
@@ -173,3 +238,7 @@ class Recorder:
                     raise
                 await asyncio.sleep(TOPIC_ID_PAUSE_SECONDS)
         raise AssertionError("unreachable")
+
+
+def _of(record: RawRecord) -> Partition:
+    return record.topic, record.partition

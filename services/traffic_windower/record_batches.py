@@ -1,6 +1,7 @@
 """Records one batch of the traffic topic: read -> decide -> redact and measure -> store. The caller acknowledges.
 
-Safe to repeat: ids decide what is new, consumer offsets move by compare-and-set. An unexpected error leaves the batch unrecorded.
+Safe to repeat: ids decide what is new, consumer offsets move by compare-and-set. An event at which recording fails twice in an unexpected
+way becomes a dead letter; all others are recorded. A failure of the machine (disk, database, memory) leaves the batch unrecorded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,15 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from flywheel.errors import FlywheelError, InvalidInput
+import structlog
+
+from flywheel.errors import CannotRun, FlywheelError, InvalidInput
 from flywheel.ids import EventId, WorkloadId, derive
 from flywheel.traffic import recording
 from flywheel.traffic.answer_format import fits
 from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
-from flywheel.traffic.recording import KeptInference, Partition, RawRecord, ReadRecord, Unreadable, UnusableRecord
+from flywheel.traffic.recording import KeptInference, LostPartition, Partition, RawRecord, ReadRecord, Unreadable, UnusableRecord
 from flywheel.traffic.redaction import redacted_exchange
+from services.observability.unexpected import place_of
 from services.ports.redaction import Redactor
 from services.ports.traffic import (
     Advance,
@@ -30,6 +34,9 @@ from services.ports.traffic import (
 )
 
 KEPT_RAW_BYTES = 1_048_576  # kept of a dead letter's bytes
+EVENT_CPU_SECONDS = 20.0  # for each step of one event, with some 6 to import the redactor
+MESSAGE_CHARACTERS = 300
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,8 @@ class Recording:
     claimed_ids: Callable[[bytes], tuple[str, str]]
     redactor: Callable[[], Redactor]
     formats: Mapping[WorkloadId, dict[str, object] | None]
+    of_machine: tuple[type[Exception], ...] = ()  # errors that say nothing of the events, beside the system's own
+    allow: Callable[[float], None] = lambda _: None  # CPU seconds from now on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +72,98 @@ def record_batch(
 ) -> Recorded:
     """``reading_at``: the next offset expected. It differs from the stored offset only where the topic's oldest records expired.
 
-    Raises LostPartition, and has written nothing then.
+    Raises LostPartition, which the store has answered with writing nothing; halves of the batch that were recorded before stay so.
     """
-    read = [ReadRecord(record=record, outcome=_read(record, parts)) for record in records]
+    passed_on: tuple[type[Exception], ...] = (LostPartition, CannotRun, OSError, MemoryError, *parts.of_machine)
     try:
-        return _store(read, positions=positions, reading_at=reading_at, parts=parts, now=now)
-    except NotSealed as error:
-        usable = [_without_the_refused(one, error.refused) for one in read]
-        return _store(usable, positions=positions, reading_at=reading_at, parts=parts, now=now)
+        return _recorded(records, positions=positions, reading_at=reading_at, parts=parts, now=now)
+    except passed_on:
+        raise
+    except Exception as error:  # noqa: BLE001 (any other type: a fault of ours at one of the events, which must not stop the others)
+        if len(records) > 1:
+            return _in_halves(records, positions=positions, reading_at=reading_at, parts=parts, now=now)
+        log.warning("An event could not be recorded", action="recording_failed", error=type(error).__name__, place=place_of(error))
+    try:
+        return _recorded(records, positions=positions, reading_at=reading_at, parts=parts, now=now)
+    except passed_on:
+        raise
+    except Exception as error:  # noqa: BLE001 (for the second time)
+        return give_up(records[0], _unexpected(records[0], error, parts), positions=positions, reading_at=reading_at, parts=parts, now=now)
+
+
+def give_up(
+    record: RawRecord,
+    why: Unreadable,
+    *,
+    positions: Mapping[Partition, PartitionPosition],
+    reading_at: Mapping[Partition, int],
+    parts: Recording,
+    now: datetime,
+) -> Recorded:
+    """Makes a dead letter of the event without working on it."""
+    try:
+        return _store([ReadRecord(record=record, outcome=why)], positions=positions, reading_at=reading_at, parts=parts, now=now)
+    finally:
+        parts.allow(0.0)
+
+
+def _in_halves(
+    records: Sequence[RawRecord],
+    *,
+    positions: Mapping[Partition, PartitionPosition],
+    reading_at: Mapping[Partition, int],
+    parts: Recording,
+    now: datetime,
+) -> Recorded:
+    half = len(records) // 2
+    first = record_batch(records=records[:half], positions=positions, reading_at=reading_at, parts=parts, now=now)
+    moved = {partition: replace(positions[partition], offset=offset) for partition, offset in first.moved_to.items()}
+    second = record_batch(
+        records=records[half:],
+        positions={**positions, **moved},
+        reading_at={**reading_at, **first.moved_to},
+        parts=parts,
+        now=now,
+    )
+    return Recorded(
+        moved_to={**first.moved_to, **second.moved_to},
+        went_backward=tuple(sorted({*first.went_backward, *second.went_backward})),
+        counts={**first.counts, **second.counts},
+        dead_letters=first.dead_letters + second.dead_letters,
+    )
+
+
+def _unexpected(record: RawRecord, error: Exception, parts: Recording) -> Unreadable:
+    """The type, the place and the redacted message of the error; no message where it cannot be redacted."""
+    try:
+        message, _ = parts.redactor().redact(str(error)[:MESSAGE_CHARACTERS])
+    except Exception:  # noqa: BLE001 (the redactor may be what failed)
+        message = ""
+    event_id, workload = parts.claimed_ids(record.value)
+    told = f"recording it failed twice: {type(error).__name__} at {place_of(error)}{': ' if message else ''}{message}"
+    return Unreadable(reason=told, path="$", event_id=event_id, workload=workload)
+
+
+def _recorded(
+    records: Sequence[RawRecord],
+    *,
+    positions: Mapping[Partition, PartitionPosition],
+    reading_at: Mapping[Partition, int],
+    parts: Recording,
+    now: datetime,
+) -> Recorded:
+    read = []
+    try:
+        for record in records:
+            parts.allow(EVENT_CPU_SECONDS)
+            read.append(ReadRecord(record=record, outcome=_read(record, parts)))
+        try:
+            return _store(read, positions=positions, reading_at=reading_at, parts=parts, now=now)
+        except NotSealed as error:
+            usable = [_without_the_refused(one, error.refused) for one in read]
+            return _store(usable, positions=positions, reading_at=reading_at, parts=parts, now=now)
+    finally:
+        parts.allow(0.0)
 
 
 def _store(
@@ -84,9 +177,14 @@ def _store(
     decision = recording.decide(records=read, expected=reading_at, workloads=frozenset(parts.formats), now=now)
     if not decision.advances:
         return Recorded(moved_to={}, went_backward=decision.went_backward, counts={}, dead_letters=0)
+    rows = []
+    for kept in decision.keep:
+        parts.allow(EVENT_CPU_SECONDS)
+        rows.append(_measured(kept, parts))
+    parts.allow(EVENT_CPU_SECONDS + len(rows))
     batch = RecordingBatch(
         advances=[Advance(position=positions[partition], to_offset=offset) for partition, offset in sorted(decision.advances.items())],
-        rows=[_measured(kept, parts) for kept in decision.keep],
+        rows=rows,
         dead_letters=[
             _dead_letter(unusable, topic_id=positions[_of(unusable)].topic_id, known=parts.formats, now=now) for unusable in decision.dead
         ],

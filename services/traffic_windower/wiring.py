@@ -15,11 +15,12 @@ from services.ports.traffic import TrafficRecorder
 from services.settings import Settings
 from services.settings.pane_shapes import pane_shapes
 from services.settings.secrets import broker_fields, configured_redaction_key
-from services.stores.database import open_ledger, open_traffic
+from services.stores.database import DATABASE_FAILURES, open_ledger, open_traffic
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.tokens import redaction_key
 from services.stores.traffic.contents import ContentSealer
 from services.stores.traffic.recording_store import RecordingStore
+from services.stores.work_notes import WorkNotes
 
 GROUP = "flywheel.traffic-windower"
 OutOfRange = kafka_batches.OutOfRange
@@ -37,6 +38,8 @@ class WindowerParts:
     claimed_ids: Callable[[bytes], tuple[str, str]]
     redactor: Callable[[], Redactor]  # made for the first event that its producer has not redacted
     formats: Mapping[WorkloadId, dict[str, object] | None]  # of every configured workload
+    of_machine: tuple[type[Exception], ...]
+    notes: WorkNotes
     faust_broker: str
     faust_dir: str
 
@@ -58,6 +61,8 @@ def windower_parts(settings: Settings) -> WindowerParts:
         claimed_ids=event_codec.claimed_ids,
         redactor=cache(partial(_redactor, settings)),
         formats={WorkloadId(name): workload.format.json_schema for name, workload in settings.workloads.items()},
+        of_machine=DATABASE_FAILURES,
+        notes=WorkNotes(settings.data_dir / "in_work"),
         faust_broker=f"kafka://{settings.bootstrap}",
         faust_dir=str(settings.data_dir / "faust" / "traffic_windower"),
     )

@@ -1,18 +1,22 @@
 """One batch through the real steps on the real store."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from flywheel.errors import CannotRun
 from flywheel.ids import WorkloadId
+from flywheel.traffic.inference import Inference
 from flywheel.traffic.recording import RawRecord
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
+from services.stores.database import DATABASE_FAILURES
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.traffic_windower.record_batches import Recorded, Recording, record_batch
 from tests.databases import migrated_ledger
@@ -39,7 +43,14 @@ def store(tmp_path: Path) -> BothSides:
     return recording_store(tmp_path, shapes={SUPPORT: PaneShape(pane=timedelta(seconds=10), slices=SlicePolicy())})
 
 
-def run(store: BothSides, values: list[bytes], *, first: int = 0, redactor: object = Masks) -> Recorded:
+def run(
+    store: BothSides,
+    values: list[bytes],
+    *,
+    first: int = 0,
+    redactor: object = Masks,
+    decode: Callable[[bytes], Inference] = decode_traffic,
+) -> Recorded:
     position = store.assign(topic_id="a", topic="t", partition=0)
     return record_batch(
         records=[RawRecord(topic="t", partition=0, offset=first + n, value=value) for n, value in enumerate(values)],
@@ -47,10 +58,11 @@ def run(store: BothSides, values: list[bytes], *, first: int = 0, redactor: obje
         reading_at={("t", 0): position.offset},
         parts=Recording(
             recorder=store,
-            decode=decode_traffic,
+            decode=decode,
             claimed_ids=claimed_ids,
             redactor=redactor,  # type: ignore[arg-type]
             formats={SUPPORT: {"type": "object"}},
+            of_machine=DATABASE_FAILURES,
         ),
         now=NOW,
     )
@@ -144,3 +156,34 @@ def test_a_damaged_position_is_read_from_the_beginning(store: BothSides, damage:
     damaged(store, "traffic", "UPDATE positions SET next_offset = ?", damage)
     run(store, [traffic_event(1), traffic_event(2), traffic_event(3)])
     assert store.counts(SUPPORT).recorded == 3
+
+
+def test_an_event_that_fails_twice_is_a_dead_letter_with_a_redacted_message(store: BothSides) -> None:
+    failed: list[bytes] = []
+
+    def fails(raw: bytes) -> Inference:
+        if b'"session_id":"bad"' in raw:
+            failed.append(raw)
+            raise KeyError("ann@example.com")
+        return decode_traffic(raw)
+
+    bad = {17, 40, 41}
+    done = run(store, [traffic_event(n, **({"session_id": "bad"} if n in bad else {})) for n in range(60)], decode=fails)
+    assert (done.moved_to, done.dead_letters, store.counts(SUPPORT).recorded) == ({("t", 0): 60}, 3, 57)
+    assert {letter.event_id for letter in store.dead_letters()} == {f"event-{n}" for n in bad}
+    assert all(failed.count(raw) >= 2 for raw in failed)
+    for letter in store.dead_letters():
+        assert "KeyError at services.traffic_windower.record_batches:" in letter.reason
+        assert letter.reason.endswith("'ann<EMAIL_ADDRESS:3f2a9c01>example.com'")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("the disk is gone"), MemoryError(), CannotRun("no", remedy="x"), OperationalError("", {}, Exception())]
+)
+def test_a_failure_of_the_machine_is_no_fault_of_an_event(store: BothSides, error: Exception) -> None:
+    def fails(raw: bytes) -> Inference:
+        raise error
+
+    with pytest.raises(type(error)):
+        run(store, [traffic_event(1), traffic_event(2)], decode=fails)
+    assert store.dead_letters() == []
