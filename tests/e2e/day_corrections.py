@@ -39,6 +39,7 @@ def edit(id: str, corrected: Any, *, about: tuple[str, str] | None = None, **mor
 OURS, COMPLETION, OWN = "request_id", "completion_id", "client_request_id"
 YES = user("Yes please")
 RENEW, STOP = {"role": "assistant", "content": "Shall I renew?"}, {"role": "assistant", "content": "Shall I cancel?"}
+CALL_IN_TEXT = '{"tool": "f", "arguments": {"n": "path"}}'
 CALLS = [{"name": "track", "arguments": {"order": 8}}, {"name": "track", "arguments": {"order": 9}}]
 CONVERSATION: Mapping[str, Any] = {
     "messages": [
@@ -79,6 +80,12 @@ LINES: Sequence[HandedIn] = (
     edit("half-a-character", '{"tool": "send", "arguments": {"text": "ok \\ud83d"}}', messages=[user("Send it")], original="sent"),
     edit("sign", "You are caller 3.", messages=[user("Am I next?")], original="You are caller #.", reason_code="other"),
     edit("figure", "6 euros.", messages=[user("What is it?")], original="5 euros.", reason_code="other", state="knowledge_gap"),
+    edit("accents", "Cafe\u0301.", messages=[user("Where is it?")], original="Caf\u00e9.", state="rejected", reason="the same"),
+    edit("order-of-keys", '{"b": 1, "a": 2.0}', messages=[user("JSON?")], original='{"a": 2, "b": 1}', state="rejected", reason="the same"),
+    edit(
+        "argument", '{"tool": "f", "arguments": {"n": "PATH"}}', messages=[user("n?")], original='{"tool": "f", "arguments": {"n": "path"}}'
+    ),
+    edit("indentation", "```\nif x:\n    y()\n```", messages=[user("Which code?")], original="```\nif x:\ny()\n```"),
     edit("stranger", "Blue.", messages=[user("And the sky?")], source="somebody", state="review"),
     HandedIn(id="thumb", state="review", body={"kind": "reject", "messages": [user("Is it late?")], "original": "Perhaps."}),
 )

@@ -197,6 +197,14 @@ def of_one_client() -> Iterator[Deed]:
     for text in ("a call beside blanks", "a call without arguments", "a call that is cut", "reasoning"):
         for does in ("chat", "stream"):
             yield Deed(name=f"{text}, {does}", does=does, arguments=asks(user(text)), client="node", **stub)
+    parts = [{"type": "text", "text": "picture"}, {"type": "input_audio", "input_audio": {"data": 30 * "UklGRg==", "format": "wav"}}]
+    sound = {"leaves_out": ("request.messages[1].content[1].input_audio.data",)}
+    yield Deed(name="sound", arguments=asks(user(parts)), **sound, **stub, **python)
+    large = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{400_000 * 'iVBORw0K'}"}}
+    picture = {"leaves_out": ("request.messages[1].content[1].image_url.url",)}
+    yield Deed(name="a picture of 3 MB", arguments=asks(user([parts[0], large])), client="node", **picture, **stub)
+    text = {"leaves_out": ("request.messages[1].content",), "outcome": "client_error", "status": 400, "fails": "BadRequestError"}
+    yield Deed(name="a prompt over 1 MB", arguments=asks(user("Snow. " * 200_000)), error="maximum context length", **text, **python)
     yield Deed(name="refusal", arguments=asks(user("refusal")), client="node", **stub)
     yield Deed(name="queue", arguments=asks(user("queue"), headers={"X-Request-ID": "queue-1"}), **stub, **python)
     yield Deed(name="unknown fields", arguments=asks(SNOW, extra_body={"an_unknown": {"a": [1, None]}, "min_p": 0.1}), **python)

@@ -10,16 +10,26 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 
 KNOWN = ("name", "tool_calls", "tool_call_id", "refusal")
 NOT_KEPT = ("model", "stream", "stream_options")
 PSEUDONYM = re.compile(r"<[A-Z_]+:[0-9a-f]{8}>")
+LONGEST_TEXT = 100_000
+"""Characters that are kept of a text in an event that is over 1 MB."""
 BASE64 = re.compile(r"data:([a-z/]+);base64,([A-Za-z0-9+/=]+)")
 
 
-def expected_request(body: Mapping[str, Any], *, added: Sequence[str], system_prompt: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``added``: as the record marks it. ``values``: what the settings give for each marked field."""
+def expected_request(
+    body: Mapping[str, Any],
+    *,
+    added: Sequence[str] = (),
+    system_prompt: str = "",
+    values: Mapping[str, Any] = MappingProxyType({}),
+    left_out: Sequence[str] = (),
+) -> dict[str, Any]:
+    """``added`` and ``left_out``: as the record marks it. ``values``: what the settings give for each marked field."""
     request = {name: value for name, value in body.items() if name not in NOT_KEPT}
     messages = [{"content": None} | _without_empty(one, KNOWN) for one in request["messages"]]
     for path in added:
@@ -27,6 +37,9 @@ def expected_request(body: Mapping[str, Any], *, added: Sequence[str], system_pr
             messages = [{"role": "system", "content": system_prompt}, *messages]
         else:
             request[path] = values[path]
+    for path in left_out:
+        if (found := re.fullmatch(r"request\.messages\[(\d+)\]\.content", path)) is not None:
+            messages[int(found[1])]["content"] = messages[int(found[1])]["content"][:LONGEST_TEXT]
     return {**request, "messages": _with_digests(messages)}
 
 
@@ -134,6 +147,8 @@ def _with_digests(value: Any) -> Any:
         return f"data:{found[1]};sha256={sha256(content).hexdigest()};bytes={len(content)}"
     if isinstance(value, list):
         return [_with_digests(one) for one in value]
+    if isinstance(value, dict) and value.keys() == {"data", "format"}:
+        return {**value, "data": _with_digests(f"data:audio/{value['format']};base64,{value['data']}")}
     if isinstance(value, dict):
         return {name: _with_digests(one) for name, one in value.items()}
     return value

@@ -5,6 +5,7 @@ What was sent and answered is read off the wire before and behind the gateway, a
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,10 @@ def test_the_recorded_request_is_what_was_sent_and_what_is_marked_as_added(day: 
         record = day.recorded(exchange)
         sent, served = json.loads(exchange.front.sent), json.loads(exchange.back.sent)
         values = {**DEFAULTS, **{name: most for name, most in CAPS.items() if sent.get(name) is not None}}
-        expected = expected_request(sent, added=record["added"], system_prompt=SYSTEM_PROMPT, values=values)
+        marked = {"added": record["added"], "left_out": record["left_out"]}
+        expected = expected_request(sent, system_prompt=SYSTEM_PROMPT, values=values, **marked)
         assert list(differences(expected, record["request"], personal=personal)) == []
-        as_served = expected_request(served, added=(), system_prompt="", values={})
+        as_served = expected_request(served, left_out=record["left_out"])
         assert list(differences(as_served, record["request"], personal=personal)) == []
 
 
@@ -61,6 +63,16 @@ def test_the_recorded_answer_is_what_the_client_received(day: Day, done: DoneDee
             assert_between(expected, recorded, expected_answer(back.answered, streamed=True))
         else:
             assert list(differences(expected, recorded, personal=PERSONAL if deed.personal else ())) == []
+
+
+@pytest.mark.parametrize("name", [deed.name for deed in SCRIPT if deed.outcome == "ok"])
+def test_the_usage_is_recorded_and_reaches_the_clients_that_asked_for_it(day: Day, name: str) -> None:
+    done = day.done[name]
+    for exchange in done.exchanges:
+        assert day.recorded(exchange)["response"]["usage"]["prompt_tokens"] > 0
+        if done.deed.streams:
+            asked = json.loads(exchange.front.sent).get("stream_options", {}).get("include_usage", False)
+            assert (chunk_with_usage(exchange.front.answered) is not None) == asked
 
 
 def assert_between(received: Any, recorded: Any, answered: Any) -> None:
@@ -146,6 +158,28 @@ def test_each_request_was_asked_once_and_is_recorded_once(day: Day) -> None:
     assert day.daemon.counts() == {"recorded": day.attempts, "duplicates_ignored": 0, "dead_lettered": 0}
 
 
+def test_requests_at_the_same_time_are_not_mixed_up(day: Day) -> None:
+    """Streams of three clients at once, paired by the ids that the clients gave them."""
+    day.back.target = day.answerers[Answerer.VLLM]
+    fronts, before = len(day.front.passages), day.daemon.recorded()
+
+    def asks_four_times(name: str) -> None:
+        for number in range(4):
+            message = {"role": "user", "content": f"Count on from {name} {number}."}
+            day.clients[name].does("stream", model=ALIAS, messages=[message], headers={"X-Request-ID": f"at-once-{name}-{number}"})
+
+    with ThreadPoolExecutor(len(day.clients)) as pool:
+        list(pool.map(asks_four_times, day.clients))
+    day.waits(lambda: day.daemon.recorded() >= before + 4 * len(day.clients) or None, "the record of every request")
+    for front in day.front.since(fronts):
+        (back,) = (one for one in day.back.passages if one.headers.get("x-request-id") == front.headers["x-request-id"])
+        record = day.recorded(SeenExchange(front=front, back=back))
+        expected = expected_answer(front.answered, streamed=True, end=chunk_with_usage(back.answered))
+        assert record["client_request_id"] == front.headers["x-request-id"]
+        assert record["request"]["messages"][1:] == json.loads(front.sent)["messages"]
+        assert list(differences(expected, record["response"])) == []
+
+
 def test_personal_data_of_one_person_has_one_pseudonym(day: Day) -> None:
     record = day.recorded(day.done["personal data in a conversation"].exchanges[0])
     assert record["session"] == record["dimensions"]["customer"] == record["request"]["metadata"]["owner"] == record["request"]["user"]
@@ -182,13 +216,13 @@ def test_other_routes_are_passed_on_counted_and_not_recorded(day: Day) -> None:
     assert day.daemon.recorded() == before
 
 
-def test_messages_that_nobody_can_read_are_refused_and_counted(day: Day) -> None:
-    """vLLM says what is wrong with them."""
-    day.back.target = day.answerers[Answerer.VLLM]
-    raised = day.clients["python"].raises("chat", model=ALIAS, messages="hi")
-    assert (raised["kind"], raised["status"]) == ("BadRequestError", 400)
-    day.waits(lambda: day.gateway_counts("flywheel_gateway_dropped_total") or None, "the count")
-    assert day.gateway_counts("flywheel_gateway_dropped_total") == {("unreadable_messages",): 1}
+@pytest.mark.parametrize("client", ["python", "node"])
+def test_messages_that_nobody_can_read_are_refused_and_go_no_further(day: Day, client: str) -> None:
+    asked, recorded = len(day.back.passages), day.daemon.recorded()
+    raised = day.clients[client].raises("chat", model=ALIAS, messages="hi")
+    assert (raised["kind"], raised["status"], "messages" in raised["message"]) == ("BadRequestError", 400, True)
+    assert (len(day.back.passages), day.daemon.recorded()) == (asked, recorded)
+    assert day.gateway_counts("flywheel_gateway_dropped_total") == {}
 
 
 # Corrections
@@ -259,7 +293,7 @@ def test_a_correction_is_joined_to_its_exchange(day: Day, decided: DecidedCorrec
 def test_a_whole_conversation_is_kept_as_it_was_handed_in(decided: DecidedCorrections) -> None:
     (one,) = (one for one in EXPECTED if one.id == "conversation")
     joined = decided.found[one.source, one.id]["joined"]
-    expected = expected_request(one.body, added=(), system_prompt="", values={})
+    expected = expected_request(one.body)
     assert list(differences(expected["messages"], joined["messages"])) == []
     assert (joined["tools"], joined["dimensions"]) == (one.body["tools"], one.body["dimensions"])
     assert (joined["joined"], joined["original"]) == (False, "I do not know.")
