@@ -4,6 +4,7 @@ In: parts, a function that receives reports, a stop event. Leaves no process beh
 Does not define the parts (services/cli/up/wiring.py) or print them (services/cli/up/command.py).
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flywheel.errors import CannotRun, FlywheelError
-from services.cli.up.wiring import Running, StartTier, SupervisedPart
+from services.cli.up.wiring import NO_ANSWER, Running, StartTier, SupervisedPart
 from services.process.child_process import last_error
 
 TICK_SECONDS = 0.2  # between two checks of the parts while they start
@@ -19,6 +20,7 @@ READY_TICK_SECONDS = 0.5  # once all parts are ready
 PROBE_SECONDS = 0.5  # between readiness questions to one part while it starts
 WATCH_SECONDS = 15.0  # and afterwards
 SAY_SECONDS = 15.0  # between two messages about parts that are not ready
+HANG_GRACE_SECONDS = 1.0  # a part that does not answer hardly listens to SIGTERM
 GRACE_SECONDS = 6.0  # our processes promise to end within 5
 OUR_REFUSALS = (2, 3)  # exit codes of bad settings and of refusals: starting again changes nothing
 
@@ -37,9 +39,9 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RestartPolicy:
-    """When to give up."""
+    """When to give up. A part that was ready once is never given up: that would end the gateway, and the users' requests with it."""
 
-    deaths: int = 5
+    deaths: int = 5  # of a part that was never ready
     within_seconds: float = 60.0
     first_pause: float = 0.5
     longest_pause: float = 8.0
@@ -66,29 +68,42 @@ class Watched:
     deaths: list[float] = field(default_factory=list)
     restart_at: float | None = None
     asked_at: float = 0.0
+    silent_since: float | None = None  # it has given no answer at all, not even that it is not ready
 
 
 Report = Callable[[Watched], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a part ended. ``exit_code``: negative when a signal ended it. ``silent_for``: seconds after which we ended it."""
+
+    exit_code: int
+    silent_for: float | None = None
+
+    def __str__(self) -> str:
+        if self.silent_for is not None:
+            return f"it gave no answer for {self.silent_for:.0f} s and was ended"
+        if self.exit_code >= 0:
+            return f"exit code {self.exit_code}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"signal {-self.exit_code}, {names.get(-self.exit_code, 'unknown')}"
+
+
 def after_death(
-    *, deaths: Iterable[float], now: float, was_ready: bool, restarts_before_ready: int, exit_code: int, policy: RestartPolicy
+    *, deaths: Iterable[float], now: float, was_ready: bool, restarts_before_ready: int, how: Ended, policy: RestartPolicy
 ) -> AfterDeath:
     """``deaths``: all times of death so far, this one included. A part that was never ready gets fewer restarts than one that was."""
     all_deaths = list(deaths)
-    if not was_ready and exit_code in OUR_REFUSALS:
-        return AfterDeath(pause=None, reason=f"it refused to start (exit code {exit_code})")
+    if not was_ready and how.exit_code in OUR_REFUSALS:
+        return AfterDeath(pause=None, reason=f"it refused to start ({how})")
     if not was_ready and len(all_deaths) > restarts_before_ready:
-        return AfterDeath(pause=None, reason=f"it ended before it was ready ({ended_how(exit_code)})")
+        return AfterDeath(pause=None, reason=f"it ended before it was ready ({how})")
     recent = [moment for moment in all_deaths if now - moment <= policy.within_seconds]
-    if len(recent) >= policy.deaths:
-        return AfterDeath(pause=None, reason=f"it died {len(recent)} times within {policy.within_seconds:g} s ({ended_how(exit_code)})")
+    if not was_ready and len(recent) >= policy.deaths:
+        return AfterDeath(pause=None, reason=f"it died {len(recent)} times within {policy.within_seconds:g} s ({how})")
     pause = min(policy.longest_pause, policy.first_pause * 2 ** (len(recent) - 1))
-    return AfterDeath(pause=pause, reason=f"it died ({ended_how(exit_code)}), restart {len(all_deaths)} in {pause:g} s")
-
-
-def ended_how(exit_code: int) -> str:
-    return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    return AfterDeath(pause=pause, reason=f"it died ({how}), restart {len(all_deaths)} in {pause:g} s")
 
 
 class Supervisor:
@@ -142,7 +157,7 @@ class Supervisor:
 
     def _start(self, watched: Watched) -> None:
         watched.restart_at = None
-        watched.started = time.monotonic()
+        watched.started, watched.silent_since = time.monotonic(), None
         self._becomes(watched, PartState.STARTING, "")
         try:
             watched.running = watched.part.start()
@@ -159,13 +174,15 @@ class Supervisor:
         assert watched.running is not None
         exit_code = watched.running.exit_code()
         if exit_code is not None:
-            self._died(watched, exit_code, now)
+            self._died(watched, Ended(exit_code=exit_code), now)
             return
         pause = WATCH_SECONDS if watched.state is PartState.READY else PROBE_SECONDS
         if now - watched.asked_at < pause:
             return
         watched.asked_at = now
         why_not = watched.part.why_not_ready()
+        if self._hangs(watched, why_not, now):
+            return
         if why_not is None:
             watched.was_ready = True
             self._becomes(watched, PartState.READY, "")
@@ -177,7 +194,21 @@ class Supervisor:
             reason = f"it was not ready after {watched.part.start_seconds:g} s: {why_not}"
             self._give_up(watched, reason)
 
-    def _died(self, watched: Watched, exit_code: int, now: float) -> None:
+    def _hangs(self, watched: Watched, why_not: str | None, now: float) -> bool:
+        """Whether it was ended because it gave no answer for its time. One that was never ready is given up after its start time."""
+        if why_not is None or NO_ANSWER not in why_not:
+            watched.silent_since = None
+            return False
+        watched.silent_since = watched.silent_since or now
+        patience = watched.part.hangs_after if watched.state is PartState.NOT_READY else watched.part.start_seconds
+        if not watched.was_ready or now - watched.silent_since < patience:
+            return False
+        assert watched.running is not None
+        watched.running.end(seconds=HANG_GRACE_SECONDS)
+        self._died(watched, Ended(exit_code=-signal.SIGKILL, silent_for=now - watched.silent_since), now)
+        return True
+
+    def _died(self, watched: Watched, how: Ended, now: float) -> None:
         assert watched.running is not None
         watched.running.end(seconds=0.1)  # its own children may live on
         watched.running = None
@@ -187,7 +218,7 @@ class Supervisor:
             now=now,
             was_ready=watched.was_ready,
             restarts_before_ready=watched.part.restarts_before_ready,
-            exit_code=exit_code,
+            how=how,
             policy=self._policy,
         )
         if verdict.pause is None:

@@ -36,6 +36,8 @@ from services.stores.tokens import internal_key, redaction_key
 FOLDERS = ("adapters", "snapshots", "reports", "spool", "routes", "keys", "logs")
 DISK_GIB = 2.0  # traffic, snapshots and adapters of a long demo stay far below
 PROCESS_SECONDS = 300.0  # some 20 on an idle machine; ten processes that import at once on a busy one take minutes
+HANGS_AFTER_SECONDS, VLLM_HANGS_AFTER_SECONDS = 60.0, 300.0
+NO_ANSWER = "it does not answer yet"
 FRONT = ("gateway", "api")
 """They take what the others need: first up, last down."""
 
@@ -79,6 +81,7 @@ class SupervisedPart:
     restarts_before_ready: int  # a first start that dies mostly dies again: of its settings, its port, its model
     address: str
     hosted: Mapping[str, str] = field(default_factory=dict)
+    hangs_after: float = HANGS_AFTER_SECONDS  # without any answer of a part that was ready; it is ended then and started again
 
 
 def prepare(settings: Settings) -> None:
@@ -199,6 +202,7 @@ def _vllm(settings: Settings, machine: Machine, group: ProcessGroup) -> Supervis
         start_seconds=settings.serving.start_timeout_seconds,
         restarts_before_ready=0,
         address=url,
+        hangs_after=VLLM_HANGS_AFTER_SECONDS,
     )
 
 
@@ -209,7 +213,7 @@ def _process(settings: Settings, name: str, config: Path | None, group: ProcessG
         name=name,
         tier=StartTier.FRONT if name in FRONT else StartTier.WORK,
         start=lambda: group.start(command),
-        why_not_ready=lambda: _why_not_ready(address),
+        why_not_ready=lambda: health_answer(address),
         log=command.log,
         start_seconds=_start_seconds(settings),
         restarts_before_ready=1,
@@ -223,7 +227,7 @@ def _host(settings: Settings, config: Path | None, group: ProcessGroup) -> Super
     command = _command(settings, "host", ("services.cli.up.host", *HOSTED), config)
 
     def why_not_ready() -> str | None:
-        reasons = ((name, _why_not_ready(address)) for name, address in addresses.items())
+        reasons = ((name, health_answer(address)) for name, address in addresses.items())
         return next((f"{name}: {reason}" for name, reason in reasons if reason is not None), None)
 
     return SupervisedPart(
@@ -278,7 +282,8 @@ def _launch(settings: Settings) -> VllmLaunch:
     )
 
 
-def _why_not_ready(address: str) -> str | None:
+def health_answer(address: str) -> str | None:
+    """None when the process is ready, else why not; ``NO_ANSWER`` when it says nothing."""
     try:
         with urllib.request.urlopen(f"{address}/readyz", timeout=1.0):  # noqa: S310  our own loopback address
             return None
@@ -288,7 +293,7 @@ def _why_not_ready(address: str) -> str | None:
         except (ValueError, AttributeError, OSError):
             return f"answers {error.code}"
     except OSError:
-        return "it does not answer yet"
+        return NO_ANSWER
 
 
 class _RunningBroker:
@@ -301,7 +306,7 @@ class _RunningBroker:
         return self._pid
 
     def exit_code(self) -> int | None:
-        return None if self._broker.alive() else 1
+        return self._broker.exit_code()
 
     def ask_to_end(self) -> None:
         """It ends at once: see ``end``."""

@@ -79,6 +79,10 @@ class EmbeddedBroker:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def exit_code(self) -> int | None:
+        """None while it runs; negative when a signal ended it."""
+        return self._process.poll() if self._process is not None else 0
+
     def stop(self) -> None:
         """Ends it by its pid; safe to repeat."""
         if self._process is None:

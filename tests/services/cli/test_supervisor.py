@@ -7,15 +7,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flywheel.errors import CannotRun
-from services.cli.up.supervisor import PartState, RestartPolicy, Supervisor, Watched, after_death
-from services.cli.up.wiring import StartTier, SupervisedPart
+from services.cli.up import supervisor
+from services.cli.up.supervisor import Ended, PartState, RestartPolicy, Supervisor, Watched, after_death
+from services.cli.up.wiring import StartTier, SupervisedPart, health_answer
+from services.integrations.kafka.embedded_broker import EmbeddedBroker
 from services.process.child_process import ChildCommand, ProcessGroup, last_error
 from services.process.process_group import members
+from tests.ports import free_port
 
 SLEEPS = "import time; time.sleep(600)"
 DEADLINE = 20.0
@@ -57,6 +61,7 @@ class Story:
 
     def __init__(self, *parts: SupervisedPart, policy: RestartPolicy | None = None) -> None:
         self.told: list[tuple[str, PartState]] = []
+        self.reasons: list[str] = []
         self.error: Exception | None = None
         self.ready, self.stop = threading.Event(), threading.Event()
         self.supervisor = Supervisor(parts, report=self._hear, stop=self.stop, policy=policy)
@@ -65,6 +70,7 @@ class Story:
 
     def _hear(self, watched: Watched) -> None:
         self.told.append((watched.part.name, watched.state))
+        self.reasons.append(watched.reason)
 
     def _run(self) -> None:
         try:
@@ -118,11 +124,73 @@ def test_a_part_that_dies_is_started_again(group: ProcessGroup, tmp_path: Path) 
     assert story.error is None
 
 
+def test_a_part_that_was_ready_once_is_started_again_however_often_it_dies(group: ProcessGroup, tmp_path: Path) -> None:
+    crash = "import time; time.sleep(0.3); raise SystemExit('ValueError: poisoned')"
+    gateway = part(group, tmp_path, "gateway", SLEEPS, tier=StartTier.FRONT)
+    story = Story(gateway, part(group, tmp_path, "windower", crash), policy=RestartPolicy(deaths=2, first_pause=0.01, longest_pause=0.01))
+    until(lambda: story.told.count(("windower", PartState.RESTARTING)) == 5)
+    assert ("gateway", PartState.ENDED) not in story.told
+    story.end()
+    assert story.error is None
+
+
+ANSWERS = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+HTTPServer(("127.0.0.1", {port}), Health).serve_forever()
+"""
+
+
+def test_a_part_whose_health_hangs_is_ended_and_started_again(group: ProcessGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.1)
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    hanging = part(group, tmp_path, "desk", ANSWERS.format(port=port), ready=lambda: health_answer(address))
+    story = Story(replace(hanging, hangs_after=1.5), policy=RestartPolicy(first_pause=0.01))
+    assert story.ready.wait(DEADLINE)
+    first = story.pid("desk")
+    os.kill(first, signal.SIGSTOP)
+    until(lambda: story.told.count(("desk", PartState.READY)) == 2)
+    assert story.pid("desk") != first
+    assert members(frozenset([first])) == []
+    assert [reason.partition(" for ")[0] for reason in story.reasons if reason.startswith("it died")] == ["it died (it gave no answer"]
+    story.end()
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (Ended(exit_code=1), "exit code 1"),
+        (Ended(exit_code=-9), "signal 9, SIGKILL"),
+        (Ended(exit_code=-11), "signal 11, SIGSEGV"),
+        (Ended(exit_code=-99), "signal 99, unknown"),
+        (Ended(exit_code=-9, silent_for=60.2), "it gave no answer for 60 s and was ended"),
+    ],
+)
+def test_the_end_of_a_part_is_told_with_its_code_or_signal(how: Ended, told: str) -> None:
+    assert str(how) == told
+
+
+@pytest.mark.broker
+def test_the_broker_that_a_signal_killed_is_told_with_that_signal(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(port=free_port(), log_path=tmp_path / "broker.log")
+    broker.start()
+    assert broker.exit_code() is None
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGKILL)
+    until(lambda: broker.exit_code() is not None)
+    assert broker.exit_code() == -signal.SIGKILL
+    broker.stop()
+
+
 def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(group: ProcessGroup, tmp_path: Path) -> None:
     crash = "import sys, time; time.sleep(0.3); print('harmless'); sys.exit('ValueError: no such topic')"
+    windower = replace(part(group, tmp_path, "windower", crash, ready=lambda: "not yet"), restarts_before_ready=9)
     story = Story(
         part(group, tmp_path, "gateway", SLEEPS, tier=StartTier.FRONT),
-        part(group, tmp_path, "windower", crash),
+        windower,
         policy=RestartPolicy(deaths=3, first_pause=0.01),
     )
     story.join()
@@ -140,8 +208,6 @@ def test_a_part_that_refuses_its_settings_is_not_started_again(group: ProcessGro
 
 
 def test_a_part_that_never_becomes_ready_is_given_up_with_its_reason(group: ProcessGroup, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     slow = replace(part(group, tmp_path, "vllm", SLEEPS, ready=lambda: "it loads"), start_seconds=0.2)
     story = Story(slow)
     story.join()
@@ -194,10 +260,11 @@ def test_the_last_line_that_names_an_error_is_shown_rather_than_the_last_line(tm
 
 
 def test_pauses_between_restarts_grow_and_old_deaths_are_forgotten() -> None:
-    def pause(deaths: list[float]) -> float | None:
-        verdict = after_death(deaths=deaths, now=deaths[-1], was_ready=True, restarts_before_ready=0, exit_code=-9, policy=RestartPolicy())
-        return verdict.pause
+    def pause(deaths: list[float], *, was_ready: bool = True) -> float | None:
+        how, policy = Ended(exit_code=-9), RestartPolicy()
+        return after_death(deaths=deaths, now=deaths[-1], was_ready=was_ready, restarts_before_ready=9, how=how, policy=policy).pause
 
     assert [pause([0.0]), pause([0.0, 1.0]), pause([0.0, 1.0, 2.0])] == [0.5, 1.0, 2.0]
-    assert pause([0.0, 1.0, 2.0, 3.0, 4.0]) is None
+    assert pause([0.0, 1.0, 2.0, 3.0, 4.0]) == 8.0
+    assert pause([0.0, 1.0, 2.0, 3.0, 4.0], was_ready=False) is None
     assert pause([0.0, 1.0, 2.0, 3.0, 100.0]) == 0.5
