@@ -17,7 +17,7 @@ from services.gateway.capture_attempts import Capture, encoded_by
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
-from services.gateway.wiring import gateway_parts
+from services.gateway.wiring import CaptureParts, gateway_parts
 from services.process.health import serve_health
 from services.process.start_stop import main, stop_event_of_loop
 from services.settings import Settings
@@ -35,21 +35,11 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     parts = gateway_parts(settings)
     table = RouteTable(workloads=[one.workload for one in parts.workloads.values()], disk=parts.route_files)
     table.restore()
-    capture = Capture(
-        redactor=parts.redactor,
-        encode=encoded_by(parts.encode),
-        spool=parts.spool,
-        publisher=parts.publisher,
-        question=parts.recorded_ids,
-        topic=parts.traffic_topic,
-    )
+    capture = _capture(parts.capture)
 
     def ready() -> str | None:
         missing = table.without_route()
         return f"no route yet for {', '.join(missing)}" if missing else None
-
-    def recording() -> str | None:
-        return capture.trouble or capture.waits
 
     access, upstream = ModelAccess(tokens=parts.tokens, workloads=parts.workloads, table=table), parts.upstream
     gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
@@ -57,11 +47,11 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
         gateway=gateway,
         others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
         admin=Admin(
-            access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, recording=recording
+            access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, recording=capture.trouble
         ),
         cors_origins=parts.http.cors_origins,
     )
-    health = serve_health(settings, PROCESS, ready=ready, more=lambda: {"recording": recording() or ""})
+    health = serve_health(settings, PROCESS, ready=ready, more=lambda: {"recording": capture.trouble() or ""})
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_SECONDS)
     await runner.setup()
@@ -88,6 +78,18 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
         health.close()
     for task in done - {stopped}:
         task.result()  # one of the tasks that never end has ended: its error is the process's
+
+
+def _capture(parts: CaptureParts) -> Capture:
+    return Capture(
+        redactor=parts.redactor,
+        encode=encoded_by(parts.encode),
+        spool=parts.spool,
+        sealed=parts.sealed,
+        publisher=parts.publisher,
+        question=parts.recorded_ids,
+        topic=parts.traffic_topic,
+    )
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:

@@ -1,14 +1,15 @@
-"""Captures attempts off the request path: memory, disk, topic, record.
+"""Captures attempts off the request path: memory, sealed on disk, redacted on disk, topic, record.
 
-In: attempts, handed over by the request handler, which does not wait. Out: events in the spool, then on the topic; an event is
-deleted once it is recorded. One thread redacts and writes to disk, another publishes and confirms: a broker that hangs must
-not fill the memory. Each step may run again at any time, because an event keeps its id.
+In: attempts, handed over by the request handler. Out: events in the spool, then on the topic; an event is deleted once it is recorded. One
+thread seals and writes, another redacts, a third publishes and confirms: neither a slow disk, nor a redactor that is still being imported,
+nor a broker that hangs holds up another. Each step may run again at any time, because an event keeps its id.
 """
 
+import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -16,64 +17,38 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from flywheel.errors import FlywheelError, InvalidInput
+from services.gateway.attempt_bytes import attempt_from_bytes, attempt_to_bytes
+from services.gateway.attempts_in_memory import AttemptQueue, Held, Room
+from services.gateway.capture_rule import CaptureRule, Fsync
 from services.gateway.traffic_event import UpstreamAttempt, event_data
-from services.gateway.wiring import CaptureSpool, SpooledEvent
+from services.gateway.trouble import Trouble
+from services.gateway.wiring import CaptureSpool, SealedLog, SpooledEvent, SpoolUnwritable
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
 
 log = structlog.get_logger()
 Encode = Callable[[UpstreamAttempt, Mapping[str, Any]], bytes]
-MOST_ATTEMPTS, MOST_BYTES = 10_000, 256 * 1024**2
-BATCH = 100
+BATCH, BATCH_BYTES = 100, 32 * 1024**2
 PAGE = 500
+BATCHED_SECONDS = 0.05
+"""``batched``: what was answered within so long before the process was killed may be lost, and what one write takes."""
+ANSWER_WAITS_SECONDS = 1.0
+"""``answered``: on a disk slower than this the answer leaves before its exchange is written, and is counted."""
+IDLE_SECONDS = 1.0
 CONFIRM_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+FSYNC_SECONDS = 1.0
 SENDER_STOP_SECONDS = 0.2  # the sender may hang on a dead broker; what it has not sent is on disk
 WAITING = Gauge("flywheel_gateway_spool_events", "Events on disk and not known to be recorded")
-KEPT = Counter("flywheel_gateway_captured_total", "Attempts on disk, to be recorded")
+SEALED = Gauge("flywheel_gateway_sealed_attempts", "Attempts sealed on disk and not redacted yet")
+IN_MEMORY = Gauge("flywheel_gateway_memory_attempts", "Attempts that are in memory alone")
+UNWRITTEN = Counter("flywheel_gateway_answered_unwritten_total", "Answers that left before their exchange was on disk, though it should")
+KEPT = Counter("flywheel_gateway_captured_total", "Attempts redacted and on disk, to be recorded")
 DROPPED = Counter("flywheel_gateway_dropped_total", "Attempts that will not be recorded", ["reason"])
 PUBLISHED = Counter("flywheel_gateway_published_total", "Events that the broker acknowledged, each sending counted")
 RESENT = Counter("flywheel_gateway_resent_total", "Events that were not recorded in time and are sent again")
-STANDS = Gauge("flywheel_gateway_capture_waits", "1 while events wait on disk because the broker or the api does not answer")
 RECORDED = Counter("flywheel_gateway_recorded_total", "Events known to be recorded")
-
-
-class Waiting:
-    """Attempts in memory, bounded by number and by size. A full memory drops the newest: serving is never held up."""
-
-    def __init__(self, *, most: int = MOST_ATTEMPTS, most_bytes: int = MOST_BYTES) -> None:
-        self._most, self._most_bytes = most, most_bytes
-        self._items: deque[tuple[UpstreamAttempt, int]] = deque()
-        self._bytes = 0
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def put(self, attempt: UpstreamAttempt, size: int) -> None:
-        with self._changed:
-            if len(self._items) < self._most and self._bytes + size <= self._most_bytes:
-                self._items.append((attempt, size))
-                self._bytes += size
-                self._changed.notify()
-                return
-        DROPPED.labels("memory_full").inc()
-
-    def take(self, most: int) -> Sequence[UpstreamAttempt]:
-        """Up to ``most`` attempts; waits for the first one. Empty only once closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed)
-            taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
-            self._bytes -= sum(size for _, size in taken)
-        return [attempt for attempt, _ in taken]
-
-    def close(self) -> None:
-        """From now on ``take`` does not wait."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def __len__(self) -> int:
-        return len(self._items)
 
 
 class RecordedQuestion(Protocol):
@@ -91,58 +66,152 @@ class Capture:
         redactor: Redactor,
         encode: Encode,
         spool: CaptureSpool,
+        sealed: SealedLog,
         publisher: EventPublisher,
         question: RecordedQuestion,
         topic: str,
     ) -> None:
-        self._redactor, self._encode, self._spool = redactor, encode, spool
+        self._redactor, self._encode, self._spool, self._sealed = redactor, encode, spool, sealed
         self._publisher, self._question, self._topic = publisher, question, topic
-        self._waiting = Waiting()
+        self._room = Room()
+        self._arriving, self._to_redact = AttemptQueue(), AttemptQueue()
+        for place in sealed.left_over():
+            self._to_redact.put(Held(place=place, size=place.length))
         self._stop = threading.Event()
         self._kept = threading.Event()
-        self._writer = threading.Thread(target=self._keep_all, name="capture-writer", daemon=True)
+        self._writer = threading.Thread(target=self._write_all, name="capture-writer", daemon=True)
+        self._keeper = threading.Thread(target=self._keep_all, name="capture-redactor", daemon=True)
         self._sender = threading.Thread(target=self._send_all, name="capture-sender", daemon=True)
-        self.trouble: str | None = None
-        """Why nothing is written to disk at the moment: no redactor, or no room."""
-        self.waits: str | None = None
-        """Why what is on disk does not reach the record at the moment: no broker, or no api."""
+        self.disk = Trouble("disk", said="Exchanges wait in memory.", over="Exchanges are written again.")
+        self.redacted = Trouble("spool", said="Sealed exchanges wait to be redacted.", over="Exchanges are redacted again.")
+        self.waits = Trouble("broker", said="Captured events wait on disk.", over="Captured events are sent again.")
 
     def start(self) -> None:
-        self._writer.start()
-        self._sender.start()
+        for thread in (self._writer, self._keeper, self._sender):
+            thread.start()
 
-    def offer(self, attempt: UpstreamAttempt, *, size: int) -> None:
-        """Called from the event loop; never waits. ``size`` in bytes, about."""
-        self._waiting.put(attempt, size)
+    def trouble(self) -> str | None:
+        """Why exchanges wait at the moment: no redactor, no room on disk, no broker, or no api. Users are served meanwhile."""
+        return self.disk.reason or self.redacted.reason or self.waits.reason
+
+    async def keep(self, attempt: UpstreamAttempt, *, size: int, rule: CaptureRule) -> None:
+        """Returns when the attempt is on disk; with ``batched``, and on a disk that is full or does not answer, at once or soon."""
+        if not rule.waits:
+            self.offer(attempt, size=size, fsync=rule.fsync)
+            return
+        written = asyncio.get_running_loop().create_future()
+        if not self._put(Held(attempt=attempt, size=size, fsync=rule.fsync, written=written)):
+            return
+        try:
+            async with asyncio.timeout(ANSWER_WAITS_SECONDS):
+                await written
+        except TimeoutError:
+            UNWRITTEN.inc()
+
+    def offer(self, attempt: UpstreamAttempt, *, size: int, fsync: Fsync = Fsync.NEVER) -> None:
+        """The same without waiting. ``size`` in bytes, about."""
+        self._put(Held(attempt=attempt, size=size, fsync=fsync))
+
+    def _put(self, held: Held) -> bool:
+        """A full memory drops the newest: serving is never held up."""
+        if not self._room.take(held.size):
+            DROPPED.labels("memory_full").inc()
+            return False
+        self._arriving.put(held)
+        return True
 
     def stop(self, *, within_seconds: float) -> None:
-        """Writes to disk what is in memory; what is on disk is sent after the next start."""
+        """Writes what is in memory; what is on disk is redacted and sent after the next start."""
+        deadline = time.monotonic() + within_seconds
         self._stop.set()
-        self._waiting.close()
-        self._kept.set()
+        self._arriving.close()
         self._writer.join(within_seconds)
+        self._to_redact.close()
+        self._kept.set()
+        self._keeper.join(max(0.1, deadline - time.monotonic()))
         self._sender.join(SENDER_STOP_SECONDS)
-        if len(self._waiting):
-            DROPPED.labels("stopped").inc(len(self._waiting))
-            log.error("The gateway ends with attempts in memory.", action="capture_lost", attempts=len(self._waiting))
+        lost = len(self._arriving) + self._to_redact.in_memory_alone()
+        if lost:
+            DROPPED.labels("stopped").inc(lost)
+            log.error("The gateway ends with attempts in memory.", action="capture_lost", attempts=lost)
+        self._sealed.close()
+
+    def _write_all(self) -> None:
+        """Seals and writes; many together while the disk is busy."""
+        dirty_since: float | None = None
+        while True:
+            held = self._arriving.take(BATCH, gather_seconds=BATCHED_SECONDS, timeout=FSYNC_SECONDS if dirty_since is not None else None)
+            if not held and self._arriving.closed:
+                break
+            if held:
+                self._write(held)
+                if dirty_since is None and any(one.fsync is Fsync.EVERY_SECOND for one in held):
+                    dirty_since = time.monotonic()
+            if dirty_since is not None and time.monotonic() - dirty_since >= FSYNC_SECONDS:
+                dirty_since = None
+                with suppress(OSError):  # the next write says what is wrong with the disk
+                    self._sealed.fsync()
+
+    def _write(self, held: Sequence[Held]) -> None:
+        """What cannot be written goes on in memory: the redactor may find room again."""
+        contents = [(one, raw) for one in held if (raw := _as_bytes(one)) is not None]
+        try:
+            places = self._sealed.append([raw for _, raw in contents], fsync=any(one.fsync is Fsync.EVERY_ANSWER for one in held))
+            for (one, _), place in zip(contents, places, strict=True):
+                one.place = place
+            self.disk.tell(None)
+        except SpoolUnwritable as error:
+            self.disk.tell(str(error), waiting=self._to_redact.in_memory_alone() + len(held))
+        answer_all(held)
+        for one in held:
+            if one.place is not None and self._room.is_half_full():
+                one.attempt = None  # it is read again from the disk
+                self._room.give_back(one.size)
+            self._to_redact.put(one)
+        SEALED.set(self._sealed.waiting())
 
     def _keep_all(self) -> None:
-        while attempts := self._waiting.take(BATCH):
+        while True:
+            held = self._to_redact.take(BATCH, most_bytes=BATCH_BYTES, timeout=IDLE_SECONDS)
+            if self._stop.is_set():
+                held = [one for one in held if one.place is None]  # the others are on disk
+            if not held:
+                if self._to_redact.closed and not len(self._to_redact):
+                    return
+                self._sealed.tidy()
+                continue
+            attempts = [attempt for one in held if (attempt := self._attempt(one)) is not None]
             while not self._keep(attempts):
                 if self._stop.wait(RETRY_SECONDS):
-                    DROPPED.labels("stopped").inc(len(attempts))
+                    for one in held:
+                        self._to_redact.put(one)
                     return
+            self._sealed.done([one.place for one in held if one.place is not None])
+            for one in held:
+                if one.attempt is not None:
+                    self._room.give_back(one.size)
+            SEALED.set(self._sealed.waiting())
+            IN_MEMORY.set(self._to_redact.in_memory_alone())
+
+    def _attempt(self, held: Held) -> UpstreamAttempt | None:
+        if held.attempt is not None:
+            return held.attempt
+        assert held.place is not None
+        try:
+            return attempt_from_bytes(self._sealed.read(held.place))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            DROPPED.labels("sealed_unreadable").inc()
+            log.error("A sealed exchange cannot be read.", action="capture_dropped", place=held.place, error=type(error).__name__)
+            return None
 
     def _keep(self, attempts: Sequence[UpstreamAttempt]) -> bool:
-        """False: they must be tried again, because they are nowhere else."""
+        """False: they must be tried again."""
         try:
             keep(attempts, redactor=self._redactor, encode=self._encode, spool=self._spool, now=datetime.now(UTC))
         except FlywheelError as error:
-            if self.trouble is None:
-                log.error("Attempts cannot be kept.", action="capture_trouble", error=str(error))
-            self.trouble = str(error)
+            self.redacted.tell(str(error), waiting=len(attempts) + len(self._to_redact))
             return False
-        self.trouble = None
+        self.redacted.tell(None)
         self._kept.set()
         return True
 
@@ -164,20 +233,35 @@ class Capture:
                     waiting = self._spool.waiting()
                     WAITING.set(waiting)
                     unsettled = waiting > 0
-                self._tell_waits(None)
+                self.waits.tell(None)
             except Exception as error:  # noqa: BLE001 (the broker's library may raise anything, and the thread must go on; nothing is lost: the spool has it)
-                self._tell_waits(str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"[:300])
+                self.waits.tell(str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"[:300])
                 unsettled = True
                 self._stop.wait(RETRY_SECONDS)
 
-    def _tell_waits(self, reason: str | None) -> None:
-        """Once per outage, and once when it is over."""
-        if reason is not None and self.waits is None:
-            log.warning("Captured events wait on disk.", action="capture_waits", error=reason)
-        if reason is None and self.waits is not None:
-            log.info("Captured events are sent again.", action="capture_goes_on")
-        self.waits = reason
-        STANDS.set(reason is not None)
+
+def _as_bytes(held: Held) -> bytes | None:
+    """None: it goes on in memory. One attempt that cannot be written must not end the thread, for which all answers wait."""
+    assert held.attempt is not None
+    try:
+        return attempt_to_bytes(held.attempt)
+    except Exception as error:  # noqa: BLE001 (bodies come from outside)
+        log.error("An attempt cannot be sealed.", action="seal_failed", request=held.attempt.request_id, error=type(error).__name__)
+        return None
+
+
+def answer_all(held: Sequence[Held]) -> None:
+    """Lets the answers leave that wait for these."""
+    waiting = [one.written for one in held if one.written is not None]
+    if waiting:
+        with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            waiting[0].get_loop().call_soon_threadsafe(_set_all, waiting)
+
+
+def _set_all(waiting: Sequence["asyncio.Future[None]"]) -> None:
+    for one in waiting:
+        if not one.done():
+            one.set_result(None)
 
 
 def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Encode, spool: CaptureSpool, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """Answers chat requests, and lists the models: alias -> arm -> model server and back.
 
-In: requests in OpenAI's form. Out: the model server's answers under the alias, with the adapter's name in a header. ``Record.offer`` takes
-each attempt after the user has the answer; does not record.
+In: requests in OpenAI's form. Out: the model server's answers under the alias, with the adapter's name in a header. ``Record`` takes each
+attempt before the last bytes of its answer leave; does not record.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from flywheel.rollout.arm_of_session import arm_for
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.request_policy import CHAT, as_served
 from services.gateway.access import ModelAccess, unknown_model
+from services.gateway.capture_rule import CaptureRule, Fsync
 from services.gateway.error_responses import model_not_ready
 from services.gateway.follow_routes import RouteTable
 from services.gateway.mirror_shadow import Shadow
@@ -41,9 +42,11 @@ CHATS = Counter("flywheel_gateway_chat_requests_total", "Chat requests for an al
 
 
 class Record(Protocol):
-    """Takes attempts off the request path."""
+    """Takes attempts off the request path: ``keep`` returns when the workload's rule lets the answer leave, ``offer`` at once."""
 
-    def offer(self, attempt: UpstreamAttempt, *, size: int) -> None: ...
+    async def keep(self, attempt: UpstreamAttempt, *, size: int, rule: CaptureRule) -> None: ...
+
+    def offer(self, attempt: UpstreamAttempt, *, size: int, fsync: Fsync) -> None: ...
 
 
 class Gateway:
@@ -122,12 +125,22 @@ class Gateway:
         hold_back: HoldBack = HoldBack.NOTHING,
     ) -> UpstreamAnswer:
         call = _chat(routed.request, adapter=adapter, body=routed.body)
+        rule, size = routed.served.capture, 2 * routed.request.size + 2_000  # the answer is about as long as the request
+        noted = False
+
+        async def keep(reply: Reply) -> None:
+            nonlocal noted
+            if not noted:
+                noted = True
+                await self._record.keep(self._noted(routed, adapter, arm, number, reply), size=size, rule=rule)
+
         try:
-            answer = await self._upstream.ask(call, user=user, hold_back=hold_back)
+            answer = await self._upstream.ask(call, user=user, hold_back=hold_back, keep=keep)
         except ClientGone as gone:
-            self._note(routed, adapter, arm, number, gone.reply)
+            if not noted:
+                self._record.offer(self._noted(routed, adapter, arm, number, gone.reply), size=size, fsync=rule.fsync)
             raise asyncio.CancelledError from gone  # aiohttp's way to end a request that nobody waits for
-        self._note(routed, adapter, arm, number, answer.reply)
+        await keep(answer.reply)
         return answer
 
     async def _ask_shadow(self, routed: RoutedRequest) -> None:
@@ -135,11 +148,11 @@ class Gateway:
         assert challenger is not None
         await self._ask(routed, adapter=challenger, arm=Arm.SHADOW, user=None)
 
-    def _note(self, routed: RoutedRequest, adapter: AdapterName, arm: Arm, number: int, reply: Reply) -> None:
-        """Counts the attempt, and hands it over to be recorded."""
+    def _noted(self, routed: RoutedRequest, adapter: AdapterName, arm: Arm, number: int, reply: Reply) -> UpstreamAttempt:
+        """Counts the attempt; returns what is recorded of it."""
         _count(routed.workload, arm, reply)
         request = routed.request
-        attempt = UpstreamAttempt(
+        return UpstreamAttempt(
             request_id=request.id,
             number=number,
             workload=routed.workload,
@@ -155,7 +168,6 @@ class Gateway:
             reply=reply,
             client_request_id=request.own_id,
         )
-        self._record.offer(attempt, size=2 * request.size + 2_000)  # the answer is about as long as the request
 
     async def _by_name(self, asked: UserRequest, user: web.Request) -> web.StreamResponse:
         """An operator asks an adapter by its name. Such a request is not recorded: it is no traffic of a workload."""

@@ -16,6 +16,7 @@ from flywheel.ids import Person, RequestId, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.message import FIX, role_of
 from flywheel.traffic.request_policy import RequestPolicy
+from services.gateway.capture_rule import CaptureRule
 from services.gateway.unreadable_json import unreadable_json
 
 SESSION_HEADER = "X-Flywheel-Session"
@@ -37,6 +38,7 @@ class ServedWorkload:
     requests: RequestPolicy
     session_from: Sequence[str]
     base_without_champion: bool  # the base answers while the champion is not loaded; else 503
+    capture: CaptureRule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ abstraction between them would cost more than the whole gateway adds.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -102,6 +102,10 @@ class UpstreamAnswer:
         return self.answer
 
 
+Keep = Callable[[Reply], Awaitable[None]]
+"""Takes how a request ended; returns once that is kept."""
+
+
 class ClientGone(Exception):
     """The user's connection is closed; ``reply`` has what had arrived until then."""
 
@@ -132,15 +136,20 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, call: UpstreamCall, *, user: web.Request | None, hold_back: HoldBack = HoldBack.NOTHING) -> UpstreamAnswer:
-        """With ``user`` None (a shadow) the answer is discarded. Raises ClientGone, also for a cancelled request."""
+    async def ask(
+        self, call: UpstreamCall, *, user: web.Request | None, hold_back: HoldBack = HoldBack.NOTHING, keep: Keep | None = None
+    ) -> UpstreamAnswer:
+        """With ``user`` None (a shadow) the answer is discarded. Raises ClientGone, also for a cancelled request.
+
+        ``keep``: awaited before the last bytes of a stream leave; all other answers leave after this returns.
+        """
         asked = _Asked(call=call, user=user, hold_back=hold_back, deadlines=self._deadlines, began=time.perf_counter())
         try:
             async with asyncio.timeout_at(asked.next_deadline(within=self._deadlines.first_byte)):
                 answer = await self.session.request(call.method, self._url + call.path, allow_redirects=False, **self._content(call, user))
             async with answer:
                 if user is not None and answer.status == 200 and answer.content_type == "text/event-stream":
-                    return await _Relay(asked, answer, user).run()
+                    return await _Relay(asked, answer, user, keep).run()
                 async with asyncio.timeout_at(asked.next_deadline()):
                     content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -303,8 +312,8 @@ def _is_dropped(header: str) -> bool:
 class _Relay:
     """A stream on its way: each whole event is written at once, and of a chat kept for recording."""
 
-    def __init__(self, asked: _Asked, answer: aiohttp.ClientResponse, user: web.Request) -> None:
-        self._asked, self._answer, self._user = asked, answer, user
+    def __init__(self, asked: _Asked, answer: aiohttp.ClientResponse, user: web.Request, keep: Keep | None) -> None:
+        self._asked, self._answer, self._user, self._keep = asked, answer, user, keep
         call = asked.call
         keeps_usage = not call.is_chat or (isinstance(call.body, Mapping) and _wants_usage(call.body))
         self._rewrite = StreamRewrite(shown_as=call.shown_as, is_chat=call.is_chat, keep_usage=keeps_usage)
@@ -323,15 +332,24 @@ class _Relay:
             await response.prepare(self._user)
             piece: bytes | None = first
             while piece is not None:
+                if self._rewrite.done and self._has_ended:
+                    await self._kept()
                 if piece:
                     await response.write(piece)
                 piece = await self._next()
+            await self._kept()
             if self._broken is not None:
                 await response.write(self._broken.event())
             await response.write_eof()
         except (ConnectionError, asyncio.CancelledError):
             raise ClientGone(self._reply(gone=True)) from None
         return UpstreamAnswer(answer=response, reply=self._reply())
+
+    async def _kept(self) -> None:
+        """Once, before the bytes by which a client knows that the answer is whole."""
+        if self._keep is not None:
+            keep, self._keep = self._keep, None
+            await keep(self._reply())
 
     async def _next(self) -> bytes | None:
         """What can be written now; b"" while an event is not whole; None at the end, also when the stream broke off."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
+from services.gateway.capture_rule import CaptureRule, Fsync
 from services.gateway.read_request import ServedWorkload
 from services.gateway.upstream import Deadlines, Upstream
 from services.integrations.api.published_routes import ApiRoutes
@@ -28,11 +29,23 @@ from services.settings import Settings
 from services.settings.policies import request_policy
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
 from services.settings.sections import GatewaySettings, Workload
-from services.stores.capture_spool import CaptureSpool, SpooledEvent
+from services.stores.capture_spool import CaptureSpool, SpooledEvent, SpoolUnwritable
 from services.stores.route_files import RouteFiles
+from services.stores.sealed_log import SealedLog, SealedPlace
+from services.stores.sealing import sealing_key
 from services.stores.tokens import Tokens, internal_key, redaction_key
 
-__all__ = ["CaptureSpool", "GatewayParts", "SpooledEvent", "gateway_parts", "to_wire"]
+__all__ = [
+    "CaptureParts",
+    "CaptureSpool",
+    "GatewayParts",
+    "SealedLog",
+    "SealedPlace",
+    "SpoolUnwritable",
+    "SpooledEvent",
+    "gateway_parts",
+    "to_wire",
+]
 SOURCE = "flywheel/gateway"
 
 
@@ -45,6 +58,19 @@ class HttpPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaptureParts:
+    """What brings an exchange from memory to the record."""
+
+    redactor: Redactor
+    spool: CaptureSpool
+    sealed: SealedLog
+    publisher: EventPublisher
+    recorded_ids: RecordedIds
+    encode: Callable[..., bytes]  # id, workload, time, data, partitionkey
+    traffic_topic: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewayParts:
     """Everything the gateway touches."""
 
@@ -54,12 +80,7 @@ class GatewayParts:
     route_api: ApiRoutes
     route_topic: TopicRoutes
     read_route: Callable[[object], Route]
-    redactor: Redactor
-    spool: CaptureSpool
-    publisher: EventPublisher
-    recorded_ids: RecordedIds
-    encode: Callable[..., bytes]  # id, workload, time, data, partitionkey
-    traffic_topic: str
+    capture: CaptureParts
     upstream: Upstream
     http: HttpPolicy
 
@@ -76,14 +97,24 @@ def gateway_parts(settings: Settings) -> GatewayParts:
         route_api=ApiRoutes(api_url=api_url, key=key),
         route_topic=TopicRoutes(access=broker, topic=settings.kafka.topics.releases),
         read_route=from_wire,
+        capture=_capture_parts(settings, api_url=api_url, key=key, broker=broker),
+        upstream=Upstream(url=settings.serving_url.rstrip("/"), key=serving_key(settings), deadlines=_deadlines(settings.gateway)),
+        http=HttpPolicy(cors_origins=settings.gateway.cors_origins, passed_on=settings.gateway.passed_on),
+    )
+
+
+def _capture_parts(settings: Settings, *, api_url: str, key: str, broker: KafkaAccess) -> CaptureParts:
+    spool = settings.data_dir / "spool"
+    sealed = spool / "sealed"
+    fsyncs = any(workload.capture.fsync != "never" for workload in settings.workloads.values())
+    return CaptureParts(
         redactor=RedactorAtFirstText(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings))),
-        spool=CaptureSpool(_spool_file(settings)),
+        spool=CaptureSpool(spool / "gateway.db", survives_power_cuts=fsyncs),
+        sealed=SealedLog(sealed, key=sealing_key(settings.data_dir, configured=settings.sealing_key_file, in_use=_holds_files(sealed))),
         publisher=KafkaEventPublisher(broker),
         recorded_ids=RecordedIds(api_url=api_url, key=key),
         encode=_traffic_event,
         traffic_topic=settings.kafka.topics.traffic,
-        upstream=Upstream(url=settings.serving_url.rstrip("/"), key=serving_key(settings), deadlines=_deadlines(settings.gateway)),
-        http=HttpPolicy(cors_origins=settings.gateway.cors_origins, passed_on=settings.gateway.passed_on),
     )
 
 
@@ -95,6 +126,7 @@ def _served(name: WorkloadId, workload: Workload) -> ServedWorkload:
         requests=request_policy(requests),
         session_from=requests.session_from,
         base_without_champion=requests.without_champion == "base",
+        capture=CaptureRule(waits=workload.capture.durability == "answered", fsync=Fsync(workload.capture.fsync)),
     )
 
 
@@ -107,8 +139,8 @@ def _deadlines(gateway: GatewaySettings) -> Deadlines:
     )
 
 
-def _spool_file(settings: Settings) -> Path:
-    return settings.data_dir / "spool" / "gateway.db"
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _traffic_event(*, id: str, workload: str, time: datetime, data: Mapping[str, object], partitionkey: str) -> bytes:

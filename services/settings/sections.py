@@ -373,6 +373,16 @@ class RecordingSettings(Section):
     subject: str = SESSION
 
 
+class CaptureSettings(Section):
+    """When an exchange that was answered cannot be lost any more."""
+
+    # answered: before the last bytes of the answer leave (survives kill -9 of the gateway); batched: at most 0.05 s and one write later
+    durability: Literal["answered", "batched"] = "answered"
+    # what a power cut may take: never: what the operating system has not written yet, on Linux about 30 s; every_second: 1 s;
+    # every_answer: nothing that was answered, with durability answered
+    fsync: Literal["never", "every_second", "every_answer"] = "never"
+
+
 class Workload(Section):
     """One stable task under one public model name."""
 
@@ -382,6 +392,7 @@ class Workload(Section):
     requests: Requests = Requests()
     sampling: Sampling = Sampling()
     format: Format = Format()
+    capture: CaptureSettings = CaptureSettings()
     recording: RecordingSettings = RecordingSettings()
     slices: Slices = Slices()
     watch: Watch = Watch()

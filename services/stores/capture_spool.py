@@ -11,7 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, String, Table, bindparam, case, delete, func, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    case,
+    delete,
+    event,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -61,8 +76,11 @@ class SpooledEvent:
 class CaptureSpool:
     """Used by one process; its threads may call at the same time."""
 
-    def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES, survives_power_cuts: bool = False) -> None:
+        """``survives_power_cuts``: each transaction waits until the disk has it."""
         self._engine = open_database(f"sqlite:///{path}")
+        if survives_power_cuts:
+            event.listen(self._engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA synchronous=FULL"))
         metadata.create_all(self._engine)
         self._limit = limit_bytes
         self._lock = threading.Lock()

@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flywheel.ids import AdapterName, Person, RequestId, WorkloadId
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.redaction import PersonalDataSpan, pseudonymise
 from services.gateway.traffic_event import Reply, UpstreamAttempt
+from services.stores.sealed_log import SealedLog
+from services.stores.sealing import SealingKey
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MAIL = re.compile(r"\b\w{1,40}@\w{1,40}\.[a-z]{2,10}")
@@ -58,6 +61,10 @@ def attempt(**changes: Any) -> UpstreamAttempt:
     return UpstreamAttempt(**fields, reply=Reply(**reply))
 
 
+def sealed_log(folder: Path) -> SealedLog:
+    return SealedLog(folder, key=SealingKey(b"of a test" * 4, file=folder / "key"))
+
+
 def completion(text: str | None) -> dict[str, Any]:
     message = {"role": "assistant", "content": text}
     return {
@@ -67,7 +74,7 @@ def completion(text: str | None) -> dict[str, Any]:
     }
 
 
-def until(true: Callable[[], object], *, told: Callable[[], object] = lambda: "it did not come about", seconds: float = 120) -> None:
+def until(true: Callable[[], object], *, told: Callable[[], object] = lambda: "it did not come about", seconds: float = 60) -> None:
     """Waits for what happens in another thread or process."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -21,6 +21,7 @@ from flywheel.traffic.request_policy import RequestPolicy
 from services.gateway.access import ModelAccess
 from services.gateway.admin import Admin
 from services.gateway.app import gateway_app
+from services.gateway.capture_rule import CaptureRule, Fsync
 from services.gateway.follow_routes import RouteTable
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
@@ -48,8 +49,16 @@ class Noted:
 
     def __init__(self) -> None:
         self.attempts: list[UpstreamAttempt] = []
+        self.holds = asyncio.Event()  # cleared: a disk that does not answer
+        self.holds.set()
+        self.asked = asyncio.Event()
 
-    def offer(self, attempt: UpstreamAttempt, *, size: int) -> None:
+    async def keep(self, attempt: UpstreamAttempt, *, size: int, rule: CaptureRule) -> None:
+        self.asked.set()
+        await self.holds.wait()
+        self.attempts.append(attempt)
+
+    def offer(self, attempt: UpstreamAttempt, *, size: int, fsync: Fsync) -> None:
         self.attempts.append(attempt)
 
     async def until(self, count: int) -> Sequence[UpstreamAttempt]:
@@ -109,6 +118,7 @@ def served(name: str, requests: Requests | None = None, policy: RequestPolicy | 
         requests=policy or RequestPolicy(),
         session_from=requests.session_from,
         base_without_champion=requests.without_champion == "base",
+        capture=CaptureRule(waits=True, fsync=Fsync.NEVER),
     )
 
 

@@ -1,13 +1,12 @@
 """The broker dies and comes back empty, and nothing else does: every exchange reaches the topic, whatever happens to the producer."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gateway_parts import MailRedactor, RecordedSet, attempt, until
-from kafka import KafkaConsumer, TopicPartition
+from gateway_parts import MailRedactor, RecordedSet, attempt, sealed_log, until
+from topic_reader import SPEC, TOPIC, TopicReader
 
 from flywheel.ids import RequestId
 from services.gateway.capture_attempts import Capture, encoded_by
@@ -18,36 +17,6 @@ from services.ports.cloud_events import encode
 from services.stores.capture_spool import CaptureSpool
 from tests.brokers import running_broker
 from tests.ports import free_port
-
-SPEC = {
-    "topics": {"traffic": {"partitions": 2, "retention_days": 1, "cleanup": "delete"}},
-    "dead_letters": {"suffix": ".dlq", "partitions": 1, "retention_days": 1},
-}
-TOPIC = "traffic.v1"
-
-
-class Recorder(threading.Thread):
-    """Reads the topic of one broker's life, and says what it has read; ends with ``stop``."""
-
-    def __init__(self, bootstrap: str, recorded: RecordedSet) -> None:
-        super().__init__(daemon=True)
-        self._address, self._recorded, self._over = bootstrap, recorded, threading.Event()
-        self.read: list[str] = []
-
-    def run(self) -> None:
-        consumer = KafkaConsumer(bootstrap_servers=self._address)
-        consumer.assign([TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)])
-        consumer.seek_to_beginning()
-        while not self._over.is_set():
-            for records in consumer.poll(timeout_ms=200).values():
-                ids = [json.loads(record.value)["id"] for record in records]
-                self.read += ids
-                self._recorded.ids.update(ids)
-        consumer.close()
-
-    def stop(self) -> None:
-        self._over.set()
-        self.join()
 
 
 @pytest.fixture
@@ -62,6 +31,7 @@ def capture(tmp_path: Path, recorded: RecordedSet) -> Iterator[tuple[Capture, st
         redactor=MailRedactor(),
         encode=encoded_by(lambda **fields: encode(type=TRAFFIC_TYPE, **fields)),
         spool=CaptureSpool(tmp_path / "spool.db"),
+        sealed=sealed_log(tmp_path / "sealed"),
         publisher=KafkaEventPublisher(KafkaAccess(bootstrap=bootstrap)),
         question=recorded,
         topic=TOPIC,
@@ -71,11 +41,11 @@ def capture(tmp_path: Path, recorded: RecordedSet) -> Iterator[tuple[Capture, st
     running.stop(within_seconds=5)
 
 
-def one_life_of_the_broker(tmp_path: Path, bootstrap: str, recorded: RecordedSet, during: Callable[[], None]) -> Recorder:
+def one_life_of_the_broker(tmp_path: Path, bootstrap: str, recorded: RecordedSet, during: Callable[[], None]) -> TopicReader:
     """Killed with signal 9 when ``during`` returns."""
     with running_broker(tmp_path, port=int(bootstrap.rpartition(":")[2]), killed=True):
         create_topics(KafkaAccess(bootstrap=bootstrap), names={"traffic": TOPIC}, spec=SPEC)
-        recorder = Recorder(bootstrap, recorded)
+        recorder = TopicReader(bootstrap, recorded.ids)
         recorder.start()
         during()
         recorder.stop()
@@ -90,14 +60,14 @@ def test_killed_while_idle_the_next_hundred_arrive(tmp_path: Path, capture: tupl
         def answered() -> None:
             for number in range(first, first + 100):
                 running.offer(attempt(request_id=RequestId(f"r{number}"), session=f"s{number % 7}"), size=100)
-            until(lambda: len(recorded.ids) == first + 100, told=lambda: (len(recorded.ids), running.waits))
+            until(lambda: len(recorded.ids) == first + 100, told=lambda: (len(recorded.ids), running.waits.reason))
 
         return answered
 
     for life in range(3):
         recorder = one_life_of_the_broker(tmp_path, bootstrap, recorded, hundred(100 * life))
         assert len(recorder.read) >= 100
-    until(lambda: running.waits is None)
+    until(lambda: running.waits.reason is None)
 
 
 @pytest.mark.broker
@@ -115,14 +85,14 @@ def test_killed_under_traffic_every_exchange_arrives(tmp_path: Path, capture: tu
     for _ in range(2):
         before = len(recorded.ids)
         one_life_of_the_broker(tmp_path, bootstrap, recorded, lambda before=before: until(lambda: len(recorded.ids) >= before + 100))
-        until(lambda: running.waits is not None)  # the gateway says that it waits, while there is no broker
+        until(lambda: running.waits.reason is not None)  # the gateway says that it waits, while there is no broker
 
     def rest() -> None:
         until(lambda: len(recorded.ids) >= before + 200)
         over.set()
         users.join()
         wanted = {f"{one}-1" for one in answered}
-        until(lambda: recorded.ids == wanted, told=lambda: (sorted(wanted - recorded.ids)[:5], running.waits))
+        until(lambda: recorded.ids == wanted, told=lambda: (sorted(wanted - recorded.ids)[:5], running.waits.reason))
 
     one_life_of_the_broker(tmp_path, bootstrap, recorded, rest)
-    assert running.waits is None
+    assert running.waits.reason is None

@@ -1,17 +1,20 @@
 """From an answered request to a recorded event: nothing is lost on the way, whatever is down."""
 
+import asyncio
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_parts import NOW, MailRedactor, RecordedSet, attempt, until
+from gateway_parts import NOW, MailRedactor, RecordedSet, attempt, sealed_log, until
 from prometheus_client import REGISTRY
 
 from flywheel.errors import CannotRun
 from flywheel.ids import RequestId
-from services.gateway.capture_attempts import Capture, Waiting, confirm, encoded_by, keep, publish
+from services.gateway.attempts_in_memory import MOST_BYTES, Room
+from services.gateway.capture_attempts import Capture, confirm, encoded_by, keep, publish
+from services.gateway.capture_rule import CaptureRule, Fsync
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE, decode_traffic
 from services.ports.cloud_events import encode
 from services.ports.events import NotPublished
@@ -24,6 +27,7 @@ def traffic_event(**fields: Any) -> bytes:
 
 
 ENCODE = encoded_by(traffic_event)
+ANSWERED = CaptureRule(waits=True, fsync=Fsync.NEVER)
 
 
 def nested(levels: int) -> Any:
@@ -156,39 +160,44 @@ def counted(reason: str) -> float:
     return REGISTRY.get_sample_value("flywheel_gateway_dropped_total", {"reason": reason}) or 0.0
 
 
-def test_a_full_memory_drops_the_newest_and_never_waits() -> None:
-    waiting = Waiting(most=3, most_bytes=100)
-    for one in attempts(5):
-        waiting.put(one, 10)
-    assert [one.request_id for one in waiting.take(10)] == ["r0", "r1", "r2"]
-    waiting.put(attempts(1)[0], 101)
-    assert len(waiting) == 0
+def test_a_full_memory_drops_the_newest_and_never_waits(spool: CaptureSpool, tmp_path: Path) -> None:
+    broker = FakeEventPublisher()
+    broker.down = True
+    running = capture(spool, broker, RecordedSet(), tmp_path)
+    before = counted("memory_full")
+    for place in range(3):
+        running.offer(attempt(request_id=RequestId(f"r{place}")), size=MOST_BYTES // 2)
+    assert counted("memory_full") == before + 1
+    running.start()
+    until(lambda: {event.id for event in spool.due()} == {"r0-1", "r1-1"})
+    until(lambda: not list((tmp_path / "sealed").iterdir()))
+    running.offer(attempt(request_id=RequestId("later")), size=MOST_BYTES)  # there is room again
+    until(lambda: len(spool.due()) == 3)
+    running.stop(within_seconds=5)
 
 
-def capture(spool: CaptureSpool, broker: FakeEventPublisher, api: RecordedSet, redactor: Any = None) -> Capture:
-    return Capture(redactor=redactor or MailRedactor(), encode=ENCODE, spool=spool, publisher=broker, question=api, topic="t")
+def capture(spool: CaptureSpool, broker: FakeEventPublisher, api: RecordedSet, tmp_path: Path, redactor: Any = None) -> Capture:
+    return Capture(
+        redactor=redactor or MailRedactor(),
+        encode=ENCODE,
+        spool=spool,
+        sealed=sealed_log(tmp_path / "sealed"),
+        publisher=broker,
+        question=api,
+        topic="t",
+    )
 
 
-def test_the_threads_bring_an_attempt_from_memory_to_the_record(spool: CaptureSpool) -> None:
+def test_the_threads_bring_an_attempt_from_memory_to_the_record(spool: CaptureSpool, tmp_path: Path) -> None:
     broker, api = FakeEventPublisher(), RecordedSet()
     api.ids = {f"r{place}-1" for place in range(250)}
-    running = capture(spool, broker, api)
+    running = capture(spool, broker, api, tmp_path)
     running.start()
     for one in attempts(250):
         running.offer(one, size=100)
     until(lambda: len(broker.arrived) == 250 and spool.waiting() == 0)
+    until(lambda: not list((tmp_path / "sealed").iterdir()))  # the sealed copies go
     running.stop(within_seconds=5)
-
-
-def test_stopping_brings_the_memory_to_disk(spool: CaptureSpool) -> None:
-    broker = FakeEventPublisher()
-    broker.down = True
-    running = capture(spool, broker, RecordedSet())
-    for one in attempts(250):
-        running.offer(one, size=100)
-    running.start()
-    running.stop(within_seconds=10)
-    assert spool.waiting() == 250
 
 
 class Missing(MailRedactor):
@@ -201,14 +210,72 @@ class Missing(MailRedactor):
         return super().redact(text)
 
 
-def test_without_a_redactor_nothing_is_stored_and_the_gateway_says_so(spool: CaptureSpool) -> None:
+def test_what_was_answered_before_the_redactor_worked_survives_a_kill(spool: CaptureSpool, tmp_path: Path) -> None:
+    """No stop, and no thread's end: what the first gateway has written is all that the second one gets."""
+    broker, dead = FakeEventPublisher(), capture(spool, FakeEventPublisher(), RecordedSet(), tmp_path, Missing())
+    dead.start()
+    seen = []
+
+    async def answer() -> None:
+        for one in attempts(250):
+            await dead.keep(one, size=100, rule=ANSWERED)
+            seen.append(sum(file.stat().st_size for file in (tmp_path / "sealed").iterdir()))
+
+    asyncio.run(answer())
+    assert all(later > earlier for earlier, later in pairwise(seen))  # each is on disk before its answer leaves
+    assert not any(b"hello" in file.read_bytes() for file in (tmp_path / "sealed").iterdir())
+    assert dead.trouble() is not None
+    again = capture(CaptureSpool(tmp_path / "spool" / "gateway.db"), broker, RecordedSet(), tmp_path)
+    again.start()
+    until(lambda: len(broker.arrived) == 250)
+    assert [message.id for message in broker.arrived] == [f"r{place}-1" for place in range(250)]
+    assert decode_traffic(broker.arrived[0].value).exchange.prompt.user_turns == "hello"
+    again.stop(within_seconds=5)
+    dead.stop(within_seconds=1)
+
+
+def test_what_lies_in_memory_at_the_end_is_sent_after_the_next_start(spool: CaptureSpool, tmp_path: Path) -> None:
+    running = capture(spool, FakeEventPublisher(), RecordedSet(), tmp_path, Missing())
+    for one in attempts(250):
+        running.offer(one, size=100)
+    running.start()
+    running.stop(within_seconds=10)
+    broker = FakeEventPublisher()
+    again = capture(spool, broker, RecordedSet(), tmp_path)
+    again.start()
+    until(lambda: len(broker.arrived) == 250)
+    again.stop(within_seconds=5)
+
+
+def test_without_a_redactor_nothing_readable_is_stored_and_the_gateway_says_so(spool: CaptureSpool, tmp_path: Path) -> None:
     broker, redactor = FakeEventPublisher(), Missing()
-    running = capture(spool, broker, RecordedSet(), redactor)
+    running = capture(spool, broker, RecordedSet(), tmp_path, redactor)
     running.start()
     running.offer(attempts(1)[0], size=100)
-    until(lambda: running.trouble is not None)
+    until(lambda: running.trouble() is not None)
     assert (spool.waiting(), broker.arrived) == (0, [])
     redactor.installed = True
     until(lambda: len(broker.arrived) == 1)
-    assert running.trouble is None
+    until(lambda: running.trouble() is None)
     running.stop(within_seconds=5)
+
+
+def test_with_memory_half_full_the_rest_is_read_again_from_the_disk(
+    spool: CaptureSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, redactor = FakeEventPublisher(), Missing()
+    running = capture(spool, broker, RecordedSet(), tmp_path, redactor)
+    monkeypatch.setattr(running, "_room", Room(most=20, most_bytes=10**9))
+    running.start()
+    before = counted("memory_full")
+    asyncio.run(answer_all_of(running, attempts(250)))
+    assert counted("memory_full") == before
+    redactor.installed = True
+    until(lambda: len(broker.arrived) == 250)
+    assert {message.id for message in broker.arrived} == {f"r{place}-1" for place in range(250)}
+    running.stop(within_seconds=5)
+
+
+async def answer_all_of(running: Capture, given: list[Any]) -> None:
+    for one in given:
+        await running.keep(one, size=100, rule=ANSWERED)

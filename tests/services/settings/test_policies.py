@@ -38,6 +38,8 @@ OTHER_VALUES = {  # where a value that is merely larger or longer does not fit t
 BOUND_BY_NO_POLICY = {  # read by one process, and no decision depends on them
     "alias",
     "mode",
+    "capture.durability",  # by the gateway
+    "capture.fsync",
     "sampling.max_tokens",
     "watch.sample_rows",
     "corrections.entity_keys",

@@ -1,0 +1,121 @@
+"""Sealed exchanges on disk: what an ended process leaves behind, what it may not leave behind, and what a disk may refuse."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway_parts import sealed_log
+
+from services.stores import sealed_log as module
+from services.stores.capture_spool import SpoolUnwritable
+from services.stores.sealed_log import SealedLog
+from services.stores.sealing import SealBroken, SealingKey
+
+SECRET = b"a user's secret"
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.sealed"))
+
+
+def test_contents_are_sealed_and_read_again_by_a_later_run(tmp_path: Path) -> None:
+    first = sealed_log(tmp_path)
+    places = [*first.append([SECRET, b"two"]), *first.append([b""])]
+    assert [first.read(place) for place in places] == [SECRET, b"two", b""]
+    assert all(SECRET not in file.read_bytes() and file.stat().st_mode & 0o077 == 0 for file in files(tmp_path))
+    again = sealed_log(tmp_path)
+    assert [again.read(place) for place in again.left_over()] == [SECRET, b"two", b""]
+    again.done(again.left_over()[:0])
+    assert again.append([b"new"])[0].segment > places[0].segment
+
+
+def test_a_segment_is_deleted_when_all_of_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = sealed_log(tmp_path)
+    places = log.append([b"1", b"2", b"3"])
+    log.done(places[:2])
+    log.tidy()
+    assert len(files(tmp_path)) == 1
+    monkeypatch.setattr(module, "SEGMENT_SECONDS", 0.0)  # it is old enough
+    log.done(places[2:])
+    assert (files(tmp_path), log.waiting()) == ([], 0)
+    older = log.append([b"4"])
+    log.append([b"5"])
+    log.done(older)
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 3, 10, 20])
+def test_a_half_of_a_content_at_the_end_is_passed_over(tmp_path: Path, cut: int) -> None:
+    sealed_log(tmp_path).append([b"whole", b"half"])
+    (file,) = files(tmp_path)
+    os.truncate(file, file.stat().st_size - cut)
+    again = sealed_log(tmp_path)
+    assert [again.read(place) for place in again.left_over()] == [b"whole"]
+
+
+@pytest.mark.parametrize("length", [0, 2, 30])
+def test_a_segment_that_was_just_begun_is_deleted(tmp_path: Path, length: int) -> None:
+    sealed_log(tmp_path).append([b"x"])
+    (file,) = files(tmp_path)
+    os.truncate(file, length)
+    assert (sealed_log(tmp_path).left_over(), files(tmp_path)) == ([], [])
+
+
+def test_what_another_key_sealed_is_kept_and_told(tmp_path: Path) -> None:
+    sealed_log(tmp_path).append([SECRET])
+    other = SealedLog(tmp_path, key=SealingKey(b"another key" * 4, file=tmp_path / "key"))
+    assert other.left_over() == []
+    assert len(list(tmp_path.glob("*.unreadable"))) == 1
+    assert other.read(other.append([b"new"])[0]) == b"new"
+
+
+def test_a_content_cannot_be_read_in_the_place_of_another(tmp_path: Path) -> None:
+    log = sealed_log(tmp_path)
+    first, second = log.append([b"first one", b"other one"])
+    (file,) = files(tmp_path)
+    raw = bytearray(file.read_bytes())
+    raw[second.offset : second.offset + second.length] = raw[first.offset : first.offset + first.length]
+    file.write_bytes(raw)
+    assert log.read(first) == b"first one"
+    with pytest.raises(SealBroken):
+        log.read(second)
+
+
+@pytest.mark.parametrize("taken", [0, 5, 100])
+def test_a_disk_that_fills_up_leaves_no_half_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    log = sealed_log(tmp_path)
+    (before,) = log.append([b"before"])
+    write = os.write
+
+    def full(file: int, content: Any) -> int:
+        if taken and len(content) > taken:
+            return write(file, content[:taken])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(SpoolUnwritable, match="No space left"):
+        log.append([b"x" * 200])
+    monkeypatch.undo()
+    (after,) = log.append([b"after"])
+    assert [log.read(before), log.read(after)] == [b"before", b"after"]
+    again = sealed_log(tmp_path)
+    assert [again.read(place) for place in again.left_over()] == [b"before", b"after"]
+
+
+def test_over_its_limit_it_takes_no_more(tmp_path: Path) -> None:
+    log = SealedLog(tmp_path, key=SealingKey(b"of a test" * 4, file=tmp_path / "key"), limit_bytes=1_000)
+    places = log.append([b"x" * 700])
+    with pytest.raises(SpoolUnwritable, match="over 1000 bytes"):
+        log.append([b"x" * 700])
+    assert log.read(places[0]) == b"x" * 700
+
+
+@pytest.mark.parametrize(("fsync", "calls"), [(True, 2), (False, 0)])
+def test_with_fsync_each_write_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsync: bool, calls: int) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    log = sealed_log(tmp_path)
+    log.append([b"1"], fsync=fsync)
+    log.append([b"2", b"3"], fsync=fsync)
+    assert len(synced) == calls
