@@ -81,8 +81,8 @@ const deeds = {
     return { calls: first.tool_calls.length, text: second.choices[0].message.content };
   },
 
-  async parse(client, { model, messages, more = {} }) {
-    const answer = await client.chat.completions.parse({ model, messages, response_format: zodResponseFormat(Route, 'route'), ...more });
+  async parse(client, { model, messages }) {
+    const answer = await client.chat.completions.parse({ model, messages, response_format: zodResponseFormat(Route, 'route') });
     return answer.choices[0].message.parsed;
   },
 

@@ -83,8 +83,8 @@ def tool_round(client, model, messages, more=None, **_):
     return {"calls": len(first.tool_calls), "text": client.chat.completions.create(model=model, messages=sent).choices[0].message.content}
 
 
-def parse(client, model, messages, more=None, **_):
-    message = client.chat.completions.parse(model=model, messages=messages, response_format=Route, **(more or {})).choices[0].message
+def parse(client, model, messages, **_):
+    message = client.chat.completions.parse(model=model, messages=messages, response_format=Route).choices[0].message
     return {"team": message.parsed.team, "urgent": message.parsed.urgent}
 
 

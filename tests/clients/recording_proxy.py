@@ -33,11 +33,11 @@ class Passage:
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamFault:
-    """What befalls one request.
+    """What goes wrong with one request.
 
     ``status``: it is answered so, with ``content``, and goes no further. ``hangs``: it is not answered until its sender gives up.
     ``after_events``: its stream ends after so many, 0: before the answer; ``before``: its stream ends before these bytes. Streams end
-    as HTTP ends them, or, if ``resets``, as a process that dies does.
+    as HTTP ends them; if ``resets``, by an aborted connection.
     """
 
     status: int | None = None
@@ -153,7 +153,7 @@ def _beginning(content: bytes, fault: UpstreamFault | None) -> bytes | None:
 
 
 def _break(request: web.Request) -> None:
-    """Ends the connection as a process that dies does."""
+    """Aborts the connection, as when a process dies."""
     transport: Any = request.transport
     if transport is not None:
         transport.abort()

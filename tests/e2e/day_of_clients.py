@@ -1,10 +1,11 @@
-"""Plays the script of a day: unmodified clients before the whole daemon, a real vLLM behind it, and what passed by on both sides of it.
+"""Runs the script of a day: unmodified clients before the whole daemon, a real vLLM behind it, and a recording proxy on both sides.
 
 client [-> LiteLLM] -> front (a recording proxy) -> gateway -> back (a recording proxy) -> vLLM, stub, or LiteLLM -> vLLM
 """
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -65,16 +66,17 @@ class Day:
     back: RecordingProxy
     answerers: Mapping[Answerer, str]
     done: dict[str, DoneDeed] = field(default_factory=dict)
+    recorder_counts: Mapping[str, int] = field(default_factory=dict)  # once the script was recorded
     _records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def plays(self, deed: Deed) -> None:
-        self.done[deed.name] = self._played(deed)
+    def runs(self, deed: Deed) -> None:
+        self.done[deed.name] = self._ran(deed)
 
-    def plays_again(self, name: str) -> None:
+    def runs_again(self, name: str) -> None:
         """What it does is not remembered."""
-        self._played(self.done[name].deed)
+        self._ran(self.done[name].deed)
 
-    def _played(self, deed: Deed) -> DoneDeed:
+    def _ran(self, deed: Deed) -> DoneDeed:
         fronts, backs = len(self.front.passages), len(self.back.passages)
         self.back.target, self.back.fault = self.answerers[deed.answerer], deed.fault
         told = self.clients[deed.client].tells(deed.does, model=ALIAS, **deed.arguments)
@@ -134,6 +136,7 @@ def running_day(folder: Path) -> Iterator[Day]:
     base_model()
     python, node = python_clients(), node_client()
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))  # the daemon's end leaves it ignored
         stub = stack.enter_context(FakeVllm(answers=stub_answer, embeds=True))
         back = stack.enter_context(RecordingProxy(stub.url, keeps=lambda path: path == CHAT))
         config = _config(folder, serving=back.url)

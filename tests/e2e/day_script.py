@@ -1,4 +1,4 @@
-"""The script of a day: what each client asks, what answers it, and how it ends. Values only; ``day_of_clients`` plays it.
+"""The script of a day: what each client asks, what answers it, and how it ends. Values only; ``day_of_clients`` runs it.
 
 A real vLLM answers, by default. A stub that passes vLLM's contract answers what the small model cannot be brought to say: parallel calls,
 pictures, refusals. Faults strike real answers on their way back to the gateway.
@@ -185,7 +185,7 @@ def of_one_client() -> Iterator[Deed]:
     )
     unfinished = UpstreamFault(before=b"data: [DONE]")
     yield Deed(name="a stream without its last line", does="stream", arguments=asks(SNOW), fault=unfinished, **python)
-    gives_up = asks(SNOW, timeout=2, headers={"X-Request-ID": "gave-up"})
+    gives_up = asks(SNOW, timeout=4, headers={"X-Request-ID": "gave-up"})
     aborted = {"outcome": "client_aborted", "status": 499, "fails": "APITimeoutError", "error": "client_closed"}
     yield Deed(name="a client that gives up", arguments=gives_up, fault=UpstreamFault(hangs=True), **aborted, **python)
     page = UpstreamFault(status=500, content=b"<html><head><title>500</title></head><body>The engine is tired.</body></html>")

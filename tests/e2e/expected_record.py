@@ -62,8 +62,9 @@ def expected_answer(content: bytes, *, streamed: bool, end: Mapping[str, Any] | 
 
 
 def events(content: bytes) -> list[dict[str, Any]]:
-    """The JSON objects of a stream that are no error."""
-    lines = [line.removeprefix("data: ") for line in content.decode().split("\n") if line.startswith("data: {")]
+    """The JSON objects of a stream that are no error. Half of an event at the end is none."""
+    whole = content.rpartition(b"\n\n")[0].decode()
+    lines = [line.removeprefix("data: ") for line in whole.split("\n") if line.startswith("data: {")]
     return [value for line in lines if "error" not in (value := json.loads(line))]
 
 
