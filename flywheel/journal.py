@@ -20,6 +20,7 @@ class JournalKind(StrEnum):
     ALERT = "alert"  # moved to another state
     CORRECTION = "correction"  # decided
     DEAD_LETTER = "dead_letter"  # an event of the corrections topic that cannot be read
+    TRAFFIC_LOST = "traffic_lost"  # events that the topic no longer held when they were to be read
     GOLDEN = "golden"  # cases imported, or a version frozen
     GENERAL = "general"  # general rows imported
     TRIGGER = "trigger"  # a retraining was asked for, or not

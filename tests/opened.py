@@ -61,7 +61,9 @@ def publisher(settings: Settings) -> KafkaEventPublisher:
 
 
 def create_topics(settings: Settings) -> tuple[str, ...]:
-    return topics.create_topics(KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec())
+    return topics.create_topics(
+        KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec(), replication=1
+    )
 
 
 def tokens(settings: Settings) -> Tokens:

@@ -18,6 +18,7 @@ from services.cli import (
     regression_suite,
     retraining,
     rollout,
+    topics,
     traffic,
     training_set,
 )
@@ -32,7 +33,7 @@ FAR = {
 }
 """Commands that do not use the api: their function, imported when called, and their help text."""
 ORDER = (
-    *("up", "doctor", "check-config", "migrate", "demo", "report", "alerts", "reference", "corrections"),
+    *("up", "doctor", "check-config", "migrate", "topics", "demo", "report", "alerts", "reference", "corrections"),
     *("golden", "dataset", "train", "gate", "release", "lineage", "exchange", "dlq"),
 )
 
@@ -57,6 +58,7 @@ def build_app() -> typer.Typer:
     )
     for name, (function, sentence) in FAR.items():
         _add_far(app, name, function, sentence)
+    app.add_typer(topics.commands, name="topics")
     app.add_typer(corrections.commands, name="corrections")
     app.add_typer(alerts.commands, name="alerts")
     app.add_typer(drift.commands, name="reference")

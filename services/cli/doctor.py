@@ -23,7 +23,7 @@ from services.cli.output import with_config
 from services.cli.up.command import running
 from services.cli.up.wiring import DISK_GIB, ports, served, starts_vllm, template_file
 from services.integrations.gguf.base_model_files import SOURCE, why_damaged
-from services.integrations.kafka.topics import KafkaAccess, broker_answers
+from services.integrations.kafka.topics import KafkaAccess, broker_answers, check_broker, differing_topics, topic_spec
 from services.integrations.vllm import server_process as vllm_process
 from services.process.machine import Machine, free_gib, port_is_free, read_machine, require_processor
 from services.settings import Settings, load
@@ -143,7 +143,24 @@ def _broker(settings: Settings) -> list[Diagnosis]:
     if why_not is not None:
         sentence = f"{settings.kafka.bootstrap} does not answer: {why_not}".rstrip(".")
         return [Diagnosis(part="broker", finding=CheckLevel.WRONG, sentence=sentence, remedy="Start it, or correct kafka.bootstrap.")]
-    return [Diagnosis(part="broker", finding=CheckLevel.OK, sentence=f"{settings.kafka.bootstrap} answers")]
+    return [_topics(settings)]
+
+
+def _topics(settings: Settings) -> Diagnosis:
+    """Of a broker that answers."""
+    kafka = settings.kafka
+    try:
+        access = KafkaAccess(**broker_fields(settings))
+        differences = differing_topics(access, names=kafka.topics.model_dump(), spec=topic_spec(), replication=kafka.replication)
+        check_broker(access, topics=(), session_timeout_seconds=kafka.session_timeout_seconds)
+    except FlywheelError as error:
+        return _wrong("broker", error)
+    if any(one.endswith("missing") for one in differences):
+        return Diagnosis(part="broker", finding=CheckLevel.WRONG, sentence="; ".join(differences), remedy="Run `flywheel topics create`.")
+    if differences:
+        remedy = "It works; partitions that are changed later move keys, so plan it."
+        return Diagnosis(part="broker", finding=CheckLevel.NOTE, sentence="; ".join(differences), remedy=remedy)
+    return Diagnosis(part="broker", finding=CheckLevel.OK, sentence=f"{kafka.bootstrap} answers and has all topics")
 
 
 def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:

@@ -31,6 +31,7 @@ async def _serve(desk: CorrectionDesk, stream: CorrectionStream, asked_to_stop: 
     def on_assigned(_partitions: int) -> None:
         state["not_ready"] = None  # also without one: then another worker holds it
 
+    await asyncio.to_thread(stream.check_broker)  # before Faust, whose answer is a stack trace
     stop = stop_event_of_loop(asked_to_stop)
     app = build_app(desk, stream, on_assigned=on_assigned)
     starting = asyncio.ensure_future(app.start())

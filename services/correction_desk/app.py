@@ -29,7 +29,7 @@ def build_app(
     desk: CorrectionDesk, stream: CorrectionStream, *, on_assigned: Callable[[int], None], retry_seconds: float = 1.0
 ) -> faust.App:
     """Call inside the running loop. ``on_assigned`` receives the number of partitions that this worker has."""
-    app = _faust_app(stream)
+    app = stream.committed_only(_faust_app(stream))
     raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
     incoming, letters = app.topic(stream.topic, **raw), app.topic(stream.dead_letter_topic, **raw)
     one_at_a_time = asyncio.Lock()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from flywheel.corrections.acceptance import AcceptancePolicy
@@ -11,8 +12,8 @@ from flywheel.ids import WorkloadId
 from flywheel.traffic.redaction import pseudonym
 from services.correction_desk.knowledge_gap_events import knowledge_gap_message
 from services.integrations.kafka.event_codec import claimed_ids, decode_correction
-from services.integrations.kafka.faust_access import broker_credentials, broker_url
-from services.integrations.kafka.topics import KafkaAccess, topic_spec
+from services.integrations.kafka.faust_access import broker_credentials, broker_url, committed_only
+from services.integrations.kafka.topics import KafkaAccess, check_broker, topic_spec
 from services.integrations.presidio.redactor import RedactorAtFirstText
 from services.ports.corrections import CorrectionLedger, KeptCorrection
 from services.ports.journal import Journal
@@ -63,6 +64,8 @@ class CorrectionStream:
 
     broker: str
     credentials: Any
+    committed_only: Callable[[Any], Any]  # the Faust app, so that it reads committed records only
+    check_broker: Callable[[], None]  # raises CannotRun
     topic: str
     dead_letter_topic: str
     session_timeout_seconds: float
@@ -103,6 +106,8 @@ def correction_stream(settings: Settings) -> CorrectionStream:
     return CorrectionStream(
         broker=broker_url(access),
         credentials=broker_credentials(access),
+        committed_only=committed_only,
+        check_broker=partial(check_broker, access, topics=(topic,), session_timeout_seconds=settings.kafka.session_timeout_seconds),
         topic=topic,
         dead_letter_topic=topic + topic_spec()["dead_letters"]["suffix"],
         session_timeout_seconds=settings.kafka.session_timeout_seconds,

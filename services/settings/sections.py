@@ -97,6 +97,7 @@ class Kafka(Section):
     bootstrap: str | None = None  # host:port, several with commas
     embedded_port: Port = 8492  # of the embedded broker
     topics: Topics = Topics()
+    replication: int = Field(default=1, ge=1, le=9)  # brokers that keep each topic that we create; 3 on a cluster
     security_protocol: str = "PLAINTEXT"  # PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
     ssl_cafile: Path | None = None  # certificates of the authorities that are trusted
     sasl_mechanism: str | None = None  # PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512

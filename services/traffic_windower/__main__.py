@@ -29,11 +29,10 @@ def run(start: Start) -> None:
 
 async def _run(start: Start) -> None:
     parts = windower_parts(start.settings)
-    if why := await asyncio.to_thread(parts.broker_answers):  # asked before Faust is, whose answer is a stack trace
-        raise CannotRun(f"cannot start: {why.rstrip('.')}", where=PROCESS, remedy="Then start this process again; `flywheel up` does.")
+    await asyncio.to_thread(parts.check_broker)  # before Faust, whose answer is a stack trace
     recorder = Recorder(parts)
-    server = serve_health(start.settings, PROCESS, ready=lambda: None if recorder.joined else "has not joined its consumer group yet")
-    app, service = build_app(recorder, broker=parts.faust_broker, data_dir=parts.faust_dir)
+    server = serve_health(start.settings, PROCESS, ready=recorder.why_not_ready)
+    app, service = build_app(recorder, broker=parts.faust_broker, credentials=parts.faust_credentials, data_dir=parts.faust_dir)
     stop = stop_event_of_loop(start.stop)
     starting = asyncio.create_task(app.start())
     try:

@@ -15,6 +15,8 @@ import structlog
 from prometheus_client import Counter
 
 from flywheel.errors import CannotRun
+from flywheel.ids import WorkloadId
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.caution import DEADLY, Caution, NotedWork, caution_after
 from flywheel.traffic.recording import LostPartition, Partition, RawRecord, Unreadable
 from services.observability import LAST_STEP, STEPS
@@ -24,11 +26,12 @@ from services.traffic_windower.record_batches import EVENT_CPU_SECONDS, Recorded
 from services.traffic_windower.wiring import OutOfRange, WindowerParts
 
 PROCESS = "traffic_windower"
-TOPIC_ID_CHECK_SECONDS = 15.0  # a broker that came back empty without a rebalance is noticed after at most this long
+TOPIC_ID_CHECK_SECONDS = 5.0  # a broker that came back empty, or a topic made anew, is noticed after at most this long
 TOPIC_ID_ATTEMPTS = 20
 TOPIC_ID_PAUSE_SECONDS = 0.5
 
 RECORDS = Counter("flywheel_traffic_records_total", "Records read from the traffic topic", ["outcome"])
+LOST = Counter("flywheel_traffic_records_lost_total", "Records that the topic no longer held when they were to be read")
 log = structlog.get_logger(PROCESS)
 
 
@@ -37,6 +40,7 @@ class Recorder:
 
     def __init__(self, parts: WindowerParts, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._batches, self._topic_id, self._store, self._clock = parts.batches, parts.topic_id, parts.recorder, clock
+        self._journal = parts.journal
         self._recording = Recording(
             recorder=parts.recorder,
             decode=parts.decode,
@@ -53,7 +57,8 @@ class Recorder:
         self._reading_at: dict[Partition, int] = {}
         self._generation = 0  # grows with every assignment: a batch fetched under an older one may be from a topic that is gone
         self._failure: BaseException | None = None
-        self.joined = False
+        self._joined = False
+        self._missing: str | None = None  # a topic that the broker does not have at present
 
     async def start(self) -> None:
         """Joins the group. Raises CannotRun without a broker."""
@@ -83,12 +88,25 @@ class Recorder:
                     return
                 await self._record(part)
 
+    def why_not_ready(self) -> str | None:
+        """None when it reads, else the reason."""
+        if self._missing is not None:
+            return f"the broker has no topic {self._missing}; run `flywheel topics create`"
+        return None if self._joined else "has not joined its consumer group yet"
+
     async def check_topic_id(self) -> None:
-        """Starts again at 0 when the topic has another id. Costs one request to the broker."""
+        """Starts again at 0 when the topic has another id, and waits for a topic that is gone. Costs one request to the broker."""
         async with self._lock:
             for topic in {topic for topic, _ in self._positions}:
                 held = {partition for partition in self._positions if partition[0] == topic}
-                current = await self._current_topic_id(topic)
+                try:
+                    current = await asyncio.to_thread(self._topic_id, topic)
+                except CannotRun as error:  # it was deleted, or the broker is away: both may come back
+                    if self._missing is None:
+                        log.warning(f"The traffic topic cannot be seen: {error}", action="topic_missing", topic=topic)
+                    self._missing = topic
+                    continue
+                self._missing = None
                 if any(self._positions[partition].topic_id != current for partition in held):
                     await self._reposition(held, why="the topic has another id")
 
@@ -173,7 +191,7 @@ class Recorder:
             except BaseException as error:
                 self._failure = error
                 raise
-            self.joined = True
+            self._joined = True
             return dict(self._reading_at)
 
     async def _revoked(self) -> None:
@@ -217,16 +235,30 @@ class Recorder:
             if partition in unreadable and self._positions[partition].topic_id == before[partition].topic_id
         ]
         for partition, first in (await self._batches.first_offsets(stuck)).items() if stuck else ():
-            log.error(
-                "The topic does not hold our next offset; records may have expired unread",
-                action="records_expired",
-                partition=partition,
-                wanted=self._reading_at[partition],
-                oldest=first,
-            )
+            await self._tell_loss(partition, wanted=self._reading_at[partition], oldest=first)
             self._reading_at[partition] = first
         log.warning("Partitions are read from other offsets", action="repositioned", reason=why, partitions=len(partitions))
         self._batches.move({partition: self._reading_at[partition] for partition in partitions})
+
+    async def _tell_loss(self, partition: Partition, *, wanted: int, oldest: int) -> None:
+        """Retention deleted records before they were read, or the topic is shorter than what was read of it."""
+        lost = max(0, oldest - wanted)
+        topic, number = partition
+        why = (
+            f"retention deleted {lost} records of {topic}[{number}] before they were read: offset {wanted} was next, {oldest} is the oldest"
+        )
+        LOST.inc(lost)
+        log.error(why, action="records_expired", partition=partition, wanted=wanted, oldest=oldest)
+        line = JournalEntry(
+            at=self._clock(),
+            workload=WorkloadId(""),
+            kind=JournalKind.TRAFFIC_LOST,
+            subject=f"{topic}[{number}]",
+            state="lost",
+            reason=why,
+            evidence={"records": lost, "wanted": wanted, "oldest": oldest},
+        )
+        await asyncio.to_thread(self._journal.append, line)
 
     async def _current_topic_id(self, topic: str) -> str:
         """Tries again for a while: a broker that has just started may not know its topics yet."""

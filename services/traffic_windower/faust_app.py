@@ -13,12 +13,13 @@ from mode import Service
 from services.traffic_windower.consume_partitions import TOPIC_ID_CHECK_SECONDS, Recorder
 
 
-def build_app(recorder: Recorder, *, broker: str, data_dir: str) -> tuple[Any, Any]:
+def build_app(recorder: Recorder, *, broker: str, credentials: Any, data_dir: str) -> tuple[Any, Any]:
     """The app and the service inside it. ``__main__`` ends the process when the service fails."""
     Path(data_dir).mkdir(parents=True, exist_ok=True)
     app = faust.App(
         "flywheel-traffic-windower",
         broker=broker,
+        broker_credentials=credentials,
         store="memory://",
         datadir=data_dir,
         web_enabled=False,

@@ -3,19 +3,23 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 from flywheel.ids import WorkloadId
 from flywheel.traffic.inference import Inference
 from services.integrations.kafka import batches as kafka_batches
 from services.integrations.kafka import event_codec, topics
 from services.integrations.kafka.batches import KafkaBatches
+from services.integrations.kafka.faust_access import broker_credentials, broker_url
 from services.integrations.kafka.topics import KafkaAccess
+from services.ports.journal import Journal
 from services.ports.redaction import Redactor
 from services.ports.traffic import TrafficRecorder
 from services.settings import Settings
 from services.settings.pane_shapes import pane_shapes
 from services.settings.secrets import broker_fields, configured_redaction_key
 from services.stores.database import DATABASE_FAILURES, open_ledger, open_traffic
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.tokens import redaction_key
 from services.stores.traffic.contents import ContentSealer
@@ -30,10 +34,11 @@ OutOfRange = kafka_batches.OutOfRange
 class WindowerParts:
     """Everything the recorder works with."""
 
-    broker_answers: Callable[[], str | None]  # None, or why not
+    check_broker: Callable[[], None]  # raises CannotRun
     batches: KafkaBatches
     topic_id: Callable[[str], str]
     recorder: TrafficRecorder
+    journal: Journal
     decode: Callable[[bytes], Inference]
     claimed_ids: Callable[[bytes], tuple[str, str]]
     redactor: Callable[[], Redactor]  # made for the first event that its producer has not redacted
@@ -41,6 +46,7 @@ class WindowerParts:
     of_machine: tuple[type[Exception], ...]
     notes: WorkNotes
     faust_broker: str
+    faust_credentials: Any
     faust_dir: str
 
 
@@ -48,7 +54,12 @@ def windower_parts(settings: Settings) -> WindowerParts:
     """Opens both databases and the sealing key; raises CannotRun when one of them cannot be used."""
     broker = KafkaAccess(**broker_fields(settings))
     return WindowerParts(
-        broker_answers=partial(topics.broker_answers, broker),
+        check_broker=partial(
+            topics.check_broker,
+            broker,
+            topics=(settings.kafka.topics.traffic,),
+            session_timeout_seconds=settings.kafka.session_timeout_seconds,
+        ),
         batches=KafkaBatches(
             broker,
             topic=settings.kafka.topics.traffic,
@@ -57,13 +68,15 @@ def windower_parts(settings: Settings) -> WindowerParts:
         ),
         topic_id=partial(topics.topic_id, broker),
         recorder=_recorder(settings),
+        journal=LedgerJournal(open_ledger(settings.ledger_url)),
         decode=event_codec.decode_traffic,
         claimed_ids=event_codec.claimed_ids,
         redactor=cache(partial(_redactor, settings)),
         formats={WorkloadId(name): workload.format.json_schema for name, workload in settings.workloads.items()},
         of_machine=DATABASE_FAILURES,
         notes=WorkNotes(settings.data_dir / "in_work"),
-        faust_broker=f"kafka://{settings.bootstrap}",
+        faust_broker=broker_url(broker),
+        faust_credentials=broker_credentials(broker),
         faust_dir=str(settings.data_dir / "faust" / "traffic_windower"),
     )
 

@@ -173,7 +173,7 @@ def _broker(settings: Settings, group: ProcessGroup) -> SupervisedPart:
         running = _RunningBroker(broker)
         group.hold(running.pid)
         create_topics(
-            KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec()
+            KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec(), replication=1
         )  # again after each restart: its memory is gone
         return running
 

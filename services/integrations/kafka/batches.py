@@ -9,14 +9,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from flywheel.errors import CannotRun, FlywheelError
 from flywheel.traffic.recording import Partition, RawRecord
-from services.integrations.kafka.topics import KafkaAccess
+from services.integrations.kafka.topics import KafkaAccess, session_timeout_refused
 
 FETCH_BYTES = 4 * 1_048_576  # a partition and fetch: some thousand events of usual size
 WAIT_MS = 1_000  # how long an empty batch takes
+METADATA_MS = 5_000  # so old may be what the consumer knows of the topic; one that was deleted and made again is not read before
 FETCH_WAIT_MS = 500  # how long a broker holds an empty fetch; data is sent at once
 
 
@@ -50,6 +51,7 @@ class KafkaBatches:
             rebalance_timeout_ms=int(self._session_ms * 1.4),
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            metadata_max_age_ms=METADATA_MS,
             **self._access.options(),
         )
         try:
@@ -76,9 +78,11 @@ class KafkaBatches:
         self._consumer.subscribe([self._topic], listener=Listener())
 
     async def next(self) -> list[RawRecord]:
-        """The next records, which may be none. Raises OutOfRange."""
+        """The next records, which may be none. Raises OutOfRange, and CannotRun for a session time-out that the broker refuses."""
         try:
             got = await self._consumer.getmany(timeout_ms=WAIT_MS, max_records=self._batch)
+        except InvalidSessionTimeoutError as error:
+            raise session_timeout_refused(self._session_ms / 1000, "it said so when the group was joined") from error
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             raised = OutOfRange("the topic does not contain the next offset", where=self._topic, remedy="The topic's id is read again.")
             if isinstance(error, OffsetOutOfRangeError):

@@ -5,13 +5,13 @@ back empty, although the topic's name and the cluster's id stay the same.
 """
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from deploy import deploy_dir
@@ -19,6 +19,8 @@ from flywheel.errors import CannotRun
 
 REQUEST_TIMEOUT_MS = 10_000
 BOOTSTRAP_TIMEOUT_MS = 5_000
+SHORTEST_SESSION, LONGEST_SESSION = "group.min.session.timeout.ms", "group.max.session.timeout.ms"
+CREATE = "Run `flywheel topics create`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +53,14 @@ def topic_spec() -> dict[str, Any]:
     return dict(yaml.safe_load((deploy_dir() / "kafka" / "topics.yaml").read_text()))
 
 
-def create_topics(access: KafkaAccess, *, names: Mapping[str, str], spec: Mapping[str, Any], replication: int = 1) -> tuple[str, ...]:
+def create_topics(access: KafkaAccess, *, names: Mapping[str, str], spec: Mapping[str, Any], replication: int) -> tuple[str, ...]:
     """Creates each topic of ``names`` (key in ``spec["topics"]`` to its name) and its dead-letter topic; returns those it created.
 
     An existing topic stays as it is, even with another number of partitions: changing it would move keys.
     """
-    wanted = [_new(name, spec["topics"][key], replication) for key, name in names.items()]
-    letters = spec["dead_letters"]
-    wanted += [_new(name + letters["suffix"], letters, replication) for name in names.values()]
     created = []
     with _admin(access) as admin:
-        for topic in wanted:
+        for topic in _wanted(names, spec, replication):
             try:
                 admin.create_topics([topic])
             except TopicAlreadyExistsError:
@@ -70,15 +69,56 @@ def create_topics(access: KafkaAccess, *, names: Mapping[str, str], spec: Mappin
     return tuple(created)
 
 
+def differing_topics(access: KafkaAccess, *, names: Mapping[str, str], spec: Mapping[str, Any], replication: int) -> tuple[str, ...]:
+    """What the broker has otherwise than ``create_topics`` would make it, a sentence each."""
+    wanted = {topic.name: topic for topic in _wanted(names, spec, replication)}
+    with _admin(access) as admin:
+        found = {one["name"]: one for one in admin.describe_topics(list(wanted))}
+    differences = []
+    for name, topic in wanted.items():
+        partitions = found[name]["partitions"] if name in found and not found[name].get("error_code") else []
+        if not partitions:
+            differences.append(f"topic {name} is missing")
+            continue
+        if len(partitions) != topic.num_partitions:
+            differences.append(f"topic {name} has {len(partitions)} partitions instead of {topic.num_partitions}")
+        copies = min(len(partition["replica_nodes"]) for partition in partitions)
+        if copies != topic.replication_factor:
+            differences.append(f"topic {name} is kept on {copies} brokers instead of {topic.replication_factor}")
+    return tuple(differences)
+
+
 def topic_id(access: KafkaAccess, topic: str) -> str:
     """The topic id. A topic that was deleted and created again has another one."""
     with _admin(access) as admin:
         described = admin.describe_topics([topic])
     if not described or not described[0].get("topic_id") or described[0].get("error_code"):
-        raise CannotRun(
-            "the broker has no such topic", where="kafka", value=topic, remedy="Start with `flywheel up`, which makes the topics."
-        )
+        raise CannotRun("the broker has no such topic", where="kafka.topics", value=topic, remedy=CREATE)
     return str(described[0]["topic_id"])
+
+
+def check_broker(access: KafkaAccess, *, topics: Collection[str], session_timeout_seconds: float) -> None:
+    """Raises CannotRun where the broker does not answer, lacks one of ``topics``, or would refuse the session time-out of consumers."""
+    if (why := broker_answers(access)) is not None:
+        raise CannotRun(why.rstrip("."), where="kafka.bootstrap", value=access.bootstrap, remedy="Start the broker, then this process.")
+    with _admin(access) as admin:
+        missing = [one["name"] for one in admin.describe_topics(list(topics)) if one.get("error_code")]
+        limits = _session_limits(admin)
+    if missing:
+        raise CannotRun(f"the broker has no topic {', '.join(sorted(missing))}", where="kafka.topics", remedy=CREATE)
+    if limits is not None and not limits[0] <= session_timeout_seconds * 1000 <= limits[1]:
+        raise session_timeout_refused(session_timeout_seconds, f"the broker allows {limits[0] / 1000:g} to {limits[1] / 1000:g} s")
+
+
+def session_timeout_refused(seconds: float, why: str) -> CannotRun:
+    """For whoever joins a group."""
+    limits = "group.min.session.timeout.ms and group.max.session.timeout.ms"
+    return CannotRun(
+        f"the broker refuses this session time-out: {why}",
+        where="kafka.session_timeout_seconds",
+        value=seconds,
+        remedy=f"Set a time between the broker's {limits}.",
+    )
 
 
 def broker_answers(access: KafkaAccess) -> str | None:
@@ -91,6 +131,25 @@ def broker_answers(access: KafkaAccess) -> str | None:
     except KafkaError as error:
         return f"kafka.bootstrap: {type(error).__name__} (got {access.bootstrap!r})"
     return None
+
+
+def _wanted(names: Mapping[str, str], spec: Mapping[str, Any], replication: int) -> list[NewTopic]:
+    letters = spec["dead_letters"]
+    return [
+        *(_new(name, spec["topics"][key], replication) for key, name in names.items()),
+        *(_new(name + letters["suffix"], letters, replication) for name in names.values()),
+    ]
+
+
+def _session_limits(admin: Any) -> tuple[float, float] | None:
+    """Shortest and longest session time-out in milliseconds; None where the broker does not say, or not to us."""
+    try:
+        node = str(admin.describe_cluster()["controller_id"])
+        resource = ConfigResource(ConfigResourceType.BROKER, node)
+        said = admin.describe_configs([resource], config_filter="all")["broker"][node]
+        return float(said[SHORTEST_SESSION]["value"]), float(said[LONGEST_SESSION]["value"])
+    except (KafkaError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _new(name: str, spec: Mapping[str, Any], replication: int) -> NewTopic:
@@ -111,5 +170,12 @@ def _admin(access: KafkaAccess) -> Iterator[Any]:
         ) from error
     try:
         yield admin
+    except KafkaError as error:
+        raise CannotRun(
+            f"the broker refuses: {type(error).__name__}: {error}"[:300],
+            where="kafka.bootstrap",
+            value=access.bootstrap,
+            remedy="See its log; the daemon's user there needs the rights to read, write and describe its topics.",
+        ) from error
     finally:
         admin.close()

@@ -2,29 +2,21 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 from kafka import KafkaProducer
+from recorder_process import SUPPORT, RecorderProcess, configured, until
 from sqlalchemy import create_engine, text
 
-from flywheel.ids import WorkloadId
-from services.settings import Settings, load
 from tests.brokers import KINDS, running_broker
 from tests.opened import create_topics, traffic_store
-from tests.ports import free_metrics_port, free_port
+from tests.ports import free_port
 from tests.traffic_events import NOON, traffic_event
 
 pytestmark = pytest.mark.broker
-SUPPORT = WorkloadId("support")
-DEADLINE_SECONDS = 240.0  # a process starts in two seconds alone and in sixty on a machine that is full
 
 
 def said(content: str) -> dict[str, object]:
@@ -41,59 +33,6 @@ def session_of(number: int) -> str:
 
 def refuses(number: int) -> bool:
     return number % 3 == 0
-
-
-def configured(tmp_path: Path, bootstrap: str) -> tuple[Path, Settings]:
-    path = tmp_path / "flywheel.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "data_dir": str(tmp_path / "var"),
-                "http": {"metrics_port": free_metrics_port()},
-                "kafka": {"bootstrap": bootstrap, "session_timeout_seconds": 2.0},
-                "workloads": {
-                    "support": {"alias": "support", "slices": {"dimensions": ["tenant"]}, "watch": {"pane_seconds": 10}},
-                },
-            }
-        )
-    )
-    return path, load(path)
-
-
-class RecorderProcess:
-    """Started, killed and stopped by its own pid."""
-
-    def __init__(self, config: Path, log: Path) -> None:
-        self._config, self._log = config, log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.traffic_windower", "--config", str(self._config)], stdout=log, stderr=log
-            )
-
-    def kill(self) -> None:
-        assert self.process is not None
-        if not self.ended():
-            os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-    def ended(self) -> bool:
-        assert self.process is not None
-        return self.process.poll() is not None
-
-    def terminate(self) -> int:
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(20)
-
-
-def until(condition: Callable[[], bool], *, what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)
