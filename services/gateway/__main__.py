@@ -17,6 +17,7 @@ from services.gateway.capture_attempts import Capture, encoded_by
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
+from services.gateway.upstream import Upstream
 from services.gateway.wiring import CaptureParts, gateway_parts
 from services.process.health import serve_health
 from services.process.start_stop import main, stop_event_of_loop
@@ -24,8 +25,9 @@ from services.settings import Settings
 
 PROCESS = "gateway"
 log = structlog.get_logger()
-DRAIN_SECONDS = 2.0
-"""For requests in flight, and again for what is in memory: SIGTERM ends the process within 5 seconds."""
+CUT_SECONDS, WRITE_SECONDS = 2.0, 2.0
+"""For the last bytes of answers that were cut, and for what is not on disk yet: so much longer than ``drain_seconds`` the end may take."""
+LOOK_SECONDS = 0.05
 
 
 async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
@@ -53,7 +55,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     )
     health = serve_health(settings, PROCESS, ready=ready, more=lambda: {"recording": capture.trouble() or ""})
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_SECONDS)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CUT_SECONDS)
     await runner.setup()
     await _listen(runner, settings)
     capture.start()
@@ -69,15 +71,39 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     finally:
         for task in [*tasks, stopped]:
             task.cancel()
+        await drain(runner, upstream, seconds=settings.gateway.drain_seconds)
         await runner.cleanup()
         with suppress(TimeoutError):  # a consumer that hangs on a dead broker
             async with asyncio.timeout(0.5):
                 await asyncio.gather(*tasks, stopped, return_exceptions=True)
-        await asyncio.to_thread(capture.stop, within_seconds=DRAIN_SECONDS)
+        await asyncio.to_thread(capture.stop, within_seconds=WRITE_SECONDS)
         await upstream.close()
         health.close()
     for task in done - {stopped}:
         task.result()  # one of the tasks that never end has ended: its error is the process's
+
+
+async def drain(runner: web.AppRunner, upstream: Upstream, *, seconds: float) -> None:
+    """Closes the port and idle connections, lets answers under way end, and cuts those that have not after ``seconds``."""
+    for site in list(runner.sites):
+        await site.stop()
+    await asyncio.sleep(0)  # requests that had arrived by now are handled
+    server = runner.server
+    assert server is not None
+    server.pre_shutdown()
+    if server.connections:
+        log.info(
+            "The gateway ends; answers under way are finished.",
+            action="gateway_drains",
+            connections=len(server.connections),
+            seconds=seconds,
+        )
+    deadline = asyncio.get_running_loop().time() + seconds
+    while server.connections and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 (aiohttp tells nobody when one closes)
+        await asyncio.sleep(LOOK_SECONDS)
+    if server.connections:
+        log.warning("Answers are cut.", action="gateway_cuts", connections=len(server.connections))
+    upstream.cut()
 
 
 def _capture(parts: CaptureParts) -> Capture:

@@ -10,6 +10,7 @@ abstraction between them would cost more than the whole gateway adds.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -29,6 +30,7 @@ KEEP_ALIVE_SECONDS = 3.0
 """Below vLLM's own 5 s: a connection that vLLM is just closing would cost a user's request."""
 AFTER_DONE_SECONDS = 1.0
 """A server closes a stream right after [DONE]; for one that does not, the user need not wait."""
+STOPS = "the gateway is being restarted; try again"
 PASSED_ON = ("accept", "user-agent", "traceparent", "tracestate", "x-request-id")
 NOT_PASSED_BACK = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -49,6 +51,25 @@ class Deadlines:
     first_byte: float
     silence: float
     total: float
+
+
+class Limit:
+    """The deadline of one call that holds at the moment. ``cut`` ends the call now: the gateway stops."""
+
+    def __init__(self, *, is_cut: bool = False) -> None:
+        self._timeout: asyncio.Timeout | None = None
+        self.is_cut = is_cut
+
+    def until(self, when: float) -> asyncio.Timeout:
+        """A context manager, as ``asyncio.timeout_at``."""
+        self._timeout = asyncio.timeout_at(0.0 if self.is_cut else when)
+        return self._timeout
+
+    def cut(self) -> None:
+        self.is_cut = True
+        if self._timeout is not None:
+            with suppress(RuntimeError):  # it is not waited for at the moment: the next wait ends at once
+                self._timeout.reschedule(0.0)
 
 
 class HoldBack(Enum):
@@ -120,6 +141,14 @@ class Upstream:
     def __init__(self, *, url: str, key: str | None, deadlines: Deadlines) -> None:
         self._url, self._key, self._deadlines = url, key, deadlines
         self._session: aiohttp.ClientSession | None = None
+        self._under_way: set[Limit] = set()
+        self._ends = False
+
+    def cut(self) -> None:
+        """Ends the calls under way: a stream with an error event, any other answer with 503."""
+        self._ends = True  # the champion is not asked for a canary's answer that was cut
+        for limit in self._under_way:
+            limit.cut()
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -143,14 +172,24 @@ class Upstream:
 
         ``keep``: awaited before the last bytes of a stream leave; all other answers leave after this returns.
         """
-        asked = _Asked(call=call, user=user, hold_back=hold_back, deadlines=self._deadlines, began=time.perf_counter())
+        asked = _Asked(
+            call=call, user=user, hold_back=hold_back, deadlines=self._deadlines, began=time.perf_counter(), limit=Limit(is_cut=self._ends)
+        )
+        self._under_way.add(asked.limit)
         try:
-            async with asyncio.timeout_at(asked.next_deadline(within=self._deadlines.first_byte)):
+            return await self._ask(asked, keep)
+        finally:
+            self._under_way.discard(asked.limit)
+
+    async def _ask(self, asked: "_Asked", keep: Keep | None) -> UpstreamAnswer:
+        call, user = asked.call, asked.user
+        try:
+            async with asked.limit.until(asked.next_deadline(within=self._deadlines.first_byte)):
                 answer = await self.session.request(call.method, self._url + call.path, allow_redirects=False, **self._content(call, user))
             async with answer:
                 if user is not None and answer.status == 200 and answer.content_type == "text/event-stream":
                     return await _Relay(asked, answer, user, keep).run()
-                async with asyncio.timeout_at(asked.next_deadline()):
+                async with asked.limit.until(asked.next_deadline()):
                     content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return asked.without_answer(error)
@@ -212,6 +251,7 @@ class _Asked:
     hold_back: HoldBack
     deadlines: Deadlines
     began: float  # time.perf_counter()
+    limit: Limit
 
     def next_deadline(self, *, within: float | None = None) -> float:
         """Until when the next piece must come, by the event loop's clock."""
@@ -255,6 +295,8 @@ class _Asked:
     def without_answer(self, error: Exception) -> UpstreamAnswer:
         """503 where another try may find the server back, 504 for a deadline, 502 for everything else."""
         told = f"the model server did not answer: {type(error).__name__}: {error}"
+        if self.limit.is_cut and isinstance(error, TimeoutError):
+            return self.refused(status=503, shown=503, message=STOPS, code="gateway_stopping")
         if isinstance(error, TimeoutError):
             waited = time.perf_counter() - self.began
             message = f"the model server did not answer within {waited:.3g} s"
@@ -354,9 +396,12 @@ class _Relay:
     async def _next(self) -> bytes | None:
         """What can be written now; b"" while an event is not whole; None at the end, also when the stream broke off."""
         try:
-            async with asyncio.timeout_at(self._asked.next_deadline(within=AFTER_DONE_SECONDS if self._rewrite.done else None)):
+            async with self._asked.limit.until(self._asked.next_deadline(within=AFTER_DONE_SECONDS if self._rewrite.done else None)):
                 piece = await self._answer.content.readany()
         except TimeoutError:
+            if self._asked.limit.is_cut:
+                self._break(503, STOPS, code="gateway_stopping")
+                return None
             self._break(504, "the model server fell silent in the middle of its answer", code="upstream_timeout")
             return None
         except (aiohttp.ClientError, OSError) as error:

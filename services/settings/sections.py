@@ -153,6 +153,7 @@ class GatewaySettings(Section):
     first_byte_seconds: SecondsAboveZero = 600.0  # until its answer begins: of an answer that is not streamed, all of it; then 504
     silence_seconds: SecondsAboveZero = 300.0  # between two pieces of an answer; then an error in the stream
     total_seconds: SecondsAboveZero = 3600.0  # for all of an answer
+    drain_seconds: Seconds = 60.0  # at SIGTERM: for answers under way, streams too; then they are cut with an error
 
 
 class Slices(Section):

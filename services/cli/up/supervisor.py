@@ -21,7 +21,6 @@ PROBE_SECONDS = 0.5  # between readiness questions to one part while it starts
 WATCH_SECONDS = 15.0  # and afterwards
 SAY_SECONDS = 15.0  # between two messages about parts that are not ready
 HANG_GRACE_SECONDS = 1.0  # a part that does not answer hardly listens to SIGTERM
-GRACE_SECONDS = 6.0  # our processes promise to end within 5
 OUR_REFUSALS = (2, 3)  # exit codes of bad settings and of refusals: starting again changes nothing
 
 
@@ -147,13 +146,14 @@ class Supervisor:
             for watched in ending:
                 if watched.running is not None:
                     watched.running.ask_to_end()
-            deadline = time.monotonic() + GRACE_SECONDS
+            began = time.monotonic()
             for watched in ending:
                 assert watched.running is not None
-                went = watched.running.end(seconds=max(0.1, deadline - time.monotonic()))
+                grace = watched.part.grace_seconds
+                went = watched.running.end(seconds=max(0.1, began + grace - time.monotonic()))
                 watched.running = None
                 if watched.state is not PartState.FAILED:
-                    self._becomes(watched, PartState.ENDED, "" if went else f"it had to be killed after {GRACE_SECONDS:g} s")
+                    self._becomes(watched, PartState.ENDED, "" if went else f"it had to be killed after {grace:g} s")
 
     def _start(self, watched: Watched) -> None:
         watched.restart_at = None

@@ -42,6 +42,9 @@ FRONT = ("gateway", "api")
 """They take what the others need: first up, last down."""
 
 
+GRACE_SECONDS = 6.0  # our processes promise to end within 5, the gateway after its drain
+
+
 class StartTier(StrEnum):
     """Started in this order, ended in the mirror order."""
 
@@ -81,6 +84,7 @@ class SupervisedPart:
     restarts_before_ready: int  # a first start that dies mostly dies again: of its settings, its port, its model
     address: str
     hosted: Mapping[str, str] = field(default_factory=dict)
+    grace_seconds: float = GRACE_SECONDS  # between SIGTERM and SIGKILL
     hangs_after: float = HANGS_AFTER_SECONDS  # without any answer of a part that was ready; it is ended then and started again
 
 
@@ -218,6 +222,7 @@ def _process(settings: Settings, name: str, config: Path | None, group: ProcessG
         start_seconds=_start_seconds(settings),
         restarts_before_ready=1,
         address=address,
+        grace_seconds=GRACE_SECONDS + (settings.gateway.drain_seconds if name == "gateway" else 0.0),
     )
 
 

@@ -1,0 +1,129 @@
+"""The disk is full: users are answered, exchanges wait in memory to a bound, and all that was kept is written when there is room."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from gateway_parts import MailRedactor, RecordedSet, attempt, sealed_log, until
+from prometheus_client import REGISTRY
+
+from flywheel.ids import RequestId
+from services.gateway.attempts_in_memory import Room
+from services.gateway.capture_attempts import Capture, encoded_by
+from services.gateway.capture_rule import CaptureRule, Fsync
+from services.integrations.kafka.event_codec import TRAFFIC_TYPE
+from services.ports.cloud_events import encode
+from services.stores.capture_spool import CaptureSpool
+from tests.fakes.event_publisher import FakeEventPublisher
+
+MIB = 1024**2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB. Where none may be mounted, the test says so and does not count as passed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a small file system can be mounted by root alone")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def dropped() -> float:
+    return REGISTRY.get_sample_value("flywheel_gateway_dropped_total", {"reason": "memory_full"}) or 0.0
+
+
+def run_full(folder: Path, monkeypatch: pytest.MonkeyPatch, *, fill: object, room: object) -> None:
+    """Ten exchanges before the disk is full, forty while it is, ten after; memory takes thirty."""
+    broker = FakeEventPublisher()
+    spool = CaptureSpool(folder / "spool.db")
+    running = Capture(
+        redactor=MailRedactor(),
+        encode=encoded_by(lambda **fields: encode(type=TRAFFIC_TYPE, **fields)),
+        spool=spool,
+        sealed=sealed_log(folder / "sealed"),
+        publisher=broker,
+        question=RecordedSet(),
+        topic="t",
+    )
+    monkeypatch.setattr(running, "_room", Room(most=30))
+    running.start()
+    text = "x" * 20_000
+
+    async def answer(numbers: range) -> None:
+        for number in numbers:
+            one = attempt(request_id=RequestId(f"r{number}"), body={"messages": [{"role": "user", "content": text}]})
+            await running.keep(one, size=1, rule=CaptureRule(waits=True, fsync=Fsync.NEVER))
+
+    asyncio.run(answer(range(10)))
+    until(lambda: len(broker.arrived) == 10)
+    before = dropped()
+    with structlog.testing.capture_logs() as lines:
+        fill()  # type: ignore[operator]
+        asyncio.run(answer(range(10, 50)))
+        until(lambda: running.trouble() is not None)
+        assert REGISTRY.get_sample_value("flywheel_gateway_capture_waits", {"on": "disk"}) == 1
+        assert dropped() == before + 10
+        room()  # type: ignore[operator]
+        until(lambda: len(broker.arrived) >= 40)
+        asyncio.run(answer(range(50, 60)))
+        until(lambda: len({message.id for message in broker.arrived}) == 50)
+    until(lambda: running.trouble() is None)
+    assert {message.id for message in broker.arrived} == {f"r{number}-1" for number in (*range(40), *range(50, 60))}
+    assert (
+        len([line for line in lines if line["action"] == "capture_waits"]) <= 3
+    )  # one for the disk, one for the spool, one for the sender
+    running.stop(within_seconds=10)
+    check = (
+        subprocess.run(["sqlite3", str(folder / "spool.db"), "PRAGMA integrity_check"], capture_output=True, text=True)
+        if shutil.which("sqlite3")
+        else None
+    )
+    assert check is None or check.stdout.strip() == "ok"
+
+
+def test_no_byte_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the one place where sealed exchanges are written, and where the spool is."""
+    from services.stores import sealed_log as module
+    from services.stores.capture_spool import SpoolUnwritable
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def unwritable(*_: object, **__: object) -> None:
+        raise SpoolUnwritable("the spool cannot be written: database or disk is full", where="spool", remedy="Make room.")
+
+    keep, write = CaptureSpool.keep, module.write_all
+
+    def fill() -> None:
+        monkeypatch.setattr(module, "write_all", full)
+        monkeypatch.setattr(CaptureSpool, "keep", unwritable)
+
+    def room() -> None:
+        monkeypatch.setattr(module, "write_all", write)
+        monkeypatch.setattr(CaptureSpool, "keep", keep)
+
+    run_full(tmp_path, monkeypatch, fill=fill, room=room)
+
+
+def test_a_small_file_system_is_full(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filler = small_disk / "filler"
+
+    def fill() -> None:
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                return
+
+    run_full(small_disk, monkeypatch, fill=fill, room=filler.unlink)
