@@ -16,6 +16,10 @@ class NotDelivered(FlywheelError):
     """The receiver did not take the notification: it must be tried again."""
 
 
+class RefusedForGood(NotDelivered):
+    """The receiver refuses this notification, whenever it is sent: it is not tried again."""
+
+
 def owed(alert: Alert, *, now: datetime) -> tuple[str, ...]:
     """Follows from the alert alone, so that a restart owes the same. An alert that never fired owes nothing."""
     if alert.fired_at is None or (alert.resolved_at is not None and now - alert.resolved_at > TOLD_FOR):

@@ -1,7 +1,8 @@
 """Each tick: sends the notifications that are due.
 
 read -> decide (flywheel.alerts.notifications) -> send -> remember. A notification is remembered per receiver once the
-receiver has taken it; a kill between the two sends it again under the same id. Nothing is read while no alert was saved.
+receiver has taken it, or refused it for good; a kill between the two sends it again under the same id. Nothing is read
+while no alert was saved.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from flywheel.alerts.alert import Alert
-from flywheel.alerts.notifications import TOLD_FOR, NotDelivered, owed
+from flywheel.alerts.notifications import TOLD_FOR, NotDelivered, RefusedForGood, owed
 from flywheel.ids import AlertId, WorkloadId
 from services.alert_desk.wiring import AlertDeskParts, Receiver
 
@@ -55,12 +56,15 @@ class Notifications:
                 if self._parts.alerts.notification_due(alert.id, kind=remembered):
                     try:
                         answer = receiver.notifier.notify(alert, kind=kind)
+                    except RefusedForGood as error:
+                        answer = f"refused for good: {error.reason}"
+                        log.error("Notification refused for good", action="notice_refused", alert=alert.id, kind=kind, reason=str(error))
                     except NotDelivered as error:
                         self._pause(receiver, now)
                         log.warning("Notification not delivered", action="notice_failed", alert=alert.id, kind=kind, reason=str(error))
                         return
                     self._parts.alerts.notification_sent(alert.id, kind=remembered, at=now, detail=answer)
-                    log.info("Notification delivered", action="notice_sent", alert=alert.id, kind=kind, answer=answer)
+                    log.info("Notification done with", action="notice_sent", alert=alert.id, kind=kind, answer=answer)
                 self._told.add((alert.id, remembered))
         self._pauses.pop(receiver.name, None)
 

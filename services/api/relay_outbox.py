@@ -1,17 +1,19 @@
 """Relays the outbox: sends events from the ledger to the broker, and repeats until they have arrived.
 
 In: due messages. Out: messages sent and deleted. A correction is deleted only when the correction desk has saved it: a broker's
-acknowledgement is not yet a record. While the broker is down, messages wait.
+acknowledgement is not yet a record. While the broker is down, messages wait; one that it refuses for good is set aside and delays no other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import orjson
 import structlog
 from prometheus_client import Counter
 
-from flywheel.journal import JournalKind
+from flywheel.ids import WorkloadId
+from flywheel.journal import JournalEntry, JournalKind
 from services.api.accept_submissions import MESSAGE_PREFIX
 from services.ports.corrections import CorrectionLedger, dead_letter_subject
 from services.ports.events import EventPublisher, NotPublished
@@ -76,20 +78,41 @@ class Relay:
         if done:
             self._outbox.confirmed(done)
         RELAYED.labels("sent").inc(len(arrived))
-        if len(waiting) + len(done) < len(messages):
-            self._report_trouble(f"the broker did not acknowledge {len(messages) - len(waiting) - len(done)} of {len(messages)} events")
+        refused = self._publisher.refused
+        if refused:
+            self._set_aside([message for message in messages if message.id in refused], refused, now)
+        if open_ones := len(messages) - len(waiting) - len(done) - len(refused):
+            self._report_trouble(f"the broker did not acknowledge {open_ones} of {len(messages)} events")
         elif self.trouble:
             log.info("Events are sent again", action="outbox_recovered")
             self.trouble = None
-        return len(waiting) + len(done)
+        return len(waiting) + len(done) + len(refused)
+
+    def _set_aside(self, messages: list[OutboxMessage], why: Mapping[str, str], now: datetime) -> None:
+        """Messages that the broker refuses for good stay in the ledger and delay no other."""
+        self._outbox.set_aside([message.id for message in messages])
+        RELAYED.labels("refused").inc(len(messages))
+        for message in messages:
+            log.error("The broker refuses an event for good", action="outbox_refused", message=message.id, reason=why[message.id])
+            line = JournalEntry(
+                at=now,
+                workload=WorkloadId(""),
+                kind=JournalKind.DEAD_LETTER,
+                subject=message.id,
+                state="refused",
+                reason=f"the broker refuses it for good: {why[message.id]}",
+                evidence={"topic": message.topic, "bytes": len(message.value)},
+            )
+            self._journal.append(line)
 
     def _is_kept(self, message: OutboxMessage) -> bool:
         """Whether the correction desk has decided on it, or has journalled why it cannot be read."""
         if message.topic != self._corrections_topic or not message.id.startswith(MESSAGE_PREFIX):
             return False
-        submitted = orjson.loads(message.value)["data"]
-        if self._corrections.by_given_id(submitted["correction_id"], source=submitted["source"]):
-            return True
+        with suppress(orjson.JSONDecodeError, KeyError, TypeError):  # a damaged one is sent: the correction desk says what is wrong with it
+            submitted = orjson.loads(message.value)["data"]
+            if self._corrections.by_given_id(submitted["correction_id"], source=submitted["source"]):
+                return True
         return bool(self._journal.entries(kind=JournalKind.DEAD_LETTER, subject=dead_letter_subject(message.value), limit=1))
 
     def _report_trouble(self, reason: str) -> None:

@@ -40,4 +40,4 @@ class Notifier(Protocol):
     """Carries a notification outward."""
 
     def notify(self, alert: Alert, *, kind: str) -> str:
-        """Sends; returns what the receiver answered. Raises NotDelivered when it must be tried again."""
+        """Sends; returns what the receiver answered. Raises NotDelivered when it must be tried again, RefusedForGood when it must not."""

@@ -29,5 +29,8 @@ class Outbox(Protocol):
     def sent(self, ids: Sequence[str], *, now: datetime) -> None:
         """A broker has acknowledged them."""
 
+    def set_aside(self, ids: Sequence[str]) -> None:
+        """No broker will ever take them: they are kept, and never due again."""
+
     def confirmed(self, ids: Sequence[str]) -> None:
         """They are recorded: forget them."""

@@ -12,7 +12,7 @@ import pytest
 
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.lifecycle import AlertPolicy, advance
-from flywheel.alerts.notifications import NotDelivered
+from flywheel.alerts.notifications import NotDelivered, RefusedForGood
 from flywheel.errors import InvalidSettings
 from services.integrations.webhooks.notifier import WebhookNotifier, signature, signing_key
 from tests.watching import NOON, ROUTER, finding_of, verdict
@@ -93,6 +93,14 @@ def test_a_second_attempt_carries_the_same_id(receiver: Receiver) -> None:
 def test_a_receiver_that_refuses_must_be_tried_again(receiver: Receiver, status: int) -> None:
     receiver.status = status
     with pytest.raises(NotDelivered, match=f"HTTP {status}") as caught:
+        WebhookNotifier(receiver.url).notify(alert(), kind="firing")
+    assert "secret-path" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_notification_that_is_refused_for_good_is_not_tried_again(receiver: Receiver, status: int) -> None:
+    receiver.status = status
+    with pytest.raises(RefusedForGood, match=f"HTTP {status}") as caught:
         WebhookNotifier(receiver.url).notify(alert(), kind="firing")
     assert "secret-path" not in str(caught.value)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.alerts.alert import Alert
-from flywheel.alerts.notifications import NotDelivered
+from flywheel.alerts.notifications import NotDelivered, RefusedForGood
 from flywheel.drift.late_data import JudgedRows, Reevaluation
 from flywheel.drift.reference import Covers, Reference
 from flywheel.drift.seasonal_reference import SeasonalReference
@@ -134,6 +134,7 @@ class ReceiverInMemory:
     """A Notifier."""
 
     down: bool = False
+    refuses: str = ""  # this kind, for good
     taken: list[tuple[str, str]] = field(default_factory=list)  # alert id, kind
     attempts: int = 0
 
@@ -141,6 +142,8 @@ class ReceiverInMemory:
         self.attempts += 1
         if self.down:
             raise NotDelivered("HTTP 503", remedy="It is tried again.")
+        if kind == self.refuses:
+            raise RefusedForGood("HTTP 413", remedy="Nothing is sent again.")
         self.taken.append((alert.id, kind))
         return "HTTP 200"
 

@@ -14,12 +14,13 @@ import httpx
 import orjson
 
 from flywheel.alerts.alert import Alert
-from flywheel.alerts.notifications import NotDelivered
+from flywheel.alerts.notifications import NotDelivered, RefusedForGood
 from flywheel.errors import InvalidSettings
 from flywheel.ids import derive
 from services.ports.cloud_events import rfc3339
 
 TIMEOUT_SECONDS = 5.0  # for each of connecting, sending, waiting
+REFUSALS = (400, 413, 415, 422)  # of this notification; other errors are of the receiver or its settings, and may pass
 PREFIX = "whsec_"
 
 
@@ -41,14 +42,18 @@ class WebhookNotifier:
             answer = httpx.post(self._url, content=body, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=False)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._not_delivered(f"{type(error).__name__}: {error}") from error
+        if answer.status_code in REFUSALS:
+            raise RefusedForGood(f"HTTP {answer.status_code}", where=self._host(), remedy="Nothing is sent again; see the receiver's log.")
         if not answer.is_success:
             raise self._not_delivered(f"HTTP {answer.status_code}")
         return f"HTTP {answer.status_code}"
 
     def _not_delivered(self, reason: str) -> NotDelivered:
-        # The path of a webhook's URL is often a secret: the message names the host only.
-        host = self._url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-        return NotDelivered(reason, where=f"webhook {host}", remedy="It is tried again; see that the receiver is up and its URL right.")
+        return NotDelivered(reason, where=self._host(), remedy="It is tried again; see that the receiver is up and its URL right.")
+
+    def _host(self) -> str:
+        """Not the path of the URL, which is often a secret."""
+        return f"webhook {self._url.partition('://')[2].partition('/')[0].rpartition('@')[2]}"
 
 
 def notification(alert: Alert, *, kind: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 from services.ports.outbox import OutboxMessage
 from services.stores.database import metadata, reading, to_moment, to_text, writing
 
+NEVER_AGAIN = "9999-12-31T23:59:59.999999Z"  # the time of sending of a message that was set aside
 outbox_table = Table(
     "outbox",
     metadata,
@@ -57,6 +58,10 @@ class LedgerOutbox:
     def sent(self, ids: Sequence[str], *, now: datetime) -> None:
         with writing(self._engine) as connection:
             connection.execute(update(outbox_table).where(outbox_table.c.id.in_(ids)).values(sent_at=to_text(now)))
+
+    def set_aside(self, ids: Sequence[str]) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(update(outbox_table).where(outbox_table.c.id.in_(ids)).values(sent_at=NEVER_AGAIN))
 
     def confirmed(self, ids: Sequence[str]) -> None:
         with writing(self._engine) as connection:

@@ -150,6 +150,17 @@ def test_a_receiver_that_was_away_hears_of_beginning_and_end_in_order(world: Wor
     assert [kind for _, kind in world.receiver.taken] == ["firing", "resolved"]
 
 
+def test_a_notice_that_is_refused_for_good_delays_no_other(world: World) -> None:
+    world.receiver.refuses = "firing"
+    world.close(0, [verdict()])
+    world.tick(NOON + HOUR)
+    world.close(1, QUIET)
+    world.tick(NOON + 2 * HOUR)
+    world.tick(NOON + 3 * HOUR)
+    assert [kind for _, kind in world.receiver.taken] == ["resolved"]
+    assert world.receiver.attempts == 2
+
+
 class Counting:
     """Passes calls on to the ledger and remembers their names."""
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -6,7 +7,8 @@ import pytest
 from kafka import KafkaConsumer
 
 from flywheel.ids import WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
+from services.api.accept_submissions import MESSAGE_PREFIX
 from services.api.relay_outbox import Relay
 from services.ports.corrections import dead_letter_subject
 from services.ports.outbox import OutboxMessage
@@ -85,6 +87,25 @@ def test_a_dead_lettered_correction_is_deleted(api: Any, relay: Relay) -> None:
     relay.step(api.now)
     assert left(api) == []
     assert len(api.publisher.arrived) == 1
+
+
+def test_an_event_that_is_refused_for_good_delays_no_other(api: Any, relay: Relay) -> None:
+    large = replace(alert_event(api, "large"), value=b"x" * 2_000_000)
+    api.parts.ledger.outbox.put(large, alert_event(api, "a-1"), alert_event(api, "a-2"))
+    assert relay.step(api.now) == 3
+    assert relay.trouble is None
+    assert {message.id for message in api.publisher.arrived} == {"a-1", "a-2"}
+    assert left(api) == []
+    (line,) = api.parts.ledger.journal.entries(kind=JournalKind.DEAD_LETTER, subject="large", limit=9)
+    assert (line.state, line.reason) == ("refused", "the broker refuses it for good: MessageSizeTooLargeError")
+    submit(api)
+    assert relay.step(api.now) == 1
+
+
+def test_a_damaged_correction_in_the_outbox_delays_no_other(api: Any, relay: Relay) -> None:
+    damaged = OutboxMessage(id=f"{MESSAGE_PREFIX}x", topic=api.parts.corrections_topic, key="k", value=b"{", created_at=api.now)
+    api.parts.ledger.outbox.put(damaged, alert_event(api))
+    assert relay.step(api.now) == 2
 
 
 def test_messages_wait_while_the_broker_is_down(api: Any, relay: Relay) -> None:
