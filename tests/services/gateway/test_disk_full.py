@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from services.gateway.capture_attempts import Capture, encoded_by
 from services.gateway.capture_rule import CaptureRule, Fsync
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE
 from services.ports.cloud_events import encode
-from services.stores.capture_spool import CaptureSpool
+from services.stores import sealed_log as module
+from services.stores.capture_spool import CaptureSpool, SpoolUnwritable
 from tests.fakes.event_publisher import FakeEventPublisher
 
 MIB = 1024**2
@@ -83,18 +85,12 @@ def run_full(folder: Path, monkeypatch: pytest.MonkeyPatch, *, fill: object, roo
         len([line for line in lines if line["action"] == "capture_waits"]) <= 3
     )  # one for the disk, one for the spool, one for the sender
     running.stop(within_seconds=10)
-    check = (
-        subprocess.run(["sqlite3", str(folder / "spool.db"), "PRAGMA integrity_check"], capture_output=True, text=True)
-        if shutil.which("sqlite3")
-        else None
-    )
-    assert check is None or check.stdout.strip() == "ok"
+    with sqlite3.connect(folder / "spool.db") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_no_byte_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the one place where sealed exchanges are written, and where the spool is."""
-    from services.stores import sealed_log as module
-    from services.stores.capture_spool import SpoolUnwritable
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
