@@ -126,3 +126,4 @@ class GateDecision:
     reason: str
     axes: tuple[AxisVerdict, ...]
     not_judged: tuple[str, ...] = ()  # axes with items that no arm was asked, since an earlier axis had refused
+    unanswerable: tuple[str, ...] = ()  # ids of cases whose request every arm of an axis was refused; they count on no such axis

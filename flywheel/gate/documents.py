@@ -17,6 +17,7 @@ def decision_document(decision: GateDecision) -> dict[str, object]:
         "reason": decision.reason,
         "axes": [axis_document(axis) for axis in decision.axes],
         "not_judged": list(decision.not_judged),
+        "unanswerable": list(decision.unanswerable),
     }
 
 
@@ -65,6 +66,7 @@ def decision_of(document: Mapping[str, Any]) -> GateDecision:
         reason=document["reason"],
         axes=tuple(_axis_of(axis) for axis in document["axes"]),
         not_judged=tuple(document.get("not_judged", ())),
+        unanswerable=tuple(document.get("unanswerable", ())),
     )
 
 

@@ -11,7 +11,7 @@ from flywheel.gate.axes import AxisPolicy, AxisVerdict, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, GOLDEN, HELD_OUT, RECURRENCE, SAFETY, GatePolicy, is_slice, slice_axis
 from flywheel.gate.axis_verdict import judge
 from flywheel.gate.entities import Agreement, measure
-from flywheel.ids import derive
+from flywheel.ids import CaseId, derive
 from flywheel.regression_suite.case import Case, Tier
 from flywheel.regression_suite.grade import Grade
 
@@ -29,14 +29,6 @@ GradesOf = Callable[[GateArm, Sequence[Case]], Sequence[Grade]]
 """An arm's grades of these cases, in their order."""
 
 _TIER_OF = {RECURRENCE: Tier.RECURRENCE, HELD_OUT: Tier.HELD_OUT, GENERAL: Tier.GENERAL, SAFETY: Tier.SAFETY}
-
-
-_NOT_OF_THE_ARM = frozenset({401, 403, 404, 429})
-
-
-def is_an_answer(status: int) -> bool:
-    """2xx, and 4xx that are the arm's own failure on this item. Other statuses say nothing about the arm: the gate waits."""
-    return 200 <= status < 500 and status not in _NOT_OF_THE_ARM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +70,29 @@ def entities_of(axis: str, cases: Sequence[Case]) -> Sequence[str]:
     return [case.entity for case in cases if axis != FORMAT or case.grader.kind == "tool_call"]
 
 
+def unanswerable(axis: str, *, cases: Sequence[Case], baselines: Baselines, grades_of: GradesOf) -> frozenset[CaseId]:
+    """The cases whose request every arm of the axis was refused as the client's error, such as one beyond the context length.
+
+    The request is at fault then, and no arm wins or loses by it. Where another arm answers the same request, it is not: the refusal is
+    the refused arm's own failure, whichever arm that is, and its answer is incorrect. Otherwise an adapter could escape the items that it
+    fails on. A refusal of the few-shot arm may come from the shots; it is then graded by its answer without them.
+    """
+    grades = [grades_of(arm, cases) for arm in (GateArm.CHALLENGER, *baselines.of(axis))]
+    return frozenset(case.id for case, *of_arms in zip(cases, *grades, strict=True) if all(one.refused for one in of_arms))
+
+
 def judge_cases(
     *, policy: AxisPolicy, cases: Sequence[Case], golden: Sequence[Case], baselines: Baselines, grades_of: GradesOf
 ) -> AxisVerdict | None:
-    """The verdict of one axis; None for an axis without cases. Without golden cases the golden axis cannot tell."""
+    """The verdict of one axis; None for an axis without cases. Without golden cases the golden axis cannot tell, nor can an axis that has
+    only unanswerable cases."""
+    left_out = unanswerable(policy.name, cases=cases, baselines=baselines, grades_of=grades_of)
+    all_left_out = bool(cases) and len(left_out) == len({case.id for case in cases})
+    cases = [case for case in cases if case.id not in left_out]
     if policy.name == FORMAT and cases:
         return _format(policy, cases, baselines, grades_of)
     if not cases:
-        return judge(policy=policy, baselines={GateArm.BASE.value: ()}, challenger=()) if policy.name == GOLDEN else None
+        return judge(policy=policy, baselines={GateArm.BASE.value: ()}, challenger=()) if policy.name == GOLDEN or all_left_out else None
     arms = baselines.of(policy.name)
     agreement = _agreement(golden, arms[0], grades_of) if is_slice(policy.name) else None
     correct = {arm.value: [one.correct for one in grades_of(arm, cases)] for arm in arms}

@@ -40,12 +40,16 @@ REFUSAL = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """``valid_format`` is None when the case requires no format. ``arguments``: the score of each argument of a tool call, 0 to 1."""
+    """``valid_format`` is None when the case requires no format. ``arguments``: the score of each argument of a tool call, 0 to 1.
+
+    ``refused``: the server refused the request as the client's error, so there is no answer.
+    """
 
     correct: bool
     valid_format: bool | None
     reason: str
     arguments: Mapping[str, float] = field(default_factory=dict)
+    refused: bool = False
 
 
 def grade(*, case: Case, answer: str | None, comparison: ComparisonPolicy) -> Grade:

@@ -124,6 +124,7 @@ GATE = EvidenceSection(
         "foretold": "predicted power before any arm was asked: `chance`, `reason` and one entry per axis; null where no axis decides",
         "axes": "one verdict per axis; see the next section",
         "not_judged": "axes with items that no arm was asked, since an earlier axis had refused",
+        "unanswerable": "cases whose request the server refused from every arm of an axis; they count on no such axis",
     },
 )
 GATE_AXIS = EvidenceSection(

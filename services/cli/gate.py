@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="The release gate.", no_args_is_help=True)
 EXIT_CODES = {"pass": 0, "refuse": 3, "cannot_tell": 4}
 LOOK_EVERY_SECONDS = 1.0
+NAMED_CASES = 10
 
 
 @commands.command("run")
@@ -108,6 +109,10 @@ def _answer(gate: dict[str, Json], *, json: bool) -> None:
             "reason",
         )
         print_table(rows_of(decision, "axes"), columns, none="No axis was judged.")
+        left_out = decision.get("unanswerable")
+        if isinstance(left_out, list) and left_out:
+            named = ", ".join(map(str, left_out[:NAMED_CASES])) + (", ..." if len(left_out) > NAMED_CASES else "")
+            print_sentence(f"Cases left out ({len(left_out)}), because the server refused their request from every arm: {named}.")
         print_next_step(
             {
                 "pass": "flywheel release status",

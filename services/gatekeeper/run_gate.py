@@ -5,7 +5,7 @@ Asks the models directly, never through the gateway. Which arms an axis meets an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateDecision
 from flywheel.gate.axis_order import axes_in_order
 from flywheel.gate.decide import decide_in_order, without_asking
 from flywheel.gate.documents import axis_document
-from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, is_an_answer, judge_cases
+from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, judge_cases, unanswerable
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, WorkloadId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
@@ -26,6 +26,7 @@ from flywheel.regression_suite.golden import GoldenSet
 from flywheel.regression_suite.grade import Grade, grade
 from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import ReleaseState
+from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.training_set.example import Example
 from services.gatekeeper.wiring import GatedWorkload, GatekeeperParts, champion_of
 from services.ports.gate import GateRecord
@@ -101,9 +102,11 @@ class _OpenGate:
     challenger: AdapterBundle
     attempts: Attempts
     _grades: dict[tuple[GateArm, str], Grade] = field(default_factory=dict)
+    _left_out: set[str] = field(default_factory=set)
 
     def decision(self) -> GateDecision:
-        return decide_in_order(axes=self._axes, judge=self._judge, has_items=lambda policy: bool(self._cases(policy)))
+        decision = decide_in_order(axes=self._axes, judge=self._judge, has_items=lambda policy: bool(self._cases(policy)))
+        return replace(decision, unanswerable=tuple(sorted(self._left_out)))
 
     def predicted_power(self) -> power.GatePower:
         """Predicts power from the numbers of cases, before any arm is queried."""
@@ -114,13 +117,10 @@ class _OpenGate:
         return axes_in_order(policy=self.workload.policy, protected=self.workload.protected, attempts=self.attempts)
 
     def _judge(self, policy: AxisPolicy) -> AxisVerdict | None:
-        return judge_cases(
-            policy=policy,
-            cases=self._cases(policy),
-            golden=self.golden.cases,
-            baselines=Baselines(champion=self.champion != BASE, few_shot=bool(self._shots)),
-            grades_of=self._grades_of,
-        )
+        cases = self._cases(policy)
+        baselines = Baselines(champion=self.champion != BASE, few_shot=bool(self._shots))
+        self._left_out.update(unanswerable(policy.name, cases=cases, baselines=baselines, grades_of=self._grades_of))
+        return judge_cases(policy=policy, cases=cases, golden=self.golden.cases, baselines=baselines, grades_of=self._grades_of)
 
     def _cases(self, policy: AxisPolicy) -> Sequence[Case]:
         def of_tier(tier: Tier) -> Sequence[Case]:
@@ -144,13 +144,19 @@ class _OpenGate:
             prompts = [few_shot.with_shots(case.prompt, shots=shots) for case in missing]
             answers = self.parts.answers.ask(model, prompts, max_tokens=self.workload.max_tokens, concurrency=self.parts.concurrency)
             for case, answer in zip(missing, answers, strict=True):
-                if not is_an_answer(answer.status):
+                outcome = outcome_of(answer.status)
+                if outcome not in (AttemptOutcome.OK, AttemptOutcome.CLIENT_ERROR):
                     raise CannotRun(
                         f"the {arm} arm does not answer: {answer.error or answer.status}",
                         where=model,
                         remedy="The gate is tried again when the server answers.",
                     )
-                self._grades[arm, case.id] = grade(case=case, answer=answer.text, comparison=self.workload.comparison)
+                found = grade(case=case, answer=answer.text, comparison=self.workload.comparison)
+                self._grades[arm, case.id] = replace(found, refused=outcome is AttemptOutcome.CLIENT_ERROR)
+            refused = [case for case in missing if self._grades[arm, case.id].refused]
+            if shots and refused:  # perhaps the shots do not fit
+                without = self._grades_of(GateArm.BASE, refused)
+                self._grades.update({(arm, case.id): one for case, one in zip(refused, without, strict=True)})
         return [self._grades[arm, case.id] for case in cases]
 
 
@@ -173,6 +179,7 @@ def _entry(record: GateRecord, item: WorkItem[GateCommand], attempts: Attempts, 
             "foretold": None if predicted is None else _power(predicted),
             "axes": [_axis(axis) for axis in record.decision.axes],
             "not_judged": list(record.decision.not_judged),
+            "unanswerable": list(record.decision.unanswerable),
         },
     )
 

@@ -41,6 +41,7 @@ class FakeVllm:
     adapters: dict[str, str] = field(default_factory=dict)  # name -> path, as listed
     refused: dict[str, str] = field(default_factory=dict)  # path -> the reason for which loading it answers 500
     failing: dict[str, tuple[int, str]] = field(default_factory=dict)  # model -> (status, message) for every completion
+    too_long: str = ""  # a request that contains this text gets 400, as one beyond the context length
     log_probability: Callable[[str, int, int], float] = lambda model, position, token: -1.0  # (model, position in the prompt, token id)
     dead: bool = False  # /health answers 503
     api_key: str | None = None
@@ -326,6 +327,8 @@ class FakeVllm:
         if model in self.failing:
             status, message = self.failing[model]
             return _error(status, "InternalServerError", message)
+        if self.too_long and self.too_long in str(body.get("messages")):
+            return _error(400, "BadRequestError", "This model's maximum context length is 4096 tokens.")
         if body.get("logprobs") is not None and _holds_nan(self.adapters.get(model)):
             return _error(400, "BadRequestError", "Out of range float values are not JSON compliant")
         return None

@@ -114,7 +114,7 @@ def seed(parts: ApiParts) -> None:
         test=AxisTest(alpha=0.025, margin=0.05, standard_margin=0.05, p=0.5),
         required=RequiredItems(at_these_shares=120),
     )
-    decision = GateDecision(verdict=GateVerdict.CANNOT_TELL, reason="golden: too few items", axes=(axis,))
+    decision = GateDecision(verdict=GateVerdict.CANNOT_TELL, reason="golden: too few items", axes=(axis,), unanswerable=("case-7",))
     gate = GateRecord(id=GateId("gate-1"), workload=ROUTER, adapter=ADAPTER, champion=BASE, golden_version=1, decision=decision, at=now)
     parts.ledger.gates.save_gate(gate, line("gate", "gate-1", "cannot_tell"))
     assert parts.ledger.releases.save_route(
@@ -257,6 +257,7 @@ def test_a_gate_that_cannot_tell_is_exit_code_4(daemon: Daemon) -> None:
     code, out, err = daemon.run("gate", "show")
     assert code == 4
     assert "too few items" in out
+    assert "Cases left out (1), because the server refused their request from every arm: case-7." in out
     assert "more golden cases" in err
     code, out, _ = daemon.run("gate", "show", "gate-1", "--json")
     assert (code, json.loads(out)["decision"]["verdict"]) == (4, "cannot_tell")

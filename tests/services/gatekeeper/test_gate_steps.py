@@ -312,6 +312,55 @@ def test_a_server_that_does_not_answer_is_no_verdict(house: House, monkeypatch: 
     assert house.parts.gates.gates(ROUTER) == []
 
 
+def test_a_request_that_every_arm_is_refused_counts_on_no_axis(house: House) -> None:
+    house.vllm.too_long = case(Tier.GOLDEN, 7).messages[0].text
+    axes = house.gate()
+    assert house.record.decision.verdict is GateVerdict.PASS, house.record.decision.reason
+    assert house.record.decision.unanswerable == ("golden-7",)
+    assert (axes["format"].n, axes["golden"].n, axes["golden"].losses) == (ITEMS - 1, ITEMS - 1, 0)
+    assert house.parts.gates.gate(house.record.id) == house.record
+    (line,) = house.journal.entries(kind="gate")
+    assert line.evidence["unanswerable"] == ["golden-7"]
+
+
+def test_a_refusal_of_the_challenger_alone_is_its_failure(house: House) -> None:
+    house.vllm.failing = {GOOD: (400, "bad request")}
+    axes = house.gate()
+    assert house.record.decision.verdict is GateVerdict.REFUSE
+    assert (axes["format"].challenger, axes["format"].n) == (0.0, ITEMS)
+    assert house.record.decision.unanswerable == ()
+
+
+def test_a_refusal_of_the_base_alone_is_its_failure(house: House) -> None:
+    house.vllm.failing = {BASE: (422, "bad request")}
+    axes = house.gate()
+    assert (axes["golden"].wins, axes["golden"].n) == (ITEMS, ITEMS)
+    assert house.record.decision.unanswerable == ()
+
+
+def test_shots_that_do_not_fit_are_left_out_of_the_prompt(house: House) -> None:
+    house.vllm.answers = by_model(lambda model, prompt, length: right_answer(prompt))
+    house.vllm.too_long = "old "  # in the shots alone
+    axes = house.gate()
+    assert (axes["format"].baseline_arm, axes["format"].baseline) == ("few_shot", 1.0)
+    assert house.record.decision.unanswerable == ()
+
+
+def test_a_suite_that_nobody_can_be_asked_cannot_tell(house: House) -> None:
+    house.vllm.too_long = "safety: "
+    axes = house.gate()
+    assert (axes["safety"].n, axes["safety"].verdict) == (0, GateVerdict.CANNOT_TELL)
+    assert house.record.decision.verdict is GateVerdict.CANNOT_TELL
+    assert len(house.record.decision.unanswerable) == ITEMS
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_of_the_gates_key_or_of_a_missing_adapter_is_no_verdict(house: House, status: int) -> None:
+    house.vllm.failing = {GOOD: (status, "no")}
+    with pytest.raises(CannotRun, match="challenger arm does not answer"):
+        house.gate()
+
+
 def test_another_base_than_the_one_trained_on_is_refused_without_asking(house: House) -> None:
     house.parts = replace(house.parts, base_digest=lambda: "e" * 64)
     house.gate()

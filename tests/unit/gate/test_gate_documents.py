@@ -1,5 +1,7 @@
 """Gate decisions as documents: written and read back alike, in the flat form that every release has read."""
 
+from dataclasses import replace
+
 from flywheel.gate.axes import AxisPolicy, PairedCounts, Role
 from flywheel.gate.axis_verdict import judge, judge_counts
 from flywheel.gate.decide import decide
@@ -17,7 +19,7 @@ INDEPENDENT = judge_counts(policy=BETTER, arm="base", counts=PairedCounts(both=1
 
 
 def test_a_decision_is_read_back_as_it_was_written() -> None:
-    decision = decide(axes=[CLUSTERED, INDEPENDENT], not_judged=["safety"])
+    decision = replace(decide(axes=[CLUSTERED, INDEPENDENT], not_judged=["safety"]), unanswerable=("case-1",))
     assert decision_of(decision_document(decision)) == decision
 
 
@@ -31,7 +33,7 @@ def test_the_document_of_an_axis_is_flat() -> None:
 
 def test_a_document_with_the_fields_of_an_older_release_is_read() -> None:
     older = decision_document(decide(axes=[INDEPENDENT]))
-    del older["not_judged"]
+    del older["not_judged"], older["unanswerable"]
     axis = dict(axis_document(INDEPENDENT))
     for name in ("others", "entity_size", "design_effect", "likeness", "likeness_is", "least_wins", "smallest_n", "p_is", "margin_reason"):
         del axis[name]
