@@ -24,6 +24,7 @@ SHINGLE = 5
 PERMUTATIONS = 128
 BANDS = (32, 4)  # a pair becomes a candidate with probability 0.9998 at a similarity of 0.7, 0.23 at 0.3
 LOOSE_BANDS = (64, 2)  # for thresholds under 0.6
+KEPT_CHARACTERS = 30_000  # the shingles of a longer text are made anew each time
 TELLING_WORDS = 4  # a turn with fewer says little by itself
 TOOL_LINE = re.compile(r"^\s*(?:available\s+)?tools?\s*:", re.IGNORECASE)
 SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -117,8 +118,17 @@ def _without_tool_lists(text: str) -> str:
     return "\n".join(kept) if any(line.strip() for line in kept) else text
 
 
-@lru_cache(maxsize=20_000)
 def _shingles(normal: str) -> frozenset[str]:
+    """Kept for the texts compared last: about 35 bytes a character, so at most some 270 MB."""
+    return _kept_shingles(normal) if len(normal) <= KEPT_CHARACTERS else _shingles_of(normal)
+
+
+@lru_cache(maxsize=256)
+def _kept_shingles(normal: str) -> frozenset[str]:
+    return _shingles_of(normal)
+
+
+def _shingles_of(normal: str) -> frozenset[str]:
     if not normal:
         return frozenset()
     return frozenset(normal[start : start + SHINGLE] for start in range(max(1, len(normal) - SHINGLE + 1)))

@@ -461,9 +461,12 @@ def test_a_renamed_key_is_refused_with_what_to_write(config: Path, path: tuple[s
     assert new in Workload.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("section", ["system_prompt: x", "sampling: {temperature: 0}"])
-def test_a_removed_key_is_refused(config: Path, section: str) -> None:
-    assert refusal(config, of_a_workload(section)).remedy == "Delete it."
+@pytest.mark.parametrize(
+    ("section", "effective"),
+    [("system_prompt: x", "requests.system_prompt"), ("sampling: {temperature: 0}", "requests.defaults.temperature")],
+)
+def test_a_removed_key_is_refused_with_what_has_its_effect(config: Path, section: str, effective: str) -> None:
+    assert refusal(config, of_a_workload(section)).remedy == f"Delete it. For its effect write `{effective}` under workloads.w."
 
 
 def test_a_renamed_key_in_the_environment_names_its_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.comparison import LENIENT, canonical
-from flywheel.corrections.near_duplicates import NearPrompts, judged, overlap, user_text
+from flywheel.corrections.near_duplicates import KEPT_CHARACTERS, NearPrompts, _kept_shingles, judged, overlap, user_text
 from flywheel.traffic.message import Message
 
 POLICY = "You are the assistant of a shop. Be brief, be kind, never promise a refund, and answer in the customer's language. " * 5
@@ -110,3 +110,11 @@ def test_every_text_found_overlaps_enough_and_a_text_finds_itself(texts: list[st
         index.add(str(number), said(text))
     assert all(overlap(judged(said(texts[int(key)])).turns, judged(said(query)).turns) >= 0.7 for key in index.near(said(query)))
     assert all(str(number) in index.near(said(text)) for number, text in enumerate(texts) if canonical(text, LENIENT))
+
+
+def test_long_texts_are_compared_but_their_shingles_are_not_kept() -> None:
+    long = " ".join(f"word{at}" for at in range(KEPT_CHARACTERS // 5))
+    kept = _kept_shingles.cache_info().currsize
+    assert are_near(said(long), said(f"{long} and more"))
+    assert _kept_shingles.cache_info().currsize == kept
+    assert _kept_shingles.cache_info().maxsize == 256
