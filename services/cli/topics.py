@@ -4,8 +4,6 @@ import typer
 
 from services.cli.options import Config
 from services.cli.output import print_sentence
-from services.settings import load
-from services.settings.secrets import broker_fields
 
 commands = typer.Typer(help="The topics on the broker.", no_args_is_help=True)
 
@@ -18,7 +16,10 @@ def topics() -> None:
 @commands.command()
 def create(config: Config = None) -> None:
     """Create the topics that are missing on the broker of kafka.bootstrap; those that exist stay as they are."""
-    from services.integrations.kafka import topics  # imports a Kafka client, which takes half a second
+    # at first use: `flywheel --help` needs neither settings nor a Kafka client
+    from services.integrations.kafka import topics
+    from services.settings import load
+    from services.settings.secrets import broker_fields
 
     settings = load(config)
     access = topics.KafkaAccess(**broker_fields(settings))
