@@ -39,8 +39,8 @@ def published(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
         return
     with running_broker(tmp_path, kind=request.param) as bootstrap:
         access = KafkaAccess(bootstrap=bootstrap)
-        assert set(create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC)) == {"alerts.v1", "alerts.v1.dlq"}
-        assert create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC) == ()
+        assert set(create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC, replication=1)) == {"alerts.v1", "alerts.v1.dlq"}
+        assert create_topics(access, names={"alerts": "alerts.v1"}, spec=SPEC, replication=1) == ()
         assert topic_id(access, "alerts.v1") == topic_id(access, "alerts.v1") != topic_id(access, "alerts.v1.dlq")
 
         def arrived() -> list[bytes]:

@@ -44,7 +44,7 @@ def capture(tmp_path: Path, recorded: RecordedSet) -> Iterator[tuple[Capture, st
 def one_life_of_the_broker(tmp_path: Path, bootstrap: str, recorded: RecordedSet, during: Callable[[], None]) -> TopicReader:
     """Killed with signal 9 when ``during`` returns."""
     with running_broker(tmp_path, port=int(bootstrap.rpartition(":")[2]), killed=True):
-        create_topics(KafkaAccess(bootstrap=bootstrap), names={"traffic": TOPIC}, spec=SPEC)
+        create_topics(KafkaAccess(bootstrap=bootstrap), names={"traffic": TOPIC}, spec=SPEC, replication=1)
         recorder = TopicReader(bootstrap, recorded.ids)
         recorder.start()
         during()

@@ -71,7 +71,7 @@ def test_no_answered_request_is_lost_when_the_gateway_is_killed(tmp_path: Path) 
     RouteFiles(tmp_path / "var" / "routes").save(ROUTE)
     answered: list[str] = []
     with FakeVllm(answers=lambda model, messages: "yes") as vllm, running_broker(tmp_path) as bootstrap:
-        create_topics(KafkaAccess(bootstrap=bootstrap), names={"traffic": TOPIC}, spec=SPEC)
+        create_topics(KafkaAccess(bootstrap=bootstrap), names={"traffic": TOPIC}, spec=SPEC, replication=1)
         config = configuration(tmp_path, vllm.url)
         settings = yaml.safe_load(config.read_text())
         config.write_text(yaml.safe_dump({**settings, "kafka": {"bootstrap": bootstrap}}))
