@@ -18,16 +18,18 @@ GENERAL, PROTECTED, SHARES = "general", "protected", "shares"
 """Families of thresholds: columns of ordinary slices, columns of protected slices, and the share of each slice."""
 SHARE_COLUMN = Column(name="share", family=Family.SLICE, measure=Measure.RATE, names=("no", "yes"))
 """Of all rows: does the row belong to the slice?"""
-FIRST_FAILURE_FACTOR = 0.5  # a rate of first failures changes half as much as its row rate: with 8 rows a session, 1.5 points for 3
+FIRST_FAILURE_FACTOR = 0.5
+"""A first-failure rate counts the first failing row of each session and day, so it moves about half as much as the rate over all rows: at 8
+rows a session by 1.5 points where that one moves by 3."""
 WINDOWS_NEEDED = 4  # minimum number of non-overlapping windows of a length in a reference for an estimate of their dispersion
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dispersion:
-    """Overdispersion: the variance of a z-score over the reference's own windows, ``base + slope * n``; 1 for independent rows.
+    """How much a z-score varies among windows of the reference: its variance is ``base + slope * n`` for n rows, 1 for independent rows.
 
-    ``base``: the design effect of sessions, 1 + (rows a session - 1) * ICC; below 1 for first failures, at most one a session.
+    ``base``: the design effect of sessions, 1 + (rows a session - 1) * ICC. Below 1 where each session has at most one.
     ``slope``: variance between whole windows, such as by the hour of the day.
     """
 
@@ -43,7 +45,7 @@ INDEPENDENT_ROWS = Dispersion()
 
 
 def effect_factor(column: Column) -> float:
-    """The change of the column as a fraction of the change of its row rate."""
+    """What a minimum effect is multiplied by for this column: ``FIRST_FAILURE_FACTOR`` for a first-failure rate, otherwise 1."""
     return FIRST_FAILURE_FACTOR if column.first_of else 1.0
 
 
@@ -66,8 +68,8 @@ class DriftPolicy:
     ks_minimum_effect: float = 0.10
     variation_minimum_effect: float = 0.10
     rate_minimum_effect: float = 0.03
-    minimum_rows: int = 50  # in the window and, for calibrated thresholds too, in the reference
-    session_rows: float = 8.0  # assumed dispersion of shares until it is measured: all rows of a session belong to one slice
+    minimum_rows: int = 50  # of a window, and of its reference; calibrated thresholds replace the first and keep the second
+    session_rows: float = 8.0  # of one session, assumed until measured: the dispersion of a share, because all of them belong to one slice
     protected: tuple[str, ...] = ()  # slices that get a verdict even before their first row
 
     def threshold(self, column: Column, *, why: str) -> Threshold:

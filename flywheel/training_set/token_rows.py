@@ -1,7 +1,7 @@
-"""Which rows of a training set can be trained on, as tokens: the prompt as it was served, then the answer.
+"""Which rows of a training set can be trained on? A row is the tokens of the prompt as it was served, followed by those of the answer.
 
 In: examples, a function that renders one as text, a tokenizer, the longest row. Out: rows of token ids, and for each row that is left out
-the reason. More than a tenth left out refuses the run. Rendering and training are not done here.
+the reason. A run with more than a tenth left out is refused. Rendering and training are not done here.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from enum import StrEnum
 from flywheel.ids import derive
 from flywheel.training_set.example import CORRECTION, Example
 
-MOST_LEFT_OUT = 0.1  # share of the rows above which a run would teach something else than its training set
-PROBE_TOKENS = 700  # prompt and answer together: a probe must fit the served model's length
+MOST_LEFT_OUT = 0.1  # largest share of rows that may be left out; with more, the model would learn from another selection than was made
+PROBE_TOKENS = 700  # most tokens of a probe (a row replayed with base and adapter), prompt and answer: it must fit the served context
 
 
 class LeftOutReason(StrEnum):

@@ -15,12 +15,12 @@ from services.release_controller.wiring import ControllerParts, controller_parts
 
 PROCESS = "release_controller"
 IDLE_SECONDS = 5.0  # between two ticks while no release advances; a change of the ledger wakes the loop at once
-MOVING_SECONDS = 1.0  # while a release advances: the guards read the traffic
+MOVING_SECONDS = 1.0  # while a release advances, because the guards read the traffic; and while the server is unhealthy
 SERVER_SECONDS = 2.0  # between two checks of the server: after a restart it has lost its adapters
 
 
 def run(start: Start) -> None:
-    """A server that hangs does not keep the process from ending, nor a rollback waiting: it has a loop of its own."""
+    """Two loops: one advances releases, the other loads adapters into the model server. So a server that hangs delays no rollback."""
     parts = controller_parts(start.settings)
     replica = Replica(
         server=parts.server,
@@ -56,7 +56,7 @@ def run(start: Start) -> None:
 
 
 def not_ready(parts: ControllerParts, replica: Replica) -> str | None:
-    """Ready when every workload has a route. A server that goes away later is not our end: gateways have the route."""
+    """None once every workload has a route, else the reason. It stays ready when the model server goes away: gateways have the route."""
     without = [workload for workload in parts.workloads if parts.releases.route(workload) is None]
     if not without:
         return None
