@@ -105,7 +105,7 @@ async def test_the_apis_routes_are_read_or_its_silence_is_named(shape: str) -> N
 @pytest.mark.broker
 async def test_every_route_of_the_topic_is_followed_from_the_beginning(tmp_path: Path, broker: str) -> None:
     access = KafkaAccess(bootstrap=broker)
-    await asyncio.to_thread(create_topics, access, names={"releases": "releases"}, spec=topic_spec())
+    await asyncio.to_thread(create_topics, access, names={"releases": "releases"}, spec=topic_spec(), replication=1)
     producer = KafkaProducer(bootstrap_servers=broker)
 
     def publish(value: bytes) -> None:
