@@ -43,7 +43,7 @@ lint: setup ## ruff, strict types, import contracts
 	@.venv/bin/lint-imports
 
 kafka: setup ## Apache Kafka on loopback, by Maven and Java; another port: make kafka PORT=19092
-	@.venv/bin/python deploy/kafka/apache_kafka.py run --port $(or $(PORT),9092)
+	@.venv/bin/python deploy/kafka/apache_kafka.py --port $(or $(PORT),9092)
 
 soak: setup ## tests and benchmarks at full counts; one: make soak NAME=gate-errors, or part of a test's name
 	@mkdir -p var/test var/bench

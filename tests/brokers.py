@@ -85,7 +85,7 @@ class ApacheKafka:
 
     def start(self) -> None:
         """Returns when it answers; skips the test where this machine cannot have it."""
-        command = [sys.executable, str(APACHE_SCRIPT), "run", "--port", str(self.port), "--data", str(self.data)]
+        command = [sys.executable, str(APACHE_SCRIPT), "--port", str(self.port), "--data", str(self.data)]
         command += ["--set", f"group.min.session.timeout.ms={self.shortest_session_ms}"]
         if self.sasl:
             self.password_file.write_text("open-sesame\n")

@@ -1,7 +1,8 @@
 """Apache Kafka on this machine: one node on loopback, for the streaming tests and for trying the daemon on it.
 
-``apache_kafka.py fetch`` brings the packages of pom.xml to var/kafka with Maven, once. ``apache_kafka.py run --data FOLDER`` formats the
-folder if it is new and becomes the broker. Needs Java 17 and Maven; the standard library is enough for the rest.
+``apache_kafka.py --data FOLDER`` brings the packages of pom.xml to var/kafka with Maven, once, formats the folder if it is new, and becomes
+the broker. Needs Java 17 and Maven; the standard library is enough for the rest. With SCRAM the password stands in the arguments of the
+program that formats the folder, for a second: use one that protects nothing else.
 """
 
 import argparse
@@ -23,20 +24,14 @@ MISSING = 3  # the exit code where Java, Maven or the packages cannot be had
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("fetch", help="bring the packages to var/kafka")
-    run = verbs.add_parser("run", help="become the broker; Ctrl-C ends it")
-    run.add_argument("--port", type=int, default=9092)
-    run.add_argument("--data", type=Path, default=FOLDER / "data")
-    run.add_argument("--sasl", choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), help="clients must name --user and its password")
-    run.add_argument("--user", default="flywheel")
-    run.add_argument("--password-file", type=Path, help="the password on its first line")
-    run.add_argument("--tls", type=Path, help="a PEM file with the broker's key and certificates: clients connect by TLS")
-    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a line of server.properties; may be repeated")
-    options = parser.parse_args()
-    fetched()
-    if options.verb == "run":
-        become_broker(options)
+    parser.add_argument("--port", type=int, default=9092)
+    parser.add_argument("--data", type=Path, default=FOLDER / "data")
+    parser.add_argument("--sasl", choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), help="clients must name --user and its password")
+    parser.add_argument("--user", default="flywheel")
+    parser.add_argument("--password-file", type=Path, help="the password on its first line")
+    parser.add_argument("--tls", type=Path, help="a PEM file with the broker's key and certificates: clients connect by TLS")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a line of server.properties; may be repeated")
+    become_broker(parser.parse_args(), libraries=fetched())
 
 
 def fetched() -> Path:
@@ -60,7 +55,7 @@ def fetched() -> Path:
     return libraries
 
 
-def become_broker(options: argparse.Namespace) -> None:
+def become_broker(options: argparse.Namespace, *, libraries: Path) -> None:
     """Does not return."""
     data: Path = options.data
     data.mkdir(parents=True, exist_ok=True)
@@ -68,7 +63,7 @@ def become_broker(options: argparse.Namespace) -> None:
     properties = data / "server.properties"
     properties.touch(mode=0o600)  # with SASL it holds the password
     properties.write_text("\n".join(configuration(options, password=password)) + "\n")
-    java = ("java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", str(fetched() / "*"))
+    java = ("java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", str(libraries / "*"))
     if not (data / "log" / "meta.properties").exists():
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "A")
         format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]

@@ -58,7 +58,7 @@ class Recorder:
         self._generation = 0  # grows with every assignment: a batch fetched under an older one may be from a topic that is gone
         self._failure: BaseException | None = None
         self._joined = False
-        self._missing: str | None = None  # a topic that the broker does not have at present
+        self._unseen: str | None = None  # why the topic cannot be seen at present
 
     async def start(self) -> None:
         """Joins the group. Raises CannotRun without a broker."""
@@ -90,9 +90,7 @@ class Recorder:
 
     def why_not_ready(self) -> str | None:
         """None when it reads, else the reason."""
-        if self._missing is not None:
-            return f"the broker has no topic {self._missing}; run `flywheel topics create`"
-        return None if self._joined else "has not joined its consumer group yet"
+        return self._unseen or (None if self._joined else "has not joined its consumer group yet")
 
     async def check_topic_id(self) -> None:
         """Starts again at 0 when the topic has another id, and waits for a topic that is gone. Costs one request to the broker."""
@@ -102,11 +100,11 @@ class Recorder:
                 try:
                     current = await asyncio.to_thread(self._topic_id, topic)
                 except CannotRun as error:  # it was deleted, or the broker is away: both may come back
-                    if self._missing is None:
-                        log.warning(f"The traffic topic cannot be seen: {error}", action="topic_missing", topic=topic)
-                    self._missing = topic
+                    if self._unseen is None:
+                        log.warning(f"The traffic topic cannot be seen: {error}", action="topic_unseen", topic=topic)
+                    self._unseen = str(error)
                     continue
-                self._missing = None
+                self._unseen = None
                 if any(self._positions[partition].topic_id != current for partition in held):
                     await self._reposition(held, why="the topic has another id")
 

@@ -142,7 +142,10 @@ class RecordingStore:
             shape = self._shapes[row.inference.workload]
             start = pane_start(row.inference.occurred_at, shape.pane)
             grouped.setdefault((row.inference.workload, start, row.topic, row.partition), []).append(row)
+        recounted: set[tuple[WorkloadId, datetime]] = set()
         for (workload, start, topic, partition), members in grouped.items():
+            if (workload, start) in recounted:
+                continue  # the rows of every partition are counted already, those of this batch too
             slices = self._shapes[workload].slices
             key = {"workload": workload, "pane_start": to_text(start), "topic": topic, "partition": partition}
             blob = connection.execute(select(panes.c.counts).where(*(panes.c[name] == value for name, value in key.items()))).scalar()
@@ -154,6 +157,7 @@ class RecordingStore:
                     "A pane was changed and is counted again from its rows", action="pane_recounted", error=type(error).__name__, **key
                 )
                 pane = recounted_pane(connection, workload, start, shape=self._shapes[workload])
+                recounted.add((workload, start))
             total = {"counts": pane_to_blob(pane), "changed": totals[workload].recorded}
             connection.execute(
                 insert(panes)

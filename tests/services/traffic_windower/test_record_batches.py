@@ -1,7 +1,7 @@
 """One batch through the real steps on the real store."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -48,14 +48,19 @@ def run(
     values: list[bytes],
     *,
     first: int = 0,
+    beside: Sequence[bytes] = (),
     redactor: object = Masks,
     decode: Callable[[bytes], Inference] = decode_traffic,
 ) -> Recorded:
-    position = store.assign(topic_id="a", topic="t", partition=0)
+    """One batch: ``values`` of partition 0 from offset ``first``, and ``beside`` of partition 1, which nobody has read before."""
+    positions = {("t", number): store.assign(topic_id="a", topic="t", partition=number) for number in range(2 if beside else 1)}
     return record_batch(
-        records=[RawRecord(topic="t", partition=0, offset=first + n, value=value) for n, value in enumerate(values)],
-        positions={("t", 0): position},
-        reading_at={("t", 0): position.offset},
+        records=[
+            *(RawRecord(topic="t", partition=0, offset=first + n, value=value) for n, value in enumerate(values)),
+            *(RawRecord(topic="t", partition=1, offset=n, value=value) for n, value in enumerate(beside)),
+        ],
+        positions=positions,
+        reading_at={partition: position.offset for partition, position in positions.items()},
         parts=Recording(
             recorder=store,
             decode=decode,
@@ -148,6 +153,13 @@ def test_a_damaged_pane_is_counted_again_from_its_rows(store: BothSides, damage:
     assert (before.rows, after.rows) == (6, 7)
     refused = store.window(workload=SUPPORT, start=NOON, end=NOW).matrix
     assert all((refused.of(column).sum(axis=1) == refused.rows).all() for column, _ in refused.bins)
+
+
+def test_a_damaged_pane_counts_the_rows_of_other_partitions_once(store: BothSides) -> None:
+    run(store, [traffic_event(n) for n in range(3)])
+    damaged(store, "traffic", "UPDATE panes SET counts = ?", b"")
+    run(store, [traffic_event(3)], first=3, beside=[traffic_event(4), traffic_event(5)])
+    assert store.window(workload=SUPPORT, start=NOON, end=NOW).rows == 6
 
 
 @pytest.mark.parametrize("damage", ["text", -4, b"\x00"])
