@@ -6,6 +6,7 @@ from typing import Any
 
 from flywheel.traffic.attempt_outcome import outcome_of
 from flywheel.traffic.exchange import CUT, Exchange, text_exchange
+from flywheel.traffic.inference import Attempt
 from flywheel.traffic.message import Message
 
 CALL = {"id": "call-1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
@@ -34,11 +35,19 @@ def chat(asked: str | Sequence[Message] = "hello", answer: str | None = "hi", *,
 
 
 def with_exchange(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``messages``, ``answer``, ``finish_reason``, token counts and ``truncated`` become ``exchange``; the rest stays. ``outcome``: the
-    status's, unless it is given."""
+    """``messages``, ``answer``, ``finish_reason``, token counts and ``truncated`` become ``exchange``; ``status``, ``outcome`` (the
+    status's, unless it is given), ``error``, ``latency_ms`` and ``attempt`` (its number) become ``attempt``; the rest stays."""
     rest = dict(values)
     found = chat(rest.pop("messages", "hello"), rest.pop("answer", None), finish_reason=rest.pop("finish_reason", None))
     usage = {"prompt_tokens": rest.pop("prompt_tokens", None), "completion_tokens": rest.pop("answer_tokens", None)}
     kept = {name: count for name, count in usage.items() if count is not None}
     exchange = replace(found, usage=kept, left_out=CUT if rest.pop("truncated", False) else ())
-    return {"exchange": exchange, "outcome": outcome_of(rest["status"])} | rest
+    status = rest.pop("status")
+    attempt = Attempt(
+        number=rest.pop("attempt", 1),
+        status=status,
+        outcome=rest.pop("outcome", None) or outcome_of(status),
+        error=rest.pop("error"),
+        latency_ms=rest.pop("latency_ms"),
+    )
+    return {"exchange": exchange, "attempt": attempt} | rest

@@ -13,7 +13,7 @@ from flywheel.drift.verdict import DriftComparison, DriftStatus, DriftVerdict
 from flywheel.ids import BASE, AdapterName, EventId, Person, RequestId, WorkloadId
 from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.column import Column, Family, FeatureRow, Measure
-from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.inference import Arm, Attempt, Inference
 from flywheel.windows.counts import WindowCounts, count_rows
 from services.ports.traffic import RecordedInference
 from tests.exchanges import chat
@@ -114,10 +114,7 @@ def recorded(number: int, *, at: datetime, features: FeatureRow, tenant: str = "
             client="app",
             occurred_at=at,
             exchange=chat(),
-            status=200,
-            outcome=AttemptOutcome.OK,
-            error=None,
-            latency_ms=20.0,
+            attempt=Attempt(status=200, outcome=AttemptOutcome.OK, error=None, latency_ms=20.0),
             dimensions={"tenant": tenant},
             redacted=True,
         ),

@@ -47,7 +47,7 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
                 messages=request.exchange.prompt.messages,
                 tools=request.exchange.prompt.tools,
                 settings=task_prompt(request.exchange.prompt).settings,
-                original=request.exchange.answer_text if request.outcome is AttemptOutcome.OK else correction.original,
+                original=request.exchange.answer_text if request.attempt.outcome is AttemptOutcome.OK else correction.original,
                 entity=declared_entity(request.dimensions, entity_keys),
                 dimensions=request.dimensions,
                 adapter=request.adapter,

@@ -86,7 +86,7 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
 
     The first failure of a session depends on earlier rows: ``first_failures`` adds it when the row is recorded.
     """
-    asked, outcome = inference.exchange.prompt.user_turns, inference.outcome
+    asked, outcome = inference.exchange.prompt.user_turns, inference.attempt.outcome
     words = asked.split()
     return {
         "prompt_chars": float(len(asked)),
@@ -98,7 +98,7 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
         "personal_data": float(holds_pseudonym(asked)),
         **_answer_columns(inference.exchange.answer if outcome is AttemptOutcome.OK else None, valid_format=valid_format),
         **({"finish_reason": "error"} if outcome is AttemptOutcome.MODEL_ERROR else {}),
-        "latency_ms": inference.latency_ms if outcome.is_of_the_model else None,
+        "latency_ms": inference.attempt.latency_ms if outcome.is_of_the_model else None,
         **{name: float(outcome is counted) for counted, name in OUTCOME_COLUMNS.items()},
         **({} if outcome.is_of_the_model else {"error": None}),
     }

@@ -20,6 +20,17 @@ class Arm(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """How one attempt upstream ended."""
+
+    number: int = 1  # 2: the retry of a failed canary attempt on the champion
+    status: int  # of HTTP; 0: no answer came
+    outcome: AttemptOutcome
+    error: str | None
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inference:
     """One attempt upstream: a failed canary attempt that was retried on the champion is two."""
 
@@ -32,12 +43,8 @@ class Inference:
     client: str  # the token's name
     occurred_at: datetime  # timezone-aware; when the request arrived at the gateway
     exchange: Exchange  # without an answer when the attempt failed
-    status: int  # HTTP status of the attempt
-    outcome: AttemptOutcome
-    error: str | None
-    latency_ms: float
+    attempt: Attempt
     dimensions: Mapping[str, str] = field(default_factory=dict)  # declared slice dimensions, e.g. {"tenant": "acme"}
     route_version: int = 0
-    attempt: int = 1  # 2: the retry of a failed canary attempt on the champion
     redacted: bool = False  # the producer has replaced personal data already
     client_request_id: str = ""  # the id that the client gave its request; need not be unique

@@ -89,6 +89,6 @@ def _attempt(row: RecordedInference) -> Attempt:
     return Attempt(
         request_id=row.inference.request_id,
         adapter=row.inference.adapter,
-        outcome=row.inference.outcome,
+        outcome=row.inference.attempt.outcome,
         valid_format=None if valid is None else bool(valid),
     )

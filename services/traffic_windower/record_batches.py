@@ -215,7 +215,7 @@ def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:
 def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
     """The format is checked on the answer as given: a pseudonym in place of a number would break its JSON. Half of an answer has none."""
     inference = kept.inference
-    is_whole = inference.outcome is AttemptOutcome.OK and inference.exchange.answer_is_whole
+    is_whole = inference.attempt.outcome is AttemptOutcome.OK and inference.exchange.answer_is_whole
     valid = fits(inference.exchange.answer, parts.formats[inference.workload]) if is_whole else None
     if not inference.redacted:
         inference = _redacted(inference, parts.redactor())
@@ -230,7 +230,7 @@ def _redacted(inference: Inference, redactor: Redactor) -> Inference:
     return replace(
         inference,
         exchange=redacted_exchange(inference.exchange, redactor.redact),
-        error=clean(inference.error),
+        attempt=replace(inference.attempt, error=clean(inference.attempt.error)),
         redacted=True,
     )
 

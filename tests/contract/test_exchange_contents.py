@@ -397,7 +397,7 @@ def test_rows_of_before_are_read_as_exchanges_of_text(tmp_path: Path) -> None:
     exchange = found.inference.exchange
     assert (exchange.text_only, exchange.unreadable, exchange.left_out) == (True, "", ())
     assert [(one.role, one.text) for one in exchange.prompt.messages] == [("system", "Be brief."), ("user", "hello")]
-    assert (exchange.answer_text, dict(exchange.usage), found.inference.error) == ("hi", {"prompt_tokens": 9}, "late")
+    assert (exchange.answer_text, dict(exchange.usage), found.inference.attempt.error) == ("hi", {"prompt_tokens": 9}, "late")
     record(store, inference(1))
     old, new = read(store)
     assert (old.exchange.text_only, new) == (True, inference(1))

@@ -396,7 +396,7 @@ def test_whose_error_an_attempt_was_is_kept_and_derived_in_rows_of_before(store:
 
     def outcomes() -> list[AttemptOutcome]:
         held = store.rows(workload=SUPPORT, start=NOON, end=NOON + timedelta(hours=1))
-        return [one.inference.outcome for one in held]
+        return [one.inference.attempt.outcome for one in held]
 
     assert outcomes() == [AttemptOutcome.MODEL_ERROR, AttemptOutcome.CLIENT_ABORTED]
     with engine.begin() as connection:

@@ -306,7 +306,7 @@ def test_traffic_is_found_and_recording_goes_on(tmp_path: Path) -> None:
                 one.inference.event_id,
                 one.inference.arm,
                 one.inference.adapter,
-                one.inference.status,
+                one.inference.attempt.status,
                 one.inference.exchange.answer_text,
                 one.features,
             ]

@@ -67,7 +67,7 @@ class TrafficInMemory:
 
     def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
         def latest(row: RecordedInference) -> tuple[bool, int]:
-            return row.inference.exchange.answer is not None, row.inference.attempt
+            return row.inference.exchange.answer is not None, row.inference.attempt.number
 
         rows = self._of(workload)
         of_request = [row for row in rows if row.inference.request_id == id]

@@ -18,7 +18,7 @@ from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.training_run import RunState
 from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.features import columns_of
-from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.inference import Arm, Attempt, Inference
 from flywheel.traffic.message import Message
 from services.alert_desk.advance_alerts import AlertStates
 from services.alert_desk.wiring import alert_desk_parts
@@ -129,10 +129,7 @@ def _row(number: int, *, at: datetime, tenant: str, live: bool = False) -> Recor
         client="shop",
         occurred_at=at,
         exchange=chat(asked, "I do not know."),
-        status=200,
-        outcome=AttemptOutcome.OK,
-        error=None,
-        latency_ms=20.0,
+        attempt=Attempt(status=200, outcome=AttemptOutcome.OK, error=None, latency_ms=20.0),
         dimensions={"tenant": tenant, "function": f"book_{number}"},
         redacted=True,
     )

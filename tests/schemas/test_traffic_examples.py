@@ -37,7 +37,7 @@ def test_the_schemas_are_schemas() -> None:
 
 def test_what_is_left_out_has_its_default() -> None:
     least = decode_traffic(read("least"))
-    assert (least.redacted, bool(least.exchange.left_out), least.attempt, least.route_version, dict(least.dimensions)) == (
+    assert (least.redacted, bool(least.exchange.left_out), least.attempt.number, least.route_version, dict(least.dimensions)) == (
         False,
         False,
         1,
@@ -48,7 +48,7 @@ def test_what_is_left_out_has_its_default() -> None:
 
 def test_each_case_reads_as_its_name_says() -> None:
     assert decode_traffic(read("failed_attempt")).exchange.answer_text is None
-    assert decode_traffic(read("no_answer_came")).status == 0
+    assert decode_traffic(read("no_answer_came")).attempt.status == 0
     assert decode_traffic(read("shadow")).arm is Arm.SHADOW
     assert bool(decode_traffic(read("truncated")).exchange.left_out)
     assert decode_traffic(read("tool_call")).exchange.answer_text == '{"tool": "track_order", "arguments": {"order": 1042}}'
@@ -72,7 +72,7 @@ def test_each_case_reads_as_its_name_says() -> None:
     ],
 )
 def test_an_example_says_whose_error_it_was_or_it_follows(case: str, outcome: AttemptOutcome) -> None:
-    assert decode_traffic(read(case)).outcome is outcome
+    assert decode_traffic(read(case)).attempt.outcome is outcome
 
 
 def test_an_event_of_before_is_read_as_cut_where_it_was() -> None:

@@ -16,7 +16,7 @@ from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
 from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, exchange_from_wire
-from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.inference import Arm, Attempt, Inference
 from flywheel.traffic.media import without_media
 from flywheel.traffic.message import message_from_wire
 from services.ports.wire_schema import check_schema
@@ -50,13 +50,15 @@ def decode_traffic(raw: bytes) -> Inference:
         client=data["client_id"],
         occurred_at=_moment(data["timestamp"], "$.data.timestamp"),
         exchange=exchange,
-        status=int(data["status"]),
-        outcome=_outcome(data),
-        error=data.get("error"),
-        latency_ms=float(data["latency_ms"]),
+        attempt=Attempt(
+            number=_small(data.get("attempt", 1), "$.data.attempt"),
+            status=int(data["status"]),
+            outcome=_outcome(data),
+            error=data.get("error"),
+            latency_ms=float(data["latency_ms"]),
+        ),
         dimensions=dict(data.get("dimensions", {})),
         route_version=_small(data.get("route_version", 0), "$.data.route_version"),
-        attempt=_small(data.get("attempt", 1), "$.data.attempt"),
         redacted=data.get("redacted", False),
         client_request_id=data.get("client_request_id", ""),
     )

@@ -104,7 +104,7 @@ def _to_json(inference: Inference) -> bytes:
         "added": exchange.added,
         "left_out": exchange.left_out,
     }
-    return orjson.dumps(wire if inference.error is None else {"error": inference.error, **wire})
+    return orjson.dumps(wire if inference.attempt.error is None else {"error": inference.attempt.error, **wire})
 
 
 def _from_json(content: bytes) -> ExchangeContent:

@@ -10,7 +10,7 @@ from sqlalchemy import Row, RowMapping
 from flywheel.ids import AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, Exchange, text_exchange
-from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.inference import Arm, Attempt, Inference
 from flywheel.windows.sample import rank
 from services.ports.traffic import RecordedInference
 from services.stores.database import to_moment, to_text
@@ -32,16 +32,16 @@ def to_row(row: RecordedInference, *, recorded_at: str) -> dict[str, object]:
         "messages": "",
         "answer": None,
         "finish_reason": one.exchange.answer.finish_reason if one.exchange.answer is not None else None,
-        "status": one.status,
-        "outcome": one.outcome.value,
+        "status": one.attempt.status,
+        "outcome": one.attempt.outcome.value,
         "error": None,
-        "latency_ms": one.latency_ms,
+        "latency_ms": one.attempt.latency_ms,
         "prompt_tokens": one.exchange.tokens("prompt_tokens"),
         "answer_tokens": one.exchange.tokens("completion_tokens"),
         "dimensions": _json(one.dimensions),
         "truncated": int(bool(one.exchange.left_out)),
         "route_version": one.route_version,
-        "attempt": one.attempt,
+        "attempt": one.attempt.number,
         "features": _json(row.features),
         "sample_rank": rank(one.event_id),
         "recorded_at": recorded_at,
@@ -71,13 +71,15 @@ def from_row(row: Row[tuple[object, ...]], content: ExchangeContent | None) -> R
             client=values["client"],
             occurred_at=to_moment(values["occurred_at"]),
             exchange=_counted(held.exchange, values) if held.exchange.text_only or held.exchange.unreadable else held.exchange,
-            status=values["status"],
-            outcome=outcome_in(row),
-            error=held.error,
-            latency_ms=values["latency_ms"],
+            attempt=Attempt(
+                number=values["attempt"],
+                status=values["status"],
+                outcome=outcome_in(row),
+                error=held.error,
+                latency_ms=values["latency_ms"],
+            ),
             dimensions=orjson.loads(values["dimensions"]),
             route_version=values["route_version"],
-            attempt=values["attempt"],
             redacted=True,
             client_request_id=values["client_request_id"],
         ),

@@ -37,7 +37,7 @@ def recorded(attempt: UpstreamAttempt) -> tuple[Inference, FeatureRow]:
     data = event_data(attempt, redactor=MailRedactor())
     raw = encode(type=TRAFFIC_TYPE, id=attempt.event_id, workload=attempt.workload, time=attempt.arrived_at, data=data)
     inference = decode_traffic(raw)
-    valid = fits(inference.exchange.answer, SCHEMA) if inference.outcome is AttemptOutcome.OK else None
+    valid = fits(inference.exchange.answer, SCHEMA) if inference.attempt.outcome is AttemptOutcome.OK else None
     return inference, columns_of(inference, valid_format=valid)
 
 
@@ -124,7 +124,7 @@ async def test_an_answer_is_recorded_as_it_was_given_streamed_or_not(tmp_path: P
     for found in (columns, streamed_columns):
         assert [found[key] for key in ("valid_format", "answer_opening", "error", "finish_reason")] == [valid, opening, 0.0, reason]
     assert as_whole.exchange.answer_text == text
-    assert as_whole.outcome is as_streamed.outcome is AttemptOutcome.OK
+    assert as_whole.attempt.outcome is as_streamed.attempt.outcome is AttemptOutcome.OK
 
 
 async def test_a_long_stream_is_recorded_to_its_end(tmp_path: Path) -> None:
@@ -135,25 +135,25 @@ async def test_a_long_stream_is_recorded_to_its_end(tmp_path: Path) -> None:
 
 async def test_a_stream_that_ends_without_its_end_is_a_model_error(tmp_path: Path) -> None:
     found, columns = await answered(tmp_path, [STREAM, *HALF], streamed=True)
-    assert (found.outcome, found.exchange.answer_text) == (AttemptOutcome.MODEL_ERROR, "half an ")
+    assert (found.attempt.outcome, found.exchange.answer_text) == (AttemptOutcome.MODEL_ERROR, "half an ")
     assert (columns["error"], columns["finish_reason"], columns["valid_format"], columns["answer_chars"]) == (1.0, "error", None, None)
 
 
 async def test_a_stream_with_its_finish_reason_needs_no_done(tmp_path: Path) -> None:
     found, columns = await answered(tmp_path, [STREAM, *HALF, END], streamed=True)
-    assert (found.outcome, found.exchange.answer_text, columns["error"]) == (AttemptOutcome.OK, "half an answer", 0.0)
+    assert (found.attempt.outcome, found.exchange.answer_text, columns["error"]) == (AttemptOutcome.OK, "half an answer", 0.0)
 
 
 @pytest.mark.parametrize("answer", [b'{"choices": []}', b'{"object": "list"}'])
 async def test_a_completion_without_a_choice_is_a_model_error(tmp_path: Path, answer: bytes) -> None:
     found, _ = await answered(tmp_path, whole("200 OK", answer), streamed=False)
-    assert (found.status, found.outcome, found.exchange.answer) == (200, AttemptOutcome.MODEL_ERROR, None)
+    assert (found.attempt.status, found.attempt.outcome, found.exchange.answer) == (200, AttemptOutcome.MODEL_ERROR, None)
 
 
 async def test_half_of_a_character_in_an_answer_is_recorded(tmp_path: Path) -> None:
     sent = json.dumps(completion({"content": "ok \ud83d"}, "stop")).encode()
     found, _ = await answered(tmp_path, whole("200 OK", sent), streamed=False)
-    assert (found.outcome, found.exchange.answer_text) == (AttemptOutcome.OK, "ok �")
+    assert (found.attempt.outcome, found.exchange.answer_text) == (AttemptOutcome.OK, "ok �")
 
 
 async def test_a_client_that_closes_after_the_end_has_its_answer(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ async def test_a_client_that_closes_after_the_end_has_its_answer(tmp_path: Path)
         await stopped_after(gateway, b"[DONE]")
         (noted,) = await gateway.noted.until(1)
     found, columns = recorded(noted)
-    assert (found.outcome, columns["error"], columns["client_aborted"]) == (AttemptOutcome.OK, 0.0, 0.0)
+    assert (found.attempt.outcome, columns["error"], columns["client_aborted"]) == (AttemptOutcome.OK, 0.0, 0.0)
 
 
 async def test_a_client_that_closes_in_the_middle_is_nobodys_error(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ async def test_a_client_that_closes_in_the_middle_is_nobodys_error(tmp_path: Pat
         await stopped_after(gateway, b"half an")
         (noted,) = await gateway.noted.until(1)
     found, columns = recorded(noted)
-    assert (found.outcome, found.status, found.exchange.answer_text) == (AttemptOutcome.CLIENT_ABORTED, 499, "half an ")
+    assert (found.attempt.outcome, found.attempt.status, found.exchange.answer_text) == (AttemptOutcome.CLIENT_ABORTED, 499, "half an ")
     assert (columns["error"], columns["client_aborted"], columns["valid_format"], columns["latency_ms"]) == (None, 1.0, None, None)
 
 
@@ -181,7 +181,7 @@ async def test_a_client_that_closes_before_a_whole_answer_is_nobodys_error(tmp_p
                 await asyncio.sleep(0.01)
             asking.cancel()
             (noted,) = await gateway.noted.until(1)
-    assert recorded(noted)[0].outcome is AttemptOutcome.CLIENT_ABORTED
+    assert recorded(noted)[0].attempt.outcome is AttemptOutcome.CLIENT_ABORTED
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ async def test_a_client_that_closes_before_a_whole_answer_is_nobodys_error(tmp_p
 )
 async def test_each_refusal_counts_in_its_own_column(tmp_path: Path, status: str, outcome: AttemptOutcome, column: str) -> None:
     found, columns = await answered(tmp_path, whole(status, b'{"error":{"message":"no"}}'), streamed=False)
-    assert found.outcome is outcome
+    assert found.attempt.outcome is outcome
     assert [name for name in ("error", "client_error", "throttled", "client_aborted") if columns[name] == 1.0] == [column]
 
 

@@ -14,7 +14,7 @@ from flywheel.journal import JournalEntry
 from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route, release_id
 from flywheel.traffic.attempt_outcome import outcome_of
-from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.inference import Arm, Attempt, Inference
 from services.integrations.gateway.admin import GatewayAdmin
 from services.integrations.vllm.adapter_server import VllmAdapters
 from services.ports.gate import GateRecord
@@ -122,11 +122,9 @@ class World:
             client="shop",
             occurred_at=self.now,
             exchange=chat("book a table", "{}" if status == 200 else None),
-            status=status,
-            outcome=outcome_of(status),
-            error=None if status == 200 else "failed",
-            latency_ms=20.0,
-            attempt=attempt,
+            attempt=Attempt(
+                number=attempt, status=status, outcome=outcome_of(status), error=None if status == 200 else "failed", latency_ms=20.0
+            ),
         )
         features = {"valid_format": float(valid) if status == 200 else None, "refusal": 0.0 if status == 200 else None}
         return RecordedInference(inference=inference, features=features, topic="traffic", partition=0)

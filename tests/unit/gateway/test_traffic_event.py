@@ -37,11 +37,11 @@ def asked(*contents: Any) -> dict[str, Any]:
 
 def test_the_recorder_reads_what_the_gateway_writes() -> None:
     one, _ = on_the_wire(attempt())
-    assert (one.event_id, one.request_id, one.exchange.answer_text, one.status) == ("r1-1", "r1", "hi", 200)
+    assert (one.event_id, one.request_id, one.exchange.answer_text, one.attempt.status) == ("r1-1", "r1", "hi", 200)
     assert one.exchange.answer is not None
     assert one.exchange.answer.finish_reason == "stop"
-    assert (one.session, one.client, one.route_version, one.latency_ms) == ("s1", "app", 3, 12.5)
-    assert (one.dimensions, one.exchange.left_out, one.redacted, one.outcome) == ({"tenant": "acme"}, (), True, AttemptOutcome.OK)
+    assert (one.session, one.client, one.route_version, one.attempt.latency_ms) == ("s1", "app", 3, 12.5)
+    assert (one.dimensions, one.exchange.left_out, one.redacted, one.attempt.outcome) == ({"tenant": "acme"}, (), True, AttemptOutcome.OK)
 
 
 def test_the_exchange_is_recorded_as_it_was_served() -> None:
@@ -66,8 +66,8 @@ def test_log_probabilities_make_no_event_too_large() -> None:
 
 def test_a_failed_attempt_has_no_response_and_its_status() -> None:
     one, _ = on_the_wire(attempt(response=None, status=0, error="vLLM did not answer", arm=Arm.CANARY))
-    assert (one.exchange.answer, one.status, one.error, one.arm) == (None, 0, "vLLM did not answer", Arm.CANARY)
-    assert one.outcome is AttemptOutcome.MODEL_ERROR
+    assert (one.exchange.answer, one.attempt.status, one.attempt.error, one.arm) == (None, 0, "vLLM did not answer", Arm.CANARY)
+    assert one.attempt.outcome is AttemptOutcome.MODEL_ERROR
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_failed_attempt_has_no_response_and_its_status() -> None:
 def test_the_event_says_whose_error_it_was(reply: dict[str, Any], outcome: AttemptOutcome) -> None:
     data = event_data(attempt(**reply), redactor=MailRedactor())
     assert (data["ended"], data["outcome"]) == (reply.get("ended", True), outcome.value)
-    assert on_the_wire(attempt(**reply))[0].outcome is outcome
+    assert on_the_wire(attempt(**reply))[0].attempt.outcome is outcome
 
 
 def test_the_attempts_of_one_request_are_different_events() -> None:

@@ -43,7 +43,7 @@ def test_the_clients_own_id_is_kept_beside_ours() -> None:
 
 def test_a_failed_attempt_has_no_answer() -> None:
     read = decode_traffic(changed(response=None, status=0, error="connection refused", arm="canary", attempt=1))
-    assert (read.exchange.answer, read.status, read.arm) == (None, 0, Arm.CANARY)
+    assert (read.exchange.answer, read.attempt.status, read.arm) == (None, 0, Arm.CANARY)
 
 
 def test_text_parts_are_joined_and_a_tool_call_is_its_json() -> None:
