@@ -39,7 +39,7 @@ class Harm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class MeasuredAttempt:
     """One attempt to answer a request."""
 
     request_id: str
@@ -84,7 +84,7 @@ def rollback_target(*, route: Route, releases: Iterable[Release]) -> AdapterName
     return BASE
 
 
-def harm_of(attempts: Iterable[Attempt], *, adapter: AdapterName) -> Harm:
+def harm_of(attempts: Iterable[MeasuredAttempt], *, adapter: AdapterName) -> Harm:
     """A request whose failed attempt was repeated with success is not a failed request."""
     failed: dict[str, bool] = {}
     bad = 0

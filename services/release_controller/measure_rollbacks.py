@@ -11,7 +11,7 @@ import structlog
 from flywheel.ids import ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry, JournalKind, ReleaseChange, RollbackMeasurement, RouteChange
 from flywheel.rollout.release import Release, ReleaseState, Route
-from flywheel.rollout.rollback import Attempt, harm_of
+from flywheel.rollout.rollback import MeasuredAttempt, harm_of
 from services.ports.traffic import RecordedInference
 from services.release_controller.wiring import ControllerParts
 
@@ -84,9 +84,9 @@ class RollbackRecorder:
         log.info("A rollback was measured.", action="rollback_measured", release=release.id, **line.evidence)
 
 
-def _attempt(row: RecordedInference) -> Attempt:
+def _attempt(row: RecordedInference) -> MeasuredAttempt:
     valid = row.features.get("valid_format")
-    return Attempt(
+    return MeasuredAttempt(
         request_id=row.inference.request_id,
         adapter=row.inference.adapter,
         outcome=row.inference.attempt.outcome,

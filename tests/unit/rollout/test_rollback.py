@@ -7,7 +7,7 @@ import pytest
 from flywheel.errors import Refused
 from flywheel.ids import BASE, AdapterName
 from flywheel.rollout.release import Release, ReleaseState, Route
-from flywheel.rollout.rollback import Attempt, RollbackDecision, detach, harm_of, rollback_target, to_previous
+from flywheel.rollout.rollback import MeasuredAttempt, RollbackDecision, detach, harm_of, rollback_target, to_previous
 from flywheel.traffic.attempt_outcome import outcome_of
 from flywheel.traffic.inference import Arm
 from tests.unit.rollout.release_stories import ANNA, NEW, NOW, OLD, WORKLOAD, release, route
@@ -92,15 +92,15 @@ def test_a_rolled_back_release_says_when_and_why() -> None:
 
 def test_a_failed_attempt_that_another_arm_answered_failed_nobody() -> None:
     attempts = [
-        Attempt(request_id="1", adapter=NEW, outcome=outcome_of(500), valid_format=None),
-        Attempt(request_id="1", adapter=OLD, outcome=outcome_of(200), valid_format=True),
-        Attempt(request_id="2", adapter=NEW, outcome=outcome_of(200), valid_format=False),
-        Attempt(request_id="3", adapter=OLD, outcome=outcome_of(200), valid_format=False),
-        Attempt(request_id="4", adapter=NEW, outcome=outcome_of(0), valid_format=None),
-        Attempt(request_id="4", adapter=OLD, outcome=outcome_of(503), valid_format=None),
-        Attempt(request_id="5", adapter=NEW, outcome=outcome_of(499), valid_format=None),  # the user went away
-        Attempt(request_id="6", adapter=NEW, outcome=outcome_of(400), valid_format=None),  # the request was at fault
-        Attempt(request_id="7", adapter=NEW, outcome=outcome_of(429), valid_format=None),
+        MeasuredAttempt(request_id="1", adapter=NEW, outcome=outcome_of(500), valid_format=None),
+        MeasuredAttempt(request_id="1", adapter=OLD, outcome=outcome_of(200), valid_format=True),
+        MeasuredAttempt(request_id="2", adapter=NEW, outcome=outcome_of(200), valid_format=False),
+        MeasuredAttempt(request_id="3", adapter=OLD, outcome=outcome_of(200), valid_format=False),
+        MeasuredAttempt(request_id="4", adapter=NEW, outcome=outcome_of(0), valid_format=None),
+        MeasuredAttempt(request_id="4", adapter=OLD, outcome=outcome_of(503), valid_format=None),
+        MeasuredAttempt(request_id="5", adapter=NEW, outcome=outcome_of(499), valid_format=None),  # the user went away
+        MeasuredAttempt(request_id="6", adapter=NEW, outcome=outcome_of(400), valid_format=None),  # the request was at fault
+        MeasuredAttempt(request_id="7", adapter=NEW, outcome=outcome_of(429), valid_format=None),
     ]
     harm = harm_of(attempts, adapter=NEW)
     assert (harm.failed_requests, harm.bad_answers) == (1, 1)
