@@ -13,12 +13,12 @@ from flywheel.errors import CannotRun
 from services.gateway.access import ModelAccess
 from services.gateway.admin import Admin
 from services.gateway.app import gateway_app
-from services.gateway.capture_attempts import Capture, encoded_by
+from services.gateway.capture_attempts import Capture, Onward, encoded_by
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
 from services.gateway.upstream import Upstream
-from services.gateway.wiring import CaptureParts, gateway_parts
+from services.gateway.wiring import RecordParts, gateway_parts
 from services.process.health import serve_health
 from services.process.start_stop import main, stop_event_of_loop
 from services.settings import Settings
@@ -37,7 +37,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     parts = gateway_parts(settings)
     table = RouteTable(workloads=[one.workload for one in parts.workloads.values()], disk=parts.route_files)
     table.restore()
-    capture = _capture(parts.capture)
+    capture = Capture(sealed=parts.capture.sealed, open_record=lambda: _record(parts.capture.open_record()))
 
     def ready() -> str | None:
         missing = table.without_route()
@@ -61,7 +61,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
     capture.start()
     tasks = [
         asyncio.create_task(poll_api(table=table, api=parts.route_api, session=upstream.session), name="route-poll"),
-        asyncio.create_task(follow_topic(table=table, topic=parts.route_topic), name="route-topic"),
+        asyncio.create_task(follow_topic(table=table, open_topic=parts.open_topic), name="route-topic"),
         asyncio.create_task(gateway.shadow.run(), name="shadow"),
     ]
     stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -106,15 +106,14 @@ async def drain(runner: web.AppRunner, upstream: Upstream, *, seconds: float) ->
     upstream.cut()
 
 
-def _capture(parts: CaptureParts) -> Capture:
-    return Capture(
+def _record(parts: RecordParts) -> Onward:
+    return Onward(
         redactor=parts.redactor,
         encode=encoded_by(parts.encode),
         spool=parts.spool,
-        sealed=parts.sealed,
         publisher=parts.publisher,
-        question=parts.recorded_ids,
-        topic=parts.traffic_topic,
+        question=parts.question,
+        topic=parts.topic,
     )
 
 

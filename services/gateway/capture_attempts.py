@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -22,10 +23,13 @@ from services.gateway.attempts_in_memory import AttemptQueue, Held, Room
 from services.gateway.capture_rule import CaptureRule, Fsync
 from services.gateway.traffic_event import UpstreamAttempt, event_data
 from services.gateway.trouble import Trouble
-from services.gateway.wiring import CaptureSpool, SealedLog, SpooledEvent, SpoolUnwritable
+from services.gateway.wiring import SealedLog, SpooledEvent, SpoolUnwritable
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
+
+if TYPE_CHECKING:
+    from services.gateway.wiring import CaptureSpool
 
 log = structlog.get_logger()
 Encode = Callable[[UpstreamAttempt, Mapping[str, Any]], bytes]
@@ -57,22 +61,24 @@ class RecordedQuestion(Protocol):
     def recorded(self, ids: Sequence[str]) -> frozenset[str]: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Onward:
+    """What brings a sealed exchange to the record."""
+
+    redactor: Redactor
+    encode: Encode
+    spool: "CaptureSpool"
+    publisher: EventPublisher
+    question: RecordedQuestion
+    topic: str
+
+
 class Capture:
     """Started after the gateway listens, stopped after its last request."""
 
-    def __init__(
-        self,
-        *,
-        redactor: Redactor,
-        encode: Encode,
-        spool: CaptureSpool,
-        sealed: SealedLog,
-        publisher: EventPublisher,
-        question: RecordedQuestion,
-        topic: str,
-    ) -> None:
-        self._redactor, self._encode, self._spool, self._sealed = redactor, encode, spool, sealed
-        self._publisher, self._question, self._topic = publisher, question, topic
+    def __init__(self, *, sealed: SealedLog, open_record: Callable[[], Onward]) -> None:
+        """``open_record`` is called after ``start``, and again while it raises FlywheelError: the spool's disk may be full."""
+        self._sealed, self._open_record = sealed, open_record
         self._room = Room()
         self._arriving, self._to_redact = AttemptQueue(), AttemptQueue()
         for place in sealed.left_over():
@@ -81,14 +87,14 @@ class Capture:
         self._kept = threading.Event()
         self._writer = threading.Thread(target=self._write_all, name="capture-writer", daemon=True)
         self._keeper = threading.Thread(target=self._keep_all, name="capture-redactor", daemon=True)
-        self._sender = threading.Thread(target=self._send_all, name="capture-sender", daemon=True)
+        self._sender: threading.Thread | None = None
         self.disk = Trouble("disk", said="Exchanges wait in memory.", over="Exchanges are written again.")
         self.redacted = Trouble("spool", said="Sealed exchanges wait to be redacted.", over="Exchanges are redacted again.")
         self.waits = Trouble("broker", said="Captured events wait on disk.", over="Captured events are sent again.")
 
     def start(self) -> None:
-        for thread in (self._writer, self._keeper, self._sender):
-            thread.start()
+        self._writer.start()
+        self._keeper.start()
 
     def trouble(self) -> str | None:
         """Why exchanges wait at the moment: no redactor, no room on disk, no broker, or no api. Users are served meanwhile."""
@@ -129,7 +135,8 @@ class Capture:
         self._to_redact.close()
         self._kept.set()
         self._keeper.join(max(0.1, deadline - time.monotonic()))
-        self._sender.join(SENDER_STOP_SECONDS)
+        if self._sender is not None:
+            self._sender.join(SENDER_STOP_SECONDS)
         lost = len(self._arriving) + self._to_redact.in_memory_alone()
         if lost:
             DROPPED.labels("stopped").inc(lost)
@@ -170,8 +177,23 @@ class Capture:
             self._to_redact.put(one)
         SEALED.set(self._sealed.waiting())
 
+    def _opened(self) -> Onward | None:
+        """Starts the sender too. None: the gateway ends before the record could be opened."""
+        while not self._stop.is_set():
+            try:
+                onward = self._open_record()
+            except FlywheelError as error:
+                self.redacted.tell(str(error), waiting=len(self._to_redact))
+                self._stop.wait(RETRY_SECONDS)
+                continue
+            self._sender = threading.Thread(target=self._send_all, args=(onward,), name="capture-sender", daemon=True)
+            self._sender.start()
+            return onward
+        return None
+
     def _keep_all(self) -> None:
-        while True:
+        onward = self._opened()
+        while onward is not None:
             held = self._to_redact.take(BATCH, most_bytes=BATCH_BYTES, timeout=IDLE_SECONDS)
             if self._stop.is_set():
                 held = [one for one in held if one.place is None]  # the others are on disk
@@ -181,7 +203,7 @@ class Capture:
                 self._sealed.tidy()
                 continue
             attempts = [attempt for one in held if (attempt := self._attempt(one)) is not None]
-            while not self._keep(attempts):
+            while not self._keep(attempts, onward):
                 if self._stop.wait(RETRY_SECONDS):
                     for one in held:
                         self._to_redact.put(one)
@@ -204,10 +226,10 @@ class Capture:
             log.error("A sealed exchange cannot be read.", action="capture_dropped", place=held.place, error=type(error).__name__)
             return None
 
-    def _keep(self, attempts: Sequence[UpstreamAttempt]) -> bool:
+    def _keep(self, attempts: Sequence[UpstreamAttempt], onward: Onward) -> bool:
         """False: they must be tried again."""
         try:
-            keep(attempts, redactor=self._redactor, encode=self._encode, spool=self._spool, now=datetime.now(UTC))
+            keep(attempts, redactor=onward.redactor, encode=onward.encode, spool=onward.spool, now=datetime.now(UTC))
         except FlywheelError as error:
             self.redacted.tell(str(error), waiting=len(attempts) + len(self._to_redact))
             return False
@@ -215,22 +237,23 @@ class Capture:
         self._kept.set()
         return True
 
-    def _send_all(self) -> None:
+    def _send_all(self, onward: Onward) -> None:
         """Wakes when events were kept, and every second while an event is not known to be recorded."""
+        spool = onward.spool
         asked = 0.0
         unsettled = True  # events of an earlier run may be on disk
         while not self._stop.is_set():
             self._kept.wait(CONFIRM_SECONDS if unsettled else None)
             self._kept.clear()
             try:
-                while publish(spool=self._spool, publisher=self._publisher, topic=self._topic, now=datetime.now(UTC)):
+                while publish(spool=spool, publisher=onward.publisher, topic=onward.topic, now=datetime.now(UTC)):
                     unsettled = True
                     if self._stop.is_set():
                         return
                 if unsettled and time.monotonic() - asked >= CONFIRM_SECONDS:
                     asked = time.monotonic()
-                    confirm(spool=self._spool, question=self._question, now=datetime.now(UTC))
-                    waiting = self._spool.waiting()
+                    confirm(spool=spool, question=onward.question, now=datetime.now(UTC))
+                    waiting = spool.waiting()
                     WAITING.set(waiting)
                     unsettled = waiting > 0
                 self.waits.tell(None)
@@ -264,7 +287,7 @@ def _set_all(waiting: Sequence["asyncio.Future[None]"]) -> None:
             one.set_result(None)
 
 
-def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Encode, spool: CaptureSpool, now: datetime) -> None:
+def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Encode, spool: "CaptureSpool", now: datetime) -> None:
     """Redacts, encodes and writes to the spool. An attempt that cannot be read or redacted is dropped and counted: nothing unredacted is
     stored."""
     events = []
@@ -290,7 +313,7 @@ def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Enc
     KEPT.inc(len(events) - full)
 
 
-def publish(*, spool: CaptureSpool, publisher: EventPublisher, topic: str, now: datetime) -> int:
+def publish(*, spool: "CaptureSpool", publisher: EventPublisher, topic: str, now: datetime) -> int:
     """Sends one page of events; returns how many the broker acknowledged. Raises NotPublished unless all are settled."""
     events = spool.due(limit=PAGE)
     if not events:
@@ -313,7 +336,7 @@ def publish(*, spool: CaptureSpool, publisher: EventPublisher, topic: str, now: 
     return len(arrived)
 
 
-def confirm(*, spool: CaptureSpool, question: RecordedQuestion, now: datetime) -> int:
+def confirm(*, spool: "CaptureSpool", question: RecordedQuestion, now: datetime) -> int:
     """Asks about every event that was sent; returns how many must be sent again. Raises FlywheelError when the api does not answer."""
     after, again = 0, 0
     while True:

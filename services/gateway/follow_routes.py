@@ -4,7 +4,7 @@ In: routes from disk, topic, api and admin port, in any order and repeatedly. Ou
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -134,9 +134,9 @@ async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientS
         await asyncio.sleep(POLL_SECONDS if table.without_route() else SLOW_POLL_SECONDS)
 
 
-async def follow_topic(*, table: RouteTable, topic: RouteTopic) -> None:
-    """Runs until cancelled. With the broker down the last routes stay."""
-    silent = False
+async def follow_topic(*, table: RouteTable, open_topic: Callable[[], RouteTopic]) -> None:
+    """Runs until cancelled. With the broker down the last routes stay. ``open_topic`` imports a library: it has a thread of its own."""
+    silent, topic = False, await asyncio.to_thread(open_topic)
     while True:
         try:
             async for found in topic.follow():

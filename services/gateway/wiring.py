@@ -1,13 +1,15 @@
 """The parts of the gateway process.
 
 In: the settings. Out: tokens, routes and their sources, redactor, spool, publisher. Nothing here waits for another process:
-the gateway serves while all others are down.
+the gateway serves while all others are down. What imports a database's or a broker's library is opened after the port is open, by
+``open_record`` and ``open_topic``: a gateway that crashed must answer again within a second.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flywheel.ids import WorkloadId
 from flywheel.rollout.release import Route
@@ -15,12 +17,7 @@ from services.gateway.capture_rule import CaptureRule, Fsync
 from services.gateway.read_request import ServedWorkload
 from services.gateway.upstream import Deadlines, Upstream
 from services.integrations.api.published_routes import ApiRoutes
-from services.integrations.api.recorded_ids import RecordedIds
-from services.integrations.kafka.event_codec import TRAFFIC_TYPE
-from services.integrations.kafka.publisher import KafkaEventPublisher
-from services.integrations.kafka.route_topic import TopicRoutes
-from services.integrations.kafka.topics import KafkaAccess
-from services.integrations.presidio.redactor import RedactorAtFirstText
+from services.integrations.presidio.redactor import require_presidio
 from services.ports.cloud_events import encode
 from services.ports.events import EventPublisher
 from services.ports.redaction import Redactor
@@ -29,16 +26,23 @@ from services.settings import Settings
 from services.settings.policies import request_policy
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
 from services.settings.sections import GatewaySettings, Workload
-from services.stores.capture_spool import CaptureSpool, SpooledEvent, SpoolUnwritable
 from services.stores.route_files import RouteFiles
 from services.stores.sealed_log import SealedLog, SealedPlace
 from services.stores.sealing import sealing_key
+from services.stores.spooled_event import SpooledEvent, SpoolUnwritable
 from services.stores.tokens import Tokens, internal_key, redaction_key
+
+if TYPE_CHECKING:
+    from services.integrations.api.recorded_ids import RecordedIds
+    from services.integrations.kafka.route_topic import TopicRoutes
+    from services.settings.secrets import BrokerFields
+    from services.stores.capture_spool import CaptureSpool
 
 __all__ = [
     "CaptureParts",
     "CaptureSpool",
     "GatewayParts",
+    "RecordParts",
     "SealedLog",
     "SealedPlace",
     "SpoolUnwritable",
@@ -58,16 +62,23 @@ class HttpPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptureParts:
-    """What brings an exchange from memory to the record."""
+class RecordParts:
+    """What brings an exchange from the sealed file to the record."""
 
     redactor: Redactor
-    spool: CaptureSpool
-    sealed: SealedLog
+    spool: "CaptureSpool"
     publisher: EventPublisher
-    recorded_ids: RecordedIds
+    question: "RecordedIds"
     encode: Callable[..., bytes]  # id, workload, time, data, partitionkey
-    traffic_topic: str
+    topic: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureParts:
+    """Where an exchange is sealed before its answer leaves, and what is opened after the port."""
+
+    sealed: SealedLog
+    open_record: Callable[[], RecordParts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +89,7 @@ class GatewayParts:
     tokens: Tokens
     route_files: RouteFiles
     route_api: ApiRoutes
-    route_topic: TopicRoutes
+    open_topic: Callable[[], "TopicRoutes"]
     read_route: Callable[[object], Route]
     capture: CaptureParts
     upstream: Upstream
@@ -89,13 +100,13 @@ def gateway_parts(settings: Settings) -> GatewayParts:
     """Raises InvalidSettings and CannotRun; opens no connection."""
     key = internal_key(settings.data_dir)
     api_url = f"http://{settings.http.host}:{settings.http.api_port}"
-    broker = KafkaAccess(**broker_fields(settings))
+    broker = broker_fields(settings)
     return GatewayParts(
         workloads={workload.alias: _served(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
         tokens=Tokens(entries=known_tokens(settings), internal=key),
         route_files=RouteFiles(settings.data_dir / "routes"),
         route_api=ApiRoutes(api_url=api_url, key=key),
-        route_topic=TopicRoutes(access=broker, topic=settings.kafka.topics.releases),
+        open_topic=lambda: _route_topic(broker, topic=settings.kafka.topics.releases),
         read_route=from_wire,
         capture=_capture_parts(settings, api_url=api_url, key=key, broker=broker),
         upstream=Upstream(url=settings.serving_url.rstrip("/"), key=serving_key(settings), deadlines=_deadlines(settings.gateway)),
@@ -103,19 +114,41 @@ def gateway_parts(settings: Settings) -> GatewayParts:
     )
 
 
-def _capture_parts(settings: Settings, *, api_url: str, key: str, broker: KafkaAccess) -> CaptureParts:
-    spool = settings.data_dir / "spool"
-    sealed = spool / "sealed"
-    fsyncs = any(workload.capture.fsync != "never" for workload in settings.workloads.values())
+def _capture_parts(settings: Settings, *, api_url: str, key: str, broker: "BrokerFields") -> CaptureParts:
+    require_presidio()
+    sealed = settings.data_dir / "spool" / "sealed"
+    secret = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
     return CaptureParts(
-        redactor=RedactorAtFirstText(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings))),
-        spool=CaptureSpool(spool / "gateway.db", survives_power_cuts=fsyncs),
         sealed=SealedLog(sealed, key=sealing_key(settings.data_dir, configured=settings.sealing_key_file, in_use=_holds_files(sealed))),
-        publisher=KafkaEventPublisher(broker),
-        recorded_ids=RecordedIds(api_url=api_url, key=key),
-        encode=_traffic_event,
-        traffic_topic=settings.kafka.topics.traffic,
+        open_record=lambda: _record_parts(settings, api_url=api_url, key=key, broker=broker, redaction_secret=secret),
     )
+
+
+def _record_parts(settings: Settings, *, api_url: str, key: str, broker: "BrokerFields", redaction_secret: bytes) -> RecordParts:
+    """Imports for a second. Raises FlywheelError, e.g. where the spool cannot be written."""
+    from services.integrations.api.recorded_ids import RecordedIds
+    from services.integrations.kafka.event_codec import TRAFFIC_TYPE
+    from services.integrations.kafka.publisher import KafkaEventPublisher
+    from services.integrations.kafka.topics import KafkaAccess
+    from services.integrations.presidio.redactor import RedactorAtFirstText
+    from services.stores.capture_spool import CaptureSpool
+
+    fsyncs = any(workload.capture.fsync != "never" for workload in settings.workloads.values())
+    return RecordParts(
+        redactor=RedactorAtFirstText(key=redaction_secret),
+        spool=CaptureSpool(settings.data_dir / "spool" / "gateway.db", survives_power_cuts=fsyncs),
+        publisher=KafkaEventPublisher(KafkaAccess(**broker)),
+        question=RecordedIds(api_url=api_url, key=key),
+        encode=partial(encode, type=TRAFFIC_TYPE, source=SOURCE),
+        topic=settings.kafka.topics.traffic,
+    )
+
+
+def _route_topic(broker: "BrokerFields", *, topic: str) -> "TopicRoutes":
+    from services.integrations.kafka.route_topic import TopicRoutes
+    from services.integrations.kafka.topics import KafkaAccess
+
+    return TopicRoutes(access=KafkaAccess(**broker), topic=topic)
 
 
 def _served(name: WorkloadId, workload: Workload) -> ServedWorkload:
@@ -141,7 +174,3 @@ def _deadlines(gateway: GatewaySettings) -> Deadlines:
 
 def _holds_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
-
-
-def _traffic_event(*, id: str, workload: str, time: datetime, data: Mapping[str, object], partitionkey: str) -> bytes:
-    return encode(type=TRAFFIC_TYPE, id=id, workload=workload, time=time, data=data, partitionkey=partitionkey, source=SOURCE)

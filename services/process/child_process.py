@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class ChildCommand:
     log: Path
     environment: Mapping[str, str]
     cwd: Path | None = None
+    waits: bool = False  # it reads a line from standard input before it begins: see ``Child.begin``
 
 
 class Child:
@@ -48,6 +50,13 @@ class Child:
     def exit_code(self) -> int | None:
         """None while it runs; negative when a signal ended it."""
         return self._process.poll()
+
+    def begin(self) -> None:
+        """Tells a child that waits. One that has died meanwhile is noticed by its exit code."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.write(b"begin\n")
+            self._process.stdin.close()
 
     def ask_to_end(self) -> None:
         """SIGTERM to the child itself: it ends its own children."""
@@ -73,7 +82,7 @@ class ProcessGroup:
     def __init__(self, *, mark: str, held_open: tuple[int, ...] = ()) -> None:
         """``held_open``: file descriptors that the guard keeps open, such as a lock that must outlive a killed parent."""
         self.mark = mark
-        self._sessions: set[int] = set()
+        self.sessions: set[int] = set()
         self._process = subprocess.Popen(
             [sys.executable, "-S", process_group.__file__, mark],
             stdin=subprocess.PIPE,
@@ -92,7 +101,7 @@ class ProcessGroup:
             with command.log.open("ab") as log:
                 process = subprocess.Popen(
                     command.arguments,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE if command.waits else subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     env=environment,
@@ -110,7 +119,7 @@ class ProcessGroup:
 
     def hold(self, session: int) -> None:
         """Adopts a session that another process started."""
-        self._sessions.add(session)
+        self.sessions.add(session)
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{session}\n")
@@ -122,7 +131,7 @@ class ProcessGroup:
 
     def release(self) -> list[int]:
         """After everything was ended in order: ends what is left anyway, and the guard. Returns what had to be killed."""
-        leftovers = process_group.end_all(self._sessions, mark=self.mark, grace=2.0)
+        leftovers = process_group.end_all(self.sessions, mark=self.mark, grace=2.0)
         assert self._process.stdin is not None
         try:
             self._process.stdin.write("done\n")

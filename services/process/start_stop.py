@@ -2,10 +2,13 @@
 
 import argparse
 import asyncio
+import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +31,15 @@ def main(process: str, run: Callable[[Start], object], *, purpose: str | None = 
     """Runs one process until SIGTERM. Returns the exit code; an error that a person can put right is one sentence."""
     parser = argparse.ArgumentParser(prog=f"python -m services.{process}", description=purpose)
     parser.add_argument("--config", type=Path, default=None, help="flywheel.yaml; else $FLYWHEEL_CONFIG")
-    config = parser.parse_args().config
-    stop = stop_event()
+    parser.add_argument("--wait", action="store_true", help="begin after a line on standard input, and end with its end")
+    options = parser.parse_args()
+    config = options.config
     try:
         settings = load(config)
         configure_logging(settings.log_level)
+        if options.wait and not sys.stdin.readline():
+            return 0
+        stop = stop_event()
         run(Start(settings=settings, config=config, stop=stop))
     except FlywheelError as error:
         sys.stderr.write(f"{error}\n")
@@ -46,6 +53,25 @@ def stop_event() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: event.set())
     return event
+
+
+class SignalOrTime:
+    """Waits for a time, or until any signal arrives, the death of a child included. For the main thread.
+
+    The byte that the signal writes into a pipe cannot be missed between two waits, and needs no lock that its handler could find taken.
+    """
+
+    def __init__(self) -> None:
+        self._arrived, notes = os.pipe()
+        os.set_blocking(self._arrived, False)
+        os.set_blocking(notes, False)
+        signal.set_wakeup_fd(notes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler of its own no byte is written
+
+    def wait(self, seconds: float) -> None:
+        if select.select([self._arrived], [], [], seconds)[0]:
+            with suppress(BlockingIOError):
+                os.read(self._arrived, 4096)
 
 
 def stop_event_of_loop(stop: threading.Event) -> asyncio.Event:

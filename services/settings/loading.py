@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from flywheel.errors import InvalidSettings
 from services.settings.faults import Fault, UnusableSettings, is_inside, overlap
@@ -118,12 +117,22 @@ def _variables() -> tuple[dict[str, Any], list[Fault]]:
     """What the environment sets, as the file would, and the variables that cannot be used."""
     content: dict[str, Any] = {}
     faults = []
-    for name in sorted((name for name in os.environ if name.upper().startswith(PREFIX)), key=len):  # the section before its keys
+    names = sorted((name for name in os.environ if name.upper().startswith(PREFIX)), key=len)  # the section before its keys
+    if not names:
+        return {}, []
+    from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError  # a third of the settings' import
+
+    class Environment(BaseSettings, Settings):
+        """How the names of variables are read."""
+
+        model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
+
+    for name in names:
         path = name[len(PREFIX) :].lower().split("__")
         if path[0] not in Settings.model_fields:
             faults.append(replace(unknown_key(path[:1]), where=name))
             continue
-        source = EnvSettingsSource(_Environment)
+        source = EnvSettingsSource(Environment)
         source.env_vars = {name.lower(): os.environ[name]}  # one at a time, so that each wrong one is named
         try:
             content = _merged(content, source())
@@ -134,12 +143,6 @@ def _variables() -> tuple[dict[str, Any], list[Fault]]:
             )
             faults.append(Fault(where=name, reason=reason, remedy=remedy, compared_with=(".".join(path),)))
     return content, faults
-
-
-class _Environment(BaseSettings, Settings):
-    """How the names of variables are read."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
 
 
 def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ its own, because the gateway serves and captures while every other process is do
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,8 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from flywheel.errors import CannotRun
 from services.stores.database import open_database, reading, to_text, writing
+from services.stores.spooled_event import LIMIT_BYTES, SpooledEvent, SpoolUnwritable
 
 metadata = MetaData()
 spool_table = Table(
@@ -54,23 +53,9 @@ refused_table = Table(
     Column("reason", String, nullable=False),
     Column("refused_at", String, nullable=False),
 )
-LIMIT_BYTES = 2 * 1024**3
 RESEND_AFTER = timedelta(seconds=10)
 RESEND_AT_MOST = timedelta(seconds=60)
 """The wait doubles from ``RESEND_AFTER`` with each sending: a recorder that is only slow must not be flooded with copies."""
-
-
-class SpoolUnwritable(CannotRun):
-    """A full or failing disk. Captured events wait in memory meanwhile."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpooledEvent:
-    """``id`` is the event's own: sent twice, it is recorded once."""
-
-    id: str
-    key: str
-    body: bytes
 
 
 class CaptureSpool:

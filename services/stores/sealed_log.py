@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import structlog
 
-from services.stores.capture_spool import LIMIT_BYTES, SpoolUnwritable
 from services.stores.sealing import KEY_BYTES, DataKey, SealBroken, SealingKey
+from services.stores.spooled_event import LIMIT_BYTES, SpoolUnwritable
 
 log = structlog.get_logger()
 SEGMENT_SECONDS, SEGMENT_BYTES = 1.0, 8 * 1024**2

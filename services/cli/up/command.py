@@ -29,7 +29,7 @@ from services.integrations.kafka.embedded_broker import BANNER
 from services.integrations.vllm.server_process import server_version
 from services.process.child_process import ProcessGroup
 from services.process.machine import read_machine
-from services.process.start_stop import stop_event
+from services.process.start_stop import SignalOrTime, stop_event
 from services.settings import Settings, load
 from services.settings.loading import config_file
 from services.stores.database import open_ledger
@@ -88,7 +88,10 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
                 show.ready(seconds, settings)
 
             supervisor = Supervisor(
-                parts(settings, config=named.absolute() if named else None, machine=machine, group=group), report=report, stop=stop
+                parts(settings, config=named.absolute() if named else None, machine=machine, group=group),
+                report=report,
+                stop=stop,
+                wait=SignalOrTime().wait,
             )
             supervisor.run(all_ready=all_ready, still_waiting=show.waiting)
         finally:

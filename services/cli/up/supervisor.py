@@ -7,7 +7,7 @@ Does not define the parts (services/cli/up/wiring.py) or print them (services/cl
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -38,8 +38,10 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RestartPolicy:
-    """When to give up. A part that was ready once is never given up: that would end the gateway, and the users' requests with it."""
+    """When to start again, and when to give up. A part that was ready once is never given up: that would end the gateway, and the users'
+    requests with it."""
 
+    settled_seconds: float = 5.0  # a part that was ready and lived so long is started again without a pause
     deaths: int = 5  # of a part that was never ready
     within_seconds: float = 60.0
     first_pause: float = 0.5
@@ -90,10 +92,11 @@ class Ended:
 
 
 def after_death(
-    *, deaths: Iterable[float], now: float, was_ready: bool, restarts_before_ready: int, how: Ended, policy: RestartPolicy
+    *, deaths: Sequence[float], lived: float, was_ready: bool, restarts_before_ready: int, how: Ended, policy: RestartPolicy
 ) -> AfterDeath:
-    """``deaths``: all times of death so far, this one included. A part that was never ready gets fewer restarts than one that was."""
-    all_deaths = list(deaths)
+    """``deaths``: all times of death so far, the present one last; ``lived``: seconds since its start. A part that was never ready gets
+    fewer restarts than one that was."""
+    all_deaths, now = list(deaths), deaths[-1]
     if not was_ready and how.exit_code in OUR_REFUSALS:
         return AfterDeath(pause=None, reason=f"it refused to start ({how})")
     if not was_ready and len(all_deaths) > restarts_before_ready:
@@ -101,6 +104,8 @@ def after_death(
     recent = [moment for moment in all_deaths if now - moment <= policy.within_seconds]
     if not was_ready and len(recent) >= policy.deaths:
         return AfterDeath(pause=None, reason=f"it died {len(recent)} times within {policy.within_seconds:g} s ({how})")
+    if was_ready and lived >= policy.settled_seconds:
+        return AfterDeath(pause=0.0, reason=f"it died ({how}), restart {len(all_deaths)}")
     pause = min(policy.longest_pause, policy.first_pause * 2 ** (len(recent) - 1))
     return AfterDeath(pause=pause, reason=f"it died ({how}), restart {len(all_deaths)} in {pause:g} s")
 
@@ -109,10 +114,17 @@ class Supervisor:
     """One run of ``flywheel up``. ``run`` returns when it was asked to stop, and raises CannotRun when a part cannot be restarted."""
 
     def __init__(
-        self, parts: Iterable[SupervisedPart], *, report: Report, stop: threading.Event, policy: RestartPolicy | None = None
+        self,
+        parts: Iterable[SupervisedPart],
+        *,
+        report: Report,
+        stop: threading.Event,
+        policy: RestartPolicy | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
+        """``wait``: for so many seconds, or less when something has happened, such as the death of a child."""
         self.watched = tuple(Watched(part=part) for part in parts)
-        self._report, self._stop, self._policy = report, stop, policy or RestartPolicy()
+        self._report, self._stop, self._policy, self._wait = report, stop, policy or RestartPolicy(), wait or stop.wait
 
     def run(self, *, all_ready: Callable[[float], None], still_waiting: Callable[[list[Watched]], None] = lambda _: None) -> None:
         """``all_ready`` is called once, with the seconds it took; ``still_waiting`` now and then before it.
@@ -128,14 +140,16 @@ class Supervisor:
                 self._start(watched)
             while not self._stop.is_set():
                 for watched in self.watched:
-                    self._look_at(watched)
+                    for each in self.watched:  # before each question: an answer may take a second, and a dead part must not wait for it
+                        self._restart_if_dead(each)
+                    self._ask(watched)
                 if not announced and all(watched.state is PartState.READY for watched in self.watched):
                     announced = True
                     all_ready(time.monotonic() - began)
                 if not announced and time.monotonic() - said > SAY_SECONDS:
                     said = time.monotonic()
                     still_waiting([watched for watched in self.watched if watched.state is not PartState.READY])
-                self._stop.wait(READY_TICK_SECONDS if announced else TICK_SECONDS)
+                self._wait(READY_TICK_SECONDS if announced else TICK_SECONDS)
         finally:
             self.end_all()
 
@@ -165,16 +179,15 @@ class Supervisor:
             self._becomes(watched, PartState.FAILED, str(error))
             raise
 
-    def _look_at(self, watched: Watched) -> None:
+    def _restart_if_dead(self, watched: Watched) -> None:
+        if watched.running is not None and (exit_code := watched.running.exit_code()) is not None:
+            self._died(watched, Ended(exit_code=exit_code), time.monotonic())
+        if watched.restart_at is not None and time.monotonic() >= watched.restart_at:
+            self._start(watched)
+
+    def _ask(self, watched: Watched) -> None:
         now = time.monotonic()
-        if watched.restart_at is not None:
-            if now >= watched.restart_at:
-                self._start(watched)
-            return
-        assert watched.running is not None
-        exit_code = watched.running.exit_code()
-        if exit_code is not None:
-            self._died(watched, Ended(exit_code=exit_code), now)
+        if watched.running is None:
             return
         pause = WATCH_SECONDS if watched.state is PartState.READY else PROBE_SECONDS
         if now - watched.asked_at < pause:
@@ -186,6 +199,7 @@ class Supervisor:
         if why_not is None:
             watched.was_ready = True
             self._becomes(watched, PartState.READY, "")
+            watched.part.provide_spare()
         elif watched.state is PartState.READY:
             self._becomes(watched, PartState.NOT_READY, why_not)
         elif watched.was_ready or now - watched.started < watched.part.start_seconds:
@@ -215,7 +229,7 @@ class Supervisor:
         watched.deaths.append(now)
         verdict = after_death(
             deaths=watched.deaths,
-            now=now,
+            lived=now - watched.started,
             was_ready=watched.was_ready,
             restarts_before_ready=watched.part.restarts_before_ready,
             how=how,

@@ -10,13 +10,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from deploy import deploy_dir
 from flywheel.errors import FlywheelError
+from services.cli.up.spare import WithSpare
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
 from services.integrations.vllm import server_process as vllm_process
@@ -86,6 +87,7 @@ class SupervisedPart:
     hosted: Mapping[str, str] = field(default_factory=dict)
     grace_seconds: float = GRACE_SECONDS  # between SIGTERM and SIGKILL
     hangs_after: float = HANGS_AFTER_SECONDS  # without any answer of a part that was ready; it is ended then and started again
+    provide_spare: Callable[[], None] = lambda: None  # now and then while it is ready
 
 
 def prepare(settings: Settings) -> None:
@@ -213,7 +215,7 @@ def _vllm(settings: Settings, machine: Machine, group: ProcessGroup) -> Supervis
 def _process(settings: Settings, name: str, config: Path | None, group: ProcessGroup) -> SupervisedPart:
     address = _health_of(settings, name)
     command = _command(settings, name, (f"services.{name}",), config)
-    return SupervisedPart(
+    part = SupervisedPart(
         name=name,
         tier=StartTier.FRONT if name in FRONT else StartTier.WORK,
         start=lambda: group.start(command),
@@ -222,8 +224,11 @@ def _process(settings: Settings, name: str, config: Path | None, group: ProcessG
         start_seconds=_start_seconds(settings),
         restarts_before_ready=1,
         address=address,
-        grace_seconds=GRACE_SECONDS + (settings.gateway.drain_seconds if name == "gateway" else 0.0),
     )
+    if name != "gateway":
+        return part
+    spare = WithSpare(group, command)
+    return replace(part, start=spare.start, provide_spare=spare.provide, grace_seconds=GRACE_SECONDS + settings.gateway.drain_seconds)
 
 
 def _host(settings: Settings, config: Path | None, group: ProcessGroup) -> SupervisedPart:

@@ -19,6 +19,7 @@ from services.cli.up.wiring import StartTier, SupervisedPart, health_answer
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
 from services.process.child_process import ChildCommand, ProcessGroup, last_error
 from services.process.process_group import members
+from services.process.start_stop import SignalOrTime
 from tests.ports import free_port
 
 SLEEPS = "import time; time.sleep(600)"
@@ -122,6 +123,19 @@ def test_a_part_that_dies_is_started_again(group: ProcessGroup, tmp_path: Path) 
     assert story.pid("desk") != first
     story.end()
     assert story.error is None
+
+
+def test_the_death_of_a_child_ends_a_wait() -> None:
+    before, signals = signal.getsignal(signal.SIGCHLD), SignalOrTime()
+    try:
+        began = time.monotonic()
+        subprocess.Popen([sys.executable, "-S", "-c", ""])
+        signals.wait(DEADLINE)
+        assert time.monotonic() - began < DEADLINE
+        signals.wait(0.0)  # what has woken it once does not again
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_part_that_was_ready_once_is_started_again_however_often_it_dies(group: ProcessGroup, tmp_path: Path) -> None:
@@ -260,11 +274,13 @@ def test_the_last_line_that_names_an_error_is_shown_rather_than_the_last_line(tm
 
 
 def test_pauses_between_restarts_grow_and_old_deaths_are_forgotten() -> None:
-    def pause(deaths: list[float], *, was_ready: bool = True) -> float | None:
+    def pause(deaths: list[float], *, was_ready: bool = True, lived: float = 1.0) -> float | None:
         how, policy = Ended(exit_code=-9), RestartPolicy()
-        return after_death(deaths=deaths, now=deaths[-1], was_ready=was_ready, restarts_before_ready=9, how=how, policy=policy).pause
+        return after_death(deaths=deaths, lived=lived, was_ready=was_ready, restarts_before_ready=9, how=how, policy=policy).pause
 
     assert [pause([0.0]), pause([0.0, 1.0]), pause([0.0, 1.0, 2.0])] == [0.5, 1.0, 2.0]
     assert pause([0.0, 1.0, 2.0, 3.0, 4.0]) == 8.0
     assert pause([0.0, 1.0, 2.0, 3.0, 4.0], was_ready=False) is None
     assert pause([0.0, 1.0, 2.0, 3.0, 100.0]) == 0.5
+    assert pause([0.0, 10.0, 20.0], lived=9.0) == 0.0  # no pause for users to wait through
+    assert pause([0.0, 10.0, 20.0], lived=9.0, was_ready=False) == 2.0

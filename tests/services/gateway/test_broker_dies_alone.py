@@ -9,7 +9,7 @@ from gateway_parts import MailRedactor, RecordedSet, attempt, sealed_log, until
 from topic_reader import SPEC, TOPIC, TopicReader
 
 from flywheel.ids import RequestId
-from services.gateway.capture_attempts import Capture, encoded_by
+from services.gateway.capture_attempts import Capture, Onward, encoded_by
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE
 from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess, create_topics
@@ -27,15 +27,15 @@ def recorded() -> RecordedSet:
 @pytest.fixture
 def capture(tmp_path: Path, recorded: RecordedSet) -> Iterator[tuple[Capture, str]]:
     bootstrap = f"127.0.0.1:{free_port()}"
-    running = Capture(
+    onward = Onward(
         redactor=MailRedactor(),
         encode=encoded_by(lambda **fields: encode(type=TRAFFIC_TYPE, **fields)),
         spool=CaptureSpool(tmp_path / "spool.db"),
-        sealed=sealed_log(tmp_path / "sealed"),
         publisher=KafkaEventPublisher(KafkaAccess(bootstrap=bootstrap)),
         question=recorded,
         topic=TOPIC,
     )
+    running = Capture(sealed=sealed_log(tmp_path / "sealed"), open_record=lambda: onward)
     running.start()
     yield running, bootstrap
     running.stop(within_seconds=5)

@@ -13,12 +13,13 @@ from prometheus_client import REGISTRY
 from flywheel.errors import CannotRun
 from flywheel.ids import RequestId
 from services.gateway.attempts_in_memory import MOST_BYTES, Room
-from services.gateway.capture_attempts import Capture, confirm, encoded_by, keep, publish
+from services.gateway.capture_attempts import Capture, Onward, confirm, encoded_by, keep, publish
 from services.gateway.capture_rule import CaptureRule, Fsync
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE, decode_traffic
 from services.ports.cloud_events import encode
 from services.ports.events import NotPublished
-from services.stores.capture_spool import CaptureSpool, SpooledEvent
+from services.stores.capture_spool import CaptureSpool
+from services.stores.spooled_event import SpooledEvent
 from tests.fakes.event_publisher import FakeEventPublisher
 
 
@@ -177,15 +178,8 @@ def test_a_full_memory_drops_the_newest_and_never_waits(spool: CaptureSpool, tmp
 
 
 def capture(spool: CaptureSpool, broker: FakeEventPublisher, api: RecordedSet, tmp_path: Path, redactor: Any = None) -> Capture:
-    return Capture(
-        redactor=redactor or MailRedactor(),
-        encode=ENCODE,
-        spool=spool,
-        sealed=sealed_log(tmp_path / "sealed"),
-        publisher=broker,
-        question=api,
-        topic="t",
-    )
+    onward = Onward(redactor=redactor or MailRedactor(), encode=ENCODE, spool=spool, publisher=broker, question=api, topic="t")
+    return Capture(sealed=sealed_log(tmp_path / "sealed"), open_record=lambda: onward)
 
 
 def test_the_threads_bring_an_attempt_from_memory_to_the_record(spool: CaptureSpool, tmp_path: Path) -> None:

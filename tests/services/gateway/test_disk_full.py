@@ -15,12 +15,13 @@ from prometheus_client import REGISTRY
 
 from flywheel.ids import RequestId
 from services.gateway.attempts_in_memory import Room
-from services.gateway.capture_attempts import Capture, encoded_by
+from services.gateway.capture_attempts import Capture, Onward, encoded_by
 from services.gateway.capture_rule import CaptureRule, Fsync
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE
 from services.ports.cloud_events import encode
 from services.stores import sealed_log as module
-from services.stores.capture_spool import CaptureSpool, SpoolUnwritable
+from services.stores.capture_spool import CaptureSpool
+from services.stores.spooled_event import SpoolUnwritable
 from tests.fakes.event_publisher import FakeEventPublisher
 
 MIB = 1024**2
@@ -48,15 +49,15 @@ def run_full(folder: Path, monkeypatch: pytest.MonkeyPatch, *, fill: object, roo
     """Ten exchanges before the disk is full, forty while it is, ten after; memory takes thirty."""
     broker = FakeEventPublisher()
     spool = CaptureSpool(folder / "spool.db")
-    running = Capture(
+    onward = Onward(
         redactor=MailRedactor(),
         encode=encoded_by(lambda **fields: encode(type=TRAFFIC_TYPE, **fields)),
         spool=spool,
-        sealed=sealed_log(folder / "sealed"),
         publisher=broker,
         question=RecordedSet(),
         topic="t",
     )
+    running = Capture(sealed=sealed_log(folder / "sealed"), open_record=lambda: onward)
     monkeypatch.setattr(running, "_room", Room(most=30))
     running.start()
     text = "x" * 20_000

@@ -117,7 +117,7 @@ async def test_every_route_of_the_topic_is_followed_from_the_beginning(tmp_path:
     table = RouteTable(workloads=[WorkloadId("router")], disk=RouteFiles(tmp_path / "routes"))
     for raw in (event(1), b"{rubbish", orjson.dumps({"data": {"adapter": "x"}}), event(2)):
         await asyncio.to_thread(publish, raw)
-    following = asyncio.create_task(follow_topic(table=table, topic=TopicRoutes(access=access, topic="releases")))
+    following = asyncio.create_task(follow_topic(table=table, open_topic=lambda: TopicRoutes(access=access, topic="releases")))
     try:
         await in_force(table, 2)
         await asyncio.to_thread(publish, event(5))

@@ -8,9 +8,9 @@ import pytest
 from gateway_parts import sealed_log
 
 from services.stores import sealed_log as module
-from services.stores.capture_spool import SpoolUnwritable
 from services.stores.sealed_log import SealedLog
 from services.stores.sealing import SealBroken, SealingKey
+from services.stores.spooled_event import SpoolUnwritable
 
 SECRET = b"a user's secret"
 
