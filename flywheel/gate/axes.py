@@ -119,6 +119,15 @@ class AxisVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IncorrectAnswer:
+    """Why one answer of the challenger is incorrect. ``arguments``: the score of each argument of its tool calls, 0 to 1."""
+
+    case: str
+    reason: str
+    arguments: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateDecision:
     """The whole gate: it passes only when every deciding axis passes, and stops at its first refused axis."""
 
@@ -127,3 +136,4 @@ class GateDecision:
     axes: tuple[AxisVerdict, ...]
     not_judged: tuple[str, ...] = ()  # axes with items that no arm was asked, since an earlier axis had refused
     unanswerable: tuple[str, ...] = ()  # ids of cases whose request every arm of an axis was refused; they count on no such axis
+    incorrect: tuple[IncorrectAnswer, ...] = ()  # of the challenger, the first few, for whoever wants to know what it gets wrong

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from flywheel.gate.axes import AxisTest, AxisVerdict, Clustering, GateDecision, GateVerdict, PairedCounts, RequiredItems, Role
+from flywheel.gate.axes import (
+    AxisTest,
+    AxisVerdict,
+    Clustering,
+    GateDecision,
+    GateVerdict,
+    IncorrectAnswer,
+    PairedCounts,
+    RequiredItems,
+    Role,
+)
 
 
 def decision_document(decision: GateDecision) -> dict[str, object]:
@@ -18,6 +28,7 @@ def decision_document(decision: GateDecision) -> dict[str, object]:
         "axes": [axis_document(axis) for axis in decision.axes],
         "not_judged": list(decision.not_judged),
         "unanswerable": list(decision.unanswerable),
+        "incorrect": [asdict(answer) for answer in decision.incorrect],
     }
 
 
@@ -67,6 +78,7 @@ def decision_of(document: Mapping[str, Any]) -> GateDecision:
         axes=tuple(_axis_of(axis) for axis in document["axes"]),
         not_judged=tuple(document.get("not_judged", ())),
         unanswerable=tuple(document.get("unanswerable", ())),
+        incorrect=tuple(IncorrectAnswer(**answer) for answer in document.get("incorrect", ())),
     )
 
 

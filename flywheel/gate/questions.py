@@ -3,11 +3,11 @@
 In: an axis, the cases, and a function that returns an arm's grades of cases. Out: one AxisVerdict. Asking the models is not done here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from flywheel.gate.axes import AxisPolicy, AxisVerdict, Role
+from flywheel.gate.axes import AxisPolicy, AxisVerdict, IncorrectAnswer, Role
 from flywheel.gate.axis_order import FORMAT, GENERAL, GOLDEN, HELD_OUT, RECURRENCE, SAFETY, GatePolicy, is_slice, slice_axis
 from flywheel.gate.axis_verdict import judge
 from flywheel.gate.entities import Agreement, measure
@@ -24,6 +24,10 @@ class GateArm(StrEnum):
     FEW_SHOT = "few_shot"  # the base with a few correct answers in the prompt
     BASE = "base"
 
+
+NAMED_ANSWERS, NAMED_ARGUMENTS, LONGEST_NAME = 20, 20, 60
+"""A gate names so many incorrect answers, with so many arguments each: enough to see what the challenger gets wrong, in a short line.
+Argument names come from models and may have any length."""
 
 GradesOf = Callable[[GateArm, Sequence[Case]], Sequence[Grade]]
 """An arm's grades of these cases, in their order."""
@@ -99,6 +103,18 @@ def judge_cases(
     challenger = [one.correct for one in grades_of(GateArm.CHALLENGER, cases)]
     entities = [case.entity for case in cases]
     return judge(policy=policy, baselines=correct, challenger=challenger, entities=entities, agreement=agreement)
+
+
+def incorrect_answers(grades: Mapping[str, Grade]) -> tuple[IncorrectAnswer, ...]:
+    """The first incorrect ones of ``grades``, which are the challenger's: case -> grade."""
+    wrong = [(case, one) for case, one in grades.items() if not one.correct][:NAMED_ANSWERS]
+    return tuple(IncorrectAnswer(case=case, reason=one.reason, arguments=_short_names(one.arguments)) for case, one in wrong)
+
+
+def _short_names(arguments: Mapping[str, float]) -> Mapping[str, float]:
+    """The worst first."""
+    worst_first = sorted(arguments.items(), key=lambda argument: argument[1])[:NAMED_ARGUMENTS]
+    return {name[:LONGEST_NAME]: round(score, 4) for name, score in worst_first}
 
 
 def _format(policy: AxisPolicy, cases: Sequence[Case], baselines: Baselines, grades_of: GradesOf) -> AxisVerdict:

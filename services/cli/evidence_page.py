@@ -125,6 +125,8 @@ GATE = EvidenceSection(
         "axes": "one verdict per axis; see the next section",
         "not_judged": "axes with items that no arm was asked, since an earlier axis had refused",
         "unanswerable": "cases whose request the server refused from every arm of an axis; they count on no such axis",
+        "incorrect": "the challenger's first incorrect answers, at most 20: `case`, `reason`, and `arguments`: the scores of the "
+        "worst arguments of its tool calls, 0 to 1",
     },
 )
 GATE_AXIS = EvidenceSection(

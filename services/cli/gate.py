@@ -8,7 +8,7 @@ import typer
 
 from flywheel.errors import CannotRun
 from services.cli.options import AsJson, Config, TokenFile, WorkloadName, chosen_workload, open_api
-from services.cli.output import Json, mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
+from services.cli.output import Json, mapping_of, number_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 if TYPE_CHECKING:
     from services.cli.client import ApiClient
@@ -113,6 +113,7 @@ def _answer(gate: dict[str, Json], *, json: bool) -> None:
         if isinstance(left_out, list) and left_out:
             named = ", ".join(map(str, left_out[:NAMED_CASES])) + (", ..." if len(left_out) > NAMED_CASES else "")
             print_sentence(f"Cases left out ({len(left_out)}), because the server refused their request from every arm: {named}.")
+        _print_incorrect(rows_of(decision, "incorrect"))
         print_next_step(
             {
                 "pass": "flywheel release status",
@@ -123,3 +124,16 @@ def _answer(gate: dict[str, Json], *, json: bool) -> None:
     code = EXIT_CODES.get(verdict, 1)
     if code:
         raise typer.Exit(code)
+
+
+def _print_incorrect(answers: list[dict[str, Json]]) -> None:
+    """What the challenger got wrong; of tool calls, how near each argument was."""
+    if not answers:
+        return
+    print_sentence(f"Incorrect answers of the challenger (the first {len(answers)}); scores of arguments are 0 (wrong) to 1 (right).")
+    rows = [{**answer, "arguments": _worst_first(mapping_of(answer, "arguments"))} for answer in answers]
+    print_table(rows, ("case", "reason", "arguments"), none="")
+
+
+def _worst_first(scores: dict[str, Json]) -> str:
+    return ", ".join(f"{name} {score}" for name, score in sorted(scores.items(), key=lambda one: (number_of(one[1]) or 0.0, one[0])))

@@ -18,7 +18,7 @@ from flywheel.gate.axes import AxisPolicy, AxisVerdict, GateDecision
 from flywheel.gate.axis_order import axes_in_order
 from flywheel.gate.decide import decide_in_order, without_asking
 from flywheel.gate.documents import axis_document
-from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, judge_cases, unanswerable
+from flywheel.gate.questions import Baselines, GateArm, cases_of, entities_of, incorrect_answers, judge_cases, unanswerable
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, WorkloadId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case, Tier
@@ -106,7 +106,8 @@ class _OpenGate:
 
     def decision(self) -> GateDecision:
         decision = decide_in_order(axes=self._axes, judge=self._judge, has_items=lambda policy: bool(self._cases(policy)))
-        return replace(decision, unanswerable=tuple(sorted(self._left_out)))
+        of_challenger = {case: one for (arm, case), one in self._grades.items() if arm is GateArm.CHALLENGER and case not in self._left_out}
+        return replace(decision, unanswerable=tuple(sorted(self._left_out)), incorrect=incorrect_answers(of_challenger))
 
     def predicted_power(self) -> power.GatePower:
         """Predicts power from the numbers of cases, before any arm is queried."""
@@ -180,6 +181,7 @@ def _entry(record: GateRecord, item: WorkItem[GateCommand], attempts: Attempts, 
             "axes": [_axis(axis) for axis in record.decision.axes],
             "not_judged": list(record.decision.not_judged),
             "unanswerable": list(record.decision.unanswerable),
+            "incorrect": [asdict(answer) for answer in record.decision.incorrect],
         },
     )
 

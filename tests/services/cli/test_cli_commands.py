@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
-from flywheel.gate.axes import AxisTest, AxisVerdict, GateDecision, GateVerdict, RequiredItems, Role
+from flywheel.gate.axes import AxisTest, AxisVerdict, GateDecision, GateVerdict, IncorrectAnswer, RequiredItems, Role
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Release, ReleaseState, Route
@@ -115,6 +115,8 @@ def seed(parts: ApiParts) -> None:
         required=RequiredItems(at_these_shares=120),
     )
     decision = GateDecision(verdict=GateVerdict.CANNOT_TELL, reason="golden: too few items", axes=(axis,), unanswerable=("case-7",))
+    wrong = IncorrectAnswer(case="case-3", reason="argument day has an incorrect value", arguments={"day": 0.25, "city": 1.0})
+    decision = replace(decision, incorrect=(wrong,))
     gate = GateRecord(id=GateId("gate-1"), workload=ROUTER, adapter=ADAPTER, champion=BASE, golden_version=1, decision=decision, at=now)
     parts.ledger.gates.save_gate(gate, line("gate", "gate-1", "cannot_tell"))
     assert parts.ledger.releases.save_route(
@@ -258,6 +260,8 @@ def test_a_gate_that_cannot_tell_is_exit_code_4(daemon: Daemon) -> None:
     assert code == 4
     assert "too few items" in out
     assert "Cases left out (1), because the server refused their request from every arm: case-7." in out
+    assert "Incorrect answers of the challenger (the first 1)" in out
+    assert "day 0.25, city 1.0" in out
     assert "more golden cases" in err
     code, out, _ = daemon.run("gate", "show", "gate-1", "--json")
     assert (code, json.loads(out)["decision"]["verdict"]) == (4, "cannot_tell")

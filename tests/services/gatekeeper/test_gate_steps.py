@@ -323,6 +323,21 @@ def test_a_request_that_every_arm_is_refused_counts_on_no_axis(house: House) -> 
     assert line.evidence["unanswerable"] == ["golden-7"]
 
 
+def test_what_the_challenger_gets_wrong_is_named_with_the_score_of_each_argument(house: House) -> None:
+    missed = case(Tier.GOLDEN, 3).messages[0].text
+    house.vllm.answers = by_model(
+        lambda model, prompt, length: (
+            json.dumps({"tool": "add", "arguments": {"b": 3}}) if (model, prompt) == (GOOD, missed) else usual(model, prompt, length)
+        )
+    )
+    house.gate()
+    (found,) = house.record.decision.incorrect
+    assert (found.case, found.reason, found.arguments) == ("golden-3", "argument b is not expected", {"a": 0.0, "b": 0.0})
+    assert house.parts.gates.gate(house.record.id) == house.record
+    (line,) = house.journal.entries(kind="gate")
+    assert line.evidence["incorrect"] == [{"case": "golden-3", "reason": found.reason, "arguments": {"a": 0.0, "b": 0.0}}]
+
+
 def test_a_refusal_of_the_challenger_alone_is_its_failure(house: House) -> None:
     house.vllm.failing = {GOOD: (400, "bad request")}
     axes = house.gate()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from flywheel.gate.axes import AxisPolicy, PairedCounts, Role
+from flywheel.gate.axes import AxisPolicy, IncorrectAnswer, PairedCounts, Role
 from flywheel.gate.axis_verdict import judge, judge_counts
 from flywheel.gate.decide import decide
 from flywheel.gate.documents import axis_document, decision_document, decision_of
@@ -20,6 +20,7 @@ INDEPENDENT = judge_counts(policy=BETTER, arm="base", counts=PairedCounts(both=1
 
 def test_a_decision_is_read_back_as_it_was_written() -> None:
     decision = replace(decide(axes=[CLUSTERED, INDEPENDENT], not_judged=["safety"]), unanswerable=("case-1",))
+    decision = replace(decision, incorrect=(IncorrectAnswer(case="case-2", reason="argument day is missing", arguments={"day": 0.0}),))
     assert decision_of(decision_document(decision)) == decision
 
 
@@ -33,7 +34,7 @@ def test_the_document_of_an_axis_is_flat() -> None:
 
 def test_a_document_with_the_fields_of_an_older_release_is_read() -> None:
     older = decision_document(decide(axes=[INDEPENDENT]))
-    del older["not_judged"], older["unanswerable"]
+    del older["not_judged"], older["unanswerable"], older["incorrect"]
     axis = dict(axis_document(INDEPENDENT))
     for name in ("others", "entity_size", "design_effect", "likeness", "likeness_is", "least_wins", "smallest_n", "p_is", "margin_reason"):
         del axis[name]

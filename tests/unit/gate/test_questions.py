@@ -5,7 +5,8 @@ import pytest
 from flywheel.gate.axes import GateVerdict
 from flywheel.gate.axis_order import FORMAT, GENERAL, GOLDEN, RECURRENCE, SAFETY, slice_axis
 from flywheel.gate.decide import without_asking
-from flywheel.gate.questions import Baselines, GateArm
+from flywheel.gate.questions import LONGEST_NAME, NAMED_ANSWERS, NAMED_ARGUMENTS, Baselines, GateArm, incorrect_answers
+from flywheel.regression_suite.grade import Grade
 
 CHAMPION, FEW_SHOT, BASE = GateArm.CHAMPION, GateArm.FEW_SHOT, GateArm.BASE
 
@@ -38,3 +39,12 @@ def test_a_gate_that_asks_nothing_never_passes() -> None:
     assert empty is not None
     assert (changed.verdict, empty.verdict) == (GateVerdict.REFUSE, GateVerdict.CANNOT_TELL)
     assert without_asking(trained_on="a", served=None, has_golden_set=True) is None
+
+
+def test_incorrect_answers_are_named_with_their_worst_arguments_within_bounds() -> None:
+    scores = {f"{n:03d}" + "x" * 1_000: n / 100 for n in reversed(range(50))}
+    grades = {f"case-{n}": Grade(correct=n % 2 == 0, valid_format=True, reason="wrong", arguments=scores) for n in range(200)}
+    found = incorrect_answers(grades)
+    assert [one.case for one in found] == [f"case-{2 * n + 1}" for n in range(NAMED_ANSWERS)]
+    assert list(found[0].arguments.values()) == [n / 100 for n in range(NAMED_ARGUMENTS)]
+    assert {len(name) for name in found[0].arguments} == {LONGEST_NAME}
