@@ -17,7 +17,7 @@ from flywheel.rollout.release import Route
 from flywheel.traffic.message import FIX, role_of
 from flywheel.traffic.request_policy import RequestPolicy
 from services.gateway.capture_rule import CaptureRule
-from services.gateway.unreadable_json import unreadable_json
+from services.gateway.unreadable_json import rounded_number, unreadable_json
 
 SESSION_HEADER = "X-Flywheel-Session"
 OWN_ID_HEADERS = ("X-Request-ID", "X-Client-Request-Id")
@@ -83,6 +83,8 @@ def read_body(raw: bytes) -> tuple[str, dict[str, Any]]:
         raise unreadable_json(raw, error) from None
     if not isinstance(body, dict):
         raise InvalidInput("must be a JSON object", where="body", value=type(body).__name__, remedy="Send an object with a model.")
+    if (rounded := rounded_number(raw)) is not None:
+        raise rounded
     # Counted first, which is fast: most requests have fewer brackets than levels would need.
     if raw.count(b"{") + raw.count(b"[") > MOST_LEVELS and (deep := _too_deep(body)) is not None:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""Says what is wrong with a body that is not JSON, at which path.
+"""Says what is wrong with a body that is not JSON, or that would not stay the same JSON, at which path.
 
 In: the bytes, and the parser's error. Out: the error for the client. Python's own parser accepts more than JSON (NaN, halves of
 characters), so it finds where they stand; it reads only what was refused already.
@@ -6,6 +6,7 @@ characters), so it finds where they stand; it reads only what was refused alread
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from flywheel.errors import InvalidInput
 MOST_READ = 100_000
 """Bytes. In a larger body the place is told by line and column alone."""
 MOST_LEVELS_READ, LONGEST_PATH = 200, 200
+FEWEST_DIGITS_ROUNDED = 19
+_MANY_DIGITS = re.compile(rb"\d{%d}" % FEWEST_DIGITS_ROUNDED)
 AROUND = 20
 """Characters before and after the place that the message shows."""
 
@@ -29,6 +32,32 @@ def unreadable_json(raw: bytes, error: orjson.JSONDecodeError) -> InvalidInput:
     text = error.doc if isinstance(error.doc, str) else raw[:MOST_READ].decode("utf-8", "backslashreplace")
     excerpt = text[max(0, error.pos - AROUND) : error.pos + AROUND]
     return InvalidInput(f"is not JSON in UTF-8: {error}", where="body", value=excerpt, remedy="Send a JSON object.")
+
+
+def rounded_number(raw: bytes) -> InvalidInput | None:
+    """InvalidInput for the first whole number of over 64 bits: the fast parser rounds it, and the model would get another number. None if
+    there is none, or the body cannot be read at all."""
+    if _MANY_DIGITS.search(raw) is None:
+        return None
+    try:
+        value = json.loads(raw, parse_int=_WholeNumber)
+    except (ValueError, RecursionError):
+        return None
+    for where, one in _leaves(value):
+        if isinstance(one, _WholeNumber) and not one.fits:
+            reason = "is a whole number of over 64 bits, which many readers of JSON round"
+            return InvalidInput(reason, where=where, value=one[:80], remedy="Send it as a text.")
+    return None
+
+
+class _WholeNumber(str):
+    """Its digits: Python refuses to read numbers of thousands of them."""
+
+    __slots__ = ()
+
+    @property
+    def fits(self) -> bool:
+        return len(self) <= FEWEST_DIGITS_ROUNDED or (len(self) <= FEWEST_DIGITS_ROUNDED + 2 and -(2**63) <= int(self) < 2**64)
 
 
 def _unencodable(raw: bytes) -> tuple[str, str, str] | None:

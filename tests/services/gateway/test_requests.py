@@ -49,6 +49,9 @@ def nested(levels: int, *, kind: str = "[]") -> bytes:
         (b'{"model":"router-alias","temperature":NaN}', 400, "body.temperature"),
         (b'{"model":"router-alias","temperature":-Infinity}', 400, "body.temperature"),
         (b'{"model":"router-alias","stop":["a",{"b":1e999}]}', 400, "body.stop[1].b"),
+        (b'{"model":"router-alias","tools":[{"enum":[18446744073709551615,18446744073709551616]}]}', 400, "body.tools[0].enum[1]"),
+        (b'{"model":"router-alias","seed":-9223372036854775809}', 400, "body.seed"),
+        (b'{"model":"router-alias","seed":' + b"9" * 5_000 + b"}", 400, "body"),
         (b'{"model":"router-alias","messages":[{"role":"user","content":"\\ud83d"}]}', 400, "body.messages[0].content"),
         (b'{"model":"router-alias","user":"' + b"x" * 2_000_000 + b'\\ud83d"}', 400, "body"),
         (b'{"model":"router-alias","a":' + b"[" * 5_000 + b"NaN" + b"]" * 5_000 + b"}", 400, "body"),
@@ -98,9 +101,19 @@ async def test_as_many_levels_as_can_be_recorded_are_forwarded(tmp_path: Path, v
     assert len(vllm.requests) == 3
 
 
+async def test_long_numbers_that_stay_as_they_are_are_served(tmp_path: Path, vllm: FakeVllm) -> None:
+    question = {**QUESTION, "messages": [{"role": "user", "content": f"call {10**40}"}], "seed": 2**64 - 1, "priority": -(2**63)}
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        assert (await gateway.send(json.dumps(question).encode()))[0] == 200
+    assert {name: vllm.requests[-1][name] for name in ("messages", "seed", "priority")} == {
+        name: question[name] for name in ("messages", "seed", "priority")
+    }
+
+
 @pytest.mark.parametrize(
     ("raw", "value", "reason"),
     [
+        (b'{"model":"router-alias","seed":123456789012345678901}', "123456789012345678901", "is a whole number of over 64 bits"),
         (b'{"model":"router-alias","temperature":NaN,"a":"' + "é".encode() + b'"}', "nan", "is not a finite number"),
         (b'{"model":"router-alias","user":"x\\ud83d"}', "x\\ud83d", "holds half of a character (a lone surrogate)"),
         (b'{"model":"router-alias","temperature":0,5}', 'temperature":0,5}', "is not JSON in UTF-8"),
