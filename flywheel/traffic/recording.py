@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from flywheel.errors import FlywheelError
 from flywheel.ids import EventId, WorkloadId
+from flywheel.traffic.dead_letter import LetterCause
 from flywheel.traffic.inference import Arm, Inference
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # a producer's clock may be ahead; further ahead it would close windows that are still filling
@@ -39,6 +40,7 @@ class Unreadable:
 
     reason: str
     path: str  # where in the event, e.g. "$.data.status"
+    cause: LetterCause = LetterCause.UNREADABLE
     event_id: str = ""
     workload: str = ""
 
@@ -116,11 +118,14 @@ def decide(
 def _unacceptable(inference: Inference, workloads: Collection[WorkloadId], now: datetime) -> Unreadable | None:
     """Well-formed, but of an unknown workload or from the future."""
     if inference.workload not in workloads:
-        return Unreadable(reason="no such workload is configured", path="$.data.workload_id", event_id=inference.event_id)
+        return Unreadable(
+            reason="no such workload is configured", path="$.data.workload_id", cause=LetterCause.REFUSED, event_id=inference.event_id
+        )
     if inference.occurred_at > now + CLOCK_TOLERANCE:
         return Unreadable(
             reason="the event's time is in the future",
             path="$.data.timestamp",
+            cause=LetterCause.REFUSED,
             event_id=inference.event_id,
             workload=inference.workload,
         )

@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from services.api.error_responses import answer_errors
 from services.api.routes.alerts import alert_routes
 from services.api.routes.corrections import correction_routes
+from services.api.routes.dead_letters import dead_letter_routes
 from services.api.routes.drift import drift_routes
 from services.api.routes.gate import gate_routes
 from services.api.routes.lineage import lineage_routes
@@ -25,6 +26,7 @@ from services.process.health import NotReadyReason
 
 ROUTES = (
     traffic_routes,
+    dead_letter_routes,
     drift_routes,
     alert_routes,
     correction_routes,

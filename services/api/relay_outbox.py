@@ -14,8 +14,9 @@ from prometheus_client import Counter
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
+from flywheel.traffic.dead_letter import letter_id
 from services.api.accept_submissions import MESSAGE_PREFIX
-from services.ports.corrections import CorrectionLedger, dead_letter_subject
+from services.ports.corrections import CorrectionLedger
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.journal import Journal
 from services.ports.outbox import Outbox, OutboxMessage
@@ -113,7 +114,7 @@ class Relay:
             submitted = orjson.loads(message.value)["data"]
             if self._corrections.by_given_id(submitted["correction_id"], source=submitted["source"]):
                 return True
-        return bool(self._journal.entries(kind=JournalKind.DEAD_LETTER, subject=dead_letter_subject(message.value), limit=1))
+        return bool(self._journal.entries(kind=JournalKind.DEAD_LETTER, subject=letter_id(message.topic, message.value), limit=1))
 
     def _report_trouble(self, reason: str) -> None:
         if self.trouble is None:

@@ -18,6 +18,7 @@ from services.integrations.presidio.redactor import PresidioRedactor
 from services.ports.alerts import AlertLedger
 from services.ports.cloud_events import encode
 from services.ports.corrections import CorrectionLedger
+from services.ports.dead_letters import DeadLetters
 from services.ports.drift import DriftLedger
 from services.ports.events import EventPublisher
 from services.ports.gate import GateLedger
@@ -45,10 +46,11 @@ from services.stores.ledger.outbox import LedgerOutbox
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
-from services.stores.ledger.subject_keys import LedgerSubjectKeys, open_subject_keys
+from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.ledger.training_sets import LedgerTrainingSets
 from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.tokens import Tokens, internal_key, redaction_key
+from services.stores.traffic.dead_letters import DeadLetterStore
 from services.stores.traffic.traffic_store import TrafficStore
 
 
@@ -103,11 +105,13 @@ class ApiParts:
     access: Access
     ledger: ApiLedger
     traffic: TrafficReader
+    letters: DeadLetters
     gateways: Gateways
     open_publisher: Callable[[], EventPublisher]
     open_redactor: Callable[[], Redactor]  # at its first use: it takes seconds
     encode: EncodeEvent
     check_correction: Callable[[object], None]  # raises InvalidInput with the path
+    traffic_topic: str
     corrections_topic: str
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -115,22 +119,22 @@ class ApiParts:
 def api_parts(settings: Settings) -> ApiParts:
     """Opens the ledger, the traffic store and everything else from the settings."""
     key = internal_key(settings.data_dir)
+    subjects = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    traffic = open_traffic(settings.traffic_url)
     return ApiParts(
         workloads=rules(settings),
         access=Tokens(entries=known_tokens(settings), internal=key),
         ledger=_ledger(settings),
-        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), keys=_subject_keys(settings)),
+        traffic=TrafficStore(traffic, shapes=pane_shapes(settings), keys=subjects),
+        letters=DeadLetterStore(traffic, key=subjects.sealing),
         gateways=GatewayAdmin(urls=[settings.gateway_url], key=key),
         open_publisher=lambda: KafkaEventPublisher(KafkaAccess(**broker_fields(settings))),
         open_redactor=cache(lambda: PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))),
         encode=encode,
         check_correction=check_correction,
+        traffic_topic=settings.kafka.topics.traffic,
         corrections_topic=settings.kafka.topics.corrections,
     )
-
-
-def _subject_keys(settings: Settings) -> LedgerSubjectKeys:
-    return open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
 
 
 def _ledger(settings: Settings) -> ApiLedger:

@@ -11,6 +11,7 @@ from flywheel.errors import CannotRun
 from services.cli import (
     alerts,
     corrections,
+    dead_letters,
     drift,
     exchange,
     gate,
@@ -19,7 +20,6 @@ from services.cli import (
     retraining,
     rollout,
     topics,
-    traffic,
     training_set,
 )
 
@@ -69,7 +69,7 @@ def build_app() -> typer.Typer:
     app.add_typer(rollout.commands, name="release")
     app.command("lineage")(lineage.lineage)
     app.add_typer(exchange.commands, name="exchange")
-    app.add_typer(traffic.commands, name="dlq")
+    app.add_typer(dead_letters.commands, name="dlq")
     return app
 
 

@@ -15,7 +15,8 @@ import faust
 import structlog
 
 from flywheel.errors import InvalidInput
-from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
+from flywheel.traffic.dead_letter import LetterState, letter_id
+from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_of, letter_notice
 from services.correction_desk.decide_corrections import CorrectionDesk
 from services.correction_desk.wiring import CorrectionStream
 from services.observability import LAST_STEP, STEPS
@@ -31,7 +32,7 @@ def build_app(
     """Call inside the running loop. ``on_assigned`` receives the number of partitions that this worker has."""
     app = stream.committed_only(_faust_app(stream))
     raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
-    incoming, letters = app.topic(stream.topic, **raw), app.topic(stream.dead_letter_topic, **raw)
+    incoming, notices = app.topic(stream.topic, **raw), app.topic(stream.dead_letter_topic, **raw)
     one_at_a_time = asyncio.Lock()
 
     async def corrections(events: Any) -> None:
@@ -52,11 +53,14 @@ def build_app(
         try:
             await asyncio.to_thread(desk.receive, value, now=datetime.now(UTC))
         except InvalidInput as error:
-            await (await letters.send(key=None, value=dead_letter_value(value, at=position, error=error)))
-            line = dead_letter_entry(value, at=position, error=error, workload=stream.claimed_workload(value), known=stream.workloads)
-            await asyncio.to_thread(stream.journal.append, line)
-            log.warning(f"Dead letter: {error.reason}", action="correction_dead_lettered", where=error.where, offset=position.offset)
+            letter = dead_letter_of(value, at=position, error=error, claimed=stream.claimed_ids(value), known=stream.workloads)
+            await asyncio.to_thread(stream.letters.keep, letter, value)
+            await (await notices.send(key=None, value=letter_notice(letter)))
+            await asyncio.to_thread(stream.journal.append, dead_letter_entry(letter))
+            log.warning(f"Dead letter: {error.reason}", action="correction_dead_lettered", where=error.where, letter=letter.id)
             STEPS.labels(PROCESS, "dead_lettered").inc()
+        else:
+            await asyncio.to_thread(_taken, stream, value, position)
 
     async def waiting() -> None:
         try:
@@ -94,6 +98,13 @@ def _faust_app(stream: CorrectionStream) -> faust.App:
         broker_commit_interval=3.0,
         stream_wait_empty=False,
     )
+
+
+def _taken(stream: CorrectionStream, value: bytes, position: RecordPosition) -> None:
+    """If it was a dead letter and was sent again, the letter is done with."""
+    id = letter_id(position.topic, value)
+    if id in stream.letters.retried():
+        stream.letters.move(id, LetterState.TAKEN)
 
 
 def _end(error: Exception, position: RecordPosition | None) -> None:

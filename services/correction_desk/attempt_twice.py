@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 
 from flywheel.errors import CannotRun, InvalidInput
+from flywheel.traffic.dead_letter import LetterCause
 from services.observability.unexpected import place_of
 
 ATTEMPTS = 2
@@ -19,6 +20,8 @@ Result = TypeVar("Result")
 
 class NotDecidable(InvalidInput):
     """Deciding failed twice in an unexpected way. The reason has the error's type and place, no text of the correction."""
+
+    cause = LetterCause.FAILED
 
 
 def attempt_twice(attempt: Callable[[], Result], *, start_anew: Callable[[], None], of_machine: tuple[type[Exception], ...]) -> Result:
@@ -34,6 +37,4 @@ def attempt_twice(attempt: Callable[[], Result], *, start_anew: Callable[[], Non
             failed = f"{type(error).__name__} at {place_of(error)}"
             log.warning(f"A correction could not be decided: {failed}", action="correction_failed")
             start_anew()
-    raise NotDecidable(
-        f"it cannot be decided: {failed}", where="$", remedy="Report it; the event is kept with the dead letters and can be sent again."
-    )
+    raise NotDecidable(f"it cannot be decided: {failed}", where="$", remedy="Report it; the event is a dead letter: flywheel dlq list.")

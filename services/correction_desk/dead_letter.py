@@ -1,12 +1,10 @@
-"""Dead letters: what the dead-letter topic gets of an event that can never be a correction, and its journal line.
+"""Dead letters of the corrections topic: the letter that is kept, the notice on the dead-letter topic, the journal line.
 
-In: the raw event, its position, the error. Out: bytes and a JournalEntry. Both follow from the record alone, so a record read twice
-leaves one line. The line's subject follows from the event's bytes, so that whoever has sent them finds it.
+In: the raw event, its position, the error. Out: a DeadLetter, bytes and a JournalEntry. All follow from the record alone, so a record read
+twice leaves one letter and one line. Only the kept letter has the event's bytes, sealed.
 """
 
-import base64
 import json
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +12,8 @@ from datetime import datetime
 from flywheel.errors import InvalidInput
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
-from services.correction_desk.attempt_twice import ATTEMPTS, NotDecidable
-from services.ports.corrections import dead_letter_subject
-
-RAW_BYTES = 600_000  # as base64 and with the rest of a letter under a broker's usual limit of 1 MB
+from flywheel.traffic.dead_letter import LetterCause, letter_id
+from services.ports.dead_letters import DeadLetter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,40 +26,51 @@ class RecordPosition:
     time: datetime
 
 
-def dead_letter_value(raw: bytes, *, at: RecordPosition, error: InvalidInput) -> bytes:
-    """JSON with the raw bytes in base64, because they may be no text.
+def dead_letter_of(raw: bytes, *, at: RecordPosition, error: InvalidInput, claimed: tuple[str, str], known: Collection[str]) -> DeadLetter:
+    """``claimed``: event id and workload as far as they could be read. A workload that is not configured is unchecked text and left out."""
+    event_id, workload = claimed
+    return DeadLetter(
+        id=letter_id(at.topic, raw),
+        topic=at.topic,
+        partition=at.partition,
+        offset=at.offset,
+        at=at.time,
+        cause=getattr(error, "cause", LetterCause.UNREADABLE),
+        reason=error.reason,
+        path=error.where,
+        size=len(raw),
+        event_id=event_id,
+        workload=workload if workload in known else "",
+    )
 
-    Over RAW_BYTES they are compressed, so that the letter stays under the broker's limit; if that does not help, only their beginning
-    is kept.
-    """
-    kept = {"raw_base64": raw}
-    if len(raw) > RAW_BYTES:
-        compressed = zlib.compress(raw)
-        kept = {"raw_zlib_base64": compressed} if len(compressed) <= RAW_BYTES else {"raw_beginning_base64": raw[:RAW_BYTES]}
+
+def letter_notice(letter: DeadLetter) -> bytes:
+    """JSON for the dead-letter topic: which event failed, where and why. Its bytes are not in it."""
     return json.dumps(
         {
-            "error": error.reason,
-            "where": error.where,
-            "topic": at.topic,
-            "partition": at.partition,
-            "offset": at.offset,
-            "at": at.time.isoformat(),
-            "attempts": ATTEMPTS if isinstance(error, NotDecidable) else 1,
-            "raw_bytes": len(raw),
-            **{name: base64.b64encode(held).decode() for name, held in kept.items()},
+            "letter": letter.id,
+            "cause": letter.cause.value,
+            "error": letter.reason,
+            "where": letter.path,
+            "topic": letter.topic,
+            "partition": letter.partition,
+            "offset": letter.offset,
+            "at": letter.at.isoformat(),
+            "workload": letter.workload,
+            "bytes": letter.size,
         },
         sort_keys=True,
     ).encode()
 
 
-def dead_letter_entry(raw: bytes, *, at: RecordPosition, error: InvalidInput, workload: str, known: Collection[str]) -> JournalEntry:
-    """The journal line. The journal never contains a workload's name that is not configured: it is unchecked text."""
+def dead_letter_entry(letter: DeadLetter) -> JournalEntry:
+    """The journal line."""
     return JournalEntry(
-        at=at.time,
-        workload=WorkloadId(workload if workload in known else ""),
+        at=letter.at,
+        workload=WorkloadId(letter.workload),
         kind=JournalKind.DEAD_LETTER,
-        subject=dead_letter_subject(raw),
+        subject=letter.id,
         state="dead_lettered",
-        reason=error.reason,
-        evidence={"topic": at.topic, "partition": at.partition, "offset": at.offset, "where": error.where},
+        reason=letter.reason,
+        evidence={"topic": letter.topic, "partition": letter.partition, "offset": letter.offset, "where": letter.path},
     )

@@ -21,6 +21,7 @@ from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
+from flywheel.traffic.dead_letter import LetterCause
 from flywheel.traffic.message import message_from_wire
 from flywheel.traffic.redaction import redacted_json
 from flywheel.training_set.example import example_id
@@ -30,6 +31,12 @@ from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.ports.corrections import KeptCorrection
 
 log = structlog.get_logger()
+
+
+class NoSuchWorkload(InvalidInput):
+    """The correction is one, but of a workload that is not configured."""
+
+    cause = LetterCause.REFUSED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +72,7 @@ class CorrectionDesk:
     def _receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
         correction, submitted_by = self._parts.decode(raw)
         if correction.workload not in self._parts.rules:
-            raise InvalidInput(
+            raise NoSuchWorkload(
                 "there is no such workload",
                 where="$.data.workload_id",
                 value=correction.workload,

@@ -16,6 +16,7 @@ from services.integrations.kafka.faust_access import broker_credentials, broker_
 from services.integrations.kafka.topics import KafkaAccess, check_broker, topic_spec
 from services.integrations.presidio.redactor import RedactorAtFirstText
 from services.ports.corrections import CorrectionLedger, KeptCorrection
+from services.ports.dead_letters import DeadLetters
 from services.ports.journal import Journal
 from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
@@ -31,6 +32,7 @@ from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.subject_keys import LedgerSubjectKeys, open_subject_keys
 from services.stores.tokens import redaction_key
+from services.stores.traffic.dead_letters import DeadLetterStore
 from services.stores.traffic.traffic_store import TrafficStore
 
 
@@ -71,7 +73,8 @@ class CorrectionStream:
     session_timeout_seconds: float
     scratch: str  # Faust wants a folder, though this app keeps no table
     journal: Journal
-    claimed_workload: Callable[[bytes], str]
+    letters: DeadLetters
+    claimed_ids: Callable[[bytes], tuple[str, str]]  # event id and workload, as far as they can be read
     workloads: frozenset[str]
 
 
@@ -113,7 +116,8 @@ def correction_stream(settings: Settings) -> CorrectionStream:
         session_timeout_seconds=settings.kafka.session_timeout_seconds,
         scratch=str(scratch),
         journal=LedgerJournal(open_ledger(settings.ledger_url)),
-        claimed_workload=lambda raw: claimed_ids(raw)[1],
+        letters=DeadLetterStore(open_traffic(settings.traffic_url), key=_subject_keys(settings).sealing),
+        claimed_ids=claimed_ids,
         workloads=frozenset(settings.workloads),
     )
 

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Protocol
 
 from flywheel.corrections.correction import CorrectionState, JoinedCorrection
-from flywheel.ids import CorrectionId, WorkloadId, derive
+from flywheel.ids import CorrectionId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case
 from services.ports.outbox import OutboxMessage
@@ -37,11 +36,6 @@ class KeptCorrection:
     entity: str = ""
     held_out: bool = False
     prompt_key: str = ""  # digest of the whole conversation, as it was compared when this was decided
-
-
-def dead_letter_subject(event: bytes) -> str:
-    """Subject of the journal line of an event that can never be a correction; follows from its bytes."""
-    return derive("dead-letter", sha256(event).hexdigest())
 
 
 class CorrectionLedger(Protocol):

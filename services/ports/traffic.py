@@ -11,6 +11,7 @@ from flywheel.traffic.column import FeatureRow as FeatureRow
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.sessions import SessionOutcome
 from flywheel.windows.counts import CountMatrix, WindowCounts
+from services.ports.dead_letters import DeadLetter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,23 +22,6 @@ class RecordedInference:
     features: FeatureRow
     topic: str = ""
     partition: int = 0  # whose panes it counts in
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetter:
-    """An event that could not be read, and why. ``raw`` is shown redacted only."""
-
-    id: str
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    path: str
-    at: datetime
-    raw: bytes
-    attempts: int = 1
-    event_id: str = ""  # as far as it could be read
-    workload: str = ""  # as far as it could be read and is configured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +81,6 @@ class TrafficReader(Protocol):
     def oldest(self, workload: WorkloadId, *, start: datetime, end: datetime) -> datetime | None:
         """Start of the first pane with traffic that starts in [start, end); None where there is none."""
 
-    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """Newest first."""
-
-    def dead_letter(self, letter_id: str) -> DeadLetter | None:
-        """One, or None."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionPosition:
@@ -129,7 +107,8 @@ class RecordingBatch:
 
     advances: Sequence[Advance]
     rows: Sequence[RecordedInference] = ()
-    dead_letters: Sequence[DeadLetter] = ()
+    dead_letters: Sequence[tuple[DeadLetter, bytes]] = ()  # each with the event's bytes
+    taken_letters: Sequence[str] = ()  # ids of earlier letters whose events are in this batch
     in_batch_duplicates: Mapping[WorkloadId, int] = field(default_factory=dict)
     recorded_at: datetime | None = None
 
@@ -147,6 +126,9 @@ class TrafficRecorder(Protocol):
 
     def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
         """Takes the partition: raises the epoch, returns where to read from."""
+
+    def retried_letters(self) -> frozenset[str]:
+        """Ids of the dead letters whose bytes were sent again and of which nothing has come yet."""
 
     def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
         """One transaction: new rows, the panes of the rows that were really inserted, counts, dead letters, offsets.

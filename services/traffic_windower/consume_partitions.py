@@ -18,6 +18,7 @@ from flywheel.errors import CannotRun
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.caution import DEADLY, Caution, NotedWork, caution_after
+from flywheel.traffic.dead_letter import LetterCause
 from flywheel.traffic.recording import LostPartition, Partition, RawRecord, Unreadable
 from services.observability import LAST_STEP, STEPS
 from services.ports.traffic import PartitionPosition
@@ -142,7 +143,7 @@ class Recorder:
         event_id, workload = parts.claimed_ids(records[0].value) if deaths == DEADLY else ("", "")
         log.error("An event that ended its process again and again is dead-lettered", action="deadly_event", deaths=deaths)
         reason = f"{deaths} processes died, or used over {EVENT_CPU_SECONDS:g} s of CPU time, while they had only this event in work"
-        why = Unreadable(reason=reason, path="$", event_id=event_id, workload=workload)
+        why = Unreadable(reason=reason, path="$", cause=LetterCause.DEADLY, event_id=event_id, workload=workload)
         return give_up(records[0], why, positions=positions, reading_at=reading_at, parts=parts, now=now)
 
     def _parts_of(self, records: list[RawRecord]) -> list[list[RawRecord]]:

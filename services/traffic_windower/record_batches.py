@@ -7,24 +7,33 @@ way becomes a dead letter; all others are recorded. A failure of the machine (di
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 
 import structlog
 
 from flywheel.errors import CannotRun, FlywheelError, InvalidInput
-from flywheel.ids import EventId, WorkloadId, derive
+from flywheel.ids import EventId, WorkloadId
 from flywheel.traffic import recording
 from flywheel.traffic.answer_format import fits
 from flywheel.traffic.attempt_outcome import AttemptOutcome
+from flywheel.traffic.dead_letter import LetterCause, letter_id
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
-from flywheel.traffic.recording import KeptInference, LostPartition, Partition, RawRecord, ReadRecord, Unreadable, UnusableRecord
+from flywheel.traffic.recording import (
+    KeptInference,
+    LostPartition,
+    Partition,
+    RawRecord,
+    ReadRecord,
+    RecordingDecision,
+    Unreadable,
+    UnusableRecord,
+)
 from flywheel.traffic.redaction import redacted_exchange
 from services.observability.unexpected import place_of
+from services.ports.dead_letters import DeadLetter
 from services.ports.redaction import Redactor
 from services.ports.traffic import (
     Advance,
-    DeadLetter,
     NotSealed,
     PartitionPosition,
     RecordedInference,
@@ -33,7 +42,6 @@ from services.ports.traffic import (
     TrafficRecorder,
 )
 
-KEPT_RAW_BYTES = 1_048_576  # kept of a dead letter's bytes
 EVENT_CPU_SECONDS = 20.0  # for each step of one event, with some 6 to import the redactor
 MESSAGE_CHARACTERS = 300
 log = structlog.get_logger()
@@ -141,7 +149,7 @@ def _unexpected(record: RawRecord, error: Exception, parts: Recording) -> Unread
         message = ""
     event_id, workload = parts.claimed_ids(record.value)
     told = f"recording it failed twice: {type(error).__name__} at {place_of(error)}{': ' if message else ''}{message}"
-    return Unreadable(reason=told, path="$", event_id=event_id, workload=workload)
+    return Unreadable(reason=told, path="$", cause=LetterCause.FAILED, event_id=event_id, workload=workload)
 
 
 def _recorded(
@@ -185,9 +193,8 @@ def _store(
     batch = RecordingBatch(
         advances=[Advance(position=positions[partition], to_offset=offset) for partition, offset in sorted(decision.advances.items())],
         rows=rows,
-        dead_letters=[
-            _dead_letter(unusable, topic_id=positions[_of(unusable)].topic_id, known=parts.formats, now=now) for unusable in decision.dead
-        ],
+        dead_letters=[_dead_letter(unusable, known=parts.formats, now=now) for unusable in decision.dead],
+        taken_letters=_taken(read, decision, retried=parts.recorder.retried_letters()),
         in_batch_duplicates=decision.duplicates,
         recorded_at=now,
     )
@@ -199,7 +206,11 @@ def _without_the_refused(read: ReadRecord, refused: Mapping[EventId, FlywheelErr
     if isinstance(read.outcome, Unreadable) or (error := refused.get(read.outcome.event_id)) is None:
         return read
     why = Unreadable(
-        reason=f"{error.reason}. {error.remedy}", path=error.where, event_id=read.outcome.event_id, workload=read.outcome.workload
+        reason=f"{error.reason}. {error.remedy}",
+        path=error.where,
+        cause=LetterCause.REFUSED,
+        event_id=read.outcome.event_id,
+        workload=read.outcome.workload,
     )
     return replace(read, outcome=why)
 
@@ -235,23 +246,29 @@ def _redacted(inference: Inference, redactor: Redactor) -> Inference:
     )
 
 
-def _dead_letter(unusable: UnusableRecord, *, topic_id: str, known: Mapping[WorkloadId, object], now: datetime) -> DeadLetter:
-    """The id is derived from content and position: a redelivery is the same dead letter, and so is a resent event with the same bytes."""
+def _taken(read: Sequence[ReadRecord], decision: RecordingDecision, *, retried: frozenset[str]) -> Sequence[str]:
+    """The dead letters that were sent again and are no dead letters this time."""
+    if not retried:
+        return ()
+    dead = {id(unusable.record) for unusable in decision.dead}
+    good = (one.record for one in read if (one.record.topic, one.record.partition) in decision.advances and id(one.record) not in dead)
+    return sorted(retried & {letter_id(record.topic, record.value) for record in good})
+
+
+def _dead_letter(unusable: UnusableRecord, *, known: Mapping[WorkloadId, object], now: datetime) -> tuple[DeadLetter, bytes]:
+    """With the event's bytes."""
     record, why = unusable.record, unusable.why
-    cause = (why.event_id, sha256(record.value).hexdigest()) if why.event_id else (topic_id, record.topic, record.partition, record.offset)
-    return DeadLetter(
-        id=derive("dead", *cause),
+    letter = DeadLetter(
+        id=letter_id(record.topic, record.value),
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
+        at=now,
+        cause=why.cause,
         reason=why.reason,
         path=why.path,
-        at=now,
-        raw=record.value[:KEPT_RAW_BYTES],
+        size=len(record.value),
         event_id=why.event_id,
         workload=why.workload if why.workload in known else "",
     )
-
-
-def _of(unusable: UnusableRecord) -> Partition:
-    return unusable.record.topic, unusable.record.partition
+    return letter, record.value

@@ -20,9 +20,10 @@ from services.settings.pane_shapes import pane_shapes
 from services.settings.secrets import broker_fields, configured_redaction_key
 from services.stores.database import DATABASE_FAILURES, open_ledger, open_traffic
 from services.stores.ledger.journal import LedgerJournal
-from services.stores.ledger.subject_keys import open_subject_keys
+from services.stores.ledger.subject_keys import LedgerSubjectKeys, open_subject_keys
 from services.stores.tokens import redaction_key
 from services.stores.traffic.contents import ContentSealer
+from services.stores.traffic.dead_letters import DeadLetterStore
 from services.stores.traffic.recording_store import RecordingStore
 from services.stores.work_notes import WorkNotes
 
@@ -53,6 +54,8 @@ class WindowerParts:
 def windower_parts(settings: Settings) -> WindowerParts:
     """Opens both databases and the sealing key; raises CannotRun when one of them cannot be used."""
     broker = KafkaAccess(**broker_fields(settings))
+    keys = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    DeadLetterStore(open_traffic(settings.traffic_url), key=keys.sealing).seal_older()
     return WindowerParts(
         check_broker=partial(
             topics.check_broker,
@@ -67,7 +70,7 @@ def windower_parts(settings: Settings) -> WindowerParts:
             session_timeout_seconds=settings.kafka.session_timeout_seconds,
         ),
         topic_id=partial(topics.topic_id, broker),
-        recorder=_recorder(settings),
+        recorder=_recorder(settings, keys),
         journal=LedgerJournal(open_ledger(settings.ledger_url)),
         decode=event_codec.decode_traffic,
         claimed_ids=event_codec.claimed_ids,
@@ -81,8 +84,7 @@ def windower_parts(settings: Settings) -> WindowerParts:
     )
 
 
-def _recorder(settings: Settings) -> RecordingStore:
-    keys = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+def _recorder(settings: Settings, keys: LedgerSubjectKeys) -> RecordingStore:
     subjects = {WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()}
     sealer = ContentSealer(keys, subjects=subjects)
     return RecordingStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), sealer=sealer)

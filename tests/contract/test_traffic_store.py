@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, event, insert, select, update
 
 from flywheel.ids import BASE, AdapterName, EventId, RequestId, WorkloadId
 from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.column import FeatureRow
+from flywheel.traffic.dead_letter import LetterCause, LetterState, letter_id
 from flywheel.traffic.features import COLUMNS, columns_of
 from flywheel.traffic.first_failures import with_first_failures
 from flywheel.traffic.inference import Arm, Inference
@@ -24,12 +26,13 @@ from flywheel.traffic.recording import LostPartition
 from flywheel.windows.counts import CountMatrix, WindowCounts, count_rows
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import Pane, SlicePolicy
-from services.ports.traffic import Advance, DeadLetter, PartitionPosition, RecordedInference, RecordingBatch
+from services.ports.dead_letters import DeadLetter, LetterClosed
+from services.ports.traffic import Advance, PartitionPosition, RecordedInference, RecordingBatch
 from services.stores.database import open_database, reading, to_text
 from services.stores.migrate import migrate
 from services.stores.schema_version import TRAFFIC
 from services.stores.traffic.shadow_counts import RecordedShadows
-from services.stores.traffic.tables import inferences, metadata, pane_to_blob
+from services.stores.traffic.tables import dead_letters, inferences, metadata, pane_to_blob
 from tests.databases import migrated_traffic
 from tests.traffic_events import NOON, inference
 from tests.traffic_stores import BothSides, recording_store
@@ -63,19 +66,10 @@ def batch(at: PartitionPosition, rows: Sequence[RecordedInference], **more: obje
     return RecordingBatch(advances=[advance], rows=rows, recorded_at=LATER, **more)  # type: ignore[arg-type]
 
 
-def letter(number: int, *, workload: str = "", event_id: str = "") -> DeadLetter:
-    return DeadLetter(
-        id=f"dead-{number}",
-        topic="t",
-        partition=0,
-        offset=number,
-        reason="is not JSON",
-        path="$",
-        at=LATER,
-        raw=b"\xff",
-        workload=workload,
-        event_id=event_id,
-    )
+def letter(number: int, *, workload: str = "", event_id: str = "", raw: bytes = b"\xff", **changes: Any) -> tuple[DeadLetter, bytes]:
+    held: dict[str, Any] = {"topic": "t", "partition": 0, "offset": number, "at": LATER, "cause": LetterCause.UNREADABLE}
+    held |= {"reason": "is not JSON", "path": "$", "size": len(raw), "workload": workload, "event_id": event_id, **changes}
+    return DeadLetter(id=f"dead-{number}", **held), raw
 
 
 def test_the_migration_makes_exactly_the_tables(tmp_path: Path) -> None:
@@ -349,7 +343,8 @@ def test_a_dead_letter_is_kept_once_and_its_id_is_recorded(store: BothSides) -> 
     store.record(batch(replace(at, offset=1), [], dead_letters=[letter(1, event_id="bad", workload="support")]))
     assert store.recorded([EventId("bad")]) == {"bad"}
     assert store.counts(SUPPORT).dead_lettered == 2
-    assert {kept.raw for kept in store.dead_letters()} == {b"\xff"}
+    assert {store.content(kept.id) for kept in store.dead_letters()} == {b"\xff"}
+    assert {kept.attempts for kept in store.dead_letters()} == {1}  # read twice at one position, it failed once
 
 
 def test_rows_are_the_same_sample_whenever_they_are_asked_for_and_by_slice(store: BothSides) -> None:
@@ -446,7 +441,74 @@ def test_the_first_pane_with_traffic_of_a_period_is_found(store: BothSides) -> N
     assert store.oldest(SUPPORT, start=NOON - DAY, end=NOON) is None
 
 
-def test_one_dead_letter_is_found_by_its_id(store: BothSides) -> None:
-    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [], dead_letters=[letter(1), letter(2)]))
-    assert store.dead_letter("dead-2") == letter(2)
-    assert store.dead_letter("dead-3") is None
+def test_a_dead_letter_is_found_by_id_workload_and_cause(store: BothSides) -> None:
+    given = [letter(1, workload="support"), letter(2), letter(3, workload="support", cause=LetterCause.DEADLY)]
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [], dead_letters=given))
+    assert store.dead_letter("dead-2") == given[1][0]
+    assert store.dead_letter("dead-9") is None
+    assert [one.id for one in store.dead_letters(workloads=["support"])] == ["dead-1", "dead-3"]
+    assert [one.id for one in store.dead_letters(workloads=["support", ""], cause=LetterCause.DEADLY)] == ["dead-3"]
+    assert store.dead_letters(workloads=[]) == []
+
+
+def test_the_content_of_a_dead_letter_is_sealed_and_bound_to_it(store: BothSides) -> None:
+    for number in (1, 2):
+        store.keep(*letter(number, raw=f"ann{number}@example.com".encode()))
+    with reading(store.engine) as connection:
+        rows = connection.execute(select(dead_letters)).all()
+    assert all(b"example" not in row.sealed and row.raw == b"" for row in rows)
+    assert store.content("dead-2") == b"ann2@example.com"
+    with store.engine.begin() as connection:
+        connection.execute(update(dead_letters).where(dead_letters.c.id == "dead-2").values(sealed=rows[0].sealed))
+    with pytest.raises(LetterClosed):
+        store.content("dead-2")
+
+
+def test_a_letter_that_fails_again_is_the_same_letter_and_waits_again(store: BothSides) -> None:
+    first, raw = letter(1, workload="support")
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [], dead_letters=[(first, raw)]))
+    store.move("dead-1", LetterState.RETRIED)
+    assert store.retried() == {"dead-1"}
+    again = replace(first, offset=7, reason="it failed otherwise", cause=LetterCause.FAILED)
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [], dead_letters=[(again, raw)]))
+    assert store.dead_letters() == [replace(again, attempts=2, state=LetterState.WAITING)]
+    assert store.retried() == frozenset()
+    assert store.counts(SUPPORT).dead_lettered == 1
+
+
+@pytest.mark.parametrize("state", [LetterState.DROPPED, LetterState.TAKEN])
+def test_a_letter_that_is_done_with_has_no_content(store: BothSides, state: LetterState) -> None:
+    store.keep(*letter(1))
+    store.move("dead-1", state)
+    kept = store.dead_letter("dead-1")
+    assert kept is not None
+    assert (kept.state, store.content("dead-1")) == (state, None)
+
+
+def test_a_recorded_batch_takes_the_letters_of_its_events(store: BothSides) -> None:
+    store.keep(*letter(1))
+    store.move("dead-1", LetterState.RETRIED)
+    store.record(batch(store.assign(topic_id="a", topic="t", partition=0), [row(inference(1))], taken_letters=["dead-1"]))
+    assert [(one.state, store.content(one.id)) for one in store.dead_letters()] == [(LetterState.TAKEN, None)]
+
+
+def test_beyond_the_bound_the_oldest_contents_go(store: BothSides, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flywheel.traffic.dead_letter.KEPT_CONTENT_BYTES", 1_000)
+    for number in range(5):
+        store.keep(*letter(number, raw=bytes(300), at=LATER + timedelta(seconds=number)))
+    kept = {one.id: one.state for one in store.dead_letters()}
+    assert [id for id, state in kept.items() if state is LetterState.WAITING] == ["dead-4", "dead-3", "dead-2"]
+    assert [id for id, state in kept.items() if state is LetterState.EXPIRED] == ["dead-1", "dead-0"]
+    assert (store.content("dead-1"), store.content("dead-2")) == (None, bytes(300))
+
+
+def test_letters_of_older_versions_are_sealed_under_the_id_of_today(store: BothSides) -> None:
+    older = {"event_id": "", "workload": "", "topic": "t", "partition": 0, "offset": 1, "reason": "r", "path": "$", "attempts": 1}
+    with store.engine.begin() as connection:
+        for number, raw in enumerate((b"one", b"two", b"one", b"")):
+            connection.execute(insert(dead_letters).values(id=f"dead-{number}", at=to_text(LATER), raw=raw, size=len(raw), **older))
+    assert store.content("dead-1") == b"two"
+    assert store.seal_older() == 4
+    assert {one.id: store.content(one.id) for one in store.dead_letters()} == {letter_id("t", raw): raw for raw in (b"one", b"two", b"")}
+    with reading(store.engine) as connection:
+        assert set(connection.execute(select(dead_letters.c.raw)).scalars()) == {b""}

@@ -342,9 +342,9 @@ def test_what_cannot_be_read_on_a_topic_is_a_dead_letter_and_the_next_is_taken(d
     day.waits(lambda: _correction(day, HandedIn(id="after", body={})), "the next correction")
     day.waits(lambda: day.daemon.recorded() > before or None, "the next request")
     (entry,) = day.daemon.journal.entries(kind=JournalKind.DEAD_LETTER)
-    (letter,) = day.asks_api("/v1/dead-letters").json()["dead_letters"]
+    letters = day.asks_api("/v1/dead-letters").json()["dead_letters"]
     assert entry.evidence["topic"] == topics.corrections
-    assert (letter["topic"], letter["bytes"]) == (topics.traffic, 18)
+    assert {(letter["topic"], letter["size"]) for letter in letters} == {(topics.corrections, 18), (topics.traffic, 18)}
 
 
 def test_no_log_holds_personal_data(day: Day) -> None:

@@ -22,12 +22,12 @@ from flywheel.traffic.sessions import SessionOutcome
 from flywheel.windows.counts import CountMatrix, WindowCounts, bins_of_columns, count_rows
 from flywheel.windows.sample import rank
 from services.ports.drift import ClosedWindow, EvidentlyScore, Judgement, LateFinding
-from services.ports.traffic import DeadLetter, RecordedInference, TrafficCounts
+from services.ports.traffic import RecordedInference, TrafficCounts
 
 
 @dataclass(kw_only=True)
 class TrafficInMemory:
-    """A TrafficReader over a list of rows, in the order in which they were recorded. Knows no sessions and no dead letters."""
+    """A TrafficReader over a list of rows, in the order in which they were recorded. Knows no sessions."""
 
     held: list[RecordedInference] = field(default_factory=list)
 
@@ -92,9 +92,6 @@ class TrafficInMemory:
         return max((row.inference.occurred_at for row in self._of(workload)), default=None)
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
-        return []
-
-    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         return []
 
     def _of(self, workload: WorkloadId) -> list[RecordedInference]:
@@ -352,9 +349,6 @@ class CountedTraffic:
         return self.clock if self.clock is not None else max(self._panes) + self.pane - timedelta(microseconds=1)
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
-        return []
-
-    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
         return []
 
     def _within(self, start: datetime, end: datetime) -> list[CountedPane]:

@@ -47,11 +47,11 @@ class LedgerSubjectKeys:
     """Data keys on SQL. None is kept in memory: a key that another process destroys opens nothing more."""
 
     def __init__(self, engine: Engine, sealing: SealingKey) -> None:
-        self._engine, self._sealing = engine, sealing
+        self._engine, self.sealing = engine, sealing
 
     def digest(self, workload: WorkloadId, subject: tuple[str, str]) -> bytes:
         """What stands for a subject in the ledger: it cannot be guessed without the sealing key."""
-        return self._sealing.digest(workload, *subject)
+        return self.sealing.digest(workload, *subject)
 
     def held(self, ids: Collection[int]) -> dict[int, DataKey | None]:
         """Those of the keys that are there. None: it was not sealed by our sealing key, or was changed."""
@@ -74,12 +74,12 @@ class LedgerSubjectKeys:
         return self._opened(row) is not None
 
     def _new(self, subject: bytes, workload: WorkloadId, at: datetime) -> dict[str, object]:
-        sealed = self._sealing.seal(os.urandom(KEY_BYTES), bound_to=subject)
+        sealed = self.sealing.seal(os.urandom(KEY_BYTES), bound_to=subject)
         return {"subject": subject, "workload": workload, "sealed_key": sealed, "created_at": to_text(at)}
 
     def _opened(self, row: Any) -> DataKey | None:
         try:
-            return DataKey(self._sealing.open(row.sealed_key, bound_to=row.subject))
+            return DataKey(self.sealing.open(row.sealed_key, bound_to=row.subject))
         except (SealBroken, ValueError, TypeError):  # the last two: what was sealed is no key
             return None
 

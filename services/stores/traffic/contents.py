@@ -38,6 +38,8 @@ class ContentSealer:
 
     def __init__(self, keys: LedgerSubjectKeys, *, subjects: Mapping[WorkloadId, str]) -> None:
         self._keys, self._subjects, self._compressor = keys, subjects, Compressor()
+        self.sealing_key = keys.sealing
+        """For what belongs to no subject that could be read: dead letters."""
 
     def sealed(self, inferences: Sequence[Inference], *, at: datetime) -> list[dict[str, object]]:
         """A row of ``exchange_contents`` for each. Missing keys are made first: a crash after that leaves no more than an unused key.

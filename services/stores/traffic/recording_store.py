@@ -5,7 +5,7 @@ transaction: positions move by compare-and-set, an event id is inserted once, on
 session and day and the sealed contents are stored in that transaction too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, del
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.ids import EventId, WorkloadId
+from flywheel.traffic.dead_letter import LetterState
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm, Inference
 from flywheel.traffic.recording import LostPartition
@@ -22,8 +23,8 @@ from flywheel.windows.counts import CountMatrix, count_rows
 from flywheel.windows.pane import pane_start
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import Pane, SlicePolicy, slices_of, summed
+from services.ports.dead_letters import DeadLetter
 from services.ports.traffic import (
-    DeadLetter,
     FeatureRow,
     PartitionPosition,
     RecordedInference,
@@ -32,10 +33,10 @@ from services.ports.traffic import (
 )
 from services.stores.database import to_text, writing
 from services.stores.traffic.contents import ContentSealer
+from services.stores.traffic.dead_letters import insert_dead_letters, move_letters, retried_ids
 from services.stores.traffic.first_failures import with_first_failures_marked
 from services.stores.traffic.rows import to_row
 from services.stores.traffic.tables import (
-    dead_letters,
     exchange_contents,
     inferences,
     pane_from_blob,
@@ -67,13 +68,18 @@ class RecordingStore:
             ).one()
         return PartitionPosition(topic_id=topic_id, topic=topic, partition=partition, epoch=row.epoch, offset=row.next_offset)
 
+    def retried_letters(self) -> frozenset[str]:
+        return retried_ids(self._engine)
+
     def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
         at = batch.recorded_at or datetime.now(UTC)
         contents = self._sealed(batch.rows, at=at)
         with writing(self._engine) as connection:
             self._advance(connection, batch)
             fresh = self._insert_new(connection, batch.rows, contents, at=at)
-            gained = _gained(batch, fresh=fresh, letters=self._insert_dead_letters(connection, batch.dead_letters))
+            new_letters = insert_dead_letters(connection, batch.dead_letters, key=self._sealer.sealing_key)
+            move_letters(connection, batch.taken_letters, LetterState.TAKEN)
+            gained = _gained(batch, fresh=fresh, letters=new_letters)
             for workload, (counts, newest) in gained.items():
                 self._add_counts(connection, workload, counts, newest)
             totals = {workload: counts_of(connection, workload) for workload in gained}
@@ -164,30 +170,6 @@ class RecordingStore:
                 .values(**total, **key)
                 .on_conflict_do_update(index_elements=["workload", "pane_start", "topic", "partition"], set_=total)
             )
-
-    def _insert_dead_letters(self, connection: Connection, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
-        dead_lettered = []
-        for letter in letters:
-            done = connection.execute(
-                insert(dead_letters)
-                .values(
-                    id=letter.id,
-                    event_id=letter.event_id,
-                    workload=letter.workload,
-                    topic=letter.topic,
-                    partition=letter.partition,
-                    offset=letter.offset,
-                    reason=letter.reason,
-                    path=letter.path,
-                    at=to_text(letter.at),
-                    raw=letter.raw,
-                    attempts=letter.attempts,
-                )
-                .on_conflict_do_nothing(index_elements=["id"])
-            )
-            if done.rowcount == 1:
-                dead_lettered.append(letter)
-        return dead_lettered
 
     def _add_counts(self, connection: Connection, workload: WorkloadId, gained: TrafficCounts, newest: datetime | None) -> None:
         row = {

@@ -13,6 +13,8 @@ from flywheel.windows.slices import Pane
 metadata = MetaData()
 HAS_COMPLETION_ID = text("completion_id != ''")  # the same text in index and query, so that SQLite uses the partial index
 HAS_CLIENT_REQUEST_ID = text("client_request_id != ''")
+HAS_CONTENT = text("sealed IS NOT NULL")
+IS_RETRIED = text("state = 'retried'")
 
 inferences = Table(
     "inferences",
@@ -113,8 +115,14 @@ dead_letters = Table(
     Column("reason", String, nullable=False),
     Column("path", String, nullable=False),
     Column("at", String, nullable=False),
-    Column("raw", LargeBinary, nullable=False),
+    Column("raw", LargeBinary, nullable=False),  # of letters from before ``sealed``; empty since
     Column("attempts", Integer, nullable=False),
+    Column("cause", String, nullable=False, server_default="unreadable"),
+    Column("state", String, nullable=False, server_default="waiting"),
+    Column("size", Integer, nullable=False, server_default="0"),  # of the event, in bytes
+    Column("sealed", LargeBinary),  # NULL without content
+    Index("dead_letters_by_time", "at", "size", sqlite_where=HAS_CONTENT),
+    Index("dead_letters_retried", "id", sqlite_where=IS_RETRIED),
 )
 
 _LENGTH = struct.Struct("<I")

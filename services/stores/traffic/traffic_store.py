@@ -1,4 +1,4 @@
-"""The readers' side of the traffic database: windows, rows, counts, sessions, dead letters.
+"""The readers' side of the traffic database: windows, rows, counts, sessions.
 
 In: periods and ids. Out: rows, windows, counts. Nothing is written here. Content is opened only for a process that holds the keys.
 """
@@ -16,7 +16,7 @@ from flywheel.traffic.sessions import SessionOutcome, SessionRequest, session_ou
 from flywheel.windows.counts import CountMatrix, WindowCounts, added
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import capped
-from services.ports.traffic import DeadLetter, RecordedInference, TrafficCounts
+from services.ports.traffic import RecordedInference, TrafficCounts
 from services.stores.database import in_parts, reading, to_json, to_moment, to_text
 from services.stores.ledger.subject_keys import LedgerSubjectKeys
 from services.stores.traffic.contents import opened_contents, without_content
@@ -171,16 +171,6 @@ class TrafficStore:
             text = connection.execute(query).scalar()
         return to_moment(text) if text else None
 
-    def dead_letters(self, *, limit: int = 100) -> Sequence[DeadLetter]:
-        query = select(dead_letters).order_by(dead_letters.c.at.desc(), dead_letters.c.id).limit(limit)
-        with reading(self._engine) as connection:
-            return [_dead_letter(row) for row in connection.execute(query)]
-
-    def dead_letter(self, letter_id: str) -> DeadLetter | None:
-        with reading(self._engine) as connection:
-            row = connection.execute(select(dead_letters).where(dead_letters.c.id == letter_id)).first()
-        return _dead_letter(row) if row is not None else None
-
 
 def counts_of(connection: Connection, workload: WorkloadId) -> TrafficCounts:
     """The cumulative counts, as they are in this transaction."""
@@ -220,20 +210,4 @@ def _request(row: Any) -> SessionRequest:
         latency_ms=row.latency_ms,
         dimensions=orjson.loads(row.dimensions),
         features=orjson.loads(row.features),
-    )
-
-
-def _dead_letter(row: Any) -> DeadLetter:
-    return DeadLetter(
-        id=row.id,
-        topic=row.topic,
-        partition=row.partition,
-        offset=row.offset,
-        reason=row.reason,
-        path=row.path,
-        at=to_moment(row.at),
-        raw=row.raw,
-        attempts=row.attempts,
-        event_id=row.event_id,
-        workload=row.workload,
     )

@@ -1,13 +1,10 @@
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
-from flywheel.errors import CannotRun
 from flywheel.gate.axes import GateDecision, GateVerdict
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, RunId, WorkloadId
 from flywheel.journal import JournalEntry
@@ -15,10 +12,8 @@ from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm
-from services.api.app import build_app
 from services.ports.gate import GateRecord
-from services.ports.redaction import Redactor
-from services.ports.traffic import Advance, DeadLetter, RecordedInference, RecordingBatch
+from services.ports.traffic import Advance, RecordedInference, RecordingBatch
 from services.ports.work_queue import RetrainCommand
 from tests.opened import traffic_store
 from tests.traffic_events import inference
@@ -57,10 +52,7 @@ def record(api: Any, number: int) -> None:
     for index in range(number):
         value = inference(index, workload=ROUTER, occurred_at=api.now + timedelta(seconds=index))
         rows.append(RecordedInference(inference=value, features=columns_of(value, valid_format=True)))
-    letter = DeadLetter(
-        id="dl-1", topic="flywheel.traffic.v1", partition=0, offset=7, reason="is not JSON", path="$", at=api.now, raw=b"mail a@b.example"
-    )
-    batch = RecordingBatch(advances=[Advance(position=position, to_offset=number)], rows=rows, dead_letters=[letter], recorded_at=api.now)
+    batch = RecordingBatch(advances=[Advance(position=position, to_offset=number)], rows=rows, recorded_at=api.now)
     traffic.record(batch)
 
 
@@ -286,25 +278,6 @@ def test_the_status_has_route_traffic_alerts_and_releases(api: Any) -> None:
     assert page["traffic"]["recorded"] == 5
     assert [alert["id"] for alert in page["open_alerts"]] == ["alert-1"]
     assert [one["adapter"] for one in page["releases"]] == [GOOD]
-
-
-def test_dead_letters_are_listed_without_content_and_redacted(api: Any) -> None:
-    record(api, 1)
-    (letter,) = api.ask("GET", "/v1/dead-letters").json()["dead_letters"]
-    assert letter["reason"] == "is not JSON"
-    assert "raw" not in letter
-    assert "a@b.example" not in api.ask("GET", f"/v1/dead-letters/{letter['id']}").text
-
-
-def test_without_a_redactor_no_content_is_shown(api: Any) -> None:
-    def missing() -> Redactor:
-        raise CannotRun("presidio is missing", remedy="Install it.")
-
-    record(api, 1)
-    app = build_app(replace(api.parts, open_redactor=missing), ready=lambda: None)
-    with TestClient(app) as http:
-        shown = http.get("/v1/dead-letters/dl-1", headers={"Authorization": "Bearer ada"}).json()
-    assert shown["content"] == "not shown: presidio is missing"
 
 
 def test_health_and_metrics_need_no_token(api: Any) -> None:

@@ -8,9 +8,9 @@ from kafka import KafkaConsumer
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
+from flywheel.traffic.dead_letter import letter_id
 from services.api.accept_submissions import MESSAGE_PREFIX
 from services.api.relay_outbox import Relay
-from services.ports.corrections import dead_letter_subject
 from services.ports.outbox import OutboxMessage
 
 
@@ -78,7 +78,7 @@ def test_a_dead_lettered_correction_is_deleted(api: Any, relay: Relay) -> None:
             at=api.now,
             workload=WorkloadId("tool-router"),
             kind="dead_letter",
-            subject=dead_letter_subject(api.publisher.arrived[0].value),
+            subject=letter_id(api.parts.corrections_topic, api.publisher.arrived[0].value),
             state="dead_lettered",
             reason="unreadable",
         )

@@ -13,13 +13,15 @@ import uvicorn
 from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
 from flywheel.gate.axes import AxisTest, AxisVerdict, GateDecision, GateVerdict, IncorrectAnswer, RequiredItems, Role
 from flywheel.ids import BASE, AdapterName, AlertId, GateId, Person, ReleaseId, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind
 from flywheel.rollout.release import Release, ReleaseState, Route
+from flywheel.traffic.dead_letter import LetterCause
 from flywheel.traffic.exchange import exchange_from_wire
 from flywheel.traffic.features import columns_of
 from services.api.app import build_app
 from services.api.wiring import ApiParts, api_parts
 from services.cli.__main__ import run
+from services.ports.dead_letters import DeadLetter
 from services.ports.gate import GateRecord
 from services.ports.traffic import RecordedInference, RecordingBatch
 from services.settings import Settings, load
@@ -351,6 +353,26 @@ def test_commands_print_text_and_a_next_step_or_json(daemon: Daemon, words: tupl
     code, out, _ = daemon.run(*words, "--json")
     assert code == 0
     assert isinstance(json.loads(out), dict)
+
+
+def test_dead_letters_are_listed_shown_retried_and_dropped(daemon: Daemon) -> None:
+    at = daemon.parts.clock()
+    place = {"topic": "old.v1", "partition": 1, "offset": 7, "at": at, "reason": "KeyError at place:7", "path": "$", "workload": ROUTER}
+    for number, cause in enumerate((LetterCause.FAILED, LetterCause.UNREADABLE)):
+        letter = DeadLetter(id=f"letter-{number}", cause=cause, size=3, **place)  # type: ignore[arg-type]
+        daemon.parts.letters.keep(letter, b"raw")
+    code, out, err = daemon.run("dlq", "list", "--workload", ROUTER, "--cause", "failed")
+    assert (code, "letter-0" in out, "letter-1" in out) == (0, True, False)
+    assert "Next: flywheel dlq show letter-0" in err
+    code, out, err = daemon.run("dlq", "show", "letter-0")
+    assert (code, "KeyError at place:7" in out, "flywheel dlq retry letter-0" in err) == (0, True, True)
+    code, _, err = daemon.run("dlq", "retry", "letter-0")
+    assert (code, "its topic is not read any more" in err) == (3, True)
+    code, out, _ = daemon.run("dlq", "drop", "letter-0", "letter-1", "--reason", "of a test")
+    assert (code, out.count("was dropped")) == (0, 2)
+    (line, *_) = daemon.parts.ledger.journal.entries(kind=JournalKind.DEAD_LETTER, subject="letter-1")
+    assert (line.state, line.actor, line.reason) == ("dropped", "ada", "of a test")
+    assert daemon.run("dlq", "drop", "letter-9", "--reason", "x")[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The real process on a real broker: killed at a random moment, restarted, and ended in order."""
 
-import base64
 import json
 import os
 import random
@@ -19,6 +18,7 @@ from kafka import KafkaConsumer
 
 from flywheel.corrections.correction import CorrectionState
 from flywheel.ids import WorkloadId
+from flywheel.traffic.dead_letter import LetterCause
 from services.ports.cloud_events import encode
 from services.ports.outbox import OutboxMessage
 from services.process.process_names import PROCESSES
@@ -26,7 +26,7 @@ from services.settings import load
 from services.stores.ledger.journal import LedgerJournal
 from tests.databases import empty_databases
 from tests.learning import NOON
-from tests.opened import create_topics, learn_ledger, open_ledger, publisher
+from tests.opened import create_topics, learn_ledger, open_ledger, publisher, traffic_store
 from tests.ports import free_metrics_port
 
 ROUTER = WorkloadId("router")
@@ -137,15 +137,19 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(broker: str, tm
     assert all(redactions[f"c{number}"] == 1 for number in range(40))
     assert "Traceback" not in log.read_text()
 
-    letters = KafkaConsumer(
+    store = traffic_store(settings)
+    letters = {letter.id: letter for letter in store.dead_letters()}
+    assert {store.content(id) for id in letters} == {rubbish, stranger}
+    assert {letter.cause for letter in letters.values()} == {LetterCause.UNREADABLE, LetterCause.REFUSED}
+    assert {letter.attempts for letter in letters.values()} == {1}
+    consumer = KafkaConsumer(
         settings.kafka.topics.corrections + ".dlq",
         bootstrap_servers=broker,
         auto_offset_reset="earliest",
         consumer_timeout_ms=2_000,
     )
-    raw = {base64.b64decode(json.loads(letter.value)["raw_base64"]) for letter in letters}
-    letters.close()
-    assert raw == {rubbish, stranger}
+    assert {json.loads(notice.value)["letter"] for notice in consumer} == set(letters)
+    consumer.close()
 
 
 def test_an_unknown_setting_is_one_sentence_and_no_stack_trace(tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 """The correction desk on the fake ledger: what becomes of each event, and of the same event again."""
 
-import base64
 import json
-import random
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,19 +18,19 @@ from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.regression_suite.grade import grade
+from flywheel.traffic.dead_letter import LetterCause, letter_id
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
 from flywheel.training_set.curate import CurationPolicy, curate
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.correction_desk.attempt_twice import NotDecidable
-from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_value
+from services.correction_desk.dead_letter import RecordPosition, dead_letter_entry, dead_letter_of, letter_notice
 from services.correction_desk.decide_corrections import CorrectionDesk, CorrectionResult
 from services.correction_desk.knowledge_gap_events import knowledge_gap_message
 from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.integrations.kafka.event_codec import decode_correction
 from services.ports.cloud_events import encode
-from services.ports.corrections import dead_letter_subject
 from services.ports.traffic import RecordedInference, RecordingBatch
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, inference
@@ -417,10 +414,10 @@ def test_an_event_that_fails_twice_is_given_up_and_the_next_one_is_decided() -> 
     assert caught.value.reason.startswith("it cannot be decided: ValueError at services.correction_desk.decide_corrections:")
     assert story.receive("b").state is CorrectionState.ACCEPTED
     place = RecordPosition(topic="corrections", partition=0, offset=7, time=NOON)
-    letter = json.loads(dead_letter_value(poison, at=place, error=caught.value))
-    line = dead_letter_entry(poison, at=place, error=caught.value, workload="router", known={"router"})
-    assert letter["attempts"] == 2
-    for told in (letter["error"], line.reason, str(dict(line.evidence))):
+    letter = dead_letter_of(poison, at=place, error=caught.value, claimed=("e", "router"), known={"router"})
+    line = dead_letter_entry(letter)
+    assert (letter.cause, letter.workload) == (LetterCause.FAILED, "router")
+    for told in (letter.reason, letter_notice(letter).decode(), line.reason, str(dict(line.evidence))):
         assert "ann@example.com" not in told
 
 
@@ -484,26 +481,14 @@ def test_texts_that_break_parsers_are_decided(kind: str, changes: dict[str, str]
     assert story.receive("b", request_id=None, messages=messages, **changes).new
 
 
-def test_a_dead_letter_of_a_large_event_stays_under_the_brokers_limit() -> None:
+def test_notice_and_journal_line_of_a_dead_letter_hold_nothing_of_the_event() -> None:
     place = RecordPosition(topic="corrections", partition=0, offset=7, time=NOON)
     error = InvalidInput("is not JSON", where="$", remedy="Fix it.")
-    text = b"a pasted log, line after line " * 60_000
-    letter = dead_letter_value(text, at=place, error=error)
-    assert len(letter) < 900_000
-    assert zlib.decompress(base64.b64decode(json.loads(letter)["raw_zlib_base64"])) == text
-    noise = random.Random(7).randbytes(1_800_000)
-    letter = dead_letter_value(noise, at=place, error=error)
-    assert len(letter) < 900_000
-    told = json.loads(letter)
-    assert (told["raw_bytes"], noise.startswith(base64.b64decode(told["raw_beginning_base64"]))) == (1_800_000, True)
-
-
-def test_a_dead_letter_has_the_bytes_and_its_journal_line_none() -> None:
-    place = RecordPosition(topic="corrections", partition=0, offset=7, time=NOON)
-    error = InvalidInput("is not JSON", where="$", remedy="Fix it.")
-    body = json.loads(dead_letter_value(b"\xff secret", at=place, error=error))
-    assert (body["error"], body["offset"], body["raw_base64"]) == ("is not JSON", 7, "/yBzZWNyZXQ=")
-    line = dead_letter_entry(b"\xff secret", at=place, error=error, workload="someone's text", known={"router"})
-    assert line.workload == ""
-    assert line.id == dead_letter_entry(b"\xff secret", at=place, error=error, workload="", known=()).id
-    assert line.subject == dead_letter_subject(b"\xff secret")
+    letter = dead_letter_of(b"\xff secret", at=place, error=error, claimed=("", "someone's text"), known={"router"})
+    told = json.loads(letter_notice(letter))
+    assert (told["letter"], told["error"], told["offset"], told["cause"], told["bytes"]) == (letter.id, "is not JSON", 7, "unreadable", 8)
+    line = dead_letter_entry(letter)
+    assert (line.workload, line.subject) == ("", letter_id("corrections", b"\xff secret"))
+    for text in (letter_notice(letter).decode(), repr(line)):
+        assert "secret" not in text
+        assert "someone" not in text

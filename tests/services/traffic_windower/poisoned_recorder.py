@@ -28,5 +28,5 @@ def poisoned(raw: bytes) -> Inference:
 
 if __name__ == "__main__":
     event_codec.decode_traffic = poisoned
-    record_batches.EVENT_CPU_SECONDS = 8.0
+    record_batches.EVENT_CPU_SECONDS = 3.0
     sys.exit(main(PROCESS, run))

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from flywheel.errors import CannotRun
 from flywheel.ids import WorkloadId
+from flywheel.traffic.dead_letter import LetterState, letter_id
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.recording import RawRecord
 from flywheel.windows.pane_shape import PaneShape
@@ -187,6 +188,23 @@ def test_an_event_that_fails_twice_is_a_dead_letter_with_a_redacted_message(stor
     for letter in store.dead_letters():
         assert "KeyError at services.traffic_windower.record_batches:" in letter.reason
         assert letter.reason.endswith("'ann<EMAIL_ADDRESS:3f2a9c01>example.com'")
+
+
+def test_a_retried_letter_waits_again_when_it_fails_and_is_taken_when_it_does_not(store: BothSides) -> None:
+    def fails(_raw: bytes) -> Inference:
+        raise KeyError
+
+    run(store, [traffic_event(1), traffic_event(2)], decode=fails)
+    failed, other = (letter_id("t", traffic_event(number)) for number in (1, 2))
+    store.move(failed, LetterState.RETRIED)
+    run(store, [traffic_event(1)], first=2, decode=fails)
+    again = store.dead_letter(failed)
+    assert again is not None
+    assert (again.state, again.attempts, again.offset) == (LetterState.WAITING, 2, 2)
+    store.move(failed, LetterState.RETRIED)
+    run(store, [traffic_event(1), traffic_event(1), traffic_event(3)], first=3)
+    assert {one.id: one.state for one in store.dead_letters()} == {failed: LetterState.TAKEN, other: LetterState.WAITING}
+    assert store.counts(SUPPORT).recorded == 2
 
 
 @pytest.mark.parametrize(

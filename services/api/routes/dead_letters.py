@@ -1,0 +1,104 @@
+"""Routes: dead letters, and what a person does about them."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from flywheel.errors import CannotRun, NotAllowed, NotFound
+from flywheel.ids import Person, WorkloadId
+from flywheel.traffic.dead_letter import LetterCause, next_step
+from services.api.access import OPERATE, READ, Bearer, admitted, visible
+from services.api.json_values import Json, json_of
+from services.api.requests import RequestBody
+from services.api.retry_dead_letters import drop, retry
+from services.api.wiring import ApiParts
+from services.ports.dead_letters import DeadLetter, LetterClosed
+
+SHOWN_CHARACTERS = 4_000  # of a dead letter's content
+REDACTED_BYTES = 4_400  # so many are redacted: personal data that the end of what is shown would cut through is whole
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+class DropBody(RequestBody):
+    reason: str = Field(min_length=1, max_length=2_000)
+
+
+def dead_letter_routes(parts: ApiParts) -> APIRouter:
+    """``/v1/dead-letters``. A letter that names no configured workload is shown to tokens that cover every workload."""
+    routes = APIRouter()
+
+    @routes.get("/v1/dead-letters")
+    def list_dead_letters(
+        authorization: Bearer = None,
+        workload: str | None = None,
+        cause: LetterCause | None = None,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    ) -> dict[str, Json]:
+        """Newest first, without content."""
+        covered: list[str] = [*visible(parts, authorization, workload)]
+        if workload is None and len(covered) == len(parts.workloads):
+            covered.append("")
+        found = parts.letters.dead_letters(workloads=covered, cause=cause, limit=limit)
+        return {"dead_letters": [json_of(letter) for letter in found]}
+
+    @routes.get("/v1/dead-letters/{letter_id}")
+    def show_dead_letter(letter_id: str, authorization: Bearer = None) -> Json:
+        """With its redacted content and the next step."""
+        letter, _ = _covered(parts, authorization, letter_id, READ)
+        return {**_view(letter), "content": _shown(parts, letter)}
+
+    @routes.post("/v1/dead-letters/{letter_id}/retry")
+    def retry_dead_letter(letter_id: str, authorization: Bearer = None) -> Json:
+        """Sends its bytes to the topic again. Safe to repeat."""
+        letter, person = _covered(parts, authorization, letter_id, OPERATE)
+        return _view(retry(parts, letter, by=person, now=parts.clock()))
+
+    @routes.post("/v1/dead-letters/{letter_id}/drop")
+    def drop_dead_letter(letter_id: str, body: DropBody, authorization: Bearer = None) -> Json:
+        """Deletes its content for good."""
+        letter, person = _covered(parts, authorization, letter_id, OPERATE)
+        return _view(drop(parts, letter, reason=body.reason, by=person, now=parts.clock()))
+
+    return routes
+
+
+def _covered(parts: ApiParts, authorization: str | None, id: str, scopes: tuple[str, ...]) -> tuple[DeadLetter, Person]:
+    """The letter and the person. A letter that the token does not cover is answered like one that does not exist."""
+    person = admitted(parts, authorization, scopes)
+    letter = parts.letters.dead_letter(id)
+    needed = [WorkloadId(letter.workload)] if letter is not None and letter.workload else list(parts.workloads)
+    try:
+        for workload in needed:
+            admitted(parts, authorization, scopes, workload=workload)
+    except NotAllowed:
+        letter = None
+    if letter is None:
+        raise NotFound("there is no such dead letter", where="dead letter", value=id, remedy="List them: flywheel dlq list.")
+    return letter, person
+
+
+def _view(letter: DeadLetter) -> dict[str, Json]:
+    view = json_of(letter)
+    assert isinstance(view, dict)
+    return {**view, "next_step": next_step(letter.id, letter.cause, letter.state, size=letter.size)}
+
+
+def _shown(parts: ApiParts, letter: DeadLetter) -> str:
+    """The beginning of the content as text, redacted. Without a redactor no content leaves the api."""
+    if letter.cause is LetterCause.DEADLY:
+        return "not shown: work on it ended processes"
+    try:
+        raw = parts.letters.content(letter.id)
+        if raw is None:
+            return "not kept any more"
+        text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), raw[:REDACTED_BYTES].decode("utf-8", "replace"))
+        redacted, _ = parts.open_redactor().redact(text)
+    except CannotRun as error:
+        return f"not shown: {error.reason}"
+    except LetterClosed as error:
+        return f"not shown: {error}"
+    cut = len(redacted) > SHOWN_CHARACTERS or len(raw) > REDACTED_BYTES
+    shown = redacted[:SHOWN_CHARACTERS].encode("utf-8", "replace").decode()  # half of a character cannot be sent
+    return shown + ("…" if cut else "")
