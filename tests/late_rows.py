@@ -50,6 +50,7 @@ class LateWorld:
             traffic=self.traffic,
             drift=self.watch,
             alerts=self.watch,
+            journal=LedgerJournal(self.engine),
             reports=ScriptedReports(),
             route=lambda _: self.route,
             workloads={

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from flywheel.alerts.alert import Alert, AlertState, WindowsSeen, fingerprint_of
 from flywheel.alerts.window_finding import SHOWN, WindowFinding
+from flywheel.clock import has_passed, lies_ahead
 from flywheel.drift.incident import IncidentState
 from flywheel.ids import AlertId, derive
 
@@ -52,21 +53,23 @@ def advance(*, alert: Alert | None, finding: WindowFinding | None, policy: Alert
     """``alert``: the newest of the workload, if any. ``finding``: of the newest window, if any was judged."""
     if alert is None or alert.state is AlertState.RESOLVED:
         return _open(alert, finding, now)
-    news = finding if finding is not None and _is_news(finding, alert) else None
+    news = finding if finding is not None and _is_news(finding, alert, now) else None
     if news is not None and news.standing is IncidentState.DRIFTED:
         return _seen_again(alert, news, now)
-    if alert.state is AlertState.ACKNOWLEDGED and alert.acknowledgement is not None and now >= alert.acknowledgement.until:
-        return _fire_again(alert, "the acknowledgement expired", now)
+    taken = alert.acknowledgement if alert.state is AlertState.ACKNOWLEDGED else None
+    if taken is not None and has_passed(taken.until - taken.at, since=taken.at, now=now):
+        reason = "the acknowledgement expired" if now >= taken.until else "it was acknowledged in the future, by a clock that ran ahead"
+        return _fire_again(alert, reason, now)
     cleared = news is not None and news.standing is IncidentState.NOT_DRIFTED and not news.late  # late rows never resolve an alert
     if alert.state is AlertState.PENDING:
         if cleared:
             gone = replace(alert, state=AlertState.RESOLVED, resolved_at=now)
             return AlertTransition(alert=gone, move=Move.DROPPED, reason="nothing drifts any more, before anybody was notified")
-        if now - alert.started_at >= policy.hold:
+        if has_passed(policy.hold, since=alert.started_at, now=now):
             fired = replace(alert, state=AlertState.FIRING, fired_at=now)
             return AlertTransition(alert=fired, move=Move.FIRED, reason="the drift has held for long enough")
         return AlertTransition(alert=alert, move=Move.NONE, reason="the drift has not held for long enough yet")
-    if cleared and now - alert.last_seen_at >= policy.resolve_after:
+    if cleared and has_passed(policy.resolve_after, since=alert.last_seen_at, now=now):
         over = replace(alert, state=AlertState.RESOLVED, resolved_at=now)
         return AlertTransition(alert=over, move=Move.RESOLVED, reason=f"nothing has drifted for {policy.resolve_after}")
     return AlertTransition(alert=alert, move=Move.NONE, reason="still open: drifting, not cleared for long enough, or without data")
@@ -75,7 +78,7 @@ def advance(*, alert: Alert | None, finding: WindowFinding | None, policy: Alert
 def _open(last: Alert | None, finding: WindowFinding | None, now: datetime) -> AlertTransition:
     if finding is None or finding.standing is not IncidentState.DRIFTED:
         return AlertTransition(alert=last, move=Move.NONE, reason="nothing drifts")
-    if last is not None and not _is_news(finding, last):
+    if last is not None and not _is_news(finding, last, now):
         return AlertTransition(alert=last, move=Move.NONE, reason="this window belongs to the alert that was resolved")
     late = [finding.late] if finding.late else []  # the same window may have opened an alert when it closed
     opened = Alert(
@@ -89,7 +92,7 @@ def _open(last: Alert | None, finding: WindowFinding | None, now: datetime) -> A
         seen=WindowsSeen(
             first=finding.window,
             newest=finding.window,
-            until=max(finding.at, last.seen.until) if last is not None else finding.at,
+            until=_seen_until(last.seen, finding, now) if last is not None else finding.at,
             late=_late_with(finding, last.seen.late if last is not None else ()),
             drifted=frozenset(finding.drifted),
             drifted_count=finding.drifted_count,
@@ -106,8 +109,9 @@ def _seen_again(alert: Alert, finding: WindowFinding, now: datetime) -> AlertTra
         alert,
         severity=max(alert.severity, finding.severity),
         message=finding.message if worse or not finding.late else alert.message,
-        last_seen_at=max(now, alert.last_seen_at),  # a clock that was set back must not end it early
-        seen=_joined(alert.seen, finding) if finding.late else _replaced(alert.seen, finding),
+        # a clock that was set back a little must not end it early, one that ran ahead must not keep it open
+        last_seen_at=now if lies_ahead(alert.last_seen_at, now=now) else max(now, alert.last_seen_at),
+        seen=_joined(alert.seen, finding) if finding.late else _replaced(alert.seen, finding, now),
         evidence=_joined_evidence(alert.evidence, finding) if finding.late else finding.evidence,
     )
     if worse and alert.state is AlertState.ACKNOWLEDGED:
@@ -120,11 +124,19 @@ def _fire_again(alert: Alert, reason: str, now: datetime) -> AlertTransition:
     return AlertTransition(alert=firing, move=Move.FIRED_AGAIN, reason=reason)
 
 
-def _is_news(finding: WindowFinding, alert: Alert) -> bool:
-    """A late-data finding is of a window that was read long ago: each is taken in once, whatever was read since."""
+def _is_news(finding: WindowFinding, alert: Alert, now: datetime) -> bool:
+    """A late-data finding is of a window that was read long ago: each is taken in once, whatever was read since.
+
+    After windows of the future, which a clock that ran ahead closed, each window that closes now is news.
+    """
     if finding.late:
         return _late_name(finding) not in alert.seen.late
-    return finding.window != alert.seen.newest and finding.at > alert.seen.until
+    is_later = finding.at > alert.seen.until or (finding.just_closed and lies_ahead(alert.seen.until, now=now))
+    return finding.window != alert.seen.newest and is_later
+
+
+def _seen_until(seen: WindowsSeen, finding: WindowFinding, now: datetime) -> datetime:
+    return finding.at if lies_ahead(seen.until, now=now) else max(finding.at, seen.until)
 
 
 def _late_name(finding: WindowFinding) -> str:
@@ -136,11 +148,11 @@ def _late_with(finding: WindowFinding, taken: tuple[str, ...]) -> tuple[str, ...
     return (*taken, _late_name(finding))[-REMEMBERED:] if finding.late else taken
 
 
-def _replaced(seen: WindowsSeen, finding: WindowFinding) -> WindowsSeen:
+def _replaced(seen: WindowsSeen, finding: WindowFinding, now: datetime) -> WindowsSeen:
     return replace(
         seen,
         newest=finding.window,
-        until=max(finding.at, seen.until),
+        until=_seen_until(seen, finding, now),
         drifted=frozenset(finding.drifted),
         drifted_count=finding.drifted_count,
     )

@@ -29,6 +29,7 @@ class WindowVerdicts:
     verdicts: Sequence[DriftVerdict]
     late: int = 0  # the verdicts are only those that late rows found, at this re-evaluation of the window
     reevaluated: bool = False  # late data has changed the verdicts since the window was closed
+    just_closed: bool = False  # since the windows were read last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class WindowFinding:
     drifted_count: int = 0
     evidence: Mapping[str, object] = field(default_factory=dict)
     late: int = 0  # which late-data re-evaluation of an older window found this; 0: the window's own closing
+    just_closed: bool = False  # since the windows were read last
 
 
 def finding_of(window: WindowVerdicts, *, protected: Sequence[str], drifted_before: Collection[DriftedSeries] = ()) -> WindowFinding:
@@ -75,6 +77,7 @@ def finding_of(window: WindowVerdicts, *, protected: Sequence[str], drifted_befo
             "reference_maturity": sorted({str(verdict.evidence.get("reference_maturity", "none")) for verdict in drifted}),
         },
         late=window.late,
+        just_closed=window.just_closed,
     )
 
 

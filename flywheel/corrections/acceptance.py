@@ -7,8 +7,9 @@ request waits, is reviewed or rejected. Joining, redacting and storing are not d
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from flywheel.clock import has_passed
 from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections import contradictions, review, split
 from flywheel.corrections.contradictions import Relation
@@ -131,11 +132,11 @@ def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: Exclusion
     return _accepted(joined, key, reviewed.reason, so_far=so_far, golden=golden, policy=policy)
 
 
-def decide_without_request(*, join: JoinDecision, waited: timedelta, policy: AcceptancePolicy) -> CorrectionOutcome:
+def decide_without_request(*, join: JoinDecision, since: datetime, now: datetime, policy: AcceptancePolicy) -> CorrectionOutcome:
     """Decides on a correction that could not be joined: it waits for its request, then a person reviews it."""
     if join.outcome is JoinOutcome.CUT:
         return CorrectionOutcome(state=CorrectionState.REJECTED, reason=join.reason)
-    if waited >= policy.wait_for_request:
+    if has_passed(policy.wait_for_request, since=since, now=now):
         minutes = policy.wait_for_request.total_seconds() / 60
         reason = f"its request was not recorded within {minutes:g} minutes: {join.reason}"
         return CorrectionOutcome(state=CorrectionState.REVIEW, reason=reason)

@@ -60,12 +60,13 @@ def due_windows(
 ) -> tuple[DueWindow, ...]:
     """Oldest first. ``changed``: start of each pane -> position in the traffic store of its last change.
 
-    Skips windows that were closed with other window lengths than today's: their row counts cannot be compared.
+    Skips windows that were closed with other window lengths than today's: their row counts cannot be compared; and windows that a clock
+    that ran ahead closed before their time, until no row should reach them any more.
     """
     starts = sorted(changed)
     found = []
     for judged in sorted(closed, key=lambda one: (one.end, one.window)):
-        waits = judged.at <= now < judged.at + policy.debounce
+        waits = judged.at <= now < judged.at + policy.debounce or judged.end + windows.lateness > now
         if waits or not policy.look_back or now - judged.end > policy.look_back or not _cut_as_today(judged, windows):
             continue
         within = starts[bisect_left(starts, judged.since) : bisect_left(starts, judged.end)]

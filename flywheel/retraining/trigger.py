@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from flywheel.clock import has_passed
 from flywheel.ids import AlertId, Person, WorkloadId
 
 
@@ -83,7 +84,7 @@ def _answer(facts: TriggerFacts, policy: TriggerPolicy, now: datetime) -> tuple[
         return False, TriggerReason.IN_PROGRESS
     if facts.asked_by is not None:
         return True, TriggerReason.ASKED
-    if facts.last_ended is not None and now - facts.last_ended < policy.cool_down:
+    if facts.last_ended is not None and not has_passed(policy.cool_down, since=facts.last_ended, now=now):
         return False, TriggerReason.COOLING_DOWN
     if facts.new_corrections == 0:
         return False, TriggerReason.NOTHING_NEW

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from flywheel.clock import has_passed
 from flywheel.ids import BASE, AdapterName
 from flywheel.rollout.release import CLOSED, Release, Route
 from flywheel.rollout.rollback import rollback_target
@@ -46,7 +47,7 @@ def slots(
     missing = tuple(name for name in named if name not in listed)
     load, waiting = (missing, ()) if free is None else (missing[: max(0, free)], missing[max(0, free) :])
     drained = [  # requests in flight still name it for a while
-        release.adapter for release in releases if release.state in CLOSED and now - release.since >= drain
+        release.adapter for release in releases if release.state in CLOSED and has_passed(drain, since=release.since, now=now)
     ]
     return Slots(
         wanted=tuple(name for name in named if name not in waiting),

@@ -76,12 +76,12 @@ def closing_edge(*, newest: datetime, now: datetime, policy: WindowPolicy) -> da
     """The event time up to which windows may close: that of the newest row, never ahead of the clock, at most a pane and the lateness
     behind it.
 
-    After the last row one window without rows closes, which says that there is no data; later silence closes none.
+    After the last row one window without rows closes, which says that there is no data; later silence closes none. A row from the future
+    cannot take away the lateness: by the clock too a window closes no sooner than the lateness after its end.
     """
-    ahead = now + policy.lateness  # a producer whose clock runs fast must not close what others still fill
     by_clock = now - policy.pane - policy.lateness
     last_worth_closing = newest + policy.window + policy.slide + policy.lateness
-    return min(max(newest, min(by_clock, last_worth_closing)), ahead)
+    return min(max(newest, min(by_clock, last_worth_closing)), now)
 
 
 def windows_to_close(
@@ -92,8 +92,13 @@ def windows_to_close(
     After a long pause only the newest ``at_most`` are returned: nobody waits for the older ones.
     """
     last_end = pane_start(edge - policy.lateness, policy.slide)
-    if last_closed_end is None:
-        return [(last_end - policy.window, last_end)]
-    due = (last_end - pane_start(last_closed_end, policy.slide)) // policy.slide
+    due = number_of_due_windows(edge, last_closed_end, policy)
     ends = [last_end - policy.slide * back for back in range(min(due, at_most) - 1, -1, -1)]
     return [(end - policy.window, end) for end in ends]
+
+
+def number_of_due_windows(edge: datetime, last_closed_end: datetime | None, policy: WindowPolicy) -> int:
+    """How many windows no row should reach any more and are not closed."""
+    if last_closed_end is None:
+        return 1
+    return max(0, (pane_start(edge - policy.lateness, policy.slide) - pane_start(last_closed_end, policy.slide)) // policy.slide)

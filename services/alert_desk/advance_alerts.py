@@ -28,6 +28,7 @@ class AlertStates:
     def __init__(self, parts: AlertDeskParts) -> None:
         self._parts = parts
         self._last: dict[WorkloadId, WindowFinding] = {}
+        self._read_to: dict[WorkloadId, int] = {}  # the number of the window that was closed last of those read
         self._late_until: dict[WorkloadId, int] = {}
         self._alerts: dict[WorkloadId, Alert | None] = {}  # the newest of each workload, as it was last read
         self._saves = self._judgements = -1  # of the ledger, as they were last read
@@ -54,24 +55,30 @@ class AlertStates:
         False when a person changed the alert at the same moment: the next tick reads what is stored now.
         """
         late = self._parts.drift.late_findings(workload, after=self._late_until.get(workload, 0), limit=LOOK_BACK)
-        news: list[Sequence[ClosedWindow] | LateFinding] = [*self._unread(workload), *late]
+        unread = self._unread(workload, now)
+        just_closed = workload in self._read_to  # at a start all are unread
+        news: list[Sequence[ClosedWindow] | LateFinding] = [*unread, *late]
         for one in sorted(news, key=lambda one: one.end if isinstance(one, LateFinding) else one[0].end):
-            finding = _late_finding(workload, one, rules) if isinstance(one, LateFinding) else _finding(one, rules, self._alert(workload))
+            if isinstance(one, LateFinding):
+                finding = _late_finding(workload, one, rules)
+            else:
+                finding = _finding(one, rules, self._alert(workload), just_closed=just_closed)
             if not self._take_in(workload, finding, rules, now):
                 return False
             if not finding.late:
                 self._last[workload] = finding
+        if unread:
+            self._read_to[workload] = max(window.number for windows in unread for window in windows)
         if late:
             self._late_until[workload] = late[-1].seq
         return True
 
-    def _unread(self, workload: WorkloadId) -> Sequence[Sequence[ClosedWindow]]:
-        """Oldest first; windows of several lengths that ended at one moment are read as one, the shortest first."""
-        newest = self._parts.drift.windows(workload, limit=1)
-        read = self._last.get(workload)
-        if not newest or (read is not None and newest[0].end <= read.at):
-            return []
-        windows = [window for window in self._parts.drift.windows(workload, limit=LOOK_BACK) if read is None or window.end > read.at]
+    def _unread(self, workload: WorkloadId, now: datetime) -> Sequence[Sequence[ClosedWindow]]:
+        """Oldest first; windows of several lengths that ended at one moment are read as one, the shortest first.
+
+        Read in the order of closing: the times of windows may lie in the future, where a clock ran ahead.
+        """
+        windows = self._parts.drift.windows(workload, until=now, after=self._read_to.get(workload, 0), limit=LOOK_BACK)
         ends = sorted({window.end for window in windows})
         return [sorted((w for w in windows if w.end == end), key=lambda window: window.end - window.start) for end in ends]
 
@@ -94,7 +101,7 @@ class AlertStates:
             log.info("Alert moved", action=f"alert_{step.move}", workload=workload, alert=saved.id, reason=step.reason)
 
 
-def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | None) -> WindowFinding:
+def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | None, *, just_closed: bool) -> WindowFinding:
     """The finding of these windows. While an alert is open, its series must fall below the hysteresis band before it may end."""
     is_open = alert is not None and alert.state is not AlertState.RESOLVED
     judged = WindowVerdicts(
@@ -103,6 +110,7 @@ def _finding(windows: Sequence[ClosedWindow], rules: AlertRules, alert: Alert | 
         at=windows[0].end,
         verdicts=[verdict for window in windows for verdict in window.verdicts],
         reevaluated=any(window.judged_again for window in windows),
+        just_closed=just_closed,
     )
     return finding_of(judged, protected=rules.protected, drifted_before=alert.seen.drifted if alert is not None and is_open else ())
 

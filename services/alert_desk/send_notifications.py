@@ -12,6 +12,7 @@ import structlog
 
 from flywheel.alerts.alert import Alert
 from flywheel.alerts.notifications import TOLD_FOR, NotDelivered, RefusedForGood, owed
+from flywheel.clock import has_passed
 from flywheel.ids import AlertId, WorkloadId
 from services.alert_desk.wiring import AlertDeskParts, Receiver
 
@@ -27,9 +28,10 @@ class Notifications:
     def __init__(self, parts: AlertDeskParts) -> None:
         self._parts = parts
         self._saves = -1  # of the ledger's alerts, as they were last read
+        self._read_at: datetime | None = None
         self._alerts: dict[WorkloadId, Sequence[Alert]] = {}  # oldest first: those that may owe something
         self._told: set[tuple[AlertId, str]] = set()
-        self._pauses: dict[str, tuple[datetime, timedelta]] = {}  # receiver: not before, and how long the last pause was
+        self._pauses: dict[str, tuple[datetime, timedelta]] = {}  # receiver: when it was asked last, and how long to wait from then on
 
     def tick(self, now: datetime) -> float | None:
         """Returns the seconds until the next retry; None if no receiver has a failed delivery."""
@@ -37,17 +39,19 @@ class Notifications:
         if not workloads:
             return None
         saves = self._parts.alerts.alert_saves()
-        if saves != self._saves:
+        if saves != self._saves or (self._read_at is not None and now < self._read_at):  # a clock that ran ahead left out what had ended
             self._alerts = {name: self._parts.alerts.alerts(workload=name, ended_after=now - TOLD_FOR)[::-1] for name in workloads}
-            self._saves = saves
+            self._saves, self._read_at = saves, now
         for workload, receivers in workloads.items():
             for receiver in receivers:
                 self._send(receiver, self._alerts[workload], now)
-        return min(((again - now).total_seconds() for again, _ in self._pauses.values()), default=None)
+        return min(((asked + pause - now).total_seconds() for asked, pause in self._pauses.values()), default=None)
 
     def _send(self, receiver: Receiver, alerts: Sequence[Alert], now: datetime) -> None:
-        if receiver.name in self._pauses and now < self._pauses[receiver.name][0]:
-            return
+        if receiver.name in self._pauses:
+            asked, pause = self._pauses[receiver.name]
+            if not has_passed(pause, since=asked, now=now):
+                return
         for alert in alerts:
             for kind in owed(alert, now=now):
                 remembered = f"{kind} to {receiver.name}"
@@ -71,4 +75,4 @@ class Notifications:
     def _pause(self, receiver: Receiver, now: datetime) -> None:
         last = self._pauses.get(receiver.name)
         pause = min(last[1] * 2, LONGEST_PAUSE) if last else FIRST_PAUSE
-        self._pauses[receiver.name] = (now + pause, pause)
+        self._pauses[receiver.name] = (now, pause)

@@ -21,7 +21,7 @@ def pin(
     parts: ApiParts, workload: WorkloadRules, *, by: Person, start: datetime | None, end: datetime | None, reason: str, now: datetime
 ) -> Reference:
     """Without ``start`` the period is all recorded traffic, at most four weeks. Raises Refused when there is none."""
-    newest = parts.traffic.newest(workload.id)
+    newest = parts.traffic.newest(workload.id, until=now)
     if newest is None:
         raise Refused("no traffic has been recorded yet", where=workload.id, remedy="Send requests through the gateway first.")
     until = end or pane_start(newest, workload.pane) + workload.pane

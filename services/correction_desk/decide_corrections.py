@@ -11,13 +11,14 @@ from datetime import datetime
 
 import structlog
 
+from flywheel.clock import lies_ahead
 from flywheel.corrections import acceptance
 from flywheel.corrections.acceptance import AcceptancePolicy, AcceptedSoFar, CorrectionOutcome, ExclusionSet
 from flywheel.corrections.correction import Correction, CorrectionState, JoinedCorrection, Remarks
 from flywheel.corrections.join_inference import join, without_request
 from flywheel.corrections.near_duplicates import NearPrompts
 from flywheel.errors import Conflict, InvalidInput
-from flywheel.ids import WorkloadId
+from flywheel.ids import CorrectionId, WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
@@ -55,6 +56,7 @@ class CorrectionDesk:
         self._ledger, self._parts = parts.ledger, parts
         self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
         self._excluded: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
+        self._waits_anew: dict[CorrectionId, datetime] = {}  # few: the process forgets them when it ends
         self.may_wait = True
         """False if no correction can be waiting for its request, which saves a query a second."""
 
@@ -83,7 +85,7 @@ class CorrectionDesk:
             correction = replace(correction, id=known.joined.correction.id)  # an older version stored it under another id
         if known is not None and known.state is not CorrectionState.SUBMITTED:
             return CorrectionResult(state=known.state, reason=f"decided before: {known.reason}", new=False)
-        since = known.decided_at if known is not None else now
+        since = self._waits_since(known, now) if known is not None else now
         return self._join_and_decide(self._redacted(correction), since=since, now=now, submitted_by=submitted_by)
 
     def retry_waiting(self, *, now: datetime) -> int:
@@ -98,11 +100,17 @@ class CorrectionDesk:
         """What cannot be decided is left to a person: its event was acknowledged, so that it is no dead letter."""
         correction = kept.joined.correction
         try:
-            return self._attempt(lambda: self._join_and_decide(correction, since=kept.decided_at, now=now))
+            return self._attempt(lambda: self._join_and_decide(correction, since=self._waits_since(kept, now), now=now))
         except InvalidInput as error:
             outcome = CorrectionOutcome(state=CorrectionState.REVIEW, reason=error.reason)
             reviewed = _kept(without_request(correction), outcome, at=now)
             return self._decided(reviewed, self._ledger.keep(reviewed, None, _entry(reviewed, outcome, "", now=now)))
+
+    def _waits_since(self, kept: KeptCorrection, now: datetime) -> datetime:
+        """A wait that began in the future, by a clock that ran ahead, begins anew."""
+        if not lies_ahead(kept.decided_at, now=now):
+            return kept.decided_at
+        return self._waits_anew.setdefault(kept.joined.correction.id, now)
 
     def _join_and_decide(self, correction: Correction, *, since: datetime, now: datetime, submitted_by: str = "") -> CorrectionResult:
         rules = self._parts.rules[correction.workload]
@@ -113,7 +121,7 @@ class CorrectionDesk:
         decision = join(correction=correction, request=request, entity_keys=rules.entity_keys)
         if decision.joined is not None:
             return self._decide(decision.joined, rules, now=now, submitted_by=submitted_by)
-        outcome = acceptance.decide_without_request(join=decision, waited=now - since, policy=rules.policy)
+        outcome = acceptance.decide_without_request(join=decision, since=since, now=now, policy=rules.policy)
         waits = outcome.state is CorrectionState.SUBMITTED
         self.may_wait = self.may_wait or waits
         at = since if waits else now

@@ -1,8 +1,10 @@
 """``python -m services.drift_monitor``: closes and judges windows of traffic."""
 
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from flywheel.ids import WorkloadId
 from services.drift_monitor.judge_windows import tick, window_is_near
 from services.drift_monitor.wiring import monitor_parts
 from services.process.health import serve_health
@@ -18,7 +20,7 @@ WARM_UP = timedelta(seconds=30)  # Evidently's import takes ten seconds, more on
 def run(start: Start) -> None:
     """A step stops waiting for Evidently when the process is asked to stop: its window closes without a cross-check."""
     parts, reports = monitor_parts(start.settings)
-    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
+    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted, more=lambda: told(parts.ahead))
     reports.stop_with(start.stop)
 
     def step(now: datetime) -> None:
@@ -33,6 +35,11 @@ def run(start: Start) -> None:
     finally:
         reports.close()
         health.close()
+
+
+def told(ahead: Mapping[WorkloadId, str]) -> dict[str, str]:
+    """What /readyz says beside it: nothing while no window lies in the future."""
+    return {"clock": "; ".join(ahead.values())} if ahead else {}
 
 
 def every_seconds(settings: Settings) -> float:

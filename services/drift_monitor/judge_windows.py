@@ -3,6 +3,9 @@
 read -> load -> decide (flywheel.drift) -> store, with journal line and outbox event in one transaction. Safe to repeat: a window's id
 is its workload and its time, and one that is closed stays closed. Windows with late rows are re-evaluated in
 ``reevaluate_late_data``; alerts are opened by the alert desk.
+
+A clock that ran ahead may have closed windows that lie in the future. They are told once and never count as the last one, so that closing
+goes on. When their time comes and rows have come, they are re-evaluated as windows with late rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +14,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from flywheel.clock import lies_ahead
 from flywheel.drift.incident import has_drifted
 from flywheel.drift.late_data import JudgedRows
 from flywheel.drift.reference import Reference
@@ -19,7 +23,7 @@ from flywheel.ids import EVERYTHING, WorkloadId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
-from flywheel.windows.pane import closing_edge, windows_to_close
+from flywheel.windows.pane import closing_edge, number_of_due_windows, windows_to_close
 from services.drift_monitor.journal_verdicts import named, statuses
 from services.drift_monitor.load_windows import INPUTS, OUTPUTS, ReferencesInForce, judged_lengths, references_in_force
 from services.drift_monitor.pin_references import pin_when_due
@@ -30,7 +34,7 @@ from services.ports.traffic import RecordedInference
 
 log = structlog.get_logger()
 
-AT_MOST_WINDOWS = 24  # of a backlog; older windows are skipped
+AT_MOST_WINDOWS = 24  # of a backlog; older windows are skipped, and the journal says so
 AT_MOST_FLAGGED = 10  # drifted slices that are cross-checked, those with the largest effect
 
 
@@ -60,14 +64,16 @@ def tick(parts: MonitorParts, now: datetime) -> None:
 
 def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: DriftRules, now: datetime) -> None:
     """Oldest first. Of a backlog only the newest window is cross-checked, and the others say so."""
-    newest = parts.traffic.newest(workload)
+    newest = parts.traffic.newest(workload, until=now)
     if newest is None:
         return
-    closed = parts.drift.windows(workload, limit=1)
     edge = closing_edge(newest=newest, now=now, policy=rules.windows)
-    due = windows_to_close(edge, closed[0].end if closed else None, rules.windows, at_most=AT_MOST_WINDOWS)
+    last = _last_closed(parts, workload, until=edge - rules.windows.lateness, now=now)
+    due = windows_to_close(edge, last, rules.windows, at_most=AT_MOST_WINDOWS)
     if not due:
         return
+    if last is not None and (skipped := number_of_due_windows(edge, last, rules.windows) - len(due)):
+        _tell_skipped(parts, workload, skipped, since=last, until=due[0][0], now=now)
     route = parts.route(workload)
     pin_when_due(parts, workload, rules, route, newest=newest, now=now)
     champion, released_at = (route.champion, route.changed_at) if route else (None, None)
@@ -79,14 +85,63 @@ def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: DriftRul
 def window_is_near(parts: MonitorParts, *, now: datetime, within: timedelta) -> bool:
     """True if a window with rows to compare will close within that time. The first window of all has no reference."""
     for workload, rules in parts.workloads.items():
-        newest = parts.traffic.newest(workload)
-        closed = parts.drift.windows(workload, limit=1)
+        newest = parts.traffic.newest(workload, until=now)
+        closed = parts.drift.windows(workload, until=now, limit=1)
         if newest is None or not closed or newest <= closed[0].end:
             continue
         edge = closing_edge(newest=newest + within, now=now + within, policy=rules.windows)
         if windows_to_close(edge, closed[0].end, rules.windows, at_most=1):
             return True
     return False
+
+
+def _last_closed(parts: MonitorParts, workload: WorkloadId, *, until: datetime, now: datetime) -> datetime | None:
+    """The end of the newest window that may be closed by now; one that ends later was closed by a clock that ran ahead."""
+    closed = parts.drift.windows(workload, limit=1)
+    if closed and lies_ahead(closed[0].end, now=now):
+        _tell_ahead(parts, closed[0], now=now)
+    else:
+        parts.ahead.pop(workload, None)
+    if closed and closed[0].end > until:
+        closed = parts.drift.windows(workload, until=until, limit=1)
+    return closed[0].end if closed else None
+
+
+def _tell_ahead(parts: MonitorParts, window: ClosedWindow, *, now: datetime) -> None:
+    """Once, in the journal and the log; in health as long as it is so."""
+    if window.workload in parts.ahead:
+        return
+    told = f"the newest closed window of {window.workload} ends in the future, {window.end.isoformat()}: the clock ran ahead, or is behind"
+    parts.ahead[window.workload] = told
+    lines = parts.journal.entries(workload=window.workload, kind=JournalKind.WINDOW, subject=window.id, limit=1)
+    if lines and lines[-1].state == "ahead":
+        return
+    log.warning(told, action="window_ahead", workload=window.workload, window=window.id)
+    line = JournalEntry(
+        at=now,
+        workload=window.workload,
+        kind=JournalKind.WINDOW,
+        subject=window.id,
+        state="ahead",
+        reason=f"{told}. It does not count as the last one, and windows go on",
+        evidence={"start": window.start.isoformat(), "end": window.end.isoformat()},
+    )
+    parts.journal.append(line)
+
+
+def _tell_skipped(parts: MonitorParts, workload: WorkloadId, skipped: int, *, since: datetime, until: datetime, now: datetime) -> None:
+    told = f"{skipped} windows from {since.isoformat()} to {until.isoformat()} are not judged: of a backlog only the newest are"
+    log.warning(told, action="windows_skipped", workload=workload)
+    line = JournalEntry(
+        at=now,
+        workload=workload,
+        kind=JournalKind.WINDOW,
+        subject=derive("windows-skipped", workload, since.isoformat(), until.isoformat()),
+        state="skipped",
+        reason=told,
+        evidence={"windows": skipped, "start": since.isoformat(), "end": until.isoformat()},
+    )
+    parts.journal.append(line)
 
 
 def _close(

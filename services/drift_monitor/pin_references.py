@@ -12,7 +12,7 @@ import structlog
 from flywheel.drift.calibration import calibrate
 from flywheel.drift.judge import whole_hours
 from flywheel.drift.null_windows import null_period
-from flywheel.drift.pinning import first_whole_pane, period_end, pinning_due, unbroken_since
+from flywheel.drift.pinning import filled_time, first_whole_pane, period_end, pinning_due
 from flywheel.drift.reference import Covers, Reference, calibrated, in_force, on_other_bins, pin, pinning_moment
 from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.drift.thresholds import HOUR
@@ -43,12 +43,12 @@ def pin_when_due(
     # A holdout on the old champion does not change the answers of the new one.
     alone = route is None or route.challenger is None or route.challenger_arm is Arm.HOLDOUT
     changed_at = route.changed_at if route is not None and alone else None
-    seen = parts.traffic.changes(workload=workload, start=until - policy.longest, end=until, after=-1)
+    seen = parts.traffic.changes(workload=workload, start=until - policy.look_back, end=until, after=-1)
     due = pinning_due(
         inputs=inputs,
         outputs=outputs,
         champion_alone_since=first_whole_pane(changed_at, windows=windows, policy=policy) if changed_at is not None else None,
-        first_seen=unbroken_since(seen, until=until, policy=policy),
+        filled=filled_time(seen, until=until, windows=windows, policy=policy),
         newest=until,
         policy=policy,
         calm=alone and not parts.alerts.alerts(workload=workload, open_only=True),

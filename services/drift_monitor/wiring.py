@@ -16,6 +16,7 @@ from flywheel.windows.pane import WindowPolicy
 from services.integrations.evidently.reports import EvidentlyReports
 from services.ports.alerts import AlertLedger
 from services.ports.drift import DriftLedger, DriftReports
+from services.ports.journal import Journal
 from services.ports.traffic import TrafficReader
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
@@ -23,6 +24,7 @@ from services.settings.policies import build_policies
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.drift import LedgerDrift
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.traffic.traffic_store import TrafficStore
 
@@ -46,11 +48,14 @@ class MonitorParts:
     traffic: TrafficReader
     drift: DriftLedger
     alerts: AlertLedger
+    journal: Journal
     reports: DriftReports
     route: Callable[[WorkloadId], Route | None]
     workloads: Mapping[WorkloadId, DriftRules]
     reports_folder: Path
     prepared: dict[tuple[object, ...], PreparedReference] = field(default_factory=dict)  # kept between ticks; see ``load_windows``
+    ahead: dict[WorkloadId, str] = field(default_factory=dict)
+    """Workloads whose newest closed window lies in the future, with a sentence that says so."""
 
 
 def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
@@ -61,6 +66,7 @@ def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:
         traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings)),
         drift=LedgerDrift(engine, topic=settings.kafka.topics.drift),
         alerts=LedgerAlerts(engine, topic=settings.kafka.topics.alerts),
+        journal=LedgerJournal(engine),
         reports=reports,
         route=LedgerReleases(engine, topic=settings.kafka.topics.releases).route,
         workloads={WorkloadId(name): drift_rules(workload) for name, workload in settings.workloads.items()},

@@ -1,7 +1,7 @@
 """References and judged windows in the ledger; Evidently's scores as a cross-check."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -40,6 +40,7 @@ class ClosedWindow:
     verdicts: tuple[DriftVerdict, ...]
     second_opinions: tuple[EvidentlyScore, ...] = ()
     judged_again: int = 0  # number of re-evaluations with late data; the verdicts are the newest
+    number: int = field(default=0, compare=False)  # rises in the order in which windows were closed, whatever their times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,5 +110,6 @@ class DriftLedger(Protocol):
     def window(self, window_id: str) -> ClosedWindow | None:
         """One closed window, or None."""
 
-    def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
-        """Newest first."""
+    def windows(self, workload: WorkloadId, *, until: datetime | None = None, after: int = 0, limit: int = 50) -> Sequence[ClosedWindow]:
+        """Newest first. ``until``: without those that end later, which a clock that ran ahead may have closed. ``after``: only those with a
+        higher number."""

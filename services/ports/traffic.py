@@ -72,8 +72,8 @@ class TrafficReader(Protocol):
     def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
         """The panes that start in [start, end) and changed after this position, each with the position at which it changed last."""
 
-    def newest(self, workload: WorkloadId) -> datetime | None:
-        """The event time up to which traffic has been recorded."""
+    def newest(self, workload: WorkloadId, *, until: datetime | None = None) -> datetime | None:
+        """The event time up to which traffic has been recorded. ``until``: without rows from later, whose clocks ran ahead."""
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         """Sessions seen since a time, of champion and canary arms, with route version at least as given."""

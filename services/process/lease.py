@@ -73,7 +73,7 @@ class LeaseLoop(Generic[AnyCommand, J]):
         elif not current.job.running:
             self._current = None
             self._end(current.item, current.job, now)
-        elif now - current.extended_at >= EXTEND_EVERY:
+        elif not current.extended_at <= now < current.extended_at + EXTEND_EVERY:  # at once after a clock was set back
             self._extend(current, now)
         return None if self._current is None else BUSY_SECONDS
 

@@ -42,7 +42,7 @@ class RollbackRecorder:
                 versions = parts.gateways.applied_versions(workload)
                 if versions and all(version >= route.version for version in versions.values()):
                     self.applied_after(release.id, (now - release.since).total_seconds())  # an upper bound: the time of this check
-            newest = parts.traffic.newest(workload)
+            newest = parts.traffic.newest(workload, until=now)
             caught_up = newest is not None and newest >= release.since
             if now - release.since >= (SETTLE if caught_up else SETTLE_AT_MOST):
                 self._measure(parts, release, now=now)

@@ -1,11 +1,12 @@
 """``python -m services.retrain_scheduler``: considers retraining regularly and by calendar, and serves requests."""
 
 import sys
+from datetime import datetime
 
 from services.process.health import serve_health
 from services.process.loop import run_loop
 from services.process.start_stop import Start, main
-from services.retrain_scheduler.check_regularly import RetrainScheduler
+from services.retrain_scheduler.check_regularly import RetrainScheduler, tell_planned_anew
 from services.retrain_scheduler.wiring import calendar_schedule, check_interval, ledger_changes, scheduler_parts
 
 PROCESS = "retrain_scheduler"
@@ -21,13 +22,19 @@ def run(start: Start) -> None:
         start.stop.set()
 
     interval = check_interval(start.settings)
-    scheduler = RetrainScheduler(scheduler_parts(start.settings), check_every=interval)
+    parts = scheduler_parts(start.settings)
+    scheduler = RetrainScheduler(parts, check_every=interval)
     health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted)
     appointments = calendar_schedule(start.settings, start.config, on_error=failed)
+
+    def step(now: datetime) -> None:
+        tell_planned_anew(parts, appointments.follow_clock(), now=now)
+        scheduler.tick(now)
+
     try:
         run_loop(
             process=PROCESS,
-            step=scheduler.tick,
+            step=step,
             every_seconds=min(EVERY_SECONDS, interval.total_seconds()),
             stop=start.stop,
             changed=ledger_changes(start.settings),

@@ -4,13 +4,17 @@ Every decision that a trigger looks at writes a line to the journal. While the j
 one query; every tenth check considers anyway, because time alone ends a cool-down.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
+from flywheel.clock import has_passed
 from flywheel.errors import FlywheelError
+from flywheel.ids import WorkloadId
+from flywheel.journal import JournalEntry, JournalKind
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
-from services.retrain_scheduler.wiring import SchedulerParts
+from services.retrain_scheduler.wiring import PlannedAnew, SchedulerParts
 
 CHECKS_WITHOUT_NEWS = 10
 log = structlog.get_logger("retrain_scheduler")
@@ -27,11 +31,14 @@ class RetrainScheduler:
 
     def tick(self, now: datetime) -> None:
         serve_requests(self._parts, now)
-        if self._checked_at is not None and now - self._checked_at < self._check_every:
+        if self._checked_at is not None and not has_passed(self._check_every, since=self._checked_at, now=now):
             return
         self._checked_at = now
         newest = self._newest_line()  # read before considering: a line that comes meanwhile is news for the next check
-        if self._considered_at is not None and newest == self._seen and now - self._considered_at < CHECKS_WITHOUT_NEWS * self._check_every:
+        is_soon = self._considered_at is not None and not has_passed(
+            CHECKS_WITHOUT_NEWS * self._check_every, since=self._considered_at, now=now
+        )
+        if newest == self._seen and is_soon:
             return
         self._considered_at, self._seen = now, newest
         for workload in self._parts.workloads.values():
@@ -43,3 +50,20 @@ class RetrainScheduler:
     def _newest_line(self) -> str:
         lines = self._parts.journal.entries(limit=1)
         return lines[-1].id if lines else ""
+
+
+def tell_planned_anew(parts: SchedulerParts, found: Sequence[PlannedAnew], *, now: datetime) -> None:
+    """Once for each appointment that a clock that ran ahead had put off."""
+    for one in found:
+        told = f"its time lay in the future, {one.stored.isoformat()}: a clock ran ahead. It is planned for {one.planned.isoformat()}"
+        log.warning(f"The appointment {one.id} is planned anew: {told}", action="appointment_planned_anew")
+        line = JournalEntry(
+            at=now,
+            workload=WorkloadId(""),
+            kind=JournalKind.TRIGGER,
+            subject=one.id,
+            state="planned_anew",
+            reason=told,
+            evidence={"stored": one.stored.isoformat(), "planned": one.planned.isoformat()},
+        )
+        parts.journal.append(line)

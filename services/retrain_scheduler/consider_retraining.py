@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from flywheel.alerts.alert import Alert
+from flywheel.clock import lies_ahead
 from flywheel.corrections.correction import CorrectionState
 from flywheel.errors import FlywheelError, InvalidInput
 from flywheel.ids import BASE, DAEMON, Person, RunId, derive
@@ -49,7 +50,7 @@ def consider_retraining(
     kept = parts.corrections.corrections(workload.id)
     runs = [run for run in parts.runs.runs(workload.id) if run.plan.method != EDITED]
     _queue_again(runs, parts, now)
-    facts = _facts(workload, parts, kept, runs, calendar=calendar, asked_by=asked_by)
+    facts = _facts(workload, parts, kept, runs, calendar=calendar, asked_by=asked_by, now=now)
     decision = trigger.decide(workload=workload.id, facts=facts, policy=workload.trigger, now=now)
     if not decision.retrain:
         return decision.reason
@@ -179,9 +180,14 @@ def _facts(
     *,
     calendar: bool,
     asked_by: Person | None,
+    now: datetime,
 ) -> TriggerFacts:
-    """The facts for the trigger. Corrections count from the last run that trained: a failed run learnt nothing."""
-    learnt_until = max((run.requested_at for run in runs if run.state is RunState.TRAINED), default=None)
+    """The facts for the trigger. Corrections count from the last run that trained: a failed run learnt nothing.
+
+    A run from the future does not count: no correction of now would be newer.
+    """
+    trained = (run.requested_at for run in runs if run.state is RunState.TRAINED)
+    learnt_until = max((at for at in trained if not lies_ahead(at, now=now)), default=None)
     new = [
         one
         for one in kept

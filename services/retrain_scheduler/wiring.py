@@ -20,6 +20,7 @@ from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
 from flywheel.training_set.token_rows import TokenRows, token_rows
 from services.integrations.apscheduler.schedule import Appointment, Schedule
+from services.integrations.apscheduler.schedule import PlannedAnew as PlannedAnew
 from services.integrations.vllm.chat_template import served_template
 from services.integrations.vllm.tokenizer_file import read_encoder
 from services.integrations.vllm.training_text import training_row

@@ -23,12 +23,14 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    or_,
     select,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from flywheel.clock import CLOCKS_DIFFER_BY
 from services.stores.database import open_database, reading, to_text, writing
 from services.stores.spooled_event import LIMIT_BYTES, SpooledEvent, SpoolUnwritable
 
@@ -144,15 +146,15 @@ class CaptureSpool:
             self._bytes -= int(gone)
 
     def not_recorded(self, ids: Sequence[str], *, now: datetime) -> int:
-        """Makes those of these events due again that were sent long enough ago. Returns how many."""
+        """Makes those of these events due again that were sent long enough ago, or in the future, by a clock that ran ahead. Returns how
+        many."""
         if not ids:
             return 0
         waits = [(spool_table.c.sends == sends, to_text(now - _resend_after(sends))) for sends in (1, 2, 3)]
         long_ago = case(*waits, else_=to_text(now - RESEND_AT_MOST))
+        again = or_(spool_table.c.sent_at < long_ago, spool_table.c.sent_at > to_text(now + CLOCKS_DIFFER_BY))
         with self._writing() as connection:
-            return connection.execute(
-                update(spool_table).where(spool_table.c.id.in_(ids), spool_table.c.sent_at < long_ago).values(sent_at=None)
-            ).rowcount
+            return connection.execute(update(spool_table).where(spool_table.c.id.in_(ids), again).values(sent_at=None)).rowcount
 
     def waiting(self) -> int:
         """How many events are not known to be recorded."""

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, Integer, MetaData, QueuePool, Table, UnaryExpression, create_engine, event, literal_column
 from sqlalchemy.exc import InternalError, OperationalError, TimeoutError
 
 from flywheel.errors import CannotRun
@@ -96,6 +96,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """A write transaction: all of it or nothing."""
     with engine.begin() as connection:
         yield connection
+
+
+def newest_row(table: Table) -> UnaryExpression[int]:
+    """The order of insertion, newest first. The order of stored times is another one where a clock ran ahead."""
+    return literal_column(f"{table.name}.rowid", Integer).desc()
 
 
 def to_text(moment: datetime) -> str:

@@ -24,7 +24,7 @@ from services.drift_monitor.wiring import MonitorParts, drift_rules
 from services.settings import Slices, Workload
 from services.settings.policies import build_policies
 from tests.benchmarks.alarm_world import Counted, Sessions, World, WorldShape
-from tests.fakes.watching import CountedTraffic, DriftAndAlertLedgerInMemory, ScriptedReports
+from tests.fakes.watching import CountedTraffic, DriftAndAlertLedgerInMemory, JournalInMemory, ScriptedReports
 
 WORKLOAD = WorkloadId("simulated")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,6 +104,7 @@ class Watched:
             traffic=self.traffic,
             drift=self.ledger,
             alerts=self.ledger,
+            journal=JournalInMemory(held=self.ledger.journal),
             reports=ScriptedReports(),
             route=lambda _: self.route,
             workloads={WORKLOAD: self.rules},

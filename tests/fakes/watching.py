@@ -14,7 +14,7 @@ from flywheel.drift.reference import Covers, Reference
 from flywheel.drift.seasonal_reference import SeasonalReference
 from flywheel.errors import CannotRun
 from flywheel.ids import EVERYTHING, AdapterName, AlertId, EventId, WorkloadId
-from flywheel.journal import JournalEntry
+from flywheel.journal import JournalEntry, JournalKind, OtherKind
 from flywheel.traffic.column import Column
 from flywheel.traffic.features import COLUMNS
 from flywheel.traffic.inference import Arm
@@ -88,8 +88,9 @@ class TrafficInMemory:
         placed = ((row.inference.occurred_at, place) for place, row in enumerate(self._of(workload), start=1))
         return {at: place for at, place in placed if start <= at < end and place > after}
 
-    def newest(self, workload: WorkloadId) -> datetime | None:
-        return max((row.inference.occurred_at for row in self._of(workload)), default=None)
+    def newest(self, workload: WorkloadId, *, until: datetime | None = None) -> datetime | None:
+        times = (row.inference.occurred_at for row in self._of(workload))
+        return max((at for at in times if until is None or at <= until), default=None)
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         return []
@@ -97,6 +98,28 @@ class TrafficInMemory:
     def _of(self, workload: WorkloadId) -> list[RecordedInference]:
         """Shadow answers reach no statistic and no user."""
         return [row for row in self.held if row.inference.workload == workload and row.inference.arm is not Arm.SHADOW]
+
+
+@dataclass(kw_only=True)
+class JournalInMemory:
+    """A Journal over a list of lines."""
+
+    held: list[JournalEntry] = field(default_factory=list)
+
+    def append(self, *entries: JournalEntry) -> None:
+        known = {line.id for line in self.held}
+        self.held += [entry for entry in entries if entry.id not in known]
+
+    def entries(
+        self,
+        *,
+        workload: WorkloadId | None = None,
+        kind: JournalKind | OtherKind | None = None,
+        subject: str | None = None,
+        limit: int = 10_000,
+    ) -> Sequence[JournalEntry]:
+        wanted = ((workload, "workload"), (kind, "kind"), (subject, "subject"))
+        return [line for line in self.held if all(value in (None, getattr(line, name)) for value, name in wanted)][-limit:]
 
 
 @dataclass(kw_only=True)
@@ -184,9 +207,9 @@ class DriftAndAlertLedgerInMemory:
     def close(self, window: ClosedWindow, entry: JournalEntry, *, judgement: Judgement) -> bool:
         if window.id in self._windows:
             return False
-        self._windows[window.id] = window
-        self._judgements[window.id] = judgement
         self._judged += 1
+        self._windows[window.id] = replace(window, number=self._judged)
+        self._judgements[window.id] = judgement
         self.journal.append(entry)
         if self.keep is not None and len(self._windows) > self.keep:
             oldest = min(self._windows.values(), key=lambda held: held.end).id
@@ -197,7 +220,7 @@ class DriftAndAlertLedgerInMemory:
         held = self._windows.get(window.id)
         if held is None or held.judged_again != window.judged_again - 1:
             return False
-        self._windows[window.id] = replace(window, second_opinions=held.second_opinions)
+        self._windows[window.id] = replace(window, second_opinions=held.second_opinions, number=held.number)
         self._judgements[window.id] = judgement
         self._judged += 1
         self.journal.append(entry)
@@ -225,8 +248,10 @@ class DriftAndAlertLedgerInMemory:
     def window(self, window_id: str) -> ClosedWindow | None:
         return self._windows.get(window_id)
 
-    def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
-        held = sorted((one for one in self._windows.values() if one.workload == workload), key=lambda one: one.id)
+    def windows(self, workload: WorkloadId, *, until: datetime | None = None, after: int = 0, limit: int = 50) -> Sequence[ClosedWindow]:
+        held = [one for one in self._windows.values() if one.workload == workload and one.number > after]
+        held = [one for one in held if until is None or one.end <= until]
+        held.sort(key=lambda one: one.id)
         return sorted(held, key=lambda one: one.end, reverse=True)[:limit]
 
     def alert(self, alert_id: AlertId) -> Alert | None:
@@ -343,10 +368,11 @@ class CountedTraffic:
     def changes(self, *, workload: WorkloadId, start: datetime, end: datetime, after: int) -> Mapping[datetime, int]:
         return {at: pane.changed for at, pane in self._panes.items() if start <= at < end and pane.changed > after}
 
-    def newest(self, workload: WorkloadId) -> datetime | None:
+    def newest(self, workload: WorkloadId, *, until: datetime | None = None) -> datetime | None:
         if not self._panes:
             return None
-        return self.clock if self.clock is not None else max(self._panes) + self.pane - timedelta(microseconds=1)
+        newest = self.clock if self.clock is not None else max(self._panes) + self.pane - timedelta(microseconds=1)
+        return newest if until is None else min(newest, until)
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:
         return []

@@ -60,6 +60,7 @@ def test_drift_and_corrections_queue_one_run_that_names_its_alert(tmp_path: Path
         traffic=traffic,
         drift=watch,
         alerts=watch,
+        journal=LedgerJournal(open_ledger(settings)),
         reports=ScriptedReports(),
         route=lambda _: None,
         workloads={ROUTER: drift_rules(settings.workloads[ROUTER])},

@@ -24,7 +24,8 @@ def status_routes(parts: ApiParts) -> APIRouter:
 def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
     rules = parts.workloads[workload]
     golden = parts.ledger.suite.golden(workload)
-    windows = parts.ledger.drift.windows(workload, limit=1)
+    now = parts.clock()
+    windows = parts.ledger.drift.windows(workload, until=now, limit=1)
     references = parts.ledger.drift.references(workload)
     states: dict[str, int] = {}
     for kept in parts.ledger.corrections.corrections(workload):
@@ -36,7 +37,7 @@ def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
         "route": json_of(parts.ledger.releases.route(workload)),
         "gateways": json_of(parts.gateways.applied_versions(workload)),
         "requests": json_of(parts.gateways.requests(workload)),
-        "traffic": {**_as_dict(json_of(parts.traffic.counts(workload))), "newest": json_of(parts.traffic.newest(workload))},
+        "traffic": {**_as_dict(json_of(parts.traffic.counts(workload))), "newest": json_of(parts.traffic.newest(workload, until=now))},
         "reference": reference_json(references[0]) if references else None,
         "window": _window_summary(windows[0]) if windows else None,
         "open_alerts": [alert_json(alert) for alert in parts.ledger.alerts.alerts(workload=workload, open_only=True)],

@@ -1,11 +1,14 @@
 """APScheduler with a persistent store: calendar appointments survive restarts, and one that was missed during a stop runs once.
 
+APScheduler sleeps until its next appointment and keeps its time: ``follow_clock`` wakes it where the clock was set meanwhile.
+
 A stored job names its function by module and takes strings only, so that any later process can run it.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
@@ -16,6 +19,7 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import delete
 
+from flywheel.clock import lies_ahead
 from flywheel.retraining.crontab import WEEKDAYS, Crontab, parse_crontab
 
 
@@ -27,6 +31,15 @@ class Appointment:
     function: str
     arguments: tuple[str, ...]
     crontab: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedAnew:
+    """An appointment whose stored time lay beyond its next one."""
+
+    id: str
+    stored: datetime
+    planned: datetime
 
 
 class Schedule:
@@ -55,6 +68,23 @@ class Schedule:
         for appointment in appointments:
             self._keep(appointment)
         self._scheduler.resume()
+        self._is_empty = not appointments
+
+    def follow_clock(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Sequence[PlannedAnew]:
+        """Runs what is due by now, and plans anew what a clock that ran ahead has put off: returns these appointments.
+
+        Reads the time after the stored ones: one that has just run is not planned for the same time again.
+        """
+        if self._is_empty:
+            return []
+        found = []
+        for job in self._scheduler.get_jobs():
+            planned = job.trigger.get_next_fire_time(None, clock())
+            if planned is not None and job.next_run_time is not None and lies_ahead(job.next_run_time, now=planned):
+                found.append(PlannedAnew(id=job.id, stored=job.next_run_time, planned=planned))
+                job.modify(next_run_time=planned)
+        self._scheduler.wakeup()
+        return found
 
     def stop(self) -> None:
         """Waits until a running job has ended."""

@@ -18,7 +18,7 @@ from flywheel.ids import AlertId, Person, WorkloadId, derive
 from flywheel.journal import JournalEntry
 from services.ports.cloud_events import encode
 from services.ports.outbox import OutboxMessage
-from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
+from services.stores.database import metadata, newest_row, reading, to_json, to_moment, to_text, writing
 from services.stores.ledger.journal import append_entries
 from services.stores.ledger.outbox import put_messages
 
@@ -63,7 +63,7 @@ class LedgerAlerts:
     def alerts(
         self, *, workload: WorkloadId | None = None, open_only: bool = False, ended_after: datetime | None = None, limit: int = 10_000
     ) -> Sequence[Alert]:
-        query = _ALERTS.order_by(alert_table.c.started_at.desc(), alert_table.c.id).limit(limit)
+        query = _ALERTS.order_by(newest_row(alert_table)).limit(limit)
         if workload is not None:
             query = query.where(alert_table.c.workload == workload)
         is_open = alert_table.c.state != AlertState.RESOLVED.value

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Index, Integer, String, Table, select, update
+from sqlalchemy import Column, Connection, Engine, Index, Integer, String, Table, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.drift.late_data import JudgedRows, Reevaluation
@@ -150,16 +150,15 @@ class LedgerDrift:
 
     def window(self, window_id: str) -> ClosedWindow | None:
         with reading(self._engine) as connection:
-            row = connection.execute(select(window_table).where(window_table.c.id == window_id)).first()
+            row = connection.execute(_WINDOWS.where(window_table.c.id == window_id)).first()
         return _window(row) if row is not None else None
 
-    def windows(self, workload: WorkloadId, *, limit: int = 50) -> Sequence[ClosedWindow]:
-        query = (
-            select(window_table)
-            .where(window_table.c.workload == workload)
-            .order_by(window_table.c.end.desc(), window_table.c.id)
-            .limit(limit)
-        )
+    def windows(self, workload: WorkloadId, *, until: datetime | None = None, after: int = 0, limit: int = 50) -> Sequence[ClosedWindow]:
+        query = _WINDOWS.where(window_table.c.workload == workload).order_by(window_table.c.end.desc(), window_table.c.id).limit(limit)
+        if until is not None:
+            query = query.where(window_table.c.end <= to_text(until))
+        if after:
+            query = query.where(window_number > after)
         with reading(self._engine) as connection:
             return [_window(row) for row in connection.execute(query)]
 
@@ -194,6 +193,10 @@ class LedgerDrift:
         return OutboxMessage(id=message_id, topic=self._drift_topic, key=window.workload, value=value, created_at=entry.at)
 
 
+window_number = literal_column("drift_window.rowid", Integer)
+_WINDOWS = select(window_table, window_number.label("number"))
+
+
 def _judged_values(window: ClosedWindow) -> dict[str, object]:
     """What a later judgement replaces."""
     return {
@@ -216,4 +219,5 @@ def _window(row: Any) -> ClosedWindow:
         verdicts=verdicts_from(row.verdicts, workload=workload, start=start, end=end),
         second_opinions=tuple(EvidentlyScore(**held) for held in json.loads(row.second_opinions)),
         judged_again=row.judged_again,
+        number=row.number,
     )

@@ -11,7 +11,7 @@ from flywheel.gate.documents import decision_document, decision_of
 from flywheel.ids import AdapterName, GateId, WorkloadId
 from flywheel.journal import JournalEntry
 from services.ports.gate import Answer, GateRecord
-from services.stores.database import in_parts, metadata, reading, to_json, to_moment, to_text, writing
+from services.stores.database import in_parts, metadata, newest_row, reading, to_json, to_moment, to_text, writing
 from services.stores.ledger.journal import append_entries
 
 gates_table = Table(
@@ -64,7 +64,7 @@ class LedgerGates:
         return None if row is None else _gate(row)
 
     def gates(self, workload: WorkloadId, *, adapter: AdapterName | None = None) -> Sequence[GateRecord]:
-        newest_first = select(gates_table).where(gates_table.c.workload == workload).order_by(gates_table.c.at.desc(), gates_table.c.id)
+        newest_first = select(gates_table).where(gates_table.c.workload == workload).order_by(newest_row(gates_table))
         if adapter is not None:
             newest_first = newest_first.where(gates_table.c.adapter == adapter)
         with reading(self._engine) as connection:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Column, Connection, Engine, LargeBinary, String, Table, delete, or_, select, update
+from sqlalchemy import Column, Connection, Engine, LargeBinary, String, Table, and_, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from flywheel.clock import CLOCKS_DIFFER_BY
 from services.ports.outbox import OutboxMessage
 from services.stores.database import metadata, reading, to_moment, to_text, writing
 
@@ -43,9 +44,11 @@ class LedgerOutbox:
             put_messages(connection, *messages)
 
     def due(self, *, now: datetime, resend_after: timedelta, limit: int = 500) -> Sequence[OutboxMessage]:
+        sent_at = outbox_table.c.sent_at
+        in_the_future = and_(sent_at > to_text(now + CLOCKS_DIFFER_BY), sent_at != NEVER_AGAIN)  # by a clock that ran ahead
         query = (
             select(outbox_table)
-            .where(or_(outbox_table.c.sent_at.is_(None), outbox_table.c.sent_at < to_text(now - resend_after)))
+            .where(or_(sent_at.is_(None), sent_at < to_text(now - resend_after), in_the_future))
             .order_by(outbox_table.c.created_at, outbox_table.c.id)
             .limit(limit)
         )

@@ -12,7 +12,7 @@ from flywheel.ids import AdapterName, RunId, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.retraining.plan import TrainingPlan, TrainingPolicy
 from flywheel.retraining.training_run import AdapterBundle, Run, RunState
-from services.stores.database import metadata, reading, to_json, to_moment, to_text, writing
+from services.stores.database import metadata, newest_row, reading, to_json, to_moment, to_text, writing
 from services.stores.ledger.journal import append_entries
 
 runs_table = Table(
@@ -64,9 +64,7 @@ class LedgerRuns:
         return None if row is None else _run(row)
 
     def runs(self, workload: WorkloadId) -> Sequence[Run]:
-        newest_first = (
-            select(runs_table).where(runs_table.c.workload == workload).order_by(runs_table.c.requested_at.desc(), runs_table.c.id)
-        )
+        newest_first = select(runs_table).where(runs_table.c.workload == workload).order_by(newest_row(runs_table))
         with reading(self._engine) as connection:
             return [_run(row) for row in connection.execute(newest_first)]
 
@@ -103,11 +101,7 @@ class LedgerRuns:
         return None if row is None else _bundle(row)
 
     def adapters(self, workload: WorkloadId) -> Sequence[AdapterBundle]:
-        newest_first = (
-            select(adapters_table)
-            .where(adapters_table.c.workload == workload)
-            .order_by(adapters_table.c.made_at.desc(), adapters_table.c.name)
-        )
+        newest_first = select(adapters_table).where(adapters_table.c.workload == workload).order_by(newest_row(adapters_table))
         with reading(self._engine) as connection:
             return [_bundle(row) for row in connection.execute(newest_first)]
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Column, Engine, Index, Integer, String, Table, and_, or_, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
+from flywheel.clock import CLOCKS_DIFFER_BY
 from flywheel.ids import DAEMON, AdapterName, Person, RunId, WorkloadId
 from services.ports.work_queue import AnyCommand, Command, GateCommand, RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.stores.database import metadata, reading, to_json, to_text, writing
@@ -55,8 +56,13 @@ class LedgerWorkQueue:
             return done.rowcount == 1
 
     def lease(self, command: type[AnyCommand], *, worker: str, now: datetime, hold: timedelta) -> WorkItem[AnyCommand] | None:
-        """Asked again and again, mostly for nothing: only where there is something the write lock is taken."""
-        free = or_(work_table.c.state == "open", and_(work_table.c.state == "leased", work_table.c.lease_until < to_text(now)))
+        """Asked again and again, mostly for nothing: only where there is something the write lock is taken.
+
+        A lease that ends later than any lease taken now was taken by a clock that ran ahead, and holds nothing.
+        """
+        until = work_table.c.lease_until
+        over = or_(until < to_text(now), until > to_text(now + hold + CLOCKS_DIFFER_BY))
+        free = or_(work_table.c.state == "open", and_(work_table.c.state == "leased", over))
         oldest = (
             select(work_table)
             .where(work_table.c.kind == command.kind, TO_DO, free)

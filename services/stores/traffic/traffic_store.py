@@ -137,9 +137,14 @@ class TrafficStore:
             found = list(connection.execute(query))
         return {datetime.fromisoformat(row.pane_start): row.changed for row in found}  # every second: to_moment is forty times as slow
 
-    def newest(self, workload: WorkloadId) -> datetime | None:
+    def newest(self, workload: WorkloadId, *, until: datetime | None = None) -> datetime | None:
+        one = inferences.c
         with reading(self._engine) as connection:
             text = connection.execute(select(traffic_counts.c.newest).where(traffic_counts.c.workload == workload)).scalar()
+            if text and until is not None and text > to_text(until):
+                believed = (one.workload == workload, one.occurred_at <= to_text(until), one.arm != Arm.SHADOW)
+                newest_first = select(one.occurred_at).where(*believed).order_by(one.occurred_at.desc()).limit(1)
+                text = connection.execute(newest_first).scalar()
         return to_moment(text) if text else None
 
     def outcomes(self, *, workload: WorkloadId, since: datetime, route_version: int = 0) -> Sequence[SessionOutcome]:

@@ -124,19 +124,20 @@ def test_an_acknowledgement_runs_out_and_the_receiver_hears_again(world: World) 
 
 
 def test_a_notice_that_is_not_taken_is_tried_again_with_growing_pauses_until_it_is(world: World) -> None:
+    noon = NOON + HOUR
     world.close(0, [verdict()])
-    AlertStates(world.parts).tick(NOON)
+    AlertStates(world.parts).tick(noon)
     notices = Notifications(world.parts)
     world.receiver.down = True
-    assert notices.tick(NOON) == 1.0  # the pause that is left: the loop comes back then
+    assert notices.tick(noon) == 1.0  # the pause that is left: the loop comes back then
     for second in range(1, 60):
-        notices.tick(NOON + timedelta(seconds=second))
+        notices.tick(noon + timedelta(seconds=second))
     assert world.receiver.attempts == 6  # at 0, 1, 3, 7, 15 and 31 seconds
     world.receiver.down = False
     for second in range(60, 70):
-        notices.tick(NOON + timedelta(seconds=second))
+        notices.tick(noon + timedelta(seconds=second))
     assert [kind for _, kind in world.receiver.taken] == ["firing"]
-    assert notices.tick(NOON + timedelta(seconds=70)) is None
+    assert notices.tick(noon + timedelta(seconds=70)) is None
 
 
 def test_a_receiver_that_was_away_hears_of_beginning_and_end_in_order(world: World) -> None:
@@ -201,3 +202,55 @@ def test_a_running_desk_sees_what_a_person_saved_and_the_next_window(world: Worl
     world.close(1, QUIET)
     states.tick(NOON + 2 * HOUR)
     assert world.alert().state is AlertState.RESOLVED
+
+
+JUMPS = (HOUR, 24 * HOUR, 365 * 24 * HOUR)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_alerts_go_on_when_a_clock_that_ran_ahead_is_right_again(world: World, jump: timedelta) -> None:
+    """It drifts while the clock runs ahead; when the clock is right again the drift goes on, and ends."""
+    states, hours = AlertStates(world.parts), jump // HOUR
+    world.close(0, QUIET)
+    states.tick(NOON + HOUR)
+    world.close(hours + 1, [verdict()])
+    states.tick(NOON + jump + 2 * HOUR)
+    assert world.alert().state is AlertState.FIRING
+    if hours > 1:
+        world.close(1, [verdict()])
+    states.tick(NOON + 2 * HOUR)
+    for hour in (3, 4):
+        world.close(hour, QUIET)
+        states.tick(NOON + (hour + 1) * HOUR)
+    assert [one.state for one in world.watch.alerts()] == [AlertState.RESOLVED]
+    world.close(5, [verdict()])
+    states.tick(NOON + 6 * HOUR)
+    assert [one.state for one in world.watch.alerts()] == [AlertState.FIRING, AlertState.RESOLVED], "the newest first, whatever its time"
+    for _ in range(3):
+        AlertStates(world.parts).tick(NOON + 6 * HOUR)
+    assert len(world.watch.alerts()) == 2, "a restart opens nothing"
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_notice_that_waits_for_a_clock_that_ran_ahead_is_sent(world: World, jump: timedelta) -> None:
+    notices, hours = Notifications(world.parts), jump // HOUR
+    world.close(hours, [verdict()])
+    AlertStates(world.parts).tick(NOON + jump + HOUR)
+    world.receiver.down = True
+    notices.tick(NOON + jump + HOUR)
+    world.receiver.down = False
+    notices.tick(NOON + HOUR)
+    assert [kind for _, kind in world.receiver.taken] == ["firing"]
+
+
+def test_what_a_clock_ahead_took_for_long_ended_is_told_when_it_is_right_again(world: World) -> None:
+    world.receiver.down = True
+    world.close(0, [verdict()])
+    world.tick(NOON + HOUR)
+    world.close(1, QUIET)
+    world.tick(NOON + 2 * HOUR)
+    notices = Notifications(world.parts)
+    notices.tick(NOON + 365 * 24 * HOUR)
+    world.receiver.down = False
+    notices.tick(NOON + 3 * HOUR)
+    assert [kind for _, kind in world.receiver.taken] == ["firing", "resolved"]

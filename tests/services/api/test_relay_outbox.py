@@ -158,3 +158,11 @@ def test_events_arrive_on_a_real_broker(api: Any, broker: str) -> None:
     consumer.close()
     admin.close()
     assert json.loads(record.value)["data"]["correction_id"] == "c-1"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1), timedelta(days=365)])
+def test_a_correction_that_a_clock_ahead_has_sent_is_sent_again(api: Any, relay: Relay, ahead: timedelta) -> None:
+    submit(api)
+    assert relay.step(api.now + ahead) == 1
+    assert relay.step(api.now) == 1
+    assert relay.step(api.now) == 0

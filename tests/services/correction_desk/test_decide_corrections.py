@@ -179,6 +179,16 @@ def test_duplicates_and_contradictions_are_found_after_a_restart() -> None:
     assert len(story.ledger.cases(ROUTER)) == 1
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1), timedelta(days=365)])
+def test_a_wait_that_began_in_the_future_begins_anew(ahead: timedelta) -> None:
+    story = Story()
+    story.receive("a", now=NOON + ahead)
+    for minutes in (0, 9):
+        assert story.desk.retry_waiting(now=NOON + timedelta(minutes=minutes)) == 0
+    assert story.desk.retry_waiting(now=NOON + timedelta(minutes=10)) == 1
+    assert story.ledger.by_given_id("a")[0].state is CorrectionState.REVIEW
+
+
 def test_a_correction_waits_until_its_request_is_recorded() -> None:
     story = Story()
     decided = story.receive("a")

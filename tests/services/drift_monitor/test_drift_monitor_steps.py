@@ -18,8 +18,9 @@ from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
 from flywheel.windows.counts import CountMatrix, WindowCounts
 from flywheel.windows.pane import WindowPolicy
-from services.drift_monitor.judge_windows import tick, window_is_near
+from services.drift_monitor.judge_windows import AT_MOST_WINDOWS, tick, window_is_near
 from services.drift_monitor.wiring import DriftRules, MonitorParts
+from services.ports.drift import ClosedWindow
 from services.stores.ledger.journal import LedgerJournal
 from tests.databases import migrated_ledger
 from tests.fakes.watching import ScriptedReports, TrafficInMemory
@@ -48,6 +49,7 @@ class World:
             traffic=self.traffic,
             drift=self.watch,
             alerts=self.watch,
+            journal=LedgerJournal(self.engine),
             reports=self.reports,
             route=lambda workload: self.route,
             workloads={ROUTER: rules},
@@ -152,10 +154,10 @@ def test_a_second_tick_closes_nothing_twice(world: World) -> None:
 def test_a_workload_that_cannot_be_judged_keeps_no_other_from_its_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     broken, newest = WorkloadId("broken"), world.traffic.newest
 
-    def unreadable(workload: WorkloadId) -> datetime | None:
+    def unreadable(workload: WorkloadId, *, until: datetime | None = None) -> datetime | None:
         if workload == broken:
             raise InvalidInput("the profile cannot be read", remedy="Pin the reference again.", where="broken")
-        return newest(workload)
+        return newest(workload, until=until)
 
     monkeypatch.setattr(world.traffic, "newest", unreadable)
     world.parts = replace(world.parts, workloads={broken: world.parts.workloads[ROUTER], **world.parts.workloads})
@@ -407,3 +409,89 @@ def test_four_weeks_are_read_by_the_hour_with_an_alarm_budget_of_their_own(world
     assert found.evidence["compared_with"] == "the same hours of the reference"
     assert "alarms a day over 28 days" in str(found.evidence["threshold_source"])
     assert found.status is DriftStatus.DRIFTING
+
+
+JUMPS = (HOUR, DAY, 365 * DAY)
+
+
+def rows_in(world: World, window: ClosedWindow) -> int:
+    (counted,) = [one for one in window.verdicts if (one.slice, one.column) == ("all", "prompt_chars")]
+    assert counted.n == world.traffic.window(workload=ROUTER, start=window.start, end=window.end).rows
+    return counted.n
+
+
+def told(world: World, state: str) -> list[str]:
+    return [line.subject for line in LedgerJournal(world.engine).entries(kind="window") if line.state == state]
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_windows_go_on_when_a_clock_that_ran_ahead_is_right_again(world: World, jump: timedelta) -> None:
+    """The clock runs ahead for two hours, in which rows are recorded and windows are closed; after that it is right."""
+    world.send(NOON, hours=3)
+    world.pin(NOON, NOON + HOUR)
+    right = NOON + 3 * HOUR + 2 * MINUTE
+    tick(world.parts, right)
+    world.send(right + jump, hours=2)
+    tick(world.parts, right + jump + 2 * HOUR)
+    world.send(NOON + 3 * HOUR, hours=3)
+    for minute in range(1, 4):
+        tick(world.parts, NOON + 5 * HOUR + minute * MINUTE)
+    judged = [window for window in world.watch.windows(ROUTER, until=NOON + 5 * HOUR) if window.start >= NOON + 3 * HOUR]
+    assert [window.end for window in judged] == [NOON + 5 * HOUR, NOON + 4 * HOUR]
+    assert min(rows_in(world, window) for window in judged) >= 120
+    ahead = world.watch.windows(ROUTER, limit=1)[0]
+    assert ahead.end > NOON + 5 * HOUR
+    assert told(world, "ahead") == [ahead.id], "once"
+    assert ahead.end.isoformat() in world.parts.ahead[ROUTER]
+    assert world.watch.alerts() == []
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_windows_go_on_when_a_clock_that_ran_behind_is_right_again(world: World, jump: timedelta) -> None:
+    world.send(NOON, hours=3)
+    world.pin(NOON, NOON + HOUR)
+    right = NOON + 3 * HOUR + 2 * MINUTE
+    tick(world.parts, right)
+    (before,) = {window.id for window in world.watch.windows(ROUTER)}
+    for minute in range(3):
+        tick(world.parts, right - jump + minute * MINUTE)
+    assert told(world, "ahead") == [before]
+    world.send(NOON + 3 * HOUR, hours=2)
+    tick(world.parts, NOON + 5 * HOUR + MINUTE)
+    ends = [window.end for window in world.watch.windows(ROUTER) if window.end > NOON + 3 * HOUR]
+    assert ends == [NOON + 5 * HOUR, NOON + 4 * HOUR]
+    assert (told(world, "ahead"), world.parts.ahead) == ([before], {})
+
+
+def test_a_window_closed_before_its_time_is_judged_again_when_its_time_has_come(world: World) -> None:
+    world.send(NOON, hours=3)
+    world.pin(NOON, NOON + HOUR)
+    right = NOON + 3 * HOUR + 2 * MINUTE
+    world.send(right + HOUR, hours=1, every=MINUTE)
+    tick(world.parts, right + HOUR)
+    world.send(NOON + 3 * HOUR, hours=1)
+    tick(world.parts, NOON + 4 * HOUR)
+    assert told(world, "judged_again") == [], "rows may still come"
+    tick(world.parts, NOON + 4 * HOUR + MINUTE)
+    (window,) = [one for one in world.watch.windows(ROUTER) if one.end == NOON + 4 * HOUR]
+    assert (rows_in(world, window), told(world, "judged_again")) == (120, [window.id])
+
+
+def test_windows_that_a_backlog_skips_are_told(world: World) -> None:
+    world.send(NOON, hours=1)
+    tick(world.parts, NOON + HOUR + 2 * MINUTE)
+    world.send(NOON + 100 * HOUR, hours=1)
+    tick(world.parts, NOON + 101 * HOUR + 2 * MINUTE)
+    (line,) = [line for line in LedgerJournal(world.engine).entries(kind="window") if line.state == "skipped"]
+    assert line.evidence["windows"] == 100 - AT_MOST_WINDOWS
+    tick(world.parts, NOON + 101 * HOUR + 3 * MINUTE)
+    assert len(told(world, "skipped")) == 1
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_clock_that_jumps_forward_pins_no_reference(world: World, jump: timedelta) -> None:
+    world.send(NOON, hours=20)
+    ahead = NOON + 20 * HOUR + jump
+    world.send(ahead, hours=1)
+    tick(world.parts, ahead + HOUR)
+    assert world.watch.references(ROUTER) == []

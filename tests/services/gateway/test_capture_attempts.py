@@ -273,3 +273,11 @@ def test_with_memory_half_full_the_rest_is_read_again_from_the_disk(
 async def answer_all_of(running: Capture, given: list[Any]) -> None:
     for one in given:
         await running.keep(one, size=100, rule=ANSWERED)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1), timedelta(days=365)])
+def test_what_a_clock_that_ran_ahead_has_sent_is_sent_again(spool: CaptureSpool, ahead: timedelta) -> None:
+    broker, api = FakeEventPublisher(), RecordedSet()
+    spool.keep(spooled(1), now=NOW + ahead)
+    assert publish(spool=spool, publisher=broker, topic="t", now=NOW + ahead) == 1
+    assert confirm(spool=spool, question=api, now=NOW) == 1

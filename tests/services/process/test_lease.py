@@ -101,3 +101,22 @@ def test_an_item_that_needs_no_job_leaves_the_worker_free(story: Story) -> None:
     )
     assert worker.tick(NOON) is None
     assert story.queue.state("first") == "done"
+
+
+JUMPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=365))
+
+
+@pytest.mark.parametrize("ahead", JUMPS)
+def test_a_lease_taken_by_a_clock_that_ran_ahead_holds_nothing(story: Story, ahead: timedelta) -> None:
+    story.worker().tick(NOON + ahead)  # and dies
+    story.worker("b").tick(NOON)
+    assert [job.item for job in story.jobs] == ["first", "first"]
+
+
+@pytest.mark.parametrize("ahead", JUMPS)
+def test_a_worker_whose_clock_was_set_back_extends_its_lease_at_once(story: Story, ahead: timedelta) -> None:
+    worker = story.worker()
+    worker.tick(NOON + ahead)
+    worker.tick(NOON)
+    story.worker("b").tick(NOON)
+    assert [(job.item, job.stopped) for job in story.jobs] == [("first", False), ("second", False)]

@@ -24,7 +24,7 @@ from flywheel.training_set.token_rows import LeftOutReason, TokenRow, TokenRows
 from services.integrations.apscheduler.schedule import Appointment, Schedule
 from services.ports.corrections import KeptCorrection
 from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
-from services.retrain_scheduler.check_regularly import RetrainScheduler
+from services.retrain_scheduler.check_regularly import RetrainScheduler, tell_planned_anew
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
 from services.settings import Workload
@@ -392,3 +392,38 @@ def test_only_the_newest_line_of_a_subject_decides_what_is_news(world: Scheduler
     world.consider(at=NOW + timedelta(minutes=2))
     world.consider(at=NOW + timedelta(minutes=3))
     assert world.states("readiness") == ["red", "green", "red"]
+
+
+JUMPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=365))
+
+
+@pytest.mark.parametrize("ahead", JUMPS)
+def test_checks_go_on_when_a_clock_that_ran_ahead_is_right_again(world: SchedulerWorld, ahead: timedelta) -> None:
+    scheduler = RetrainScheduler(world.parts, check_every=timedelta(minutes=1))
+    scheduler.tick(NOW + ahead)
+    world.correct(25)
+    scheduler.tick(NOW)
+    assert len(world.runs) == 1
+
+
+@pytest.mark.parametrize("ahead", JUMPS)
+def test_an_appointment_that_a_clock_ahead_has_put_off_is_planned_anew_and_told_once(
+    world: SchedulerWorld, tmp_path: Path, ahead: timedelta
+) -> None:
+    right = datetime(2040, 1, 1, 12, 0, 30, tzinfo=UTC)  # after the time of this machine: nothing is due while the test runs
+    appointment = Appointment(id="calendar-a", function=f"{__name__}:never", arguments=("x",), crontab="*/5 * * * *")
+    errors: list[BaseException] = []
+    schedule = Schedule(tmp_path / "schedule.db", [appointment], on_error=errors.append)
+    try:
+        schedule._scheduler.get_job("calendar-a").modify(next_run_time=right + ahead)
+        found = schedule.follow_clock(lambda: right)
+        assert [(one.stored, one.planned) for one in found] == [(right + ahead, right + timedelta(minutes=4, seconds=30))]
+        assert schedule.follow_clock(lambda: right) == []
+        schedule._scheduler.get_job("calendar-a").modify(next_run_time=right - timedelta(hours=1))
+        assert schedule.follow_clock(lambda: right) == [], "one that was missed keeps its time"
+    finally:
+        schedule.stop()
+    tell_planned_anew(world.parts, found, now=NOW)
+    (line,) = world.parts.journal.entries(subject="calendar-a")
+    assert line.state == "planned_anew"
+    assert errors == []

@@ -18,6 +18,7 @@ from flywheel.traffic.column import Family
 from tests.watching import MARIA, NOON, ROUTER, finding_of, verdict
 
 MINUTE = timedelta(minutes=1)
+JUMPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=365))
 POLICY = AlertPolicy(hold=timedelta(0), resolve_after=10 * MINUTE)
 
 
@@ -140,11 +141,51 @@ def test_an_acknowledgement_ends_early_when_severity_rises() -> None:
     assert worse.severity is Severity.CRITICAL
 
 
-def test_a_clock_that_was_set_back_does_not_make_an_alert_older() -> None:
-    again, moves = settle(firing(), window(IncidentState.DRIFTED, minute=1), NOON - 60 * MINUTE)
+def test_a_clock_that_was_set_back_a_little_does_not_make_an_alert_older() -> None:
+    again, moves = settle(firing(), window(IncidentState.DRIFTED, minute=1), NOON - MINUTE)
     assert moves == [Move.SEEN_AGAIN]
     assert again is not None
     assert again.last_seen_at == NOON
+
+
+@pytest.mark.parametrize("ahead", JUMPS)
+def test_an_alert_from_the_future_goes_on_when_the_clock_is_right_again(ahead: timedelta) -> None:
+    """A clock that ran ahead saw the drift last; windows that close now are news, and their end is its end."""
+    alert = replace(firing(), last_seen_at=NOON + ahead, started_at=NOON + ahead)
+    alert = replace(alert, seen=replace(alert.seen, until=NOON + ahead))
+    drifted = replace(window(IncidentState.DRIFTED, minute=1), just_closed=True)
+    again, moves = settle(alert, drifted, NOON + 2 * MINUTE)
+    assert moves == [Move.SEEN_AGAIN]
+    assert again is not None
+    assert (again.last_seen_at, again.seen.until) == (NOON + 2 * MINUTE, NOON + MINUTE)
+    assert settle(again, window(IncidentState.NOT_DRIFTED, minute=12), NOON + 12 * MINUTE)[1] == [Move.RESOLVED]
+    over = replace(window(IncidentState.NOT_DRIFTED, minute=1), just_closed=True)
+    assert settle(alert, over, NOON + 2 * MINUTE)[1] == [Move.RESOLVED]
+
+
+def test_windows_read_long_ago_are_no_news_to_an_alert_from_the_future() -> None:
+    alert = firing()
+    ahead = replace(alert, seen=replace(alert.seen, until=NOON + timedelta(days=365)))
+    old = window(IncidentState.DRIFTED, minute=-5)
+    assert settle(ahead, old, NOON + MINUTE)[1] == []
+    over = replace(ahead, state=AlertState.RESOLVED, resolved_at=NOON)
+    assert settle(over, old, NOON + MINUTE)[1] == [], "a restart reads old windows again and opens no second alert of them"
+    assert settle(over, replace(old, just_closed=True), NOON + MINUTE)[1] == [Move.OPENED, Move.FIRED]
+
+
+@pytest.mark.parametrize("ahead", JUMPS)
+def test_an_acknowledgement_from_the_future_silences_nobody(ahead: timedelta) -> None:
+    taken = acknowledge(alert=firing(), by=MARIA, note="", now=NOON + ahead, until=NOON + ahead + 8 * 60 * MINUTE)
+    fired, moves = settle(taken, None, NOON + MINUTE)
+    assert moves == [Move.FIRED_AGAIN]
+    assert settle(fired, None, NOON + 2 * MINUTE)[1] == [], "once"
+
+
+@pytest.mark.parametrize("ahead", JUMPS)
+def test_a_hold_that_began_in_the_future_is_over(ahead: timedelta) -> None:
+    hold = AlertPolicy(hold=5 * MINUTE)
+    alert, _ = settle(None, window(IncidentState.DRIFTED, minute=0), NOON + ahead, hold)
+    assert settle(alert, None, NOON, hold)[1] == [Move.FIRED]
 
 
 def test_an_acknowledged_alert_resolves_too() -> None:

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from flywheel.ids import CorrectionId, derive
 from flywheel.traffic.message import Message
 from tests.learning import ask, correction, inference, joined
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TRUSTING = AcceptancePolicy(trusted_sources=frozenset({"support-desk"}), held_out_share=0.0)
 
 
@@ -189,13 +190,13 @@ def test_a_fix_that_wants_to_replace_another_waits_for_a_person() -> None:
 )
 def test_a_correction_waits_ten_minutes_for_its_request(minutes: float, state: CorrectionState) -> None:
     missing = join(correction=correction(), request=None, entity_keys=())
-    outcome = acceptance.decide_without_request(join=missing, waited=timedelta(minutes=minutes), policy=TRUSTING)
+    outcome = acceptance.decide_without_request(join=missing, since=NOON, now=NOON + timedelta(minutes=minutes), policy=TRUSTING)
     assert outcome.state is state
     assert ("not recorded within 10 minutes" in outcome.reason) is (state is CorrectionState.REVIEW)
 
 
 def test_a_correction_of_a_cut_request_is_rejected_at_once() -> None:
     cut = join(correction=correction(), request=inference("r-c1", truncated=True), entity_keys=())
-    outcome = acceptance.decide_without_request(join=cut, waited=timedelta(0), policy=TRUSTING)
+    outcome = acceptance.decide_without_request(join=cut, since=NOON, now=NOON, policy=TRUSTING)
     assert outcome.state is CorrectionState.REJECTED
     assert "parts are not kept" in outcome.reason

@@ -51,6 +51,12 @@ def test_the_reason_says_how_many_panes_changed() -> None:
     assert one.reason == "2 of its panes changed after it was judged"
 
 
+def test_a_window_closed_before_its_time_waits_until_no_row_should_reach_it() -> None:
+    changed = {NOON + HOUR: 101}
+    assert due(judged(2, at=NOON), changed=changed, now=NOON + 2 * HOUR + MINUTE / 2) == []
+    assert due(judged(2, at=NOON), changed=changed, now=NOON + 2 * HOUR + MINUTE) == ["window-2"]
+
+
 def test_what_ended_too_long_ago_stays_as_it_is() -> None:
     changed = {NOON + HOUR: 101}
     assert due(judged(2), changed=changed, now=NOON + 26 * HOUR) == ["window-2"]

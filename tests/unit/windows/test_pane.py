@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.errors import InvalidInput
-from flywheel.windows.pane import WindowPolicy, nested_windows, pane_start, windows_to_close
+from flywheel.windows.pane import WindowPolicy, nested_windows, number_of_due_windows, pane_start, windows_to_close
 from tests.traffic_events import NOON
 
 MINUTE = timedelta(minutes=1)
@@ -84,3 +84,9 @@ def test_windows_that_do_not_grow_are_refused(longer: tuple[int, ...]) -> None:
 def test_a_pane_without_length_is_refused() -> None:
     with pytest.raises(InvalidInput, match="longer than nothing"):
         WindowPolicy(pane=timedelta())
+
+
+def test_due_windows_are_counted_beyond_those_that_are_closed() -> None:
+    assert number_of_due_windows(NOON, NOON - timedelta(days=3650), POLICY) > 80_000
+    assert number_of_due_windows(NOON, NOON + timedelta(days=1), POLICY) == 0
+    assert number_of_due_windows(NOON, None, POLICY) == 1
