@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.ids import AdapterName
 from flywheel.rollout.arm_sessions import UNKNOWN, ArmSessions, Bools, OutcomeColumn
+from flywheel.rollout.e_value import StratumKind, e_value
 from flywheel.rollout.slow_sessions import usual_latencies
-from flywheel.rollout.strata import StratumKind, e_value
 
 LEAST_ALPHA = 1e-12
 """At a smaller alpha no canary lasts long enough for an abort."""

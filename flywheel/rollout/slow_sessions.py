@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.rollout.arm_sessions import Bools
-from flywheel.rollout.strata import stratum_ends
+from flywheel.rollout.e_value import stratum_ends
 
 USUAL_QUANTILE = 0.9
 """A session is slow above this quantile of the control's latencies. A tenth of its sessions is slow, so a shift of all shows soon."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, Select, String, and_, func, literal_column, select
+from sqlalchemy import Connection, Engine, Select, func, select
 
 from flywheel.ids import EVERYTHING, AdapterName, EventId, WorkloadId
 from flywheel.traffic.inference import Arm
@@ -20,10 +20,9 @@ from services.ports.traffic import RecordedInference, TrafficCounts
 from services.stores.database import in_parts, reading, to_json, to_moment, to_text
 from services.stores.ledger.subject_keys import LedgerSubjectKeys
 from services.stores.traffic.contents import opened_contents, without_content
+from services.stores.traffic.find_exchange import row_named
 from services.stores.traffic.rows import from_row, outcome_in
 from services.stores.traffic.tables import (
-    HAS_CLIENT_REQUEST_ID,
-    HAS_COMPLETION_ID,
     dead_letters,
     inferences,
     pane_from_blob,
@@ -89,20 +88,8 @@ class TrafficStore:
             return self._with_contents(connection, sorted(found, key=lambda row: (row.occurred_at, row.event_id)))
 
     def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
-        """Of our id and the completion's: the last attempt that has an answer; when all failed, the last one."""
-        one = inferences.c
-        failed = and_(one.answer.is_(None), func.coalesce(one.answered, False).is_(False))
-        latest = (failed, one.attempt.desc(), one.event_id)
-        # the plus keeps SQLite from walking through all rows by time instead of using the id's index
-        by_time = literal_column("+inferences.occurred_at", String).desc()
-        wanted = select(inferences).where(one.workload == workload, one.arm != Arm.SHADOW).limit(1)
-        queries = (
-            wanted.where(one.request_id == id).order_by(*latest),
-            wanted.where(one.completion_id == id, HAS_COMPLETION_ID).order_by(*latest),
-            wanted.where(one.client_request_id == id, HAS_CLIENT_REQUEST_ID).order_by(by_time, *latest),
-        )
         with reading(self._engine) as connection:
-            row = next((row for query in queries if (row := connection.execute(query).first()) is not None), None)
+            row = row_named(connection, id, workload=workload)
             return self._with_contents(connection, [row])[0] if row is not None else None
 
     def _with_contents(self, connection: Connection, rows: Sequence[Any]) -> list[RecordedInference]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import hypergeom, nchypergeom_fisher
 
-from flywheel.rollout.strata import (
+from flywheel.rollout.e_value import (
     LARGEST_STRATUM,
     MOST_KINDS,
     ODDS,
