@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from flywheel.errors import FlywheelError
+from flywheel.journal import JournalKind
 from services.cli.check_config import without_a_file
 from services.cli.output import with_config
 from services.cli.up.command import running
@@ -30,6 +31,8 @@ from services.settings import Settings, load
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.loading import config_file
 from services.settings.secrets import broker_fields, secret_from
+from services.stores.database import open_ledger_read_only, path_of
+from services.stores.ledger.journal import LedgerJournal
 
 SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
 IMPORT_SECONDS = 30.0
@@ -91,6 +94,7 @@ def examine(settings: Settings, machine: Machine) -> list[Diagnosis]:
         lambda: _machine(machine),
         lambda: _data(settings),
         lambda: _broker(settings),
+        lambda: _lost(settings),
         lambda: _serving(settings, machine),
         lambda: _tools(settings),
         lambda: _ports(settings),
@@ -161,6 +165,24 @@ def _topics(settings: Settings) -> Diagnosis:
         remedy = "It works; partitions that are changed later move keys, so plan it."
         return Diagnosis(part="broker", finding=CheckLevel.NOTE, sentence="; ".join(differences), remedy=remedy)
     return Diagnosis(part="broker", finding=CheckLevel.OK, sentence=f"{kafka.bootstrap} answers and has all topics")
+
+
+def _lost(settings: Settings) -> list[Diagnosis]:
+    """What retention deleted before the recorder had read it, as the journal holds it."""
+    ledger = path_of(settings.ledger_url)
+    if not ledger.exists():
+        return []
+    try:
+        losses = LedgerJournal(open_ledger_read_only(ledger)).entries(kind=JournalKind.TRAFFIC_LOST)
+    except FlywheelError as error:
+        return [_wrong("data", error)]
+    if not losses:
+        return []
+    sentence = f"{losses[0].reason}, on {losses[0].at:%Y-%m-%d %H:%M} UTC"
+    if len(losses) > 1:
+        sentence += f"; and {len(losses) - 1} times before"
+    remedy = "Give the topic a longer retention, or end the lag of the recorder; what is lost cannot be recorded any more."
+    return [Diagnosis(part="records", finding=CheckLevel.NOTE, sentence=sentence, remedy=remedy)]
 
 
 def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:

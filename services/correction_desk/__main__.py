@@ -13,12 +13,13 @@ from services.correction_desk.wiring import CorrectionStream, correction_desk_pa
 from services.process.health import serve_health
 from services.process.start_stop import Start, main, stop_event_of_loop
 
+WAITS_FOR_PARTITION = "waiting for its partition"
 STOP_WITHIN_SECONDS = 3.0
 LOOK_SECONDS = 1.0  # between two looks whether the stream has ended
 
 
 def run(start: Start) -> None:
-    state: dict[str, str | None] = {"not_ready": "waiting for its partition"}
+    state: dict[str, str | None] = {"not_ready": WAITS_FOR_PARTITION}
     health = serve_health(start.settings, PROCESS, ready=lambda: state["not_ready"])
     desk = CorrectionDesk(correction_desk_parts(start.settings))
     try:
@@ -31,8 +32,12 @@ async def _serve(desk: CorrectionDesk, stream: CorrectionStream, asked_to_stop: 
     def on_assigned(_partitions: int) -> None:
         state["not_ready"] = None  # also without one: then another worker holds it
 
-    await asyncio.to_thread(stream.check_broker)  # before Faust, whose answer is a stack trace
+    def waits(why: str | None) -> None:
+        state["not_ready"] = why or WAITS_FOR_PARTITION
+
     stop = stop_event_of_loop(asked_to_stop)
+    if not await stream.broker_is_back(stop=stop, told=waits):  # before Faust, whose answer is a stack trace
+        return
     app = build_app(desk, stream, on_assigned=on_assigned)
     starting = asyncio.ensure_future(app.start())
     while not stop.is_set():

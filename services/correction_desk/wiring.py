@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from flywheel.corrections.acceptance import AcceptancePolicy
@@ -13,7 +12,7 @@ from flywheel.traffic.redaction import pseudonym
 from services.correction_desk.knowledge_gap_events import knowledge_gap_message
 from services.integrations.kafka.event_codec import claimed_ids, decode_correction
 from services.integrations.kafka.faust_access import broker_credentials, broker_url, committed_only
-from services.integrations.kafka.topics import KafkaAccess, check_broker, topic_spec
+from services.integrations.kafka.topics import KafkaAccess, WaitsForBroker, topic_spec, waits_for_broker
 from services.integrations.presidio.redactor import RedactorAtFirstText
 from services.ports.corrections import CorrectionLedger, KeptCorrection
 from services.ports.dead_letters import DeadLetters
@@ -67,7 +66,7 @@ class CorrectionStream:
     broker: str
     credentials: Any
     committed_only: Callable[[Any], Any]  # the Faust app, so that it reads committed records only
-    check_broker: Callable[[], None]  # raises CannotRun
+    broker_is_back: WaitsForBroker
     topic: str
     dead_letter_topic: str
     session_timeout_seconds: float
@@ -110,7 +109,7 @@ def correction_stream(settings: Settings) -> CorrectionStream:
         broker=broker_url(access),
         credentials=broker_credentials(access),
         committed_only=committed_only,
-        check_broker=partial(check_broker, access, topics=(topic,), session_timeout_seconds=settings.kafka.session_timeout_seconds),
+        broker_is_back=waits_for_broker(access, topics=(topic,), session_timeout_seconds=settings.kafka.session_timeout_seconds),
         topic=topic,
         dead_letter_topic=topic + topic_spec()["dead_letters"]["suffix"],
         session_timeout_seconds=settings.kafka.session_timeout_seconds,

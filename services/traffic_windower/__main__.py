@@ -29,11 +29,14 @@ def run(start: Start) -> None:
 
 async def _run(start: Start) -> None:
     parts = windower_parts(start.settings)
-    await asyncio.to_thread(parts.check_broker)  # before Faust, whose answer is a stack trace
     recorder = Recorder(parts)
-    server = serve_health(start.settings, PROCESS, ready=recorder.why_not_ready)
-    app, service = build_app(recorder, broker=parts.faust_broker, credentials=parts.faust_credentials, data_dir=parts.faust_dir)
+    waits_for: dict[str, str | None] = {"broker": None}
+    server = serve_health(start.settings, PROCESS, ready=lambda: waits_for["broker"] or recorder.why_not_ready())
     stop = stop_event_of_loop(start.stop)
+    if not await parts.broker_is_back(stop=stop, told=lambda why: waits_for.update(broker=why)):  # before Faust, which shows a stack trace
+        server.close()
+        return
+    app, service = build_app(recorder, broker=parts.faust_broker, credentials=parts.faust_credentials, data_dir=parts.faust_dir)
     starting = asyncio.create_task(app.start())
     try:
         await _until_ended(app, service, starting, stop)

@@ -35,7 +35,7 @@ OutOfRange = kafka_batches.OutOfRange
 class WindowerParts:
     """Everything the recorder works with."""
 
-    check_broker: Callable[[], None]  # raises CannotRun
+    broker_is_back: topics.WaitsForBroker
     batches: KafkaBatches
     topic_id: Callable[[str], str]
     recorder: TrafficRecorder
@@ -57,11 +57,8 @@ def windower_parts(settings: Settings) -> WindowerParts:
     keys = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
     DeadLetterStore(open_traffic(settings.traffic_url), key=keys.sealing).seal_older()
     return WindowerParts(
-        check_broker=partial(
-            topics.check_broker,
-            broker,
-            topics=(settings.kafka.topics.traffic,),
-            session_timeout_seconds=settings.kafka.session_timeout_seconds,
+        broker_is_back=topics.waits_for_broker(
+            broker, topics=(settings.kafka.topics.traffic,), session_timeout_seconds=settings.kafka.session_timeout_seconds
         ),
         batches=KafkaBatches(
             broker,

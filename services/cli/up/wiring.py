@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +20,7 @@ from deploy import deploy_dir
 from flywheel.errors import FlywheelError
 from services.cli.up.spare import WithSpare
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
-from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
+from services.integrations.kafka.topics import BrokerAway, KafkaAccess, check_broker, create_topics, topic_spec
 from services.integrations.vllm import server_process as vllm_process
 from services.integrations.vllm.chat_template import ServedTemplate, served_template
 from services.integrations.vllm.server_process import VllmLaunch
@@ -114,8 +115,18 @@ def check(settings: Settings, machine: Machine) -> None:
         assert settings.serving.model is not None
         vllm_process.check(python=settings.serving.python.absolute(), model=settings.serving.model.absolute(), machine=machine)
         served(settings)
+    if settings.kafka.bootstrap is not None:
+        _check_topics(settings)
     for where, host, port, what in ports(settings):
         require_port(host, port, where=where, what=what)
+
+
+def _check_topics(settings: Settings) -> None:
+    """A broker that is away is waited for: users are answered meanwhile."""
+    access = KafkaAccess(**broker_fields(settings))
+    topics = tuple(settings.kafka.topics.model_dump().values())
+    with suppress(BrokerAway):
+        check_broker(access, topics=topics, session_timeout_seconds=settings.kafka.session_timeout_seconds)
 
 
 def ports(settings: Settings) -> list[tuple[str, str, int, str]]:

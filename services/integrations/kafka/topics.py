@@ -4,11 +4,12 @@ In: bootstrap, names, ``deploy/kafka/topics.yaml``. Out: topics that exist; the 
 back empty, although the topic's name and the cluster's id stay the same.
 """
 
+import asyncio
 import ssl
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
@@ -20,7 +21,12 @@ from flywheel.errors import CannotRun
 REQUEST_TIMEOUT_MS = 10_000
 BOOTSTRAP_TIMEOUT_MS = 5_000
 SHORTEST_SESSION, LONGEST_SESSION = "group.min.session.timeout.ms", "group.max.session.timeout.ms"
+LOOK_SECONDS = 2.0  # between two looks whether a broker that was away answers
 CREATE = "Run `flywheel topics create`."
+
+
+class BrokerAway(CannotRun):
+    """Nothing answers at the broker's address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +104,10 @@ def topic_id(access: KafkaAccess, topic: str) -> str:
 
 
 def check_broker(access: KafkaAccess, *, topics: Collection[str], session_timeout_seconds: float) -> None:
-    """Raises CannotRun where the broker does not answer, lacks one of ``topics``, or would refuse the session time-out of consumers."""
+    """Raises BrokerAway where the broker does not answer, else CannotRun where it lacks one of ``topics`` or would refuse the session
+    time-out of consumers."""
     if (why := broker_answers(access)) is not None:
-        raise CannotRun(why.rstrip("."), where="kafka.bootstrap", value=access.bootstrap, remedy="Start the broker, then this process.")
+        raise BrokerAway(why.rstrip("."), where="kafka.bootstrap", value=access.bootstrap, remedy="Start the broker.")
     with _admin(access) as admin:
         missing = [one["name"] for one in admin.describe_topics(list(topics)) if one.get("error_code")]
         limits = _session_limits(admin)
@@ -108,6 +115,32 @@ def check_broker(access: KafkaAccess, *, topics: Collection[str], session_timeou
         raise CannotRun(f"the broker has no topic {', '.join(sorted(missing))}", where="kafka.topics", remedy=CREATE)
     if limits is not None and not limits[0] <= session_timeout_seconds * 1000 <= limits[1]:
         raise session_timeout_refused(session_timeout_seconds, f"the broker allows {limits[0] / 1000:g} to {limits[1] / 1000:g} s")
+
+
+class WaitsForBroker(Protocol):
+    """Returns when the broker answers and can be used, or, with False, when the process was asked to stop. ``told``: why it waits, and
+    None when that is over. Raises CannotRun as ``check_broker`` does for a broker that answers."""
+
+    async def __call__(self, *, stop: asyncio.Event, told: Callable[[str | None], None]) -> bool: ...
+
+
+def waits_for_broker(access: KafkaAccess, *, topics: Collection[str], session_timeout_seconds: float) -> WaitsForBroker:
+    """For a consumer's start: a broker that comes later than the daemon must not end it."""
+
+    async def waits(*, stop: asyncio.Event, told: Callable[[str | None], None]) -> bool:
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(check_broker, access, topics=topics, session_timeout_seconds=session_timeout_seconds)
+            except BrokerAway as error:
+                told(f"waiting for the broker: {error}")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+                continue
+            told(None)
+            return True
+        return False
+
+    return waits
 
 
 def session_timeout_refused(seconds: float, why: str) -> CannotRun:

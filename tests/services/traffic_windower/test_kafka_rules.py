@@ -20,6 +20,8 @@ from kafka.structs import TopicPartition
 from recorder_process import DEADLINE_SECONDS, SUPPORT, RecorderProcess, configured, until
 
 from flywheel.journal import JournalKind
+from services.cli.doctor import CheckLevel, examine
+from services.process.machine import read_machine
 from services.settings import Settings, load
 from services.stores.ledger.journal import LedgerJournal
 from tests.brokers import ApacheKafka
@@ -111,6 +113,9 @@ def test_without_topics_one_sentence_names_the_command_that_makes_them(tmp_path:
     assert refused.returncode == 1, refused.stderr
     assert "the broker has no topic flywheel.traffic.v1" in refused.stderr
     assert "flywheel topics create" in refused.stderr.strip().splitlines()[-1]
+    up = run("services.cli", "up")
+    assert up.returncode == 1, up.stdout + up.stderr
+    assert "flywheel topics create" in up.stderr
     examined = run("services.cli", "doctor", "--json")
     assert "topic flywheel.traffic.v1 is missing" in _about_broker(examined.stdout)
     made = run("services.cli", "topics", "create")
@@ -158,6 +163,8 @@ def test_records_that_retention_deleted_unread_are_told(recording: tuple[Setting
     (line,) = LedgerJournal(open_ledger(settings)).entries(kind=JournalKind.TRAFFIC_LOST)
     assert line.evidence["records"] == 60
     assert "retention deleted 60 records of flywheel.traffic.v1[0]" in line.reason
+    (told,) = [part for part in examine(settings, read_machine()) if part.part == "records"]
+    assert (told.finding, told.sentence.startswith(line.reason)) == (CheckLevel.NOTE, True)
 
 
 @pytest.mark.parametrize(("sasl", "encrypted"), [("PLAIN", False), ("SCRAM-SHA-256", True)])

@@ -4,9 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+import pytest
 import yaml
+from recorder_process import RecorderProcess, configured, until
 
+from services.process.process_names import metrics_port
+from tests.brokers import running_broker
 from tests.databases import empty_databases
+from tests.opened import create_topics
 from tests.ports import free_metrics_port, free_port
 
 
@@ -18,15 +24,34 @@ def run(tmp_path: Path, settings: dict[str, object]) -> "subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_a_broker_that_does_not_answer_is_one_sentence_and_an_exit_code(tmp_path: Path) -> None:
-    done = run(tmp_path, {"kafka": {"bootstrap": f"127.0.0.1:{free_port()}"}, "workloads": {"support": {"alias": "support"}}})
-    assert done.returncode == 1
-    assert "the broker does not answer" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_wrong_setting_is_named_and_refused(tmp_path: Path) -> None:
     done = run(tmp_path, {"kafka": {"bootsrap": "x"}})
     assert done.returncode == 2
     assert "kafka.bootsrap: unknown key" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("name", ["traffic_windower", "correction_desk"])
+def test_a_broker_that_comes_later_is_waited_for_and_said(tmp_path: Path, name: str) -> None:
+    port = free_port()
+    config, settings = configured(tmp_path, f"127.0.0.1:{port}")
+    empty_databases(settings.data_dir)
+    process = RecorderProcess(config, tmp_path / "process.log", process=f"services.{name}")
+    process.start()
+
+    def readiness() -> tuple[int, str]:
+        assert not process.ended(), (tmp_path / "process.log").read_text()
+        try:
+            found = httpx.get(f"http://127.0.0.1:{metrics_port(settings, name)}/readyz", trust_env=False)
+        except httpx.TransportError:
+            return 0, ""
+        return found.status_code, found.text
+
+    try:
+        until(lambda: "waiting for the broker" in readiness()[1], what=readiness)
+        with running_broker(tmp_path, port=port):
+            create_topics(settings)
+            until(lambda: readiness()[0] == 200, what=readiness)
+    finally:
+        process.kill()
