@@ -31,6 +31,7 @@ from services.ports.rollout import Gateways, ReleaseLedger
 from services.ports.traffic import TrafficReader
 from services.ports.training_set import TrainingSetLedger
 from services.ports.work_queue import WorkQueue
+from services.process.process_names import gateway_urls
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
@@ -127,7 +128,7 @@ def api_parts(settings: Settings) -> ApiParts:
         ledger=_ledger(settings),
         traffic=TrafficStore(traffic, shapes=pane_shapes(settings), keys=subjects),
         letters=DeadLetterStore(traffic, key=subjects.sealing),
-        gateways=GatewayAdmin(urls=[settings.gateway_url], key=key),
+        gateways=GatewayAdmin(urls=gateway_urls(settings), key=key),
         open_publisher=lambda: KafkaEventPublisher(KafkaAccess(**broker_fields(settings))),
         open_redactor=cache(lambda: PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))),
         encode=encode,

@@ -12,14 +12,14 @@ from aiohttp import web
 from flywheel.errors import CannotRun
 from services.gateway.access import ModelAccess
 from services.gateway.admin import Admin
-from services.gateway.app import gateway_app
+from services.gateway.app import admin_app, gateway_app
 from services.gateway.capture_attempts import Capture, Onward, encoded_by
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
 from services.gateway.upstream import Upstream
 from services.gateway.wiring import RecordParts, gateway_parts
-from services.process.health import serve_health
+from services.process.process_names import gateway_port
 from services.process.start_stop import main, stop_event_of_loop
 from services.settings import Settings
 
@@ -30,11 +30,11 @@ CUT_SECONDS, WRITE_SECONDS = 2.0, 2.0
 LOOK_SECONDS = 0.05
 
 
-async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
-    """Wires, listens, and ends in the mirror order of its start."""
+async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: int = 1) -> None:
+    """Wires, listens, and ends in the mirror order of its start. ``number``: of several gateways that share the users' port."""
     stop = stop_event_of_loop(asked_to_stop)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # follow_topic logs once that the broker is down
-    parts = gateway_parts(settings)
+    parts = gateway_parts(settings, number=number)
     table = RouteTable(workloads=[one.workload for one in parts.workloads.values()], disk=parts.route_files)
     table.restore()
     capture = Capture(sealed=parts.capture.sealed, open_record=lambda: _record(parts.capture.open_record()))
@@ -43,21 +43,28 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
         missing = table.without_route()
         return f"no route yet for {', '.join(missing)}" if missing else None
 
+    def recording() -> str | None:
+        return capture.trouble()
+
     access, upstream = ModelAccess(tokens=parts.tokens, workloads=parts.workloads, table=table), parts.upstream
     gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
+    admin = Admin(
+        access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, recording=recording
+    )
     app = gateway_app(
         gateway=gateway,
         others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
-        admin=Admin(
-            access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, recording=capture.trouble
-        ),
+        admin=admin,
         cors_origins=parts.http.cors_origins,
     )
-    health = serve_health(settings, PROCESS, ready=ready, more=lambda: {"recording": capture.trouble() or ""})
+    own = web.AppRunner(admin_app(admin), access_log=None, shutdown_timeout=CUT_SECONDS)
+    await own.setup()
+    await _listen(own, settings.http.host, gateway_port(settings, number), remedy="set http.metrics_port")
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CUT_SECONDS)
     await runner.setup()
-    await _listen(runner, settings)
+    several = settings.gateway.processes > 1
+    await _listen(runner, settings.http.host, settings.http.gateway_port, remedy="set http.gateway_port", shared=several)
     capture.start()
     tasks = [
         asyncio.create_task(poll_api(table=table, api=parts.route_api, session=upstream.session), name="route-poll"),
@@ -78,7 +85,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event) -> None:
                 await asyncio.gather(*tasks, stopped, return_exceptions=True)
         await asyncio.to_thread(capture.stop, within_seconds=WRITE_SECONDS)
         await upstream.close()
-        health.close()
+        await own.cleanup()
     for task in done - {stopped}:
         task.result()  # one of the tasks that never end has ended: its error is the process's
 
@@ -117,18 +124,18 @@ def _record(parts: RecordParts) -> Onward:
     )
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    host, port = settings.http.host, settings.http.gateway_port
+async def _listen(runner: web.AppRunner, host: str, port: int, *, remedy: str, shared: bool = False) -> None:
+    """``shared``: the kernel spreads connections over all processes that listen there, and leaves out one that died."""
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, reuse_port=shared or None).start()
     except OSError as error:
         raise CannotRun(
             "the port is taken",
             where="gateway",
             value=f"{host}:{port}",
-            remedy="Stop the process that uses this port or set http.gateway_port.",
+            remedy=f"Stop the process that uses this port, or {remedy}.",
         ) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main(PROCESS, lambda start: asyncio.run(serve(start.settings, start.stop))))
+    sys.exit(main(PROCESS, lambda start: asyncio.run(serve(start.settings, start.stop, number=start.number))))

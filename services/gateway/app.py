@@ -13,6 +13,13 @@ from services.gateway.proxy import Gateway
 LARGEST_BODY = 32 * 1024**2
 
 
+def admin_app(admin: Admin) -> web.Application:
+    """Of one process alone, on its own port."""
+    app = web.Application(middlewares=[errors_as_json])
+    app.add_routes(admin.routes())
+    return app
+
+
 def gateway_app(*, gateway: Gateway, others: PassThrough, admin: Admin, cors_origins: Collection[str]) -> web.Application:
     """The more special path comes first."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_json])

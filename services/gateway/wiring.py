@@ -22,12 +22,13 @@ from services.ports.cloud_events import encode
 from services.ports.events import EventPublisher
 from services.ports.redaction import Redactor
 from services.ports.route_on_the_wire import from_wire, to_wire
+from services.process.process_names import numbered
 from services.settings import Settings
 from services.settings.policies import request_policy
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
 from services.settings.sections import GatewaySettings, Workload
 from services.stores.route_files import RouteFiles
-from services.stores.sealed_log import SealedLog, SealedPlace
+from services.stores.sealed_log import SealedLog, SealedPlace, take_over
 from services.stores.sealing import sealing_key
 from services.stores.spooled_event import SpooledEvent, SpoolUnwritable
 from services.stores.tokens import Tokens, internal_key, redaction_key
@@ -96,8 +97,8 @@ class GatewayParts:
     http: HttpPolicy
 
 
-def gateway_parts(settings: Settings) -> GatewayParts:
-    """Raises InvalidSettings and CannotRun; opens no connection."""
+def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
+    """``number``: of several gateways, each with files of its own. Raises InvalidSettings and CannotRun; opens no connection."""
     key = internal_key(settings.data_dir)
     api_url = f"http://{settings.http.host}:{settings.http.api_port}"
     broker = broker_fields(settings)
@@ -108,23 +109,42 @@ def gateway_parts(settings: Settings) -> GatewayParts:
         route_api=ApiRoutes(api_url=api_url, key=key),
         open_topic=lambda: _route_topic(broker, topic=settings.kafka.topics.releases),
         read_route=from_wire,
-        capture=_capture_parts(settings, api_url=api_url, key=key, broker=broker),
+        capture=_capture_parts(settings, number=number, api_url=api_url, key=key, broker=broker),
         upstream=Upstream(url=settings.serving_url.rstrip("/"), key=serving_key(settings), deadlines=_deadlines(settings.gateway)),
         http=HttpPolicy(cors_origins=settings.gateway.cors_origins, passed_on=settings.gateway.passed_on),
     )
 
 
-def _capture_parts(settings: Settings, *, api_url: str, key: str, broker: "BrokerFields") -> CaptureParts:
+def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, broker: "BrokerFields") -> CaptureParts:
+    """The first gateway takes over the files of those that are no more, after ``gateway.processes`` was lowered."""
     require_presidio()
-    sealed = settings.data_dir / "spool" / "sealed"
+    spool, name = settings.data_dir / "spool", numbered("sealed", number)
+    gone = _of_gone_processes(settings) if number == 1 else ()
+    sealed = [spool / name, *(spool / numbered("sealed", one) for one in gone)]
+    seals = sealing_key(settings.data_dir, configured=settings.sealing_key_file, in_use=any(_holds_files(folder) for folder in sealed))
+    take_over(sealed[0], sealed[1:], key=seals)
     secret = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
+    file = spool / f"{numbered('gateway', number)}.db"
+    left = [spool / f"{numbered('gateway', one)}.db" for one in gone]
     return CaptureParts(
-        sealed=SealedLog(sealed, key=sealing_key(settings.data_dir, configured=settings.sealing_key_file, in_use=_holds_files(sealed))),
-        open_record=lambda: _record_parts(settings, api_url=api_url, key=key, broker=broker, redaction_secret=secret),
+        sealed=SealedLog(sealed[0], key=seals),
+        open_record=lambda: _record_parts(settings, file, left, api_url=api_url, key=key, broker=broker, redaction_secret=secret),
     )
 
 
-def _record_parts(settings: Settings, *, api_url: str, key: str, broker: "BrokerFields", redaction_secret: bytes) -> RecordParts:
+def _of_gone_processes(settings: Settings) -> tuple[int, ...]:
+    """The numbers above ``gateway.processes`` that have files."""
+    held = {name.partition(".")[0].rpartition("-")[2] for name in _names(settings.data_dir / "spool")}
+    return tuple(sorted(int(one) for one in held if one.isdigit() and int(one) > settings.gateway.processes))
+
+
+def _names(folder: Path) -> Sequence[str]:
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+def _record_parts(
+    settings: Settings, file: Path, left: Sequence[Path], *, api_url: str, key: str, broker: "BrokerFields", redaction_secret: bytes
+) -> RecordParts:
     """Imports for a second. Raises FlywheelError, e.g. where the spool cannot be written."""
     from services.integrations.api.recorded_ids import RecordedIds
     from services.integrations.kafka.event_codec import TRAFFIC_TYPE
@@ -134,9 +154,12 @@ def _record_parts(settings: Settings, *, api_url: str, key: str, broker: "Broker
     from services.stores.capture_spool import CaptureSpool
 
     fsyncs = any(workload.capture.fsync != "never" for workload in settings.workloads.values())
+    spool = CaptureSpool(file, survives_power_cuts=fsyncs)
+    for other in left:
+        spool.take_over(other)
     return RecordParts(
         redactor=RedactorAtFirstText(key=redaction_secret),
-        spool=CaptureSpool(settings.data_dir / "spool" / "gateway.db", survives_power_cuts=fsyncs),
+        spool=spool,
         publisher=KafkaEventPublisher(KafkaAccess(**broker)),
         question=RecordedIds(api_url=api_url, key=key),
         encode=partial(encode, type=TRAFFIC_TYPE, source=SOURCE),

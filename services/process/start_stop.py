@@ -25,12 +25,14 @@ class Start:
     config: Path | None
     stop: threading.Event
     hosted: bool = False  # beside other processes in one interpreter
+    number: int = 1  # of several processes of a kind
 
 
 def main(process: str, run: Callable[[Start], object], *, purpose: str | None = None) -> int:
     """Runs one process until SIGTERM. Returns the exit code; an error that a person can put right is one sentence."""
     parser = argparse.ArgumentParser(prog=f"python -m services.{process}", description=purpose)
     parser.add_argument("--config", type=Path, default=None, help="flywheel.yaml; else $FLYWHEEL_CONFIG")
+    parser.add_argument("--number", type=int, default=1, help="of several processes of this kind, from 1 on")
     parser.add_argument("--wait", action="store_true", help="begin after a line on standard input, and end with its end")
     options = parser.parse_args()
     config = options.config
@@ -40,7 +42,7 @@ def main(process: str, run: Callable[[Start], object], *, purpose: str | None = 
         if options.wait and not sys.stdin.readline():
             return 0
         stop = stop_event()
-        run(Start(settings=settings, config=config, stop=stop))
+        run(Start(settings=settings, config=config, stop=stop, number=options.number))
     except FlywheelError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -15,6 +15,7 @@ from services.ports.retraining import RunLedger
 from services.ports.rollout import AdapterServer, Gateways, ReleaseLedger, ShadowReader
 from services.ports.traffic import TrafficReader
 from services.ports.work_queue import WorkQueue
+from services.process.process_names import gateway_urls
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
@@ -77,7 +78,7 @@ def controller_parts(settings: Settings) -> ControllerParts:
         work=LedgerWorkQueue(engine),
         traffic=TrafficStore(traffic, shapes=pane_shapes(settings)),
         shadows=RecordedShadows(traffic),
-        gateways=GatewayAdmin(urls=[settings.gateway_url], key=internal_key(settings.data_dir)),
+        gateways=GatewayAdmin(urls=gateway_urls(settings), key=internal_key(settings.data_dir)),
         server=VllmAdapters(url=settings.serving_url, key=serving_key(settings)),
         read_probe=read_probe,
         why_not_servable=lambda path: why_not_servable(path, max_rank=settings.serving.max_lora_rank),

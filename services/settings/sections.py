@@ -76,7 +76,8 @@ class Http(Section):
     host: str = "127.0.0.1"  # address or name to listen on; 0.0.0.0: every address of this host
     gateway_port: Port = 8400  # the OpenAI-compatible API that applications call
     api_port: Port = 8401  # corrections, alerts, releases; the command line calls it
-    # the first of ten consecutive ports, one for each process, in the order of services.process.process_names.PROCESSES
+    # the first of ten consecutive ports, one for each process, in the order of services.process.process_names.PROCESSES; behind them one
+    # for each further process of gateway.processes
     metrics_port: int = Field(default=8420, ge=1, le=65_500)
 
 
@@ -143,7 +144,10 @@ class Serving(Section):
 
 
 class GatewaySettings(Section):
-    """What the gateway passes on, which web pages may call it, and how long it waits for the model server."""
+    """How many processes it has, what it passes on, which web pages may call it, and how long it waits for the model server."""
+
+    # on one port; with 2 or more the death of one refuses nobody: only what is in flight on it is cut
+    processes: int = Field(default=1, ge=1, le=16)
 
     # origins of web pages whose scripts may call it (CORS), e.g. "https://app.example.org"; "*": every page
     cors_origins: tuple[str, ...] = ()
@@ -433,10 +437,6 @@ class Settings(Section):
     @property
     def bootstrap(self) -> str:
         return self.kafka.bootstrap or f"127.0.0.1:{self.kafka.embedded_port}"
-
-    @property
-    def gateway_url(self) -> str:
-        return f"http://{self.http.host}:{self.http.gateway_port}"
 
     @property
     def serving_url(self) -> str:

@@ -56,15 +56,16 @@ def _ports(settings: Settings) -> Iterator[Fault]:
     if serving.url is None and serving.python is not None and serving.model is not None:
         wanted.append(("serving.port", serving.port))
     uses = ("serving.url", "serving.python", "serving.model", "kafka.bootstrap")
-    metrics = range(http.metrics_port, http.metrics_port + METRICS_PORTS)
+    count = METRICS_PORTS + settings.gateway.processes - 1
+    metrics = range(http.metrics_port, http.metrics_port + count)
     for where, port in wanted:
         if port in metrics:
             yield Fault(
                 where=where,
-                reason=f"is one of the {METRICS_PORTS} ports that begin at http.metrics_port {http.metrics_port}",
+                reason=f"is one of the {count} ports that begin at http.metrics_port {http.metrics_port}",
                 value=port,
                 remedy=f"Take one outside {metrics[0]} to {metrics[-1]}, or move http.metrics_port.",
-                compared_with=("http.metrics_port", *uses),
+                compared_with=("http.metrics_port", "gateway.processes", *uses),
             )
     for first, again, port in repeated(wanted):
         reason = f"has the same value as {first}"

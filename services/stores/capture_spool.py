@@ -55,6 +55,7 @@ refused_table = Table(
     Column("reason", String, nullable=False),
     Column("refused_at", String, nullable=False),
 )
+PAGE = 100  # rows, of up to 1 MiB each
 RESEND_AFTER = timedelta(seconds=10)
 RESEND_AT_MOST = timedelta(seconds=60)
 """The wait doubles from ``RESEND_AFTER`` with each sending: a recorder that is only slow must not be flooded with copies."""
@@ -76,6 +77,19 @@ class CaptureSpool:
                 int(connection.execute(select(func.coalesce(func.sum(func.length(table.c.body)), 0))).scalar_one())
                 for table in (spool_table, refused_table)
             )
+
+    def take_over(self, other: Path) -> None:
+        """Brings all events of a spool that nobody uses any more into this one, and deletes it. Raises SpoolUnwritable."""
+        left = CaptureSpool(other)
+        with reading(left._engine) as source, self._lock, self._writing() as connection:
+            for table in (spool_table, refused_table):
+                for rows in source.execute(select(table)).mappings().partitions(PAGE):
+                    values = [{name: value for name, value in row.items() if name != "seq"} for row in rows]
+                    connection.execute(insert(table).on_conflict_do_nothing(index_elements=["id"]), values)
+                    self._bytes += sum(len(row["body"]) for row in rows)
+        left._engine.dispose()
+        for file in (other, other.with_name(f"{other.name}-wal"), other.with_name(f"{other.name}-shm")):
+            file.unlink(missing_ok=True)
 
     def keep(self, events: Sequence[SpooledEvent], *, now: datetime) -> int:
         """Writes all that fit, in one transaction; returns how many did not fit."""

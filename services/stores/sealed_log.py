@@ -200,6 +200,31 @@ class SealedLog:
         return self._folder / f"{segment:010d}{SUFFIX}"
 
 
+def take_over(folder: Path, others: Sequence[Path], *, key: SealingKey) -> None:
+    """Brings what waits in other folders into this one, before anyone writes there, and removes the others.
+
+    A kill in between leaves a content in both; its event has one id, so it is recorded once. On a full disk they wait for the next start.
+    """
+    for other in others:
+        left = SealedLog(other, key=key)
+        places = left.left_over()
+        try:
+            if places:
+                _copy(left, places, into=SealedLog(folder, key=key))
+            other.rmdir()
+        except (SpoolUnwritable, OSError) as error:  # or the folder holds a file that cannot be read
+            log.warning("Sealed exchanges stay where they are.", action="sealed_not_taken_over", folder=str(other), error=str(error))
+
+
+def _copy(left: SealedLog, places: Sequence[SealedPlace], *, into: SealedLog) -> None:
+    into.left_over()  # so that it begins behind the last segment
+    for place in places:
+        with contextlib.suppress(SealBroken):
+            into.append([left.read(place)])
+    into.close()
+    left.done(places)
+
+
 def write_all(file: int, content: bytes) -> None:
     """Raises OSError, also when only a part went in: a full disk takes what fits and says so at the next write."""
     view = memoryview(content)

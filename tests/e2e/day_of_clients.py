@@ -141,7 +141,8 @@ def running_day(folder: Path) -> Iterator[Day]:
         back = stack.enter_context(RecordingProxy(stub.url, keeps=lambda path: path == CHAT))
         config = _config(folder, serving=back.url)
         settings = load(config)
-        front = stack.enter_context(RecordingProxy(settings.gateway_url, keeps=lambda path: path == CHAT))
+        gateway = f"http://{settings.http.host}:{settings.http.gateway_port}"
+        front = stack.enter_context(RecordingProxy(gateway, keeps=lambda path: path == CHAT))
         vllm_port = free_port()
         models = {
             ALIAS: {"model": f"openai/{ALIAS}", "api_base": f"{front.url}/v1", "api_key": token_of(settings, "tool-app")},

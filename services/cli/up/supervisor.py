@@ -184,6 +184,8 @@ class Supervisor:
             self._died(watched, Ended(exit_code=exit_code), time.monotonic())
         if watched.restart_at is not None and time.monotonic() >= watched.restart_at:
             self._start(watched)
+        if watched.state is PartState.READY:
+            watched.part.provide_spare()
 
     def _ask(self, watched: Watched) -> None:
         now = time.monotonic()
@@ -199,7 +201,6 @@ class Supervisor:
         if why_not is None:
             watched.was_ready = True
             self._becomes(watched, PartState.READY, "")
-            watched.part.provide_spare()
         elif watched.state is PartState.READY:
             self._becomes(watched, PartState.NOT_READY, why_not)
         elif watched.was_ready or now - watched.started < watched.part.start_seconds:

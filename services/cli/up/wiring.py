@@ -26,7 +26,7 @@ from services.integrations.vllm.chat_template import ServedTemplate, served_temp
 from services.integrations.vllm.server_process import VllmLaunch
 from services.process.child_process import ChildCommand, ProcessGroup, python_path
 from services.process.machine import Machine, require_disk, require_port
-from services.process.process_names import HOSTED, PROCESSES, metrics_port
+from services.process.process_names import HOSTED, PROCESSES, gateway_names, gateway_port, metrics_port, numbered
 from services.settings import Settings
 from services.settings.secrets import broker_fields, serving_key
 from services.stores.database import open_ledger, path_of
@@ -40,8 +40,8 @@ DISK_GIB = 2.0  # traffic, snapshots and adapters of a long demo stay far below
 PROCESS_SECONDS = 300.0  # some 20 on an idle machine; ten processes that import at once on a busy one take minutes
 HANGS_AFTER_SECONDS, VLLM_HANGS_AFTER_SECONDS = 60.0, 300.0
 NO_ANSWER = "it does not answer yet"
-FRONT = ("gateway", "api")
-"""They take what the others need: first up, last down."""
+FRONT = ("api",)
+"""They take what the others need, as the gateways do: first up, last down."""
 
 
 GRACE_SECONDS = 6.0  # our processes promise to end within 5, the gateway after its drain
@@ -88,7 +88,7 @@ class SupervisedPart:
     hosted: Mapping[str, str] = field(default_factory=dict)
     grace_seconds: float = GRACE_SECONDS  # between SIGTERM and SIGKILL
     hangs_after: float = HANGS_AFTER_SECONDS  # without any answer of a part that was ready; it is ended then and started again
-    provide_spare: Callable[[], None] = lambda: None  # now and then while it is ready
+    provide_spare: Callable[[], None] = lambda: None  # called often while it is ready
 
 
 def prepare(settings: Settings) -> None:
@@ -135,6 +135,8 @@ def ports(settings: Settings) -> list[tuple[str, str, int, str]]:
     wanted = [("http.gateway_port", host, settings.http.gateway_port, "the gateway")]
     wanted.append(("http.api_port", host, settings.http.api_port, "the api"))
     wanted += [("http.metrics_port", host, metrics_port(settings, name), f"the health of {name}") for name in PROCESSES]
+    more = gateway_names(settings)[1:]
+    wanted += [("http.metrics_port", host, gateway_port(settings, at), f"the health of {name}") for at, name in enumerate(more, start=2)]
     if settings.kafka.bootstrap is None:
         wanted.append(("kafka.embedded_port", "127.0.0.1", settings.kafka.embedded_port, "the embedded broker"))
     if starts_vllm(settings):
@@ -162,8 +164,9 @@ def parts(settings: Settings, *, config: Path | None, machine: Machine, group: P
     """Everything to start, in order."""
     broker = [_broker(settings, group)] if settings.kafka.bootstrap is None else []
     serving = [_vllm(settings, machine, group)] if starts_vllm(settings) else []
-    alone = [_process(settings, name, config, group) for name in PROCESSES if name not in HOSTED]
-    return (*broker, *serving, *alone, _host(settings, config, group))
+    gateways = [_gateway(settings, number, config, group) for number in range(1, settings.gateway.processes + 1)]
+    alone = [_process(settings, name, config, group) for name in PROCESSES if name not in (*HOSTED, "gateway")]
+    return (*broker, *serving, *gateways, *alone, _host(settings, config, group))
 
 
 def _write_template(settings: Settings) -> None:
@@ -223,12 +226,28 @@ def _vllm(settings: Settings, machine: Machine, group: ProcessGroup) -> Supervis
     )
 
 
+def _gateway(settings: Settings, number: int, config: Path | None, group: ProcessGroup) -> SupervisedPart:
+    """One alone has a spare; of several the others serve while one starts."""
+    name = numbered("gateway", number)
+    address = f"http://{settings.http.host}:{gateway_port(settings, number)}"
+    command = _command(settings, name, ("services.gateway", *(("--number", str(number)) if number > 1 else ())), config)
+    part = _part(settings, command, address, group)
+    part = replace(part, grace_seconds=GRACE_SECONDS + settings.gateway.drain_seconds, tier=StartTier.FRONT)
+    if settings.gateway.processes > 1:
+        return part
+    spare = WithSpare(group, command)
+    return replace(part, start=spare.start, provide_spare=spare.provide)
+
+
 def _process(settings: Settings, name: str, config: Path | None, group: ProcessGroup) -> SupervisedPart:
-    address = _health_of(settings, name)
-    command = _command(settings, name, (f"services.{name}",), config)
-    part = SupervisedPart(
-        name=name,
-        tier=StartTier.FRONT if name in FRONT else StartTier.WORK,
+    part = _part(settings, _command(settings, name, (f"services.{name}",), config), _health_of(settings, name), group)
+    return replace(part, tier=StartTier.FRONT) if name in FRONT else part
+
+
+def _part(settings: Settings, command: ChildCommand, address: str, group: ProcessGroup) -> SupervisedPart:
+    return SupervisedPart(
+        name=command.name,
+        tier=StartTier.WORK,
         start=lambda: group.start(command),
         why_not_ready=lambda: health_answer(address),
         log=command.log,
@@ -236,10 +255,6 @@ def _process(settings: Settings, name: str, config: Path | None, group: ProcessG
         restarts_before_ready=1,
         address=address,
     )
-    if name != "gateway":
-        return part
-    spare = WithSpare(group, command)
-    return replace(part, start=spare.start, provide_spare=spare.provide, grace_seconds=GRACE_SECONDS + settings.gateway.drain_seconds)
 
 
 def _host(settings: Settings, config: Path | None, group: ProcessGroup) -> SupervisedPart:

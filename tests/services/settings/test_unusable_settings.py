@@ -49,6 +49,8 @@ def of_a_workload(section: str) -> str:
         ("http: {api_port: 8400}", "http.api_port", "has the same value as http.gateway_port"),
         ("http: {gateway_port: 8425}", "http.gateway_port", "is one of the 10 ports"),
         ("http: {metrics_port: 8391}", "http.gateway_port", "is one of the 10 ports"),
+        ("{http: {api_port: 8431}, gateway: {processes: 3}}", "http.api_port", "is one of the 12 ports"),
+        ("gateway: {processes: 0}", "gateway.processes", "must be 1 or more"),
         ("kafka: {embedded_port: 8401}", "kafka.embedded_port", "has the same value as http.api_port"),
         ("serving: {python: python, model: m, port: 8401}", "serving.port", "has the same value as http.api_port"),
         ("http: {host: 'my host'}", "http.host", "is not an address or a host name"),
@@ -123,6 +125,7 @@ def test_a_variable_of_the_template_must_be_json(config: Path) -> None:
         "serving: {url: 'http://gpu:8000', port: 8400}",
         "serving: {port: 8400}",
         "http: {metrics_port: 8402}",
+        "{http: {api_port: 8430}, gateway: {processes: 1}}",
     ],
 )
 def test_a_port_that_is_not_used_clashes_with_none(config: Path, content: str) -> None:
