@@ -1,8 +1,9 @@
 """Captures attempts off the request path: memory, sealed on disk, redacted on disk, topic, record.
 
 In: attempts, handed over by the request handler. Out: events in the spool, then on the topic; an event is deleted once it is recorded. One
-thread seals and writes, another redacts, a third publishes and confirms: neither a slow disk, nor a redactor that is still being imported,
-nor a broker that hangs holds up another. Each step may run again at any time, because an event keeps its id.
+thread seals and writes, two redact (small exchanges, and large ones), one publishes and confirms: neither a slow disk, nor a redactor that
+is still being imported, nor a long text, nor a broker that hangs holds up another. Each step may run again at any time, because an event
+keeps its id.
 """
 
 import asyncio
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 Encode = Callable[[UpstreamAttempt, Mapping[str, Any]], bytes]
 BATCH, BATCH_BYTES = 100, 32 * 1024**2
+SMALL_BYTES = 32_000
+"""Larger attempts are redacted by a thread of their own, one at a time: a hostile megabyte takes half a minute."""
 PAGE = 500
 BATCHED_SECONDS = 0.05
 """``batched``: what was answered within so long before the process was killed may be lost, and what one write takes."""
@@ -80,13 +83,15 @@ class Capture:
         """``open_record`` is called after ``start``, and again while it raises FlywheelError: the spool's disk may be full."""
         self._sealed, self._open_record = sealed, open_record
         self._room = Room()
-        self._arriving, self._to_redact = AttemptQueue(), AttemptQueue()
+        self._arriving = AttemptQueue()
+        self._small, self._large = AttemptQueue(), AttemptQueue()
         for place in sealed.left_over():
-            self._to_redact.put(Held(place=place, size=place.length))
+            self._to_redact(Held(place=place, size=place.length))
         self._stop = threading.Event()
         self._kept = threading.Event()
         self._writer = threading.Thread(target=self._write_all, name="capture-writer", daemon=True)
-        self._keeper = threading.Thread(target=self._keep_all, name="capture-redactor", daemon=True)
+        self._keeper = threading.Thread(target=self._keep_small, name="capture-redactor", daemon=True)
+        self._keeper_of_large: threading.Thread | None = None
         self._sender: threading.Thread | None = None
         self.disk = Trouble("disk", said="Exchanges wait in memory.", over="Exchanges are written again.")
         self.redacted = Trouble("spool", said="Sealed exchanges wait to be redacted.", over="Exchanges are redacted again.")
@@ -132,12 +137,15 @@ class Capture:
         self._stop.set()
         self._arriving.close()
         self._writer.join(within_seconds)
-        self._to_redact.close()
+        self._small.close()
+        self._large.close()
         self._kept.set()
         self._keeper.join(max(0.1, deadline - time.monotonic()))
+        if self._keeper_of_large is not None:
+            self._keeper_of_large.join(max(0.1, deadline - time.monotonic()))
         if self._sender is not None:
             self._sender.join(SENDER_STOP_SECONDS)
-        lost = len(self._arriving) + self._to_redact.in_memory_alone()
+        lost = len(self._arriving) + self._in_memory_alone()
         if lost:
             DROPPED.labels("stopped").inc(lost)
             log.error("The gateway ends with attempts in memory.", action="capture_lost", attempts=lost)
@@ -168,37 +176,53 @@ class Capture:
                 one.place = place
             self.disk.tell(None)
         except SpoolUnwritable as error:
-            self.disk.tell(str(error), waiting=self._to_redact.in_memory_alone() + len(held))
+            self.disk.tell(str(error), waiting=self._in_memory_alone() + len(held))
         answer_all(held)
         for one in held:
             if one.place is not None and self._room.is_half_full():
                 one.attempt = None  # it is read again from the disk
                 self._room.give_back(one.size)
-            self._to_redact.put(one)
+            self._to_redact(one)
         SEALED.set(self._sealed.waiting())
 
+    def _to_redact(self, held: Held) -> None:
+        (self._large if held.size > SMALL_BYTES else self._small).put(held)
+
+    def _waiting(self) -> int:
+        return len(self._small) + len(self._large)
+
+    def _in_memory_alone(self) -> int:
+        return self._small.in_memory_alone() + self._large.in_memory_alone()
+
     def _opened(self) -> Onward | None:
-        """Starts the sender too. None: the gateway ends before the record could be opened."""
+        """Starts the other threads too. None: the gateway ends before the record could be opened."""
         while not self._stop.is_set():
             try:
                 onward = self._open_record()
             except FlywheelError as error:
-                self.redacted.tell(str(error), waiting=len(self._to_redact))
+                self.redacted.tell(str(error), waiting=self._waiting())
                 self._stop.wait(RETRY_SECONDS)
                 continue
             self._sender = threading.Thread(target=self._send_all, args=(onward,), name="capture-sender", daemon=True)
             self._sender.start()
+            self._keeper_of_large = threading.Thread(
+                target=self._keep_all, args=(self._large, 1, onward), name="capture-redactor-large", daemon=True
+            )
+            self._keeper_of_large.start()
             return onward
         return None
 
-    def _keep_all(self) -> None:
-        onward = self._opened()
-        while onward is not None:
-            held = self._to_redact.take(BATCH, most_bytes=BATCH_BYTES, timeout=IDLE_SECONDS)
+    def _keep_small(self) -> None:
+        if (onward := self._opened()) is not None:
+            self._keep_all(self._small, BATCH, onward)
+
+    def _keep_all(self, queue: AttemptQueue, batch: int, onward: Onward) -> None:
+        while True:
+            held = queue.take(batch, most_bytes=BATCH_BYTES, timeout=IDLE_SECONDS)
             if self._stop.is_set():
                 held = [one for one in held if one.place is None]  # the others are on disk
             if not held:
-                if self._to_redact.closed and not len(self._to_redact):
+                if queue.closed and not len(queue):
                     return
                 self._sealed.tidy()
                 continue
@@ -206,14 +230,14 @@ class Capture:
             while not self._keep(attempts, onward):
                 if self._stop.wait(RETRY_SECONDS):
                     for one in held:
-                        self._to_redact.put(one)
+                        queue.put(one)
                     return
             self._sealed.done([one.place for one in held if one.place is not None])
             for one in held:
                 if one.attempt is not None:
                     self._room.give_back(one.size)
             SEALED.set(self._sealed.waiting())
-            IN_MEMORY.set(self._to_redact.in_memory_alone())
+            IN_MEMORY.set(self._in_memory_alone())
 
     def _attempt(self, held: Held) -> UpstreamAttempt | None:
         if held.attempt is not None:
@@ -231,7 +255,7 @@ class Capture:
         try:
             keep(attempts, redactor=onward.redactor, encode=onward.encode, spool=onward.spool, now=datetime.now(UTC))
         except FlywheelError as error:
-            self.redacted.tell(str(error), waiting=len(attempts) + len(self._to_redact))
+            self.redacted.tell(str(error), waiting=len(attempts) + self._waiting())
             return False
         self.redacted.tell(None)
         self._kept.set()

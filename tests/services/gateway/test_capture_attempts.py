@@ -1,6 +1,7 @@
 """From an answered request to a recorded event: nothing is lost on the way, whatever is down."""
 
 import asyncio
+import threading
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -191,6 +192,37 @@ def test_the_threads_bring_an_attempt_from_memory_to_the_record(spool: CaptureSp
         running.offer(one, size=100)
     until(lambda: len(broker.arrived) == 250 and spool.waiting() == 0)
     until(lambda: not list((tmp_path / "sealed").iterdir()))  # the sealed copies go
+    running.stop(within_seconds=5)
+
+
+class Slow(MailRedactor):
+    """Works on a long text until it is let go on."""
+
+    def __init__(self) -> None:
+        self.may_end, self.started = threading.Event(), threading.Event()
+
+    def redact(self, text: str) -> tuple[str, int]:
+        if len(text) > 500_000:
+            self.started.set()
+            assert self.may_end.wait(60)
+        return super().redact(text)
+
+
+def test_small_texts_are_recorded_before_a_large_one_that_came_first(spool: CaptureSpool, tmp_path: Path) -> None:
+    broker, api, redactor = FakeEventPublisher(), RecordedSet(), Slow()
+    running = capture(spool, broker, api, tmp_path, redactor)
+    hostile = attempt(request_id=RequestId("large"), body={"messages": [{"role": "user", "content": "1/2/" * 200_000}]})
+    api.ids = {"large-1", *(f"r{place}-1" for place in range(20))}
+    running.offer(hostile, size=800_000)
+    running.start()
+    assert redactor.started.wait(60)
+    for one in attempts(20):
+        running.offer(one, size=100)
+    until(lambda: len(broker.arrived) == 20)
+    assert {message.id for message in broker.arrived} == {f"r{place}-1" for place in range(20)}
+    redactor.may_end.set()
+    until(lambda: len(broker.arrived) == 21 and spool.waiting() == 0)
+    until(lambda: not list((tmp_path / "sealed").iterdir()))
     running.stop(within_seconds=5)
 
 
