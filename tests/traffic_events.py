@@ -40,11 +40,17 @@ def traffic_data(number: int = 0, **changes: Any) -> dict[str, Any]:
     }
 
 
-def traffic_event(number: int = 0, *, id: str = "", **changes: Any) -> bytes:
-    """The event as bytes."""
+def traffic_event(number: int = 0, *, id: str = "", source: str = "", **changes: Any) -> bytes:
+    """The event as bytes, of some producer unless its source is named."""
     data = traffic_data(number, **changes)
     return encode(
-        type=TRAFFIC_TYPE, id=id or f"event-{number}", workload=data["workload_id"], time=NOON, data=data, partitionkey=data["session_id"]
+        type=TRAFFIC_TYPE,
+        id=id or f"event-{number}",
+        workload=data["workload_id"],
+        time=NOON,
+        data=data,
+        partitionkey=data["session_id"],
+        source=source or "test/producer",
     )
 
 

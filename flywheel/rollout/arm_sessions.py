@@ -5,7 +5,7 @@ Judging them is done in ``guards``.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -49,9 +49,18 @@ class ArmSessions:
         """How many sessions of this adapter began at ``since`` or later."""
         return int((self.of(adapter) & (self.began >= since.timestamp())).sum())
 
-    def newest(self) -> float | None:
-        """When the newest session began, in seconds since 1970."""
-        return float(self.began[-1]) if self.began.size else None
+    def began_by(self, moment: datetime) -> "ArmSessions":
+        """Without the sessions that began later."""
+        kept = int(np.searchsorted(self.began, moment.timestamp(), side="right"))
+        if kept == self.began.size:
+            return self
+        columns = ("adapter", "session", "began", "failed", "bad_format", "refused", "latency_ms")
+        return replace(
+            self,
+            **{name: getattr(self, name)[:kept] for name in columns},
+            in_slice={name: held[:kept] for name, held in self.in_slice.items()},
+            signals={name: held[:kept] for name, held in self.signals.items()},
+        )
 
 
 def columns_of(outcomes: Sequence[SessionOutcome], *, slices: Collection[str] = (), signals: Collection[str] = ()) -> ArmSessions:

@@ -10,24 +10,23 @@ enough sessions and enough time, because a night's sessions say nothing about th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import Literal
 
+from flywheel.clock import CLOCKS_DIFFER_BY, lies_ahead
 from flywheel.errors import InvalidInput, InvalidSettings
 from flywheel.gate.axes import GateVerdict
 from flywheel.ids import BASE, DAEMON, AdapterName, GateId, Person, ReleaseId
 from flywheel.rollout.arm_sessions import ArmSessions
 from flywheel.rollout.guards import GuardPolicy, GuardStatus, GuardVerdict, guard_document, judge_guards
-from flywheel.rollout.release import Release, ReleaseState, Route
+from flywheel.rollout.release import CLOSED, Release, ReleaseState, Route
 from flywheel.rollout.route_changes import with_canary, with_champion, with_holdout, with_shadow
 from flywheel.rollout.shadow import ShadowCounts, ShadowStatus, judge_shadow
 from flywheel.traffic.inference import Arm
 
 Mode = Literal["observe", "propose", "auto"]
-CLOCKS_DIFFER_BY = timedelta(minutes=1)
-"""Several machines move releases; their clocks may differ by so much before a clock counts as wrong."""
 
 
 class Served(StrEnum):
@@ -54,6 +53,7 @@ class ActionKind(StrEnum):
     END_HOLDOUT = "end_hold_back"
     ROLL_BACK = "roll_back"
     RETIRE = "retire"
+    TIME_ANEW = "time_anew"
     PUT_BACK = "put_back"
 
 
@@ -157,19 +157,16 @@ def reads_sessions(release: Release, route: Route) -> bool:
 def next_action(*, release: Release, facts: ReleaseFacts, policy: RolloutPolicy, mode: Mode, now: datetime) -> Action:
     """Safe to repeat: a release moves once, because the next call sees the next state.
 
-    Raises InvalidInput for a clock that runs backwards, for sessions of the future, and for a canary at a step that the policy does not
+    Sessions of the future, of a clock that ran ahead, are not counted. Raises InvalidInput for a canary at a step that the policy does not
     have. There too a breached guard rolls it back.
     """
-    if release.since - now > CLOCKS_DIFFER_BY:
-        raise InvalidInput(
-            f"the clock runs backwards: the release has been {release.state.value} since {release.since.isoformat()}",
-            where=release.id,
-            value=now.isoformat(),
-            remedy="Set this machine's clock.",
-        )
+    if release.state not in CLOSED and any(at is not None and lies_ahead(at, now=now) for at in (release.since, release.step_since)):
+        return _timed_anew(release, now)
     route = facts.route
     if route is None:
         return _wait("there is no route yet")
+    if facts.sessions is not None:
+        facts = replace(facts, sessions=facts.sessions.began_by(now + CLOCKS_DIFFER_BY))
     match release.state:
         case ReleaseState.REGISTERED:
             return _registered(release, facts, now)
@@ -258,7 +255,7 @@ def _canary(release: Release, facts: ReleaseFacts, route: Route, policy: Rollout
         return gone
     if facts.sessions is None:
         return _wait("no outcomes of the canary are known")
-    verdicts, breaches = _guards(facts.sessions, release, beside=route.champion, policy=policy, now=now)
+    verdicts, breaches = _guards(facts.sessions, release, beside=route.champion, policy=policy)
     began = release.step_since or release.since
     in_step = facts.sessions.count_since(release.adapter, began)
     evidence = {
@@ -317,7 +314,7 @@ def _watched(release: Release, facts: ReleaseFacts, route: Route, before: Adapte
     evidence: dict[str, object] = {"hold_back": before, "share": route.share, "hold_back_until": until.isoformat()}
     unseen = ["no outcomes are known"]
     if facts.sessions is not None:
-        verdicts, breaches = _guards(facts.sessions, release, beside=before, policy=policy, now=now)
+        verdicts, breaches = _guards(facts.sessions, release, beside=before, policy=policy)
         evidence |= _guarded(verdicts, policy)
         unseen = [verdict.reason for verdict in verdicts if verdict.blocking and verdict.status is GuardStatus.NO_DATA]
         if breaches:
@@ -332,18 +329,8 @@ def _watched(release: Release, facts: ReleaseFacts, route: Route, before: Adapte
     return Action(kind=ActionKind.END_HOLDOUT, reason=reason, release=alone, route=changed, evidence=evidence)
 
 
-def _guards(
-    sessions: ArmSessions, release: Release, *, beside: AdapterName, policy: RolloutPolicy, now: datetime
-) -> tuple[tuple[GuardVerdict, ...], str]:
+def _guards(sessions: ArmSessions, release: Release, *, beside: AdapterName, policy: RolloutPolicy) -> tuple[tuple[GuardVerdict, ...], str]:
     """The verdicts, and the reasons of those that are breached."""
-    newest = sessions.newest()
-    if newest is not None and newest - now.timestamp() > CLOCKS_DIFFER_BY.total_seconds():
-        raise InvalidInput(
-            "a session begins in the future: a clock is wrong",
-            where=release.id,
-            value=f"{datetime.fromtimestamp(newest, UTC).isoformat()} at {now.isoformat()}",
-            remedy="Set the clocks of gateway and controller by NTP.",
-        )
     verdicts = judge_guards(sessions=sessions, challenger=release.adapter, champion=beside, policy=policy.guards)
     return verdicts, "; ".join(verdict.reason for verdict in verdicts if verdict.status is GuardStatus.BREACHED)
 
@@ -355,6 +342,14 @@ def _gone(release: Release, facts: ReleaseFacts, route: Route, now: datetime) ->
     if facts.served is Served.NOT_SERVABLE:
         return _roll_back(release, route, f"cannot be served: {facts.served_reason}", now, by="probe", evidence=facts.served_evidence)
     return None
+
+
+def _timed_anew(release: Release, now: datetime) -> Action:
+    """Its waits begin anew: a wait that began in the future would last as long as the clock was ahead."""
+    reason = f"its time lay in the future, {max(release.since, release.step_since or release.since).isoformat()}: a clock ran ahead"
+    step_since = min(release.step_since, now) if release.step_since is not None else None
+    timed = replace(release, since=min(release.since, now), step_since=step_since, reason=reason, actor=DAEMON)
+    return Action(kind=ActionKind.TIME_ANEW, reason=reason, release=timed)
 
 
 def _not_servable(release: Release, facts: ReleaseFacts, now: datetime) -> Action:

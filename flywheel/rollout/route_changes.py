@@ -21,6 +21,11 @@ def renamed(route: Route, *, alias: str, now: datetime) -> Route:
     return replace(route, alias=alias, version=route.version + 1, changed_at=now)
 
 
+def timed_anew(route: Route, *, now: datetime) -> Route:
+    """The same route, as of now: its time lay in the future."""
+    return replace(route, version=route.version + 1, changed_at=now)
+
+
 def with_shadow(route: Route, release: Release, *, now: datetime) -> Route:
     """The gateway sends a copy of each answered request to the challenger; no user sees its answer."""
     return replace(

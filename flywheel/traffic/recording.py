@@ -6,7 +6,7 @@ of each partition, and the partitions whose offsets went backward. Whether an id
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from flywheel.errors import FlywheelError
@@ -14,7 +14,9 @@ from flywheel.ids import EventId, WorkloadId
 from flywheel.traffic.dead_letter import LetterCause
 from flywheel.traffic.inference import Arm, Inference
 
-CLOCK_TOLERANCE = timedelta(minutes=5)  # a producer's clock may be ahead; further ahead it would close windows that are still filling
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""A producer's clock may be ahead by so much. Further ahead, an event of a producer is dead-lettered; one of our own gateway is recorded at
+the time of its receipt, for its exchange has taken place."""
 
 Partition = tuple[str, int]
 """Topic and partition."""
@@ -51,6 +53,7 @@ class ReadRecord:
 
     record: RawRecord
     outcome: Inference | Unreadable
+    by_gateway: bool = False  # our own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class KeptInference:
 
     inference: Inference
     partition: Partition
+    stated_at: datetime | None = None  # the event's own time, where it lay in the future and the receipt's took its place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +99,16 @@ def decide(
         if partition not in expected or partition in went_backward:
             continue
         advances[partition] = max(advances.get(partition, 0), read.record.offset + 1)
-        why = read.outcome if isinstance(read.outcome, Unreadable) else _unacceptable(read.outcome, workloads, now)
-        if why is not None:
-            dead.append(UnusableRecord(record=read.record, why=why))
+        kept = read.outcome if isinstance(read.outcome, Unreadable) else _acceptable(read.outcome, read, workloads, now)
+        if isinstance(kept, Unreadable):
+            dead.append(UnusableRecord(record=read.record, why=kept))
             continue
-        assert isinstance(read.outcome, Inference)
-        inference = read.outcome
+        inference = kept.inference
         if inference.event_id in keep:
             if inference.arm is not Arm.SHADOW:
                 duplicates[inference.workload] = duplicates.get(inference.workload, 0) + 1
         else:
-            keep[inference.event_id] = KeptInference(inference=inference, partition=partition)
+            keep[inference.event_id] = kept
     return RecordingDecision(
         keep=tuple(keep.values()),
         dead=tuple(dead),
@@ -115,13 +118,20 @@ def decide(
     )
 
 
-def _unacceptable(inference: Inference, workloads: Collection[WorkloadId], now: datetime) -> Unreadable | None:
-    """Well-formed, but of an unknown workload or from the future."""
+def is_of_the_future(inference: Inference, *, now: datetime) -> bool:
+    """True beyond what a producer's clock may be ahead."""
+    return inference.occurred_at > now + CLOCK_TOLERANCE
+
+
+def _acceptable(inference: Inference, read: ReadRecord, workloads: Collection[WorkloadId], now: datetime) -> KeptInference | Unreadable:
+    """Unreadable for what is well-formed, but of an unknown workload or a producer's from the future."""
     if inference.workload not in workloads:
         return Unreadable(
             reason="no such workload is configured", path="$.data.workload_id", cause=LetterCause.REFUSED, event_id=inference.event_id
         )
-    if inference.occurred_at > now + CLOCK_TOLERANCE:
+    if not is_of_the_future(inference, now=now):
+        return KeptInference(inference=inference, partition=_of(read.record))
+    if not read.by_gateway:
         return Unreadable(
             reason="the event's time is in the future",
             path="$.data.timestamp",
@@ -129,7 +139,7 @@ def _unacceptable(inference: Inference, workloads: Collection[WorkloadId], now: 
             event_id=inference.event_id,
             workload=inference.workload,
         )
-    return None
+    return KeptInference(inference=replace(inference, occurred_at=now), partition=_of(read.record), stated_at=inference.occurred_at)
 
 
 def _of(record: RawRecord) -> Partition:

@@ -12,9 +12,9 @@ import numpy as np
 
 from flywheel.alerts.alert import Alert
 from flywheel.drift.reference import Reference
-from flywheel.traffic.inference import Inference
 from flywheel.traffic.message import Message
 from flywheel.training_set.snapshot import Snapshot
+from services.ports.traffic import RecordedInference
 
 Json = object
 """A JSON value: str, number, bool, None, list or dict of them."""
@@ -53,14 +53,18 @@ def alert_json(alert: Alert) -> dict[str, Json]:
     return {**held, **message, "seen": {**seen, "drifted": drifted}, "labels": dict(alert.labels), "fingerprint": alert.fingerprint}
 
 
-def exchange_json(inference: Inference) -> dict[str, Json]:
+def exchange_json(row: RecordedInference) -> dict[str, Json]:
     """Who asked and who answered, then the request and the answer in OpenAI's form."""
-    exchange = inference.exchange
-    about = {
-        field.name: json_of(getattr(inference, field.name)) for field in fields(inference) if field.name not in ("exchange", "redacted")
-    }
+    inference = row.inference
+    exchange, attempt = inference.exchange, inference.attempt
+    apart = ("exchange", "attempt", "redacted")
+    about = {field.name: json_of(getattr(inference, field.name)) for field in fields(inference) if field.name not in apart}
+    ended = {field.name: json_of(getattr(attempt, field.name)) for field in fields(attempt) if field.name != "number"}
     return {
         **about,
+        "attempt": attempt.number,
+        **ended,
+        "stated_at": json_of(row.stated_at),
         "completion_id": exchange.completion_id,
         "request": exchange.prompt.to_wire(),
         "response": exchange.response_to_wire(),

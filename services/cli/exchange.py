@@ -12,7 +12,7 @@ from services.cli.output import Json, escaped, mapping_of, print_fields, print_j
 
 commands = typer.Typer(help="Recorded requests and their answers.", no_args_is_help=True)
 FIELDS = (
-    *("request_id", "completion_id", "client_request_id", "workload", "occurred_at", "client", "session", "dimensions"),
+    *("request_id", "completion_id", "client_request_id", "workload", "occurred_at", "stated_at", "client", "session", "dimensions"),
     *("adapter", "arm", "attempt", "route_version", "status", "outcome", "error", "latency_ms", "added", "left_out"),
 )
 

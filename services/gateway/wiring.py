@@ -18,7 +18,7 @@ from services.gateway.read_request import ServedWorkload
 from services.gateway.upstream import Deadlines, Upstream
 from services.integrations.api.published_routes import ApiRoutes
 from services.integrations.presidio.redactor import require_presidio
-from services.ports.cloud_events import encode
+from services.ports.cloud_events import GATEWAY, encode
 from services.ports.events import EventPublisher
 from services.ports.redaction import Redactor
 from services.ports.route_on_the_wire import from_wire, to_wire
@@ -51,7 +51,6 @@ __all__ = [
     "gateway_parts",
     "to_wire",
 ]
-SOURCE = "flywheel/gateway"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +161,7 @@ def _record_parts(
         spool=spool,
         publisher=KafkaEventPublisher(KafkaAccess(**broker)),
         question=RecordedIds(api_url=api_url, key=key),
-        encode=partial(encode, type=TRAFFIC_TYPE, source=SOURCE),
+        encode=partial(encode, type=TRAFFIC_TYPE, source=GATEWAY),
         topic=settings.kafka.topics.traffic,
     )
 

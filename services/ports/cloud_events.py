@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import orjson
 
 SOURCE = "flywheel/daemon"
+GATEWAY = "flywheel/gateway"
+"""The source of the gateway's traffic events."""
 
 
 def encode(
@@ -25,6 +27,11 @@ def encode(
     if partitionkey:
         event["partitionkey"] = partitionkey
     return orjson.dumps(event)
+
+
+def source_of(event: bytes) -> str:
+    """Who made an event that was decoded before."""
+    return str(orjson.loads(event)["source"])
 
 
 def rfc3339(moment: datetime) -> str:

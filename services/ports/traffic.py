@@ -22,6 +22,7 @@ class RecordedInference:
     features: FeatureRow
     topic: str = ""
     partition: int = 0  # whose panes it counts in
+    stated_at: datetime | None = None  # the gateway's own time, where it lay in the future: ``occurred_at`` is the receipt's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from datetime import datetime
 import structlog
 from prometheus_client import Counter
 
+from flywheel.clock import lies_ahead
 from flywheel.errors import InvalidInput
 from flywheel.ids import DAEMON, ReleaseId, WorkloadId, derive
 from flywheel.rollout.arm_sessions import columns_of
@@ -27,7 +28,7 @@ from flywheel.rollout.next_action import (
 )
 from flywheel.rollout.release import CLOSED, IN_FLIGHT, Release, ReleaseState, Route, release_id, release_line, route_line
 from flywheel.rollout.rollback import rollback_target
-from flywheel.rollout.route_changes import first_route, renamed
+from flywheel.rollout.route_changes import first_route, renamed, timed_anew
 from services.observability import metrics_of
 from services.ports.work_queue import GateCommand, WorkItem
 from services.release_controller.measure_rollbacks import RollbackRecorder
@@ -89,6 +90,8 @@ def _route_in_force(parts: ControllerParts, replica: Replica, rules: ReleaseRule
         changed, reason = first_route(workload=rules.id, alias=rules.alias, now=now), "the base answers until something better is proven"
     elif route.alias != rules.alias:
         changed, reason = renamed(route, alias=rules.alias, now=now), "the alias was changed in the configuration"
+    elif route.changed_at is not None and lies_ahead(route.changed_at, now=now):
+        changed, reason = timed_anew(route, now=now), f"its time lay in the future, {route.changed_at.isoformat()}: a clock ran ahead"
     else:
         return route
     if not parts.releases.save_route(changed, route_line(changed, actor=DAEMON, reason=reason, at=now)):
@@ -138,7 +141,7 @@ def _advance(
     facts = _facts(parts, replica, rules, release, route)
     try:
         action = next_action(release=release, facts=facts, policy=rules.policy, mode=rules.mode, now=now)
-    except InvalidInput as error:  # a wrong clock or a canary beyond the policy's steps: this release waits, the others go on
+    except InvalidInput as error:  # a canary beyond the policy's steps: this release waits, the others go on
         ACTIONS.labels(rules.id, "not_judged").inc()
         log.error("A release cannot be judged.", action="release_not_judged", release=release.id, reason=str(error))
         return False

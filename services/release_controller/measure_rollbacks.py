@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from flywheel.clock import has_passed
 from flywheel.ids import ReleaseId, WorkloadId
 from flywheel.journal import JournalEntry, JournalKind, ReleaseChange, RollbackMeasurement, RouteChange
 from flywheel.rollout.release import Release, ReleaseState, Route
@@ -41,10 +42,11 @@ class RollbackRecorder:
             if release.id not in self.seconds:
                 versions = parts.gateways.applied_versions(workload)
                 if versions and all(version >= route.version for version in versions.values()):
-                    self.applied_after(release.id, (now - release.since).total_seconds())  # an upper bound: the time of this check
+                    seconds = (now - release.since).total_seconds()  # an upper bound: the time of this check
+                    self.applied_after(release.id, max(0.0, seconds))
             newest = parts.traffic.newest(workload, until=now)
             caught_up = newest is not None and newest >= release.since
-            if now - release.since >= (SETTLE if caught_up else SETTLE_AT_MOST):
+            if has_passed(SETTLE if caught_up else SETTLE_AT_MOST, since=release.since, now=now):
                 self._measure(parts, release, now=now)
                 self.measured.add(release.id)
 

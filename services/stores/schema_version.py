@@ -35,7 +35,7 @@ LEDGER = Database(
 )
 TRAFFIC = Database(
     name="traffic",
-    revisions=("t0001", "t0002", "t0003", "t0004", "t0005", "t0006"),
+    revisions=("t0001", "t0002", "t0003", "t0004", "t0005", "t0006", "t0007"),
     tables=frozenset({"inferences", "panes", "positions"}),
 )
 

@@ -33,6 +33,7 @@ TOPIC_ID_PAUSE_SECONDS = 0.5
 
 RECORDS = Counter("flywheel_traffic_records_total", "Records read from the traffic topic", ["outcome"])
 LOST = Counter("flywheel_traffic_records_lost_total", "Records that the topic no longer held when they were to be read")
+TIMED_ANEW = Counter("flywheel_traffic_records_timed_anew_total", "Events of the gateway from the future, recorded at their receipt")
 log = structlog.get_logger(PROCESS)
 
 
@@ -59,6 +60,7 @@ class Recorder:
         self._generation = 0  # grows with every assignment: a batch fetched under an older one may be from a topic that is gone
         self._failure: BaseException | None = None
         self._joined = False
+        self._times_anew = False
         self._unseen: str | None = None  # why the topic cannot be seen at present
 
     async def start(self) -> None:
@@ -126,6 +128,7 @@ class Recorder:
             self._reading_at[partition] = offset
             self._caution[partition] = self._caution[partition].after_one()
         RECORDS.labels("recorded").inc(len(records) - done.dead_letters)
+        self._tell_timed_anew(done.timed_anew)
         RECORDS.labels("dead_lettered").inc(done.dead_letters)
         STEPS.labels(PROCESS, "done").inc()
         LAST_STEP.labels(PROCESS).set_to_current_time()
@@ -133,6 +136,14 @@ class Recorder:
             await self._reposition(set(done.went_backward), why="offsets went backward")
         if done.moved_to and (refused := await self._batches.commit(done.moved_to)):
             log.info("The consumer group did not take our offsets; those in traffic.db count", action="commit_refused", reason=refused)
+
+    def _tell_timed_anew(self, events: int) -> None:
+        """Once, until a batch is without any."""
+        if events and not self._times_anew:
+            told = "Events of the gateway lie in the future: they are recorded at the time of their receipt. Set the clocks by NTP"
+            log.warning(told, action="timed_anew", events=events)
+        self._times_anew = bool(events)
+        TIMED_ANEW.inc(events)
 
     def _recorded(self, records: list[RawRecord]) -> Recorded:
         positions, reading_at, parts, now = dict(self._positions), dict(self._reading_at), self._recording, self._clock()

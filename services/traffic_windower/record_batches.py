@@ -30,6 +30,7 @@ from flywheel.traffic.recording import (
 )
 from flywheel.traffic.redaction import redacted_exchange
 from services.observability.unexpected import place_of
+from services.ports.cloud_events import GATEWAY, source_of
 from services.ports.dead_letters import DeadLetter
 from services.ports.redaction import Redactor
 from services.ports.traffic import (
@@ -68,6 +69,7 @@ class Recorded:
     went_backward: tuple[Partition, ...]
     counts: Mapping[WorkloadId, TrafficCounts]
     dead_letters: int
+    timed_anew: int = 0  # events of the gateway from the future, recorded at the time of their receipt
 
 
 def record_batch(
@@ -138,6 +140,7 @@ def _in_halves(
         went_backward=tuple(sorted({*first.went_backward, *second.went_backward})),
         counts={**first.counts, **second.counts},
         dead_letters=first.dead_letters + second.dead_letters,
+        timed_anew=first.timed_anew + second.timed_anew,
     )
 
 
@@ -164,7 +167,7 @@ def _recorded(
     try:
         for record in records:
             parts.allow(EVENT_CPU_SECONDS)
-            read.append(ReadRecord(record=record, outcome=_read(record, parts)))
+            read.append(_read(record, parts, now))
         try:
             return _store(read, positions=positions, reading_at=reading_at, parts=parts, now=now)
         except NotSealed as error:
@@ -199,7 +202,13 @@ def _store(
         recorded_at=now,
     )
     counts = parts.recorder.record(batch)
-    return Recorded(moved_to=decision.advances, went_backward=decision.went_backward, counts=counts, dead_letters=len(batch.dead_letters))
+    return Recorded(
+        moved_to=decision.advances,
+        went_backward=decision.went_backward,
+        counts=counts,
+        dead_letters=len(batch.dead_letters),
+        timed_anew=sum(kept.stated_at is not None for kept in decision.keep),
+    )
 
 
 def _without_the_refused(read: ReadRecord, refused: Mapping[EventId, FlywheelError]) -> ReadRecord:
@@ -215,12 +224,15 @@ def _without_the_refused(read: ReadRecord, refused: Mapping[EventId, FlywheelErr
     return replace(read, outcome=why)
 
 
-def _read(record: RawRecord, parts: Recording) -> Inference | Unreadable:
+def _read(record: RawRecord, parts: Recording, now: datetime) -> ReadRecord:
     try:
-        return parts.decode(record.value)
+        inference = parts.decode(record.value)
     except InvalidInput as error:
         event_id, workload = parts.claimed_ids(record.value)
-        return Unreadable(reason=error.reason, path=error.where, event_id=event_id, workload=workload)
+        why = Unreadable(reason=error.reason, path=error.where, event_id=event_id, workload=workload)
+        return ReadRecord(record=record, outcome=why)
+    ours = recording.is_of_the_future(inference, now=now) and source_of(record.value) == GATEWAY
+    return ReadRecord(record=record, outcome=inference, by_gateway=ours)
 
 
 def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
@@ -231,7 +243,8 @@ def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
     if not inference.redacted:
         inference = _redacted(inference, parts.redactor())
     topic, partition = kept.partition
-    return RecordedInference(inference=inference, features=columns_of(inference, valid_format=valid), topic=topic, partition=partition)
+    features = columns_of(inference, valid_format=valid)
+    return RecordedInference(inference=inference, features=features, topic=topic, partition=partition, stated_at=kept.stated_at)
 
 
 def _redacted(inference: Inference, redactor: Redactor) -> Inference:

@@ -189,3 +189,16 @@ def test_the_ledger_in_memory_forgets_old_references_of_answers_alone() -> None:
         watch.pin(first, line(first.id, "pinned"))
         watch.pin(reference, line(name, "pinned"))
     assert [held.id for held in watch.references(ROUTER)] == ["new", "inputs"]
+
+
+def test_windows_are_asked_for_up_to_a_time_and_after_a_number(watch: DriftAndAlertLedger | DriftAndAlertLedgerInMemory) -> None:
+    """Their times may lie in the future, where a clock ran ahead; their numbers rise in the order of closing."""
+    for hour in (0, 9, 1):
+        close(watch, hour)
+    newest_first = watch.windows(ROUTER)
+    assert [window.id for window in newest_first] == ["window-9", "window-1", "window-0"]
+    assert [window.id for window in watch.windows(ROUTER, until=newest_first[1].end)] == ["window-1", "window-0"]
+    (ahead, last, first) = (window.number for window in newest_first)
+    assert first < ahead < last
+    assert [window.id for window in watch.windows(ROUTER, after=first)] == ["window-9", "window-1"]
+    assert [window.id for window in watch.windows(ROUTER, until=newest_first[1].end, after=ahead)] == ["window-1"]

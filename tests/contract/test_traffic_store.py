@@ -512,3 +512,16 @@ def test_letters_of_older_versions_are_sealed_under_the_id_of_today(store: BothS
     assert {one.id: store.content(one.id) for one in store.dead_letters()} == {letter_id("t", raw): raw for raw in (b"one", b"two", b"")}
     with reading(store.engine) as connection:
         assert set(connection.execute(select(dead_letters.c.raw)).scalars()) == {b""}
+
+
+def test_rows_from_the_future_are_not_the_newest(store: BothSides) -> None:
+    """A clock that ran ahead recorded them: what is closed and judged follows the rows of now."""
+    now, ahead = NOON + timedelta(hours=1), NOON + timedelta(days=365)
+    assert store.newest(SUPPORT, until=now) is None
+    at = store.assign(topic_id="a", topic="t", partition=0)
+    held = (inference(1, occurred_at=NOON), inference(2, occurred_at=ahead), inference(3, occurred_at=now, arm=Arm.SHADOW))
+    store.record(batch(at, [row(one) for one in held]))
+    assert store.newest(SUPPORT) == ahead
+    assert store.newest(SUPPORT, until=now) == NOON
+    assert store.newest(SUPPORT, until=ahead) == ahead
+    assert store.newest(SUPPORT, until=NOON - timedelta(seconds=1)) is None

@@ -40,6 +40,6 @@ def traffic_routes(parts: ApiParts) -> APIRouter:
         if len(found) > 1:
             names = ", ".join(row.inference.workload for row in found)
             raise InvalidInput("several workloads have this id", where="exchange", value=id, remedy=f"Name one with workload: {names}.")
-        return exchange_json(found[0].inference)
+        return exchange_json(found[0])
 
     return routes

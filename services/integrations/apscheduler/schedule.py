@@ -8,13 +8,14 @@ A stored job names its function by module and takes strings only, so that any la
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import delete
@@ -100,7 +101,25 @@ class Schedule:
             )
 
 
-def trigger_of(crontab: Crontab) -> CronTrigger | OrTrigger:
+class MissedOnce(BaseTrigger):  # type: ignore[misc]
+    """The times of another trigger, of which those that were missed count as one.
+
+    APScheduler goes through them one by one: a year of minutes, after a clock that jumped, takes minutes of CPU time.
+    """
+
+    def __init__(self, trigger: BaseTrigger) -> None:
+        self.trigger = trigger
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        after = now if previous_fire_time is None else max(now, previous_fire_time + timedelta(seconds=1))
+        found: datetime | None = self.trigger.get_next_fire_time(None, after)
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.trigger}, missed ones once"
+
+
+def trigger_of(crontab: Crontab) -> MissedOnce:
     """APScheduler's trigger for the same times.
 
     It counts weekdays from Monday, hence their names; and it never takes day or weekday, hence two triggers where cron does.
@@ -109,8 +128,8 @@ def trigger_of(crontab: Crontab) -> CronTrigger | OrTrigger:
     dates = {"day": _list(crontab.days)}
     weekdays = {"day_of_week": ",".join(WEEKDAYS[day] for day in crontab.weekdays)}
     if crontab.either_day:
-        return OrTrigger([CronTrigger(**time, **dates), CronTrigger(**time, **weekdays)])
-    return CronTrigger(**time, **dates, **weekdays)
+        return MissedOnce(OrTrigger([CronTrigger(**time, **dates), CronTrigger(**time, **weekdays)]))
+    return MissedOnce(CronTrigger(**time, **dates, **weekdays))
 
 
 def _list(values: Sequence[int]) -> str:

@@ -48,6 +48,7 @@ def to_row(row: RecordedInference, *, recorded_at: str) -> dict[str, object]:
         "completion_id": one.exchange.completion_id,
         "client_request_id": one.client_request_id,
         "answered": one.exchange.answer is not None,
+        "stated_at": to_text(row.stated_at) if row.stated_at is not None else None,
     }
 
 
@@ -84,6 +85,7 @@ def from_row(row: Row[tuple[object, ...]], content: ExchangeContent | None) -> R
             client_request_id=values["client_request_id"],
         ),
         features=orjson.loads(values["features"]),
+        stated_at=to_moment(values["stated_at"]) if values["stated_at"] else None,
     )
 
 

@@ -46,6 +46,7 @@ inferences = Table(
     Column("completion_id", String, nullable=False, server_default=""),
     Column("client_request_id", String, nullable=False, server_default=""),
     Column("answered", Boolean),  # NULL of rows from before
+    Column("stated_at", String),  # the gateway's own time, where it lay in the future; NULL otherwise
     Index("inferences_by_time", "workload", "occurred_at"),
     Index("inferences_by_request", "request_id"),
     Index("inferences_by_completion", "completion_id", sqlite_where=HAS_COMPLETION_ID),

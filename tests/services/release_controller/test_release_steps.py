@@ -184,18 +184,21 @@ def test_a_promotion_with_a_holdout_is_watched_until_its_end(wheel: World) -> No
     assert (wheel.route.champion, wheel.route.challenger) == (GOOD, None)
 
 
-def test_a_release_with_a_wrong_clock_waits_and_others_go_on(wheel: World) -> None:
+def test_releases_and_routes_from_the_future_go_on_and_are_told_once(wheel: World) -> None:
     wheel.make_live(GOOD)
     wheel.train(BAD)
     wheel.tick(times=2)
     assert wheel.state(BAD) is ReleaseState.PROBED
     wheel.gate(BAD, GateVerdict.PASS, champion=GOOD)
     wheel.pass_time(seconds=-3600)
-    wheel.tick()
-    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.LIVE, ReleaseState.PROBED)
-    wheel.pass_time(seconds=3600)
-    wheel.tick()
-    assert wheel.state(BAD) is ReleaseState.GATED
+    wheel.tick(times=3)
+    assert (wheel.state(GOOD), wheel.state(BAD)) == (ReleaseState.LIVE, ReleaseState.SHADOW)
+    assert wheel.route.changed_at is not None
+    assert wheel.route.changed_at <= wheel.now
+    told = [
+        line.subject for kind in ("release", "route") for line in wheel.parts.journal.entries(kind=kind) if "in the future" in line.reason
+    ]
+    assert len(told) == len(set(told)) == 3
 
 
 def test_a_rollback_is_measured_once_also_across_a_restart(wheel: World) -> None:

@@ -14,6 +14,7 @@ from flywheel.ids import AlertId, CaseId, CorrectionId, Person, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
+from flywheel.retraining.crontab import parse_crontab
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.readiness import ReadinessPolicy
 from flywheel.retraining.training_run import Run, RunState
@@ -21,7 +22,7 @@ from flywheel.retraining.trigger import TriggerPolicy, TriggerReason
 from flywheel.traffic.message import Message
 from flywheel.training_set.snapshot import Snapshot
 from flywheel.training_set.token_rows import LeftOutReason, TokenRow, TokenRows
-from services.integrations.apscheduler.schedule import Appointment, Schedule
+from services.integrations.apscheduler.schedule import Appointment, Schedule, trigger_of
 from services.ports.corrections import KeptCorrection
 from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.retrain_scheduler.check_regularly import RetrainScheduler, tell_planned_anew
@@ -404,6 +405,18 @@ def test_checks_go_on_when_a_clock_that_ran_ahead_is_right_again(world: Schedule
     world.correct(25)
     scheduler.tick(NOW)
     assert len(world.runs) == 1
+
+
+def test_a_year_of_missed_appointments_counts_as_one() -> None:
+    """A clock that jumps forward by a year misses half a million minutes; going through them took minutes of CPU time."""
+    every_minute, either_day = (trigger_of(parse_crontab(line)) for line in ("* * * * *", "0 3 1 1 mon"))
+    now = datetime(2027, 1, 1, 12, 0, 30, tzinfo=UTC)
+    long_ago = now - timedelta(days=365)
+    assert every_minute.get_next_fire_time(long_ago, now) == now + timedelta(seconds=30)
+    assert every_minute.get_next_fire_time(None, long_ago) == long_ago + timedelta(seconds=30)
+    on_time = now.replace(second=0)
+    assert every_minute.get_next_fire_time(on_time, on_time) == on_time + timedelta(minutes=1), "the same one never twice"
+    assert either_day.get_next_fire_time(long_ago, now) == datetime(2027, 1, 4, 3, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("ahead", JUMPS)

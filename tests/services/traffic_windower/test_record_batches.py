@@ -17,6 +17,7 @@ from flywheel.traffic.recording import RawRecord
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
+from services.ports.cloud_events import GATEWAY
 from services.stores.database import DATABASE_FAILURES
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.traffic_windower.record_batches import Recorded, Recording, record_batch
@@ -217,3 +218,20 @@ def test_a_failure_of_the_machine_is_no_fault_of_an_event(store: BothSides, erro
     with pytest.raises(type(error)):
         run(store, [traffic_event(1), traffic_event(2)], decode=fails)
     assert store.dead_letters() == []
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1), timedelta(days=365)])
+def test_what_our_gateway_captured_in_the_future_is_recorded_at_its_receipt_and_marked(store: BothSides, ahead: timedelta) -> None:
+    """Its exchange has taken place: the event is never lost for its time. A producer's own is a dead letter."""
+    stated = NOW + ahead
+    near = NOW + timedelta(minutes=4)
+    ours = traffic_event(1, source=GATEWAY, at=stated), traffic_event(2, source=GATEWAY, at=near)
+    done = run(store, [*ours, traffic_event(3, at=stated), traffic_event(4)])
+    assert (done.timed_anew, done.dead_letters) == (1, 1)
+    counts = store.counts(SUPPORT)
+    assert (counts.recorded, counts.dead_lettered) == (3, 1)
+    rows = {row.inference.event_id: row for row in store.rows(workload=SUPPORT, start=NOON, end=NOW + ahead)}
+    assert (rows["event-1"].inference.occurred_at, rows["event-1"].stated_at) == (NOW, stated)
+    assert (rows["event-2"].inference.occurred_at, rows["event-2"].stated_at) == (near, None)
+    assert store.newest(SUPPORT, until=NOW) == NOW
+    assert run(store, [ours[0]], first=4).counts[SUPPORT].duplicates_ignored == 1, "sent again, it is the same event"

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from flywheel.errors import InvalidInput, InvalidSettings
+from flywheel.errors import InvalidSettings
 from flywheel.gate.axes import GateVerdict
 from flywheel.ids import BASE, AdapterName, ReleaseId
 from flywheel.rollout.next_action import Action, ActionKind, Mode, ReleaseFacts, RolloutPolicy, Served, gate_that_counts, next_action
@@ -237,12 +237,19 @@ def test_a_next_release_waits_for_the_end_of_the_watch_period() -> None:
     assert "watch period" in action.reason
 
 
-def test_a_clock_that_runs_backwards_is_an_error() -> None:
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1), timedelta(days=365)])
+def test_the_waits_of_a_release_from_the_future_begin_anew(ahead: timedelta) -> None:
     facts = replace(on_route(Arm.CANARY), sessions=columns(()))
     assert act(release(ReleaseState.CANARY, since=NOW + timedelta(seconds=30)), facts).kind is ActionKind.WAIT
-    with pytest.raises(InvalidInput, match="the clock runs backwards") as error:
-        act(release(ReleaseState.CANARY, since=NOW + timedelta(minutes=2)), facts)
-    assert error.value.where == release(ReleaseState.CANARY).id
+    for since, step_since in ((NOW + ahead, NOW + ahead), (NOW - ahead, NOW + ahead)):
+        held = replace(release(ReleaseState.CANARY, since=since), step_since=step_since)
+        action = act(held, facts)
+        assert action.kind is ActionKind.TIME_ANEW
+        assert action.release is not None
+        assert (action.release.since, action.release.step_since) == (min(since, NOW), NOW)
+        assert "lay in the future" in action.release.reason
+        assert act(action.release, facts).kind is ActionKind.WAIT
+    assert act(release(ReleaseState.ROLLED_BACK, since=NOW + ahead), facts).kind is ActionKind.DONE
 
 
 @pytest.mark.parametrize("shares", [(1.0,), (0.05, 1.0), (0.0, 0.5), (0.5, 0.25), (0.5, 0.5)])
