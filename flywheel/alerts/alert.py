@@ -1,9 +1,9 @@
 """An alert and its states.
 
-pending -a-> firing -b-> acknowledged -c-> firing        a: held for long enough   b: a named person takes it
+pending -a-> firing -b-> acknowledged -c-> firing        a: held for long enough   b: a named person acknowledges it
    |           |             |                           c: the acknowledgement expired, or severity rose
-   d           e             e                           d: the drift went away before it fired: resolved without having fired
-   v           v             v                           e: the drift stayed away for long enough
+   d           e             e                           d: a window without drift closed before it fired
+   v           v             v                           e: no drift for ``resolve_after``
 resolved    resolved      resolved
 
 Transitions are decided in ``lifecycle``, b in ``acknowledgement``.
@@ -21,7 +21,7 @@ RUNBOOK = "deploy/runbooks/drift.md"
 
 
 class AlertState(StrEnum):
-    """Where an alert stands."""
+    """The states of an alert."""
 
     PENDING = "pending"
     FIRING = "firing"
@@ -39,7 +39,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Acknowledgement:
-    """A named person has taken the alert, until a time."""
+    """A named person takes care of the alert until ``until``."""
 
     by: Person
     at: datetime
@@ -51,13 +51,13 @@ class Acknowledgement:
 class AlertMessage:
     """What a person on call reads."""
 
-    summary: str  # one sentence for a phone
+    summary: str  # one sentence, short enough for a push notification
     first_action: str  # what the reader should do first
     runbook: str = RUNBOOK
 
 
 class DriftedSeries(NamedTuple):
-    """One column of one slice that drifts."""
+    """A series that drifts: one column of one slice."""
 
     slice: str
     column: str
@@ -65,19 +65,19 @@ class DriftedSeries(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowsSeen:
-    """Which closed windows an alert has taken in, and what drifted in them."""
+    """The closed windows whose findings changed the alert, and what drifted in them."""
 
     first: str  # id of the window that opened the alert
     newest: str  # id of the newest window that still drifted
-    until: datetime  # end of the newest window taken in: older ones say nothing new
+    until: datetime  # end of the newest of these windows; findings of windows that end earlier are ignored, late-data findings excepted
     late: tuple[str, ...] = ()  # late-data findings taken in, oldest first; see ``lifecycle``
-    drifted: frozenset[DriftedSeries] = frozenset()  # all must clear before the alert is over
-    drifted_count: int = 0  # with those that ``drifted`` leaves out because there are too many
+    drifted: frozenset[DriftedSeries] = frozenset()  # all must clear before the alert is resolved
+    drifted_count: int = 0  # of all series, also those that ``drifted`` leaves out because there are too many
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """One incident: many slices and columns that drift together are one alert. ``evidence`` is for a reader and decides nothing."""
+    """One incident: many slices and columns that drift together are one alert. ``evidence`` is shown, and decides nothing."""
 
     id: AlertId
     workload: WorkloadId
@@ -92,7 +92,7 @@ class Alert:
     resolved_at: datetime | None = None
     acknowledgement: Acknowledgement | None = None
     evidence: Mapping[str, object] = field(default_factory=dict)
-    version: int = 0  # how often the ledger has saved it; a save counts only on top of the newest version
+    version: int = 0  # how often the ledger has saved it; a save based on an older version is rejected
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -101,7 +101,7 @@ class Alert:
 
     @property
     def fingerprint(self) -> str:
-        """The same for each alert of the same labels."""
+        """Equal for alerts with equal labels."""
         return fingerprint_of(self.workload)
 
 
@@ -111,5 +111,5 @@ def labels_of(workload: WorkloadId) -> dict[str, str]:
 
 
 def fingerprint_of(workload: WorkloadId) -> str:
-    """Hash of the sorted labels. One incident for each workload: what drifts together is told together."""
+    """An id derived from the sorted labels: one for each workload, which has one incident at a time."""
     return derive("drift", *(f"{key}={value}" for key, value in sorted(labels_of(workload).items())))

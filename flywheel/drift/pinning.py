@@ -1,8 +1,8 @@
 """When the daemon pins a reference, and over which period.
 
 In: the references in force, the time that has rows, the time since which only the champion answers, the policy. Out: a period to pin, or
-the reason that there is none. Never replaces a reference that a person pinned. The age of traffic is counted in time that has rows, never
-by the clock: a clock that jumps forward, or a pause, makes no traffic older.
+the reason that there is none. Never replaces a reference that a person pinned. The amount of traffic is the number of parts of days that
+have rows, not the time that has passed: neither a clock that jumps forward nor a pause adds to it.
 """
 
 from bisect import bisect_left
@@ -16,10 +16,10 @@ from flywheel.ids import DAEMON
 from flywheel.windows.pane import WindowPolicy, pane_start
 
 DAY = timedelta(days=1)
-PAUSE_DAYS = 3  # longest pause without traffic inside a period, such as a weekend
+PAUSE_DAYS = 3  # in units of ``whole_day``: longest pause without traffic inside a period, such as a weekend
 PARTS_OF_A_DAY = 24
-"""A part with rows counts as a whole: sparse traffic does not fill every pane."""
-LOOK_BACK = 3  # times the longest stage: traffic of office hours fills a third of its days
+"""A part of a day counts as filled if any of its panes has rows: sparse traffic does not fill every pane."""
+LOOK_BACK = 3  # times the longest stage: traffic in office hours alone fills a third of each day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +30,13 @@ class PinningPolicy:
     watch: timedelta  # time after a promotion before an output reference of the new champion
     stages: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 14, 28)
 
-    def by_the_clock(self, windows: WindowPolicy) -> bool:
+    def can_calibrate(self, windows: WindowPolicy) -> bool:
         """True if days have 24 hours and windows one hour: thresholds can only be calibrated for these."""
         return self.whole_day == DAY and windows.window == HOUR
 
     @property
     def look_back(self) -> timedelta:
-        """Older traffic is not needed to decide."""
+        """How far back traffic is read."""
         return self.whole_day * max(self.stages) * LOOK_BACK
 
 
@@ -50,30 +50,30 @@ class PinningDue:
     reason: str
 
 
-def period_end(newest: datetime, *, both_stand: bool, windows: WindowPolicy, policy: PinningPolicy) -> datetime:
-    """The end of a reference that is pinned now: of a pane; of an hour if thresholds are calibrated; of a day if both references are in
-    force (``both_stand``)."""
+def period_end(newest: datetime, *, both_in_force: bool, windows: WindowPolicy, policy: PinningPolicy) -> datetime:
+    """The latest end of a period that is pinned now, at or before ``newest``: midnight in UTC if both references are in force and a day has
+    24 hours; a full hour if thresholds can be calibrated; else the start of a pane."""
     end = pane_start(newest, windows.pane)
-    if policy.whole_day == DAY and both_stand:
+    if policy.whole_day == DAY and both_in_force:
         return end.replace(hour=0, minute=0, second=0, microsecond=0)
-    return end.replace(minute=0, second=0, microsecond=0) if policy.by_the_clock(windows) else end
+    return end.replace(minute=0, second=0, microsecond=0) if policy.can_calibrate(windows) else end
 
 
 def first_whole_pane(changed_at: datetime, *, windows: WindowPolicy, policy: PinningPolicy) -> datetime:
-    """The first pane in which only the champion answered after a change of the route; a full hour if thresholds are calibrated."""
+    """The start of the first whole pane after a change of the route; of the first whole hour if thresholds can be calibrated."""
     start = pane_start(changed_at, windows.pane) + windows.pane
-    return pane_start(start + HOUR - windows.pane, HOUR) if policy.by_the_clock(windows) else start
+    return pane_start(start + HOUR - windows.pane, HOUR) if policy.can_calibrate(windows) else start
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilledTime:
-    """The parts of days that have rows, up to now and without a long pause. ``starts``: oldest first."""
+    """The parts of days that have rows, up to the end of the period and without a long pause. ``starts``: oldest first."""
 
     part: timedelta
     starts: tuple[datetime, ...] = ()
 
     def since(self, moment: datetime) -> timedelta:
-        """How much of the time since then has rows."""
+        """The length of all parts that start at ``moment`` or later."""
         return self.part * (len(self.starts) - bisect_left(self.starts, moment))
 
     @property
@@ -81,7 +81,7 @@ class FilledTime:
         return self.part * len(self.starts)
 
     def start_of_last(self, length: timedelta) -> datetime:
-        """Since when so much time has rows. Raises IndexError where less has."""
+        """The start of the newest parts that add up to ``length``. Raises IndexError where there are fewer."""
         return self.starts[-max(1, -(-length // self.part))]
 
 
@@ -89,15 +89,15 @@ def filled_time(moments: Collection[datetime], *, until: datetime, windows: Wind
     """``moments``: starts of panes with rows. Counts back from ``until`` to the last pause of more than ``PAUSE_DAYS``."""
     part = windows.pane * max(1, policy.whole_day // PARTS_OF_A_DAY // windows.pane)
     starts: list[datetime] = []
-    before = until
+    oldest = until
     for moment in sorted((moment for moment in moments if moment < until), reverse=True):
-        if before - moment > policy.whole_day * PAUSE_DAYS:
+        if oldest - moment > policy.whole_day * PAUSE_DAYS:
             break
-        before, start = moment, pane_start(moment, part)
+        oldest, start = moment, pane_start(moment, part)
         if not starts or starts[-1] != start:
             starts.append(start)
-    if starts and pane_start(before, windows.pane) != starts[-1]:
-        starts.pop()  # the first rows came in the middle of it
+    if starts and pane_start(oldest, windows.pane) != starts[-1]:
+        starts.pop()  # the first rows came in the middle of the oldest part
     return FilledTime(part=part, starts=tuple(reversed(starts)))
 
 
@@ -109,11 +109,12 @@ def pinning_due(
     filled: FilledTime,
     newest: datetime,
     policy: PinningPolicy,
-    calm: bool = True,
+    may_replace: bool = True,
 ) -> PinningDue:
-    """``newest``: where a period ends. ``champion_alone_since``: None during a rollout, or if unknown. ``calm``: no alert is open.
+    """``newest``: where a period ends. ``champion_alone_since``: ``newest`` during a rollout; None if the route never changed.
 
-    A reference in force is only replaced by a longer one, if the daemon pinned it and no alert is open: drift must not enter a reference.
+    A reference in force is only replaced by a longer one, if the daemon pinned it, and not during a rollout or while an alert is open
+    (``may_replace``): neither two adapters' answers nor drift must enter a reference.
     """
     nothing = PinningDue(start=None, end=None, covers=Covers.ALL, reason="a reference is in force")
     if inputs is None:
@@ -126,9 +127,9 @@ def pinning_due(
             days = _stage(filled.since(champion_alone_since), policy)
             start = filled.start_of_last(policy.whole_day * days) if days else champion_alone_since
             return PinningDue(start=start, end=newest, covers=Covers.OUTPUT, reason="the new champion's watch period has passed")
-        return replace(nothing, covers=Covers.OUTPUT, reason="the new champion is still in its watch period")
-    if not calm:
-        return replace(nothing, reason="a reference is in force, and it is not replaced while an alert is open")
+        return replace(nothing, covers=Covers.OUTPUT, reason="too little traffic that only the champion answered")
+    if not may_replace:
+        return replace(nothing, reason="a reference is in force, and it is not replaced during a rollout or while an alert is open")
     of_answers = filled.since(champion_alone_since) if champion_alone_since is not None else timedelta()
     for held, seen in ((inputs, filled.all), (outputs, of_answers)):
         days = _stage(seen, policy)
@@ -146,7 +147,7 @@ def _stage(seen: timedelta, policy: PinningPolicy) -> int:
 
 
 def _covers(start: datetime, champion_alone_since: datetime | None) -> Covers:
-    """INPUT if another adapter answered in a part of the period, else ALL."""
+    """INPUT if another adapter answered in a part of the period, else ALL. None: the route never changed."""
     return Covers.INPUT if champion_alone_since is not None and champion_alone_since > start else Covers.ALL
 
 

@@ -1,4 +1,4 @@
-"""Reads, decides and saves again, when another process saved the same thing between our reading and our saving."""
+"""Repeats an attempt to read, decide and save, when another process has saved the same object first."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +10,7 @@ Saved = TypeVar("Saved")
 
 
 def until_saved(attempt: Callable[[], Saved | None], *, kind: str, subject: str) -> Saved:
-    """What ``attempt`` returns; it reads and decides anew at each call, and returns None when another process saved first.
+    """Calls ``attempt`` until it returns something other than None, and returns that. None means that another process saved first.
 
     Raises Conflict after five attempts.
     """
@@ -18,4 +18,9 @@ def until_saved(attempt: Callable[[], Saved | None], *, kind: str, subject: str)
         saved = attempt()
         if saved is not None:
             return saved
-    raise Conflict(f"the {kind} keeps changing", where=kind, value=subject, remedy="Look at it and try again.")
+    raise Conflict(
+        f"other processes changed this {kind} during each of {ATTEMPTS} attempts",
+        where=kind,
+        value=subject,
+        remedy="Look at its state, then repeat the command.",
+    )

@@ -39,19 +39,21 @@ def pin_when_due(
     champion = route.champion if route else BASE
     references = parts.drift.references(workload)
     inputs, outputs = in_force(references, champion=champion)
-    until = period_end(newest, both_stand=inputs is not None and outputs is not None, windows=windows, policy=policy)
+    until = period_end(newest, both_in_force=inputs is not None and outputs is not None, windows=windows, policy=policy)
     # A holdout on the old champion does not change the answers of the new one.
     alone = route is None or route.challenger is None or route.challenger_arm is Arm.HOLDOUT
-    changed_at = route.changed_at if route is not None and alone else None
+    champion_alone_since = until if not alone else None
+    if alone and route is not None and route.changed_at is not None:
+        champion_alone_since = first_whole_pane(route.changed_at, windows=windows, policy=policy)
     seen = parts.traffic.changes(workload=workload, start=until - policy.look_back, end=until, after=-1)
     due = pinning_due(
         inputs=inputs,
         outputs=outputs,
-        champion_alone_since=first_whole_pane(changed_at, windows=windows, policy=policy) if changed_at is not None else None,
+        champion_alone_since=champion_alone_since,
         filled=filled_time(seen, until=until, windows=windows, policy=policy),
         newest=until,
         policy=policy,
-        calm=alone and not parts.alerts.alerts(workload=workload, open_only=True),
+        may_replace=alone and not parts.alerts.alerts(workload=workload, open_only=True),
     )
     if due.start is None or due.end is None:
         _calibrate_what_stands(parts, workload, rules, [held for held in (inputs, outputs) if held is not None], now=now)
@@ -99,7 +101,7 @@ def _calibrate_what_stands(
 def _calibrated(parts: MonitorParts, rules: DriftRules, reference: Reference) -> tuple[Reference, SeasonalReference | None, str]:
     """As it is, where a day or a window are not those of the clock: the fixed thresholds hold, and verdicts say so."""
     first_hour, hours = whole_hours(reference.start, reference.end)
-    if not rules.pinning.by_the_clock(rules.windows) or not hours:
+    if not rules.pinning.can_calibrate(rules.windows) or not hours:
         return reference, None, "fixed thresholds of the policy: no whole day of whole hours"
     period = WindowCounts(workload=reference.workload, start=reference.start, end=reference.end, matrix=reference.counts)
     hourly = parts.traffic.hourly(workload=reference.workload, start=EPOCH + first_hour * HOUR, hours=hours)

@@ -1,7 +1,7 @@
 """Takes a run from the queue, has it trained in a process of its own, and registers the adapter.
 
-Safe to kill at any point: the run's work is leased again, the new process goes on from the last checkpoint, and an adapter that
-is complete on disk is only registered.
+Safe to kill at any point: the work item is leased again, and a new process goes on from the last checkpoint. An adapter that is complete
+on disk is registered without further training.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from services.ports.work_queue import TrainCommand, WorkItem
 from services.process.lease import HOLD, LeaseLoop
 from services.trainer.wiring import RunProcess, TrainerParts
 
-ATTEMPTS = 3  # a process that ended without a reason (out of memory, killed) may try again
+ATTEMPTS = 3  # leases of a work item, restarts of the trainer included, after which a crash fails the run
 
 log = structlog.get_logger("trainer")
 
@@ -38,14 +38,16 @@ class RunInTraining:
 
 
 class TrainingWorker:
-    """Trains one run at a time. ``tick`` is called when the ledger has changed, and twice a second while a run is trained."""
+    """Trains one run at a time. ``tick`` is called every few seconds, when the ledger has changed, and twice a second while a run
+    is trained."""
 
     def __init__(self, parts: TrainerParts) -> None:
         self._parts = parts
         self._leases = LeaseLoop(work=parts.work, command=TrainCommand, worker=parts.worker, begin=self._begin, end=self._end)
 
     def tick(self, now: datetime) -> float | None:
-        """Leases a run if none is in training; else checks or ends it. Returns the seconds until the next check of a run in training."""
+        """Leases a run if none is in training. Otherwise saves its progress, or, when its process has ended, registers the adapter, tries
+        again, or fails the run. Returns the seconds until the next check of a run in training, or None."""
         if (current := self._leases.job) is not None and current.running:
             self._save_progress(current)
         return self._leases.tick(now)
@@ -71,7 +73,7 @@ class TrainingWorker:
         if process.step > current.run.steps:
             progress = {"loss": process.loss, "of": process.steps}
             current.run = replace(current.run, steps=process.step, metrics=progress)
-            self._parts.runs.save_run(current.run, current.started)  # no new journal line: progress is state, not a decision
+            self._parts.runs.save_run(current.run, current.started)  # with the entry that the journal has already, so it gets no new line
             log.info(f"Step {process.step} of {process.steps}.", action="run_progress", run=current.run.id, loss=process.loss)
 
     def _end(self, item: WorkItem[TrainCommand], current: RunInTraining, now: datetime) -> None:
@@ -79,13 +81,13 @@ class TrainingWorker:
         if code == 0:
             try:
                 self._register(item, run, now)
-            except FlywheelError as error:  # a file of the adapter differs from its manifest
+            except FlywheelError as error:  # a file differs from its manifest, or the name belongs to other weights
                 self._fail(item, run, str(error), now)
         elif refused or item.attempts >= ATTEMPTS:
-            self._fail(item, run, refused or f"its process ended with code {code} in {item.attempts} attempts", now)
+            self._fail(item, run, refused or f"its process ended with code {code} on attempt {item.attempts}: see the trainer's log", now)
         else:
             log.warning(f"The training process ended with code {code}; it is tried again.", action="run_retried", run=run.id)
-            self._parts.work.extend(item.id, worker=self._parts.worker, now=now, hold=-HOLD)
+            self._parts.work.extend(item.id, worker=self._parts.worker, now=now, hold=-HOLD)  # the lease ends now
 
     def _register(self, item: WorkItem[TrainCommand], run: Run, now: datetime) -> None:
         finished = self._parts.finished(run)

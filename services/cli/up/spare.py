@@ -1,6 +1,7 @@
-"""A part with a spare: a second process that has imported everything and read the settings, and waits to take the place of the first.
+"""A part with a spare: another process that has imported its code and read its settings, and starts to work when the first one ends.
 
-Importing takes the gateway a second, so without a spare a crash would refuse the requests of a second. The spare opens no port and no file.
+Without a spare, the gateway would refuse requests for about a second after a crash, while it imports. A spare opens no port and no
+database, and keeps the settings that it read at its start.
 """
 
 from dataclasses import replace
@@ -9,7 +10,7 @@ from services.process.child_process import Child, ChildCommand, ProcessGroup
 
 
 class WithSpare:
-    """``command`` is of a process that has the argument --wait."""
+    """``command``: without the argument --wait, which is added."""
 
     def __init__(self, group: ProcessGroup, command: ChildCommand) -> None:
         self._group = group
@@ -17,7 +18,7 @@ class WithSpare:
         self._spare: Child | None = None
 
     def start(self) -> Child:
-        """The spare where one waits, else a new process."""
+        """Tells the spare, or a new process if none waits, to begin, and returns it. Raises CannotRun when it cannot be started."""
         self.provide()
         child, self._spare = self._spare, None
         assert child is not None

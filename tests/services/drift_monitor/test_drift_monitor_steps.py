@@ -16,6 +16,7 @@ from flywheel.errors import InvalidInput
 from flywheel.ids import BASE, DAEMON, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.rollout.release import Route
+from flywheel.traffic.inference import Arm
 from flywheel.windows.counts import CountMatrix, WindowCounts
 from flywheel.windows.pane import WindowPolicy
 from services.drift_monitor.judge_windows import AT_MOST_WINDOWS, tick, window_is_near
@@ -248,6 +249,17 @@ def test_after_a_whole_day_the_daemon_pins_by_itself(world: World) -> None:
     tick(world.parts, NOON + 29 * HOUR)
     (found,) = [v for v in world.watch.windows(ROUTER)[0].verdicts if (v.slice, v.column) == ("all", "prompt_chars")]
     assert "alarms a day over 1 day" in str(found.evidence["threshold_source"])
+
+
+def test_a_reference_that_is_pinned_during_a_canary_says_nothing_about_answers(world: World) -> None:
+    world.send(NOON, hours=27)
+    started = NOON + 3 * HOUR
+    arms = {"champion": BASE, "challenger": TUNED, "challenger_arm": Arm.CANARY}
+    world.route = Route(workload=ROUTER, alias="router", version=2, share=0.1, changed_at=started, **arms)
+    for hours in (2, 27):
+        tick(world.parts, NOON + hours * HOUR)
+    (reference,) = world.watch.references(ROUTER)
+    assert reference.covers is Covers.INPUT
 
 
 def test_each_further_day_makes_a_better_reference_and_the_second_is_read_by_the_hour(world: World) -> None:

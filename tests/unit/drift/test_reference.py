@@ -169,14 +169,14 @@ def test_a_watch_period_counts_hours_with_rows() -> None:
     base, since = pinned_over(7), NOON - 30 * HOUR_LONG
     quiet = FilledTime(part=HOUR_LONG, starts=(NOON - 40 * HOUR_LONG, NOON - HOUR_LONG))
     due = pinning_due(inputs=base, outputs=None, champion_alone_since=since, filled=quiet, newest=NOON, policy=WEEKS)
-    assert (due.start, due.reason) == (None, "the new champion is still in its watch period")
+    assert (due.start, due.reason) == (None, "too little traffic that only the champion answered")
 
 
 def test_a_period_ends_with_a_pane_an_hour_or_a_day_of_the_calendar() -> None:
     at, hourly, minutes = NOON + timedelta(minutes=47, seconds=3), WindowPolicy(), WindowPolicy(pane=timedelta(seconds=5), longer_panes=())
-    assert period_end(at, both_stand=False, windows=hourly, policy=WEEKS) == NOON
-    assert period_end(at, both_stand=True, windows=hourly, policy=WEEKS) == NOON.replace(hour=0)
-    assert period_end(at, both_stand=False, windows=minutes, policy=WEEKS) == NOON + timedelta(minutes=47)
+    assert period_end(at, both_in_force=False, windows=hourly, policy=WEEKS) == NOON
+    assert period_end(at, both_in_force=True, windows=hourly, policy=WEEKS) == NOON.replace(hour=0)
+    assert period_end(at, both_in_force=False, windows=minutes, policy=WEEKS) == NOON + timedelta(minutes=47)
 
 
 def test_a_champion_is_alone_from_its_first_whole_pane_or_hour_on() -> None:
@@ -201,7 +201,9 @@ def test_what_a_person_pinned_is_not_replaced_by_the_daemon() -> None:
 
 def test_what_drifts_now_does_not_become_the_normal() -> None:
     base = pinned_over(1)
-    due = pinning_due(inputs=base, outputs=base, champion_alone_since=None, filled=full(30 * DAY), newest=NOON, policy=WEEKS, calm=False)
+    due = pinning_due(
+        inputs=base, outputs=base, champion_alone_since=None, filled=full(30 * DAY), newest=NOON, policy=WEEKS, may_replace=False
+    )
     assert due.start is None
     assert "while an alert is open" in due.reason
 
