@@ -64,11 +64,14 @@ def tick(parts: MonitorParts, now: datetime) -> None:
 
 def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: DriftRules, now: datetime) -> None:
     """Oldest first. Of a backlog only the newest window is cross-checked, and the others say so."""
+    _tell_windows_ahead(parts, workload, now=now)
     newest = parts.traffic.newest(workload, until=now)
     if newest is None:
         return
     edge = closing_edge(newest=newest, now=now, policy=rules.windows)
-    last = _last_closed(parts, workload, until=edge - rules.windows.lateness, now=now)
+    # one that ends later was closed by a clock that ran ahead
+    closed = parts.drift.windows(workload, until=edge - rules.windows.lateness, limit=1)
+    last = closed[0].end if closed else None
     due = windows_to_close(edge, last, rules.windows, at_most=AT_MOST_WINDOWS)
     if not due:
         return
@@ -95,16 +98,12 @@ def window_is_near(parts: MonitorParts, *, now: datetime, within: timedelta) -> 
     return False
 
 
-def _last_closed(parts: MonitorParts, workload: WorkloadId, *, until: datetime, now: datetime) -> datetime | None:
-    """The end of the newest window that may be closed by now; one that ends later was closed by a clock that ran ahead."""
+def _tell_windows_ahead(parts: MonitorParts, workload: WorkloadId, *, now: datetime) -> None:
     closed = parts.drift.windows(workload, limit=1)
     if closed and lies_ahead(closed[0].end, now=now):
         _tell_ahead(parts, closed[0], now=now)
     else:
         parts.ahead.pop(workload, None)
-    if closed and closed[0].end > until:
-        closed = parts.drift.windows(workload, until=until, limit=1)
-    return closed[0].end if closed else None
 
 
 def _tell_ahead(parts: MonitorParts, window: ClosedWindow, *, now: datetime) -> None:

@@ -466,10 +466,10 @@ def test_windows_go_on_when_a_clock_that_ran_behind_is_right_again(world: World,
     tick(world.parts, right)
     (before,) = {window.id for window in world.watch.windows(ROUTER)}
     for minute in range(3):
-        tick(world.parts, right - jump + minute * MINUTE)
+        tick(world.parts, right - HOUR - jump + minute * MINUTE)
     assert told(world, "ahead") == [before]
     world.send(NOON + 3 * HOUR, hours=2)
-    tick(world.parts, NOON + 5 * HOUR + MINUTE)
+    tick(world.parts, NOON + 5 * HOUR + 8 * MINUTE)
     ends = [window.end for window in world.watch.windows(ROUTER) if window.end > NOON + 3 * HOUR]
     assert ends == [NOON + 5 * HOUR, NOON + 4 * HOUR]
     assert (told(world, "ahead"), world.parts.ahead) == ([before], {})
