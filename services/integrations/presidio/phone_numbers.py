@@ -1,0 +1,135 @@
+"""Finds telephone numbers: what Presidio's PhoneRecognizer finds, in a fraction of its time.
+
+In: a text. Out: the places of all numbers that phonenumbers' matcher finds for one of the regions. Presidio runs that matcher once for each
+region, and the matcher parses some twenty parts of each run of digits. Here the parts are collected once for all regions, and a part is
+parsed only where its digits can be a number of the region. A test compares both on random texts.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    Leniency,
+    NumberParseException,
+    PhoneMetadata,
+    PhoneNumber,
+    PhoneNumberMatch,
+    PhoneNumberMatcher,
+    is_valid_number,
+    parse,
+)
+
+REGIONS = ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR")
+"""As Presidio's PhoneRecognizer. Numbers that begin with a plus sign are found of every country."""
+LENIENCY = Leniency.VALID
+KINDS = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail")
+_NO_EXTENSION = re.compile(r"[+＋]?[\d\-‐-―−ー－-／ \u00a0\u00ad\u200b\u2060\u3000()（）［］.\[\]/]*")
+"""A part whose meaning lies in its digits and its plus sign alone: no extension, no letters."""
+
+
+def phone_numbers(text: str) -> list[tuple[int, int]]:
+    """Start and end of each, in no order; numbers of several regions may overlap."""
+    parts = _Parts(text)
+    return list({place: None for region in REGIONS for place in parts.numbers(region)})
+
+
+class _Parts(PhoneNumberMatcher):
+    """The runs of digits in a text, and the parts of each that the matcher would parse. No part is parsed while they are collected."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, None, leniency=LENIENCY)
+        self._known: dict[int, tuple[list[tuple[int, str]], int] | None] = {}
+        self._parts: list[tuple[int, str]] = []
+        self._next = 0
+        self._stands_alone: dict[tuple[int, str], bool] = {}
+
+    def numbers(self, region: str) -> Iterator[tuple[int, int]]:
+        """As ``PhoneNumberMatcher(text, region)`` yields them."""
+        at = 0
+        while (run := self._run_after(at)) is not None:
+            parts, at = run
+            for start, part in parts:
+                if self._is_number(start, part, region):
+                    at = start + len(part)
+                    yield start, at
+                    break
+
+    def _run_after(self, at: int) -> tuple[list[tuple[int, str]], int] | None:
+        """The parts of the next run of digits, and where the search goes on if none of them is a number."""
+        if at not in self._known:
+            self._parts = []
+            self._known[at] = (self._parts, self._next) if self._find(at) is not None else None
+        return self._known[at]
+
+    def _extract_match(self, candidate: str, offset: int) -> PhoneNumberMatch | None:
+        super()._extract_match(candidate, offset)
+        self._next = offset + len(candidate)
+        return PhoneNumberMatch(offset, candidate, PhoneNumber())  # any match ends the search of ``_find``
+
+    def _parse_and_verify(self, candidate: str, offset: int) -> None:
+        if _regions_of(candidate) != ():
+            self._parts.append((offset, candidate))
+
+    def _is_number(self, start: int, part: str, region: str) -> bool:
+        regions = _regions_of(part)
+        if regions is None:
+            return _verified(self.text, region, part, start)
+        if region not in regions:
+            return False
+        if (start, part) not in self._stands_alone:  # what stands before and behind it matters, and is the same for every region
+            self._stands_alone[start, part] = _verified(self.text, region, part, start)
+        return self._stands_alone[start, part]
+
+
+def _verified(text: str, region: str, part: str, start: int) -> bool:
+    return PhoneNumberMatcher(text, region, leniency=LENIENCY)._parse_and_verify(part, start) is not None
+
+
+def _regions_of(part: str) -> tuple[str, ...] | None:
+    """The regions in which the part is a valid number if it stands alone. None: its digits do not say."""
+    if _NO_EXTENSION.fullmatch(part) is None:
+        return None
+    digits = "".join(character for character in part if character.isdecimal())
+    if not digits.isascii():
+        digits = "".join(str(int(character)) for character in digits)
+    return _regions_of_digits(digits, part[:1] in ("+", "＋"))
+
+
+@lru_cache(maxsize=16_384)
+def _regions_of_digits(digits: str, plus: bool) -> tuple[str, ...]:
+    number = f"+{digits}" if plus else digits
+    return tuple(region for region in REGIONS if _may_be_valid(digits, plus, region) and _verified(number, region, number, 0))
+
+
+def _may_be_valid(digits: str, plus: bool, region: str) -> bool:
+    """False only where phonenumbers' parser and its patterns can find no valid number: a cheap test before them."""
+    if plus and not digits.startswith("0") and any(int(digits[:n] or 0) in COUNTRY_CODE_TO_REGION_CODE for n in (1, 2, 3)):
+        return _is_international(digits)
+    rules = _rules(region)
+    dialled = rules["international_prefix"].match(digits)
+    if dialled and not digits.startswith("0", dialled.end()):
+        return _is_international(digits[dialled.end() :])
+    return rules["national"].fullmatch(digits) is not None
+
+
+@lru_cache(maxsize=16_384)
+def _is_international(digits: str) -> bool:
+    try:
+        return bool(is_valid_number(parse(f"+{digits}")))
+    except NumberParseException:
+        return False
+
+
+@cache
+def _rules(region: str) -> Mapping[str, "re.Pattern[str]"]:
+    """``national``: the digits of every valid number of the region's country code, with or without that code and national prefixes."""
+    held: Any = PhoneMetadata.metadata_for_region(region)
+    same_code: list[Any] = [PhoneMetadata.metadata_for_region(one) for one in COUNTRY_CODE_TO_REGION_CODE[held.country_code]]
+    described = (getattr(one, kind) for one in same_code for kind in KINDS)
+    numbers = sorted({one.national_number_pattern for one in described if one is not None and one.national_number_pattern})
+    prefix = (held.national_prefix_for_parsing or "").replace(r"(\d{10,11})", "")  # Brazil's prefix holds the number behind it
+    national = f"(?:{held.country_code})?(?:{prefix}){{0,2}}(?:{'|'.join(numbers)})"
+    return {"international_prefix": re.compile(held.international_prefix), "national": re.compile(national)}
