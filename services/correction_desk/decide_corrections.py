@@ -8,6 +8,7 @@ not done here.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 
 import structlog
 
@@ -18,7 +19,7 @@ from flywheel.corrections.correction import Correction, CorrectionState, JoinedC
 from flywheel.corrections.join_inference import join, without_request
 from flywheel.corrections.near_duplicates import NearPrompts
 from flywheel.errors import Conflict, InvalidInput
-from flywheel.ids import CorrectionId, WorkloadId
+from flywheel.ids import CorrectionId, WorkloadId, derive
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
@@ -28,6 +29,7 @@ from flywheel.traffic.redaction import redacted_json
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import prompt_with_surrogates
 from services.correction_desk.attempt_twice import attempt_twice
+from services.correction_desk.watched_work import WatchedWork
 from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.ports.corrections import KeptCorrection
 
@@ -57,19 +59,21 @@ class CorrectionDesk:
         self._accepted: dict[WorkloadId, AcceptedSoFar] = {}
         self._excluded: dict[WorkloadId, tuple[str, ExclusionSet]] = {}
         self._waits_anew: dict[CorrectionId, datetime] = {}  # few: the process forgets them when it ends
+        self._work = WatchedWork(parts.notes)
         self.may_wait = True
         """False if no correction can be waiting for its request, which saves a query a second."""
 
     def receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
         """Decides on one event. Raises InvalidInput when it can never be a correction or never be decided, so that it is dead-lettered."""
-        return self._attempt(lambda: self._receive(raw, now=now))
+        return self._attempt(derive("event", sha256(raw).hexdigest()), lambda: self._receive(raw, now=now))
 
-    def _attempt(self, attempt: Callable[[], CorrectionResult]) -> CorrectionResult:
+    def _attempt(self, name: str, attempt: Callable[[], CorrectionResult]) -> CorrectionResult:
         def start_anew() -> None:
             self._accepted.clear()
             self._excluded.clear()
 
-        return attempt_twice(attempt, start_anew=start_anew, of_machine=self._parts.of_machine)
+        with self._work.on(name):
+            return attempt_twice(attempt, start_anew=start_anew, of_machine=self._parts.of_machine)
 
     def _receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
         correction, submitted_by = self._parts.decode(raw)
@@ -100,7 +104,10 @@ class CorrectionDesk:
         """What cannot be decided is left to a person: its event was acknowledged, so that it is no dead letter."""
         correction = kept.joined.correction
         try:
-            return self._attempt(lambda: self._join_and_decide(correction, since=self._waits_since(kept, now), now=now))
+            return self._attempt(
+                derive("waiting", correction.id),
+                lambda: self._join_and_decide(correction, since=self._waits_since(kept, now), now=now),
+            )
         except InvalidInput as error:
             outcome = CorrectionOutcome(state=CorrectionState.REVIEW, reason=error.reason)
             reviewed = _kept(without_request(correction), outcome, at=now)

@@ -33,6 +33,7 @@ from services.stores.ledger.subject_keys import LedgerSubjectKeys, open_subject_
 from services.stores.tokens import redaction_key
 from services.stores.traffic.dead_letters import DeadLetterStore
 from services.stores.traffic.traffic_store import TrafficStore
+from services.stores.work_notes import WorkNotes as WorkNotes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class CorrectionDeskParts:
     knowledge_gap: Callable[[KeptCorrection, datetime], OutboxMessage]
     rules: Mapping[WorkloadId, CorrectionRules]
     of_machine: tuple[type[Exception], ...]  # failures that say nothing about the correction
+    notes: WorkNotes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,7 @@ def correction_desk_parts(settings: Settings) -> CorrectionDeskParts:
         knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic=topic, now=now),
         rules={WorkloadId(name): _rules(workload) for name, workload in settings.workloads.items()},
         of_machine=DATABASE_FAILURES,
+        notes=WorkNotes(settings.data_dir / "in_work"),
     )
 
 

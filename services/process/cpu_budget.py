@@ -2,6 +2,8 @@
 
 import signal
 
+EVENT_CPU_SECONDS = 20.0  # for each step of one event, with some 6 to import the redactor
+
 
 def allow(seconds: float) -> None:
     """From now on; counts the CPU time of all threads. 0 takes the budget away."""

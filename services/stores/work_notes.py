@@ -1,4 +1,5 @@
-"""What the recorder has in work, in a file for each partition: what a process that dies was working on is known to the next one.
+"""What recorder and correction desk have in work, in a file for each partition: what a process that died was working on is known to the
+next one.
 
 In: offsets. Out: the last note of a partition. A note is overwritten in place, so it needs no space on the disk. It survives the death of
 the process, not a power cut.
@@ -45,6 +46,12 @@ class WorkNotes:
             )
         except (OSError, ValueError, TypeError):
             return None
+
+    def forget(self, partition: Partition) -> None:
+        """The work is done, and nothing more will be noted for this partition."""
+        if (descriptor := self._open.pop(partition, None)) is not None:
+            os.close(descriptor)
+        self._file(partition).unlink(missing_ok=True)
 
     def _file(self, partition: Partition) -> Path:
         topic, number = partition

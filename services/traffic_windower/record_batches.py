@@ -42,8 +42,8 @@ from services.ports.traffic import (
     TrafficCounts,
     TrafficRecorder,
 )
+from services.process.cpu_budget import EVENT_CPU_SECONDS as EVENT_CPU_SECONDS
 
-EVENT_CPU_SECONDS = 20.0  # for each step of one event, with some 6 to import the redactor
 MESSAGE_CHARACTERS = 300
 log = structlog.get_logger()
 

@@ -25,6 +25,7 @@ from phonenumbers import (
 REGIONS = ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR")
 """As Presidio's PhoneRecognizer. Numbers that begin with a plus sign are found of every country."""
 LENIENCY = Leniency.VALID
+CACHED = 16_384  # numbers that were judged last: hostile texts repeat them
 KINDS = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail")
 _NO_EXTENSION = re.compile(r"[+＋]?[\d\-‐-―−ー－-／ \u00a0\u00ad\u200b\u2060\u3000()（）［］.\[\]/]*")
 """A part whose meaning lies in its digits and its plus sign alone: no extension, no letters."""
@@ -70,14 +71,15 @@ class _Parts(PhoneNumberMatcher):
         return PhoneNumberMatch(offset, candidate, PhoneNumber())  # any match ends the search of ``_find``
 
     def _parse_and_verify(self, candidate: str, offset: int) -> None:
-        if _regions_of(candidate) != ():
+        number = _digits_of(candidate)
+        if number is None or any(_may_be_valid(*number, region) for region in REGIONS):
             self._parts.append((offset, candidate))
 
     def _is_number(self, start: int, part: str, region: str) -> bool:
-        regions = _regions_of(part)
-        if regions is None:
+        number = _digits_of(part)
+        if number is None:
             return _verified(self.text, region, part, start)
-        if region not in regions:
+        if not _is_valid(*number, region):
             return False
         if (start, part) not in self._stands_alone:  # what stands before and behind it matters, and is the same for every region
             self._stands_alone[start, part] = _verified(self.text, region, part, start)
@@ -88,34 +90,40 @@ def _verified(text: str, region: str, part: str, start: int) -> bool:
     return PhoneNumberMatcher(text, region, leniency=LENIENCY)._parse_and_verify(part, start) is not None
 
 
-def _regions_of(part: str) -> tuple[str, ...] | None:
-    """The regions in which the part is a valid number if it stands alone. None: its digits do not say."""
+@lru_cache(maxsize=CACHED)
+def _digits_of(part: str) -> tuple[str, bool] | None:
+    """The part's digits, and whether a plus sign stands before them. None where that is not all that counts."""
     if _NO_EXTENSION.fullmatch(part) is None:
         return None
     digits = "".join(character for character in part if character.isdecimal())
     if not digits.isascii():
         digits = "".join(str(int(character)) for character in digits)
-    return _regions_of_digits(digits, part[:1] in ("+", "＋"))
+    return digits, part[:1] in ("+", "＋")
 
 
-@lru_cache(maxsize=16_384)
-def _regions_of_digits(digits: str, plus: bool) -> tuple[str, ...]:
+@lru_cache(maxsize=CACHED)
+def _is_valid(digits: str, plus: bool, region: str) -> bool:
+    """Whether these digits alone are a valid number in the region."""
+    if (international := _international(digits, plus, region)) is not None:
+        return _is_international(international)
     number = f"+{digits}" if plus else digits
-    return tuple(region for region in REGIONS if _may_be_valid(digits, plus, region) and _verified(number, region, number, 0))
+    return _may_be_valid(digits, plus, region) and _verified(number, region, number, 0)
 
 
 def _may_be_valid(digits: str, plus: bool, region: str) -> bool:
     """False only where phonenumbers' parser and its patterns can find no valid number: a cheap test before them."""
+    return _international(digits, plus, region) is not None or _rules(region)["national"].fullmatch(digits) is not None
+
+
+def _international(digits: str, plus: bool, region: str) -> str | None:
+    """The digits from the country code on, of a number that is dialled with one; None of others."""
     if plus and not digits.startswith("0") and any(int(digits[:n] or 0) in COUNTRY_CODE_TO_REGION_CODE for n in (1, 2, 3)):
-        return _is_international(digits)
-    rules = _rules(region)
-    dialled = rules["international_prefix"].match(digits)
-    if dialled and not digits.startswith("0", dialled.end()):
-        return _is_international(digits[dialled.end() :])
-    return rules["national"].fullmatch(digits) is not None
+        return digits
+    dialled = _rules(region)["international_prefix"].match(digits)
+    return digits[dialled.end() :] if dialled and not digits.startswith("0", dialled.end()) else None
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=CACHED)
 def _is_international(digits: str) -> bool:
     try:
         return bool(is_valid_number(parse(f"+{digits}")))

@@ -38,10 +38,12 @@ class PresidioRedactor:
     """Thread-safe; the same text and key give the same pseudonyms, so that redacted sessions still join."""
 
     def __init__(self, *, key: bytes) -> None:
+        from services.integrations.presidio.phone_numbers import phone_numbers  # here: it imports phonenumbers
+
         self._key = key
         self._lock = threading.Lock()  # neither phonenumbers' matcher nor the registry is documented as thread-safe
         self._analyzer = _analyzer()
-        self._phone_numbers = importlib.import_module("services.integrations.presidio.phone_numbers").phone_numbers
+        self._phone_numbers = phone_numbers
 
     def redact(self, text: str) -> tuple[str, int]:
         if not worth_searching(text):

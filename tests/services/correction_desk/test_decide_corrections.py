@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ from services.correction_desk.wiring import CorrectionDeskParts, CorrectionRules
 from services.integrations.kafka.event_codec import decode_correction
 from services.ports.cloud_events import encode
 from services.ports.traffic import RecordedInference, RecordingBatch
+from services.stores.work_notes import WorkNotes
 from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, inference
 from tests.traffic_stores import recording_store
@@ -68,6 +70,7 @@ class Story:
     def __init__(self, *, held_out_share: float = 0.0) -> None:
         self.ledger, self.traffic, self.held_out_share = FakeLearnLedger(), Traffic(), held_out_share
         self.redactor = MailRedactor()
+        self.notes = Path(tempfile.mkdtemp())
         self.restart()
 
     def restart(self) -> None:
@@ -80,6 +83,7 @@ class Story:
                 traffic=self.traffic,  # type: ignore[arg-type]
                 redactor=self.redactor,
                 of_machine=(ConnectionAbortedError,),
+                notes=WorkNotes(self.notes),
                 decode=decode_correction,
                 pseudonym_of=lambda name: f"<AUTHOR:{len(name):08x}>",
                 knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic="gaps", now=now),
@@ -467,6 +471,34 @@ def test_a_waiting_correction_that_fails_twice_is_reviewed_and_the_others_are_de
     found = story.ledger.correction(qualified_id("support-desk", "a"))
     assert found is not None
     assert found.reason.startswith("it cannot be decided: KeyError at ")
+
+
+def test_a_waiting_correction_at_which_processes_died_is_reviewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    story, died = Story(), []
+    for name in ("a", "b"):
+        assert story.receive(name).state is CorrectionState.SUBMITTED
+        story.recorded(f"r-{name}", f"send it to Ann {name * 20}")
+
+    class Death(BaseException):
+        """No finally of ours runs when a process dies; here the note is put back."""
+
+    def by_request(request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
+        if request_id == "r-a":
+            died.append({file: file.read_bytes() for file in story.notes.iterdir()})
+            raise Death
+        return RecordedInference(inference=story.traffic.rows[request_id], features={})
+
+    monkeypatch.setattr(story.traffic, "by_request", by_request)
+    for _ in range(3):
+        story.restart()
+        with pytest.raises(Death):
+            story.desk.retry_waiting(now=NOON + timedelta(seconds=1))
+        for file, note in died[-1].items():
+            file.write_bytes(note)
+    story.restart()
+    story.desk.retry_waiting(now=NOON + timedelta(seconds=1))
+    assert (story.state("a"), story.state("b")) == (CorrectionState.REVIEW, CorrectionState.ACCEPTED)
+    assert len(died) == 3
 
 
 @pytest.mark.parametrize(
