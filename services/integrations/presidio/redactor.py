@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from flywheel.errors import CannotRun
@@ -110,7 +110,14 @@ def _analyzer() -> Any:
         registry.add_recognizer(getattr(recognisers, name)(supported_language="en"))
     engine = engines.NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
     engine.load()
-    return presidio.AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
+    no_context = SimpleNamespace(enhance_using_context=_as_found)
+    return presidio.AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"], context_aware_enhancer=no_context)
+
+
+def _as_found(*, raw_results: list[Any], **_unused: object) -> list[Any]:
+    """Presidio's own raises scores by the words nearby. Without a language model it has no words, and copies all findings in vain, which
+    took a third of the time."""
+    return raw_results
 
 
 @contextmanager
