@@ -33,6 +33,7 @@ class JournalKind(StrEnum):
     ROUTE = "route"  # changed
     ROLLBACK = "rollback"  # what a rollback took and what users met before it
     DAEMON = "daemon"  # every part is ready
+    FLOW = "flow"  # a flow of work stands, or moves again
 
 
 class OtherKind(str):

@@ -62,6 +62,7 @@ class ApacheKafka:
     sasl: str | None = None  # its user is "flywheel"
     tls: Path | None = None  # PEM: key and certificates; clients trust the same file
     shortest_session_ms: int = 500  # Kafka's default of 6,000 would make each test of a lost member wait so long
+    more: tuple[str, ...] = ()  # settings of the broker, as "name=value"
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -87,6 +88,7 @@ class ApacheKafka:
         """Returns when it answers; skips the test where this machine cannot have it."""
         command = [sys.executable, str(APACHE_SCRIPT), "--port", str(self.port), "--data", str(self.data)]
         command += ["--set", f"group.min.session.timeout.ms={self.shortest_session_ms}"]
+        command += [word for setting in self.more for word in ("--set", setting)]
         if self.sasl:
             self.password_file.write_text("open-sesame\n")
             command += ["--sasl", self.sasl, "--password-file", str(self.password_file)]

@@ -14,12 +14,15 @@ from flywheel.alerts.alert import Alert
 from flywheel.alerts.notifications import TOLD_FOR, NotDelivered, RefusedForGood, owed
 from flywheel.clock import has_passed
 from flywheel.ids import AlertId, WorkloadId
+from flywheel.progress import Flow
 from services.alert_desk.wiring import AlertDeskParts, Receiver
+from services.process.progress import FlowMark
 
 log = structlog.get_logger()
 
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=5)
+PACE_SECONDS = 120.0  # of failed deliveries to one receiver
 
 
 class Notifications:
@@ -32,6 +35,12 @@ class Notifications:
         self._alerts: dict[WorkloadId, Sequence[Alert]] = {}  # oldest first: those that may owe something
         self._told: set[tuple[AlertId, str]] = set()
         self._pauses: dict[str, tuple[datetime, timedelta]] = {}  # receiver: when it was asked last, and how long to wait from then on
+        self._sending = 0  # 1 while a receiver is asked, who may hang
+        self._last_failure = ""
+        flow = Flow(
+            name="notifications", pace_seconds=PACE_SECONDS, remedy="See that the receivers of alerts.webhooks answer; it is tried again."
+        )
+        self.flow = FlowMark(flow, waiting=lambda: len(self._pauses) + self._sending, cause=lambda: self._last_failure or None)
 
     def tick(self, now: datetime) -> float | None:
         """Returns the seconds until the next retry; None if no receiver has a failed delivery."""
@@ -58,6 +67,7 @@ class Notifications:
                 if (alert.id, remembered) in self._told:
                     continue
                 if self._parts.alerts.notification_due(alert.id, kind=remembered):
+                    self._sending = 1
                     try:
                         answer = receiver.notifier.notify(alert, kind=kind)
                     except RefusedForGood as error:
@@ -65,12 +75,19 @@ class Notifications:
                         log.error("Notification refused for good", action="notice_refused", alert=alert.id, kind=kind, reason=str(error))
                     except NotDelivered as error:
                         self._pause(receiver, now)
+                        self._last_failure = str(error)
                         log.warning("Notification not delivered", action="notice_failed", alert=alert.id, kind=kind, reason=str(error))
                         return
+                    finally:
+                        self._sending = 0
+                    if receiver.name in self._pauses:
+                        self.flow.moved()
                     self._parts.alerts.notification_sent(alert.id, kind=remembered, at=now, detail=answer)
                     log.info("Notification done with", action="notice_sent", alert=alert.id, kind=kind, answer=answer)
                 self._told.add((alert.id, remembered))
         self._pauses.pop(receiver.name, None)
+        if not self._pauses:
+            self._last_failure = ""
 
     def _pause(self, receiver: Receiver, now: datetime) -> None:
         last = self._pauses.get(receiver.name)

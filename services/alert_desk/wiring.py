@@ -8,6 +8,7 @@ from flywheel.ids import WorkloadId, derive
 from services.integrations.webhooks.notifier import WebhookNotifier
 from services.ports.alerts import AlertLedger, Notifier
 from services.ports.drift import DriftLedger
+from services.ports.journal import Journal
 from services.settings import Settings, Webhook, Workload
 from services.settings.policies import build_policies
 from services.settings.secrets import secret_from
@@ -15,6 +16,7 @@ from services.stores.database import open_ledger
 from services.stores.database_changes import Changes
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.drift import LedgerDrift
+from services.stores.ledger.journal import LedgerJournal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +75,8 @@ def _receiver(webhook: Webhook, *, where: str) -> Receiver:
 def ledger_changes(settings: Settings) -> Changes:
     """Signals changes of the ledger, which wake the loops."""
     return Changes(settings.ledger_url)
+
+
+def open_journal(settings: Settings) -> Journal:
+    """Where a flow that stands is told."""
+    return LedgerJournal(open_ledger(settings.ledger_url))

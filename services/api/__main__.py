@@ -14,6 +14,7 @@ from services.api.relay_outbox import Relay
 from services.api.wiring import api_parts, ledger_changes
 from services.process.health import serve_health
 from services.process.loop import run_loop
+from services.process.progress import FlowWatch
 from services.process.run_together import run_together
 from services.process.start_stop import Start, main
 
@@ -39,17 +40,20 @@ def run(start: Start) -> None:
     app = build_app(parts, ready=lambda: relay.trouble)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=END_SECONDS)
     server = HttpServer(config, stop=stop)
-    health = serve_health(settings, PROCESS, ready=lambda: relay.trouble)
+    watch = FlowWatch(PROCESS, [relay.flow], journal=lambda: parts.ledger.journal)
+    health = serve_health(settings, PROCESS, ready=lambda: relay.trouble, watch=watch)
 
     def relay_events() -> None:
-        loop = partial(run_loop, process=PROCESS, every_seconds=RESEND_LOOK_SECONDS, least_seconds=RELAY_LEAST_SECONDS)
+        loop = partial(run_loop, process=PROCESS, every_seconds=RESEND_LOOK_SECONDS, least_seconds=RELAY_LEAST_SECONDS, watch=watch)
         try:
             loop(step=relay.tick, stop=stop, changed=ledger_changes(settings))
         finally:
             relay.close()
 
+    watch.start()
     # The server is not in the main thread: there uvicorn would take SIGTERM for itself and end with the signal instead of code 0.
     failure = run_together({"relay": relay_events, "http": lambda: server.run(sockets=[listening])}, stop=stop, end_seconds=END_SECONDS + 1)
+    watch.close()
     health.close()
     if failure is not None:
         raise failure.error

@@ -14,14 +14,17 @@ from prometheus_client import Counter
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
+from flywheel.progress import Flow
 from flywheel.traffic.dead_letter import letter_id
 from services.api.accept_submissions import MESSAGE_PREFIX
 from services.ports.corrections import CorrectionLedger
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.journal import Journal
 from services.ports.outbox import Outbox, OutboxMessage
+from services.process.progress import FlowMark
 
 RESEND_AFTER = timedelta(seconds=15)
+PACE_SECONDS = 60.0  # within it a message is sent, when there is one
 BROKER_DOWN_SECONDS = 1.0
 RELAYED = Counter("flywheel_outbox_total", "Messages of the outbox", ["outcome"])
 log = structlog.get_logger()
@@ -46,21 +49,29 @@ class Relay:
         self._corrections_topic, self._resend_after = corrections_topic, resend_after
         self.trouble: str | None = None
         """Why no events are sent at the moment; /readyz shows it."""
+        self._waiting = 0  # messages due, as they were read last
+        flow = Flow(name="outbox", pace_seconds=PACE_SECONDS, remedy="See that the broker runs; the events wait in the ledger.")
+        self.flow = FlowMark(flow, waiting=lambda: self._waiting, cause=lambda: self.trouble)
 
     def tick(self, now: datetime) -> float | None:
         """One step. Returns the seconds until the next one, or None to wait for a change of the ledger."""
         moved = self.step(now)
+        if moved:
+            self.flow.moved()
         return BROKER_DOWN_SECONDS if self.trouble else 0.0 if moved else None
 
     def step(self, now: datetime) -> int:
         """Sends what is due; returns how many messages were sent or deleted."""
         due = self._outbox.due(now=now, resend_after=self._resend_after)
+        self._waiting = len(due)
         kept = [message for message in due if self._is_kept(message)]
         if kept:
             self._outbox.confirmed([message.id for message in kept])
             RELAYED.labels("confirmed").inc(len(kept))
         left = [message for message in due if message not in kept]
-        return len(kept) + (self._send(left, now) if left else 0)
+        moved = len(kept) + (self._send(left, now) if left else 0)
+        self._waiting = max(0, self._waiting - moved)
+        return moved
 
     def _send(self, messages: list[OutboxMessage], now: datetime) -> int:
         try:

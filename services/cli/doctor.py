@@ -22,11 +22,12 @@ from flywheel.journal import JournalKind
 from services.cli.check_config import without_a_file
 from services.cli.output import with_config
 from services.cli.up.command import running
-from services.cli.up.wiring import DISK_GIB, ports, served, starts_vllm, template_file
+from services.cli.up.wiring import DISK_GIB, ports, readyz, served, starts_vllm, template_file
 from services.integrations.gguf.base_model_files import SOURCE, why_damaged
 from services.integrations.kafka.topics import KafkaAccess, broker_answers, check_broker, differing_topics, topic_spec
 from services.integrations.vllm import server_process as vllm_process
 from services.process.machine import Machine, free_gib, port_is_free, read_machine, require_processor
+from services.process.process_names import PROCESSES, gateway_names, gateway_port, metrics_port
 from services.settings import Settings, load
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.loading import config_file
@@ -98,6 +99,7 @@ def examine(settings: Settings, machine: Machine) -> list[Diagnosis]:
         lambda: _serving(settings, machine),
         lambda: _tools(settings),
         lambda: _ports(settings),
+        lambda: examine_flows(settings),
         lambda: _workloads(settings),
         _libraries,
     )
@@ -251,6 +253,26 @@ def _ports(settings: Settings) -> list[Diagnosis]:
             remedy = f"Stop the process that uses this port, or set {where}."
             found.append(Diagnosis(part="ports", finding=CheckLevel.WRONG, sentence=f"{host}:{port} for {what} is taken", remedy=remedy))
     return found or [Diagnosis(part="ports", finding=CheckLevel.OK, sentence="all free")]
+
+
+def examine_flows(settings: Settings) -> list[Diagnosis]:
+    """Of the processes that run: whether what waits in them moves."""
+    health_ports = {name: metrics_port(settings, name) for name in PROCESSES}
+    health_ports |= {name: gateway_port(settings, number) for number, name in enumerate(gateway_names(settings), start=1)}
+    answers = {name: readyz(f"http://{settings.http.host}:{port}") for name, port in health_ports.items()}
+    running_ones = {name: answer for name, answer in answers.items() if answer is not None}
+    if not running_ones:
+        return []
+    found = []
+    for process, answer in running_ones.items():
+        for flow, reason in answer.get("standing", {}).items():
+            found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=f"{flow} ({process}) stands: {reason}".rstrip(".")))
+    if running(settings.data_dir) is not None:
+        for process in sorted(answers.keys() - running_ones.keys()):
+            remedy = f"See its log in {settings.data_dir / 'logs'}; `flywheel up` starts it again."
+            found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=f"{process} gives no answer", remedy=remedy))
+    sentence = f"{len(running_ones)} processes answer, and what waits in them moves"
+    return found or [Diagnosis(part="flows", finding=CheckLevel.OK, sentence=sentence)]
 
 
 def _workloads(settings: Settings) -> list[Diagnosis]:

@@ -27,9 +27,15 @@ PROCESS = "correction_desk"
 
 
 def build_app(
-    desk: CorrectionDesk, stream: CorrectionStream, *, on_assigned: Callable[[int], None], retry_seconds: float = 1.0
+    desk: CorrectionDesk,
+    stream: CorrectionStream,
+    *,
+    on_assigned: Callable[[int], None],
+    on_done: Callable[[], None] = lambda: None,
+    retry_seconds: float = 1.0,
 ) -> faust.App:
-    """Call inside the running loop. ``on_assigned`` receives the number of partitions that this worker has."""
+    """Call inside the running loop. ``on_assigned`` receives the number of partitions that this worker has; ``on_done`` is called for each
+    event that was decided on or dead-lettered."""
     app = stream.committed_only(_faust_app(stream))
     raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
     incoming, notices = app.topic(stream.topic, **raw), app.topic(stream.dead_letter_topic, **raw)
@@ -47,6 +53,7 @@ def build_app(
             except Exception as error:  # noqa: BLE001 (ends the process: Faust would go on and lose the event)
                 _end(error, position)
             event.ack()
+            on_done()
             STEPS.labels(PROCESS, "done").inc()
 
     async def _receive(value: bytes, position: RecordPosition) -> None:

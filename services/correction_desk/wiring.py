@@ -1,6 +1,6 @@
 """Opens the parts of the correction desk, from settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from flywheel.ids import WorkloadId
 from flywheel.traffic.redaction import pseudonym
 from services.correction_desk.knowledge_gap_events import knowledge_gap_message
 from services.integrations.kafka.event_codec import claimed_ids, decode_correction
-from services.integrations.kafka.faust_access import broker_credentials, broker_url, committed_only
+from services.integrations.kafka.faust_access import broker_credentials, broker_url, committed_only, unacknowledged
 from services.integrations.kafka.topics import KafkaAccess, WaitsForBroker, topic_spec, waits_for_broker
 from services.integrations.presidio.redactor import RedactorAtFirstText
 from services.ports.corrections import CorrectionLedger, KeptCorrection
@@ -68,6 +68,7 @@ class CorrectionStream:
     broker: str
     credentials: Any
     committed_only: Callable[[Any], Any]  # the Faust app, so that it reads committed records only
+    unacknowledged: Callable[[Any], Awaitable[int]]  # records of the Faust app's partitions; raises CannotRun
     broker_is_back: WaitsForBroker
     topic: str
     dead_letter_topic: str
@@ -112,6 +113,7 @@ def correction_stream(settings: Settings) -> CorrectionStream:
         broker=broker_url(access),
         credentials=broker_credentials(access),
         committed_only=committed_only,
+        unacknowledged=unacknowledged,
         broker_is_back=waits_for_broker(access, topics=(topic,), session_timeout_seconds=settings.kafka.session_timeout_seconds),
         topic=topic,
         dead_letter_topic=topic + topic_spec()["dead_letters"]["suffix"],

@@ -2,25 +2,36 @@
 
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from flywheel.ids import WorkloadId
-from services.drift_monitor.judge_windows import tick, window_is_near
-from services.drift_monitor.wiring import monitor_parts
+from flywheel.progress import Flow
+from services.drift_monitor.judge_windows import tick, window_is_near, windows_due
+from services.drift_monitor.wiring import monitor_parts, open_journal
 from services.process.health import serve_health
 from services.process.loop import run_loop
+from services.process.progress import FlowMark, FlowWatch
 from services.process.start_stop import Start, main
 from services.settings import Settings
 
 PROCESS = "drift_monitor"
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 5.0  # between two looks whether a window is due
+PACE_SECONDS = 120.0  # a window that is due is closed within this, Evidently's cross-check included
 WARM_UP = timedelta(seconds=30)  # Evidently's import takes ten seconds, more on a busy machine
 
 
 def run(start: Start) -> None:
     """A step stops waiting for Evidently when the process is asked to stop: its window closes without a cross-check."""
-    parts, reports = monitor_parts(start.settings)
-    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted, more=lambda: told(parts.ahead))
+    opened, reports = monitor_parts(start.settings)
+    remedy = "See the drift monitor's log, and that the machine's clock is right; each window that is due is judged then."
+    flow = FlowMark(
+        Flow(name="windows", pace_seconds=PACE_SECONDS, remedy=remedy), waiting=lambda: windows_due(opened, now=datetime.now(UTC))
+    )
+    parts = replace(opened, window_closed=flow.moved)
+    watch = FlowWatch(PROCESS, [flow], journal=lambda: open_journal(start.settings))
+    health = serve_health(start.settings, PROCESS, ready=lambda: None, hosted=start.hosted, watch=watch, more=lambda: told(parts.ahead))
+    watch.start()
     reports.stop_with(start.stop)
 
     def step(now: datetime) -> None:
@@ -31,8 +42,9 @@ def run(start: Start) -> None:
         reports.end_when_idle()
 
     try:
-        run_loop(process=PROCESS, step=step, every_seconds=every_seconds(start.settings), stop=start.stop)
+        run_loop(process=PROCESS, step=step, every_seconds=every_seconds(start.settings), stop=start.stop, watch=watch)
     finally:
+        watch.close()
         reports.close()
         health.close()
 

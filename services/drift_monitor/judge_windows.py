@@ -85,6 +85,18 @@ def close_due_windows(parts: MonitorParts, workload: WorkloadId, rules: DriftRul
         _close(parts, rules, references, window=(workload, start, end), is_newest=end == due[-1][1], now=now)
 
 
+def windows_due(parts: MonitorParts, *, now: datetime) -> int:
+    """How many windows could be closed now and are not."""
+    due = 0
+    for workload, rules in parts.workloads.items():
+        newest = parts.traffic.newest(workload, until=now)
+        if newest is not None:
+            edge = closing_edge(newest=newest, now=now, policy=rules.windows)
+            closed = parts.drift.windows(workload, until=edge - rules.windows.lateness, limit=1)
+            due += len(windows_to_close(edge, closed[0].end if closed else None, rules.windows, at_most=AT_MOST_WINDOWS))
+    return due
+
+
 def window_is_near(parts: MonitorParts, *, now: datetime, within: timedelta) -> bool:
     """True if a window with rows to compare will close within that time. The first window of all has no reference."""
     for workload, rules in parts.workloads.items():
@@ -177,6 +189,7 @@ def _close(
     )
     judgement = Judgement(on=on, champion=references.champion, released_at=references.released_at, line=entry.id)
     if parts.drift.close(replace(closed, second_opinions=check.scores), entry, judgement=judgement):
+        parts.window_closed()
         log.info("Window closed", action="window_closed", workload=workload, window=closed.id, reason=entry.reason)
 
 

@@ -53,6 +53,7 @@ class MonitorParts:
     route: Callable[[WorkloadId], Route | None]
     workloads: Mapping[WorkloadId, DriftRules]
     reports_folder: Path
+    window_closed: Callable[[], None] = lambda: None  # called at each
     prepared: dict[tuple[object, ...], PreparedReference] = field(default_factory=dict)  # kept between ticks; see ``load_windows``
     ahead: dict[WorkloadId, str] = field(default_factory=dict)
     """Workloads whose newest closed window lies in the future, with a sentence that says so."""
@@ -86,3 +87,8 @@ def drift_rules(workload: Workload) -> DriftRules:
         budget=policies.budget,
         late_data=policies.late_data,
     )
+
+
+def open_journal(settings: Settings) -> Journal:
+    """Where a flow that stands is told."""
+    return LedgerJournal(open_ledger(settings.ledger_url))

@@ -11,6 +11,7 @@ from flywheel.ids import AdapterName, WorkloadId
 from services.integrations.openai.answers import OpenAiAnswers
 from services.integrations.vllm.chat_template import served_template
 from services.ports.gate import Answers, GateLedger
+from services.ports.journal import Journal
 from services.ports.regression_suite import SuiteLedger
 from services.ports.retraining import RunLedger
 from services.ports.rollout import ReleaseLedger
@@ -23,6 +24,7 @@ from services.stores.adapter_files import digest_base
 from services.stores.database import open_ledger
 from services.stores.database_changes import Changes
 from services.stores.ledger.gates import LedgerGates
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
@@ -115,3 +117,8 @@ def champion_of(releases: ReleaseLedger, workload: WorkloadId, otherwise: Adapte
 def ledger_changes(settings: Settings) -> Changes:
     """What wakes a loop."""
     return Changes(settings.ledger_url)
+
+
+def open_journal(settings: Settings) -> Journal:
+    """Where a flow that stands is told."""
+    return LedgerJournal(open_ledger(settings.ledger_url))

@@ -19,7 +19,8 @@ from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
 from services.gateway.upstream import Upstream
 from services.gateway.wiring import RecordParts, gateway_parts
-from services.process.process_names import gateway_port
+from services.process.process_names import gateway_port, numbered
+from services.process.progress import FlowWatch
 from services.process.start_stop import main, stop_event_of_loop
 from services.settings import Settings
 
@@ -43,14 +44,14 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
         missing = table.without_route()
         return f"no route yet for {', '.join(missing)}" if missing else None
 
-    def recording() -> str | None:
-        return capture.trouble()
+    def more() -> dict[str, object]:
+        """Why exchanges wait to be recorded, and flows that stand."""
+        return {"recording": capture.trouble() or "", **watch.health()}
 
+    watch = FlowWatch(numbered(PROCESS, number), [capture.flow], journal=parts.journal)
     access, upstream = ModelAccess(tokens=parts.tokens, workloads=parts.workloads, table=table), parts.upstream
     gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
-    admin = Admin(
-        access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, recording=recording
-    )
+    admin = Admin(access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, more=more)
     app = gateway_app(
         gateway=gateway,
         others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
@@ -66,6 +67,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
     several = settings.gateway.processes > 1
     await _listen(runner, settings.http.host, settings.http.gateway_port, remedy="set http.gateway_port", shared=several)
     capture.start()
+    watch.start()
     tasks = [
         asyncio.create_task(poll_api(table=table, api=parts.route_api, session=upstream.session), name="route-poll"),
         asyncio.create_task(follow_topic(table=table, open_topic=parts.open_topic), name="route-topic"),
@@ -83,6 +85,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
         with suppress(TimeoutError):  # a consumer that hangs on a dead broker
             async with asyncio.timeout(0.5):
                 await asyncio.gather(*tasks, stopped, return_exceptions=True)
+        watch.close()
         await asyncio.to_thread(capture.stop, within_seconds=WRITE_SECONDS)
         await upstream.close()
         await own.cleanup()

@@ -23,11 +23,11 @@ class Admin:
         read_route: Callable[[object], Route],
         requests: Callable[[], Mapping[str, Mapping[str, int]]],
         ready: Callable[[], str | None],
-        recording: Callable[[], str | None],
+        more: Callable[[], Mapping[str, object]],
     ) -> None:
-        """``recording``: why exchanges wait to be recorded. It keeps no user from being served, so ``ready`` does not ask it."""
+        """``more``: what /readyz says beside readiness: what keeps no user from being served, so that ``ready`` does not ask it."""
         self._access, self._table, self._read_route, self._requests = access, table, read_route, requests
-        self._ready, self._recording = ready, recording
+        self._ready, self._more = ready, more
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -62,7 +62,7 @@ class Admin:
 
     async def readyz(self, request: web.Request) -> web.Response:  # noqa: ARG002
         reason = self._ready()
-        told = {"process": "gateway", "ready": reason is None, "reason": reason or "", "recording": self._recording() or ""}
+        told = {"process": "gateway", "ready": reason is None, "reason": reason or "", **self._more()}
         return _json(told, status=200 if reason is None else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002

@@ -19,6 +19,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from flywheel.errors import FlywheelError, InvalidInput
+from flywheel.progress import Flow
 from services.gateway.attempt_bytes import attempt_from_bytes, attempt_to_bytes
 from services.gateway.attempts_in_memory import AttemptQueue, Held, Room
 from services.gateway.capture_rule import CaptureRule, Fsync
@@ -28,6 +29,7 @@ from services.gateway.wiring import SealedLog, SpooledEvent, SpoolUnwritable
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
+from services.process.progress import FlowMark
 
 if TYPE_CHECKING:
     from services.gateway.wiring import CaptureSpool
@@ -46,6 +48,7 @@ IDLE_SECONDS = 1.0
 CONFIRM_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 FSYNC_SECONDS = 1.0
+PACE_SECONDS = 60.0  # within it the broker acknowledges an event, when there is one
 SENDER_STOP_SECONDS = 0.2  # the sender may hang on a dead broker; what it has not sent is on disk
 WAITING = Gauge("flywheel_gateway_spool_events", "Events on disk and not known to be recorded")
 SEALED = Gauge("flywheel_gateway_sealed_attempts", "Attempts sealed on disk and not redacted yet")
@@ -87,12 +90,17 @@ class Capture:
         self._small, self._large = AttemptQueue(), AttemptQueue()
         for place in sealed.left_over():
             self._to_redact(Held(place=place, size=place.length))
+        remedy = "See that the broker runs and that the disk has room; users are answered meanwhile, and what waits is sent then."
+        self.flow = FlowMark(
+            Flow(name="gateway to topic", pace_seconds=PACE_SECONDS, remedy=remedy), waiting=self._unsent, cause=self.trouble
+        )
         self._stop = threading.Event()
         self._kept = threading.Event()
         self._writer = threading.Thread(target=self._write_all, name="capture-writer", daemon=True)
         self._keeper = threading.Thread(target=self._keep_small, name="capture-redactor", daemon=True)
         self._keeper_of_large: threading.Thread | None = None
         self._sender: threading.Thread | None = None
+        self._spool: CaptureSpool | None = None  # once it is open
         self.disk = Trouble("disk", said="Exchanges wait in memory.", over="Exchanges are written again.")
         self.redacted = Trouble("spool", said="Sealed exchanges wait to be redacted.", over="Exchanges are redacted again.")
         self.waits = Trouble("broker", said="Captured events wait on disk.", over="Captured events are sent again.")
@@ -100,6 +108,10 @@ class Capture:
     def start(self) -> None:
         self._writer.start()
         self._keeper.start()
+
+    def _unsent(self) -> int:
+        """In memory, sealed, or on disk and not acknowledged by the broker."""
+        return len(self._arriving) + self._waiting() + (self._spool.unsent() if self._spool is not None else 0)
 
     def trouble(self) -> str | None:
         """Why exchanges wait at the moment: no redactor, no room on disk, no broker, or no api. Users are served meanwhile."""
@@ -203,6 +215,7 @@ class Capture:
                 self.redacted.tell(str(error), waiting=self._waiting())
                 self._stop.wait(RETRY_SECONDS)
                 continue
+            self._spool = onward.spool
             self._sender = threading.Thread(target=self._send_all, args=(onward,), name="capture-sender", daemon=True)
             self._sender.start()
             self._keeper_of_large = threading.Thread(
@@ -270,7 +283,7 @@ class Capture:
             self._kept.wait(CONFIRM_SECONDS if unsettled else None)
             self._kept.clear()
             try:
-                while publish(spool=spool, publisher=onward.publisher, topic=onward.topic, now=datetime.now(UTC)):
+                while self._publish_page(onward):
                     unsettled = True
                     if self._stop.is_set():
                         return
@@ -285,6 +298,10 @@ class Capture:
                 self.waits.tell(str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"[:300])
                 unsettled = True
                 self._stop.wait(RETRY_SECONDS)
+
+    def _publish_page(self, onward: Onward) -> int:
+        now, moved = datetime.now(UTC), self.flow.moved
+        return publish(spool=onward.spool, publisher=onward.publisher, topic=onward.topic, now=now, moved=moved)
 
 
 def _as_bytes(held: Held) -> bytes | None:
@@ -337,8 +354,11 @@ def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Enc
     KEPT.inc(len(events) - full)
 
 
-def publish(*, spool: "CaptureSpool", publisher: EventPublisher, topic: str, now: datetime) -> int:
-    """Sends one page of events; returns how many the broker acknowledged. Raises NotPublished unless all are settled."""
+def publish(
+    *, spool: "CaptureSpool", publisher: EventPublisher, topic: str, now: datetime, moved: Callable[[], None] = lambda: None
+) -> int:
+    """Sends one page of events; returns how many the broker acknowledged. Raises NotPublished unless all are settled. ``moved`` is called
+    where it acknowledged any."""
     events = spool.due(limit=PAGE)
     if not events:
         return 0
@@ -347,6 +367,8 @@ def publish(*, spool: "CaptureSpool", publisher: EventPublisher, topic: str, now
     arrived = publisher.flush()
     spool.sent([event.id for event in events if event.id in arrived], now=now)
     PUBLISHED.inc(len(arrived))
+    if arrived:
+        moved()
     if refused := publisher.refused:
         spool.set_aside(refused, now=now)
         DROPPED.labels("refused_by_broker").inc(len(refused))

@@ -20,6 +20,7 @@ from services.integrations.api.published_routes import ApiRoutes
 from services.integrations.presidio.redactor import require_presidio
 from services.ports.cloud_events import GATEWAY, encode
 from services.ports.events import EventPublisher
+from services.ports.journal import Journal
 from services.ports.redaction import Redactor
 from services.ports.route_on_the_wire import from_wire, to_wire
 from services.process.process_names import numbered
@@ -94,6 +95,7 @@ class GatewayParts:
     capture: CaptureParts
     upstream: Upstream
     http: HttpPolicy
+    journal: Callable[[], Journal]  # opened when a flow stands; raises CannotRun where this host has no ledger
 
 
 def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
@@ -110,6 +112,7 @@ def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
         read_route=from_wire,
         capture=_capture_parts(settings, number=number, api_url=api_url, key=key, broker=broker),
         upstream=Upstream(url=settings.serving_url.rstrip("/"), key=serving_key(settings), deadlines=_deadlines(settings.gateway)),
+        journal=partial(_journal, settings),
         http=HttpPolicy(cors_origins=settings.gateway.cors_origins, passed_on=settings.gateway.passed_on),
     )
 
@@ -192,6 +195,14 @@ def _deadlines(gateway: GatewaySettings) -> Deadlines:
         silence=gateway.silence_seconds,
         total=gateway.total_seconds,
     )
+
+
+def _journal(settings: Settings) -> Journal:
+    """Imported at its first line: the gateway needs no ledger to serve, and must start fast."""
+    from services.stores.database import open_ledger
+    from services.stores.ledger.journal import LedgerJournal
+
+    return LedgerJournal(open_ledger(settings.ledger_url))
 
 
 def _holds_files(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from flywheel.errors import CannotRun
 from services.observability import exposition
 from services.process.process_names import metrics_port
+from services.process.progress import FlowWatch
 from services.settings import Settings
 
 NotReadyReason = Callable[[], str | None]
@@ -43,11 +44,13 @@ def serve_health(
     *,
     ready: NotReadyReason,
     hosted: bool = False,
-    more: Callable[[], Mapping[str, str]] = dict,
+    watch: FlowWatch | None = None,
+    more: Callable[[], Mapping[str, object]] = dict,
 ) -> HealthServer:
     """Starts the server in a thread. Raises CannotRun when the port is taken.
 
-    ``hosted``: the process shares its interpreter with others; /metrics has its own metrics only. ``more``: what /readyz says beside it.
+    ``hosted``: the process shares its interpreter with others; /metrics has its own metrics only. ``watch``: its flows;
+    one that stands makes no process unready. ``more``: what /readyz says beside it.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,7 +61,13 @@ def serve_health(
                 self._answer(200, "application/json", json.dumps({"process": process, "alive": True}).encode())
             elif self.path == "/readyz":
                 reason = ready()
-                body = {"process": process, "ready": reason is None, "reason": reason or "", **more()}
+                body = {
+                    "process": process,
+                    "ready": reason is None,
+                    "reason": reason or "",
+                    **more(),
+                    **(watch.health() if watch is not None else {}),
+                }
                 self._answer(200 if reason is None else 503, "application/json", json.dumps(body).encode())
             else:
                 self._answer(404, "text/plain", b"unknown path; use /healthz, /readyz or /metrics\n")

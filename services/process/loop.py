@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import structlog
 
 from services.observability import LAST_STEP, STEPS
+from services.process.progress import FlowWatch
 
 LOOK_SECONDS = 0.5  # between two looks whether a database has changed
 LEAST_SECONDS = 0.5  # between the beginnings of two steps, however much changes
@@ -26,9 +27,11 @@ def run_loop(
     stop: threading.Event,
     changed: Changed | None = None,
     least_seconds: float = LEAST_SECONDS,
+    watch: FlowWatch | None = None,
 ) -> None:
     """Until ``stop``. A commit during a step leads to another step. An unexpected error ends the process: its restart reads again."""
     structlog.contextvars.bind_contextvars(process=process)
+    mark = watch.add_loop(f"steps of {process}", every_seconds=every_seconds) if watch is not None else None
     while not stop.is_set():
         began = time.monotonic()
         if changed is not None:
@@ -39,6 +42,8 @@ def run_loop(
             STEPS.labels(process, "failed").inc()
             raise
         STEPS.labels(process, "done").inc()
+        if mark is not None:
+            mark.moved()
         LAST_STEP.labels(process).set_to_current_time()
         longest = every_seconds if soon is None else min(soon, every_seconds)
         _wait(began=began, longest=longest, shortest=min(least_seconds, longest), stop=stop, changed=changed)

@@ -4,8 +4,10 @@ import sys
 from datetime import datetime
 from functools import partial
 
+from flywheel.progress import Flow
 from services.process.health import serve_health
 from services.process.loop import run_loop
+from services.process.progress import FlowMark, FlowWatch
 from services.process.run_together import run_together
 from services.process.start_stop import Start, main
 from services.release_controller.advance_releases import advance_releases, in_motion, reconcile_server
@@ -16,6 +18,8 @@ from services.release_controller.wiring import ControllerParts, controller_parts
 PROCESS = "release_controller"
 IDLE_SECONDS = 5.0  # between two ticks while no release advances; a change of the ledger wakes the loop at once
 MOVING_SECONDS = 1.0  # while a release advances, because the guards read the traffic; and while the server is unhealthy
+PACE_SECONDS = 60.0  # beyond the time that the model server may take to start
+AWAY = "the model server does not answer"
 SERVER_SECONDS = 2.0  # between two checks of the server: after a restart it has lost its adapters
 
 
@@ -30,7 +34,10 @@ def run(start: Start) -> None:
         lora_slots=parts.lora_slots,
     )
     rollbacks = RollbackRecorder()
-    health = serve_health(start.settings, PROCESS, ready=lambda: not_ready(parts, replica), hosted=start.hosted)
+    mark = release_flow(replica, workloads=len(parts.workloads), server_starts_within=start.settings.serving.start_timeout_seconds)
+    watch = FlowWatch(PROCESS, [mark], journal=lambda: parts.journal)
+    health = serve_health(start.settings, PROCESS, ready=lambda: not_ready(parts, replica), hosted=start.hosted, watch=watch)
+    watch.start()
 
     def advance(now: datetime) -> float | None:
         advance_releases(parts, replica, rollbacks, now=now)
@@ -40,7 +47,7 @@ def run(start: Start) -> None:
         reconcile_server(parts, replica, now=now)
         return None if replica.healthy else MOVING_SECONDS
 
-    loop = partial(run_loop, stop=start.stop)
+    loop = partial(run_loop, stop=start.stop, watch=watch)
     failure = run_together(
         {
             PROCESS: lambda: loop(process=PROCESS, step=advance, every_seconds=IDLE_SECONDS, changed=ledger_changes(start.settings)),
@@ -50,9 +57,17 @@ def run(start: Start) -> None:
         },
         stop=start.stop,
     )
+    watch.close()
     health.close()
     if failure is not None:
         raise failure.error
+
+
+def release_flow(replica: Replica, *, workloads: int, server_starts_within: float) -> FlowMark:
+    """The releases of every workload wait while the model server does not answer."""
+    remedy = "See the model server's log; users get what the gateway's route names, and releases wait."
+    flow = Flow(name="releases", pace_seconds=PACE_SECONDS + server_starts_within, remedy=remedy)
+    return FlowMark(flow, waiting=lambda: 0 if replica.healthy else workloads, cause=lambda: None if replica.healthy else AWAY)
 
 
 def not_ready(parts: ControllerParts, replica: Replica) -> str | None:

@@ -170,6 +170,11 @@ class CaptureSpool:
         with self._writing() as connection:
             return connection.execute(update(spool_table).where(spool_table.c.id.in_(ids), again).values(sent_at=None)).rowcount
 
+    def unsent(self) -> int:
+        """How many events no broker has acknowledged since they became due."""
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(func.count()).where(spool_table.c.sent_at.is_(None))).scalar_one())
+
     def waiting(self) -> int:
         """How many events are not known to be recorded."""
         with reading(self._engine) as connection:

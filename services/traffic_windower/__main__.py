@@ -10,6 +10,7 @@ import sys
 
 from flywheel.errors import CannotRun
 from services.process.health import serve_health
+from services.process.progress import FlowWatch
 from services.process.start_stop import Start, main, stop_event_of_loop
 from services.traffic_windower.consume_partitions import PROCESS, Recorder
 from services.traffic_windower.faust_app import build_app
@@ -31,9 +32,16 @@ async def _run(start: Start) -> None:
     parts = windower_parts(start.settings)
     recorder = Recorder(parts)
     waits_for: dict[str, str | None] = {"broker": None}
-    server = serve_health(start.settings, PROCESS, ready=lambda: waits_for["broker"] or recorder.why_not_ready())
+
+    def why_not_ready() -> str | None:
+        return waits_for["broker"] or recorder.why_not_ready()
+
+    watch = FlowWatch(PROCESS, [recorder.flow], journal=lambda: parts.journal)
+    server = serve_health(start.settings, PROCESS, ready=why_not_ready, watch=watch)
+    watch.start()
     stop = stop_event_of_loop(start.stop)
     if not await parts.broker_is_back(stop=stop, told=lambda why: waits_for.update(broker=why)):  # before Faust, which shows a stack trace
+        watch.close()
         server.close()
         return
     app, service = build_app(recorder, broker=parts.faust_broker, credentials=parts.faust_credentials, data_dir=parts.faust_dir)
@@ -41,6 +49,7 @@ async def _run(start: Start) -> None:
     try:
         await _until_ended(app, service, starting, stop)
     finally:
+        watch.close()
         await _stopped(app, starting)
         server.close()
 

@@ -17,17 +17,20 @@ from prometheus_client import Counter
 from flywheel.errors import CannotRun
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
+from flywheel.progress import Flow
 from flywheel.traffic.caution import DEADLY, Caution, NotedWork, caution_after
 from flywheel.traffic.dead_letter import LetterCause
 from flywheel.traffic.recording import LostPartition, Partition, RawRecord, Unreadable
 from services.observability import LAST_STEP, STEPS
 from services.ports.traffic import PartitionPosition
 from services.process import cpu_budget
+from services.process.progress import FlowMark
 from services.traffic_windower.record_batches import EVENT_CPU_SECONDS, Recorded, Recording, give_up, record_batch
 from services.traffic_windower.wiring import OutOfRange, WindowerParts
 
 PROCESS = "traffic_windower"
 TOPIC_ID_CHECK_SECONDS = 5.0  # a broker that came back empty, or a topic made anew, is noticed after at most this long
+PACE_SECONDS, RESTART_SECONDS = 60.0, 300.0  # a batch takes seconds; a restart helps a consumer that no longer fetches
 TOPIC_ID_ATTEMPTS = 20
 TOPIC_ID_PAUSE_SECONDS = 0.5
 
@@ -62,6 +65,11 @@ class Recorder:
         self._joined = False
         self._times_anew = False
         self._unseen: str | None = None  # why the topic cannot be seen at present
+        self._behind, self._in_work = 0, 0  # records on the topic and not fetched, as they were counted last; and those in work
+        self._uncounted: str | None = None  # why the former could not be counted
+        remedy = "See that the broker runs, that the disk has room, and what the recorder's log says; nothing is lost while it waits."
+        flow = Flow(name="topic to record", pace_seconds=PACE_SECONDS, remedy=remedy, restart_after_seconds=RESTART_SECONDS)
+        self.flow = FlowMark(flow, waiting=self._waiting, cause=self._held_up)
 
     async def start(self) -> None:
         """Joins the group. Raises CannotRun without a broker."""
@@ -85,15 +93,32 @@ class Recorder:
             if fetched_under != self._generation:
                 self._batches.move(self._reading_at)
                 return
-            for part in self._parts_of(records):
-                if fetched_under != self._generation:
-                    self._batches.move(self._reading_at)
-                    return
-                await self._record(part)
+            self._in_work = len(records)
+            try:
+                for part in self._parts_of(records):
+                    if fetched_under != self._generation:
+                        self._batches.move(self._reading_at)
+                        return
+                    await self._record(part)
+            finally:
+                self._in_work = 0
 
     def why_not_ready(self) -> str | None:
         """None when it reads, else the reason."""
         return self._unseen or (None if self._joined else "has not joined its consumer group yet")
+
+    def _waiting(self) -> int | None:
+        return self._behind + self._in_work if self._held_up() is None else None
+
+    def _held_up(self) -> str | None:
+        return self.why_not_ready() or self._uncounted
+
+    async def count_behind(self) -> None:
+        """Asks the broker how many records of the partitions held are not fetched yet."""
+        try:
+            self._behind, self._uncounted = await self._batches.behind(), None
+        except CannotRun as error:
+            self._uncounted = str(error)
 
     async def check_topic_id(self) -> None:
         """Starts again at 0 when the topic has another id, and waits for a topic that is gone. Costs one request to the broker."""
@@ -130,6 +155,7 @@ class Recorder:
         RECORDS.labels("recorded").inc(len(records) - done.dead_letters)
         self._tell_timed_anew(done.timed_anew)
         RECORDS.labels("dead_lettered").inc(done.dead_letters)
+        self.flow.moved()
         STEPS.labels(PROCESS, "done").inc()
         LAST_STEP.labels(PROCESS).set_to_current_time()
         if done.went_backward:
@@ -207,6 +233,7 @@ class Recorder:
     async def _revoked(self) -> None:
         async with self._lock:
             self._forget()
+            self._joined = False
 
     def _forget(self) -> None:
         self._generation += 1

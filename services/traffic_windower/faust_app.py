@@ -52,6 +52,7 @@ class RecorderService(Service):  # type: ignore[misc]
             await self.sleep(TOPIC_ID_CHECK_SECONDS)
             if not self.should_stop:
                 await self.recorder.check_topic_id()
+                await self.recorder.count_behind()
 
     async def on_stop(self) -> None:
         await asyncio.shield(self.recorder.stop())

@@ -17,6 +17,7 @@ from flywheel.training_set.token_rows import Render
 from services.integrations.trl.training_process import TrainingProcess
 from services.integrations.vllm.chat_template import served_template
 from services.integrations.vllm.training_text import training_row
+from services.ports.journal import Journal
 from services.ports.retraining import RunLedger, Trainer
 from services.ports.training_set import TrainingSetLedger
 from services.ports.work_queue import WorkQueue
@@ -24,6 +25,7 @@ from services.settings import Settings, Training
 from services.stores.adapter_files import digest_base, locked_folder, read_bundle, read_manifest, write_bundle
 from services.stores.database import open_ledger
 from services.stores.database_changes import Changes
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
 from services.stores.ledger.work_queue import LedgerWorkQueue
@@ -152,3 +154,8 @@ def run_folder(adapters: Path, run_id: RunId) -> Path:
 def ledger_changes(settings: Settings) -> Changes:
     """Signals changes of the ledger, which wake the loop."""
     return Changes(settings.ledger_url)
+
+
+def open_journal(settings: Settings) -> Journal:
+    """Where a flow that stands is told."""
+    return LedgerJournal(open_ledger(settings.ledger_url))

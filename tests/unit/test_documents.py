@@ -21,3 +21,11 @@ def test_every_measured_table_is_filled_from_a_full_run() -> None:
     tables = re.findall(r"<!-- figures: ([a-z-]+) -->\n(.*?)<!-- end of figures -->", text, re.DOTALL)
     assert {name for name, _ in tables} == {"alarms", "canary", "drift", "gate-errors", "gateway", "idle", "novelty", "record"}
     assert [name for name, body in tables if "| measured |" not in body or "Seeds" not in body] == []
+
+
+def test_the_manual_has_every_metric() -> None:
+    made = re.compile(r"""(?:Counter|Gauge|Histogram)\(\s*"(flywheel_\w+)\"""")
+    found = {name for file in (ROOT / "services").rglob("*.py") for name in made.findall(file.read_text(encoding="utf-8"))}
+    page = (ROOT / "deploy" / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert len(found) > 20
+    assert sorted(name for name in found if name not in page) == []

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from deploy import deploy_dir
 from flywheel.errors import FlywheelError
@@ -320,16 +320,28 @@ def _launch(settings: Settings) -> VllmLaunch:
 
 def health_answer(address: str) -> str | None:
     """None when the process is ready, else why not; ``NO_ANSWER`` when it says nothing."""
-    try:
-        with urllib.request.urlopen(f"{address}/readyz", timeout=1.0):  # noqa: S310  our own loopback address
-            return None
-    except urllib.error.HTTPError as error:
-        try:
-            return str(json.loads(error.read()).get("reason") or f"answers {error.code}")
-        except (ValueError, AttributeError, OSError):
-            return f"answers {error.code}"
-    except OSError:
+    answer = readyz(address)
+    if answer is None:
         return NO_ANSWER
+    return None if answer.get("ready") else str(answer.get("reason") or "it is not ready")
+
+
+def readyz(address: str) -> dict[str, Any] | None:
+    """What a process says of itself; None when it says nothing."""
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=1.0) as answer:  # noqa: S310  our own address
+            ready, raw = True, answer.read()
+    except urllib.error.HTTPError as error:
+        ready, raw = False, b""
+        with suppress(OSError):
+            raw = error.read()
+    except OSError:
+        return None
+    try:
+        content = json.loads(raw)
+    except ValueError:
+        content = None
+    return {"ready": ready, **(content if isinstance(content, dict) else {})}
 
 
 class _RunningBroker:

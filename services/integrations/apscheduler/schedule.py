@@ -87,6 +87,11 @@ class Schedule:
         self._scheduler.wakeup()
         return found
 
+    def overdue(self) -> int:
+        """How many appointments were due and have not begun."""
+        now = datetime.now(UTC)
+        return sum(job.next_run_time is not None and job.next_run_time <= now for job in self._scheduler.get_jobs())
+
     def stop(self) -> None:
         """Waits until a running job has ended."""
         self._scheduler.shutdown(wait=True)

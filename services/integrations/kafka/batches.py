@@ -4,6 +4,7 @@ In: the offset to read from, for each partition that the group assigns. Out: bat
 Kafka are for operators to see; reading never starts from them.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from services.integrations.kafka.topics import KafkaAccess, session_timeout_refu
 FETCH_BYTES = 4 * 1_048_576  # a partition and fetch: some thousand events of usual size
 WAIT_MS = 1_000  # how long an empty batch takes
 METADATA_MS = 5_000  # so old may be what the consumer knows of the topic; one that was deleted and made again is not read before
+ENDS_SECONDS = 10.0  # for the answer where a topic ends
 FETCH_WAIT_MS = 500  # how long a broker holds an empty fetch; data is sent at once
 
 
@@ -105,6 +107,22 @@ class KafkaBatches:
         """The oldest offset that each partition still holds."""
         found = await self._consumer.beginning_offsets([TopicPartition(*partition) for partition in partitions])
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def behind(self) -> int:
+        """How many records of the partitions held are not fetched yet. Raises CannotRun where the broker does not say."""
+        if not (held := list(self._consumer.assignment())):
+            return 0
+        try:
+            async with asyncio.timeout(ENDS_SECONDS):
+                ends = await self._consumer.end_offsets(held)
+                return sum([max(0, int(end) - int(await self._consumer.position(partition))) for partition, end in ends.items()])
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise CannotRun(
+                f"the broker does not say where the topic ends: {type(error).__name__}",
+                where="kafka.bootstrap",
+                value=self._access.bootstrap,
+                remedy="It is asked again; see that the broker runs.",
+            ) from error
 
     async def commit(self, offsets: Mapping[Partition, int]) -> str | None:
         """Commits the offsets to Kafka. Returns None, or why Kafka refused them, which is harmless."""

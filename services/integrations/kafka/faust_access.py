@@ -1,11 +1,13 @@
-"""The broker's URL and credentials in Faust's form, and a transport that reads committed records only."""
+"""The broker's URL and credentials in Faust's form, a transport that reads committed records only, and what an app has still to do."""
 
 import ssl
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError as AIOKafkaError
 from faust.transport.drivers import aiokafka as driver
 
+from flywheel.errors import CannotRun
 from services.integrations.kafka.topics import KafkaAccess
 
 
@@ -29,6 +31,24 @@ def committed_only(app: faust.App) -> faust.App:
     """The same app. What a producer's aborted transaction sent was never said; Faust reads it unless it is transactional itself."""
     app.transport = _Transport(app.conf.broker_consumer, app)
     return app
+
+
+async def unacknowledged(app: Any) -> int:
+    """How many records of the app's partitions it has not acknowledged, fetched or not. Raises CannotRun where the broker does not say."""
+    consumer = app.consumer
+    held = sorted(consumer.assignment())
+    if not held:
+        return 0
+    try:
+        ends = await consumer.highwaters(*held)
+        unread = sum([max(0, int(end) - (await consumer.position(partition) or 0)) for partition, end in ends.items()])
+    except (AIOKafkaError, OSError) as error:
+        raise CannotRun(
+            f"the broker does not say where the topic ends: {type(error).__name__}",
+            where="kafka.bootstrap",
+            remedy="It is asked again; see that the broker runs.",
+        ) from error
+    return int(unread) + sum(not message.acked for message in list(consumer.unacked))
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

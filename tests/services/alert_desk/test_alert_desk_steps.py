@@ -1,5 +1,6 @@
 """From judged windows to alerts and notifications, on the real ledger."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from services.stores.ledger.outbox import LedgerOutbox
 from tests.databases import migrated_ledger
 from tests.fakes.watching import ReceiverInMemory
 from tests.ledgers import DriftAndAlertLedger
+from tests.told_flows import watched
 from tests.watching import MARIA, NOON, ROUTER, verdict
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -254,3 +256,39 @@ def test_what_a_clock_ahead_took_for_long_ended_is_told_when_it_is_right_again(w
     world.receiver.down = False
     notices.tick(NOON + 3 * HOUR)
     assert [kind for _, kind in world.receiver.taken] == ["firing", "resolved"]
+
+
+def test_notifications_that_no_receiver_takes_are_told_to_stand(world: World, tmp_path: Path) -> None:
+    notices = Notifications(world.parts)
+    world.close(0, [verdict()])
+    AlertStates(world.parts).tick(NOON)
+    with watched(tmp_path / "told", "alert_desk", notices.flow) as seen:
+        world.receiver.down = True
+        notices.tick(NOON)
+        seen.is_told_to_stand("notifications")
+        world.receiver.down = False
+        notices.tick(NOON + MINUTE)
+        seen.is_told_to_move("notifications")
+
+
+def test_a_receiver_that_hangs_is_told(world: World, tmp_path: Path) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    class Hangs:
+        def notify(self, alert: Alert, *, kind: str) -> str:
+            asked.set()
+            over.wait()
+            return "taken"
+
+    rules = replace(world.parts.workloads[ROUTER], receivers=(Receiver(name="phone", notifier=Hangs()),))
+    notices = Notifications(replace(world.parts, workloads={ROUTER: rules}))
+    world.close(0, [verdict()])
+    AlertStates(world.parts).tick(NOON)
+    telling = threading.Thread(target=notices.tick, args=(NOON,), daemon=True)
+    with watched(tmp_path / "told", "alert_desk", notices.flow) as seen:
+        telling.start()
+        asked.wait()
+        seen.is_told_to_stand("notifications")
+        over.set()
+        telling.join()
+        seen.is_told_to_move("notifications")

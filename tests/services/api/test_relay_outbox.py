@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from flywheel.traffic.dead_letter import letter_id
 from services.api.accept_submissions import MESSAGE_PREFIX
 from services.api.relay_outbox import Relay
 from services.ports.outbox import OutboxMessage
+from tests.told_flows import journalled, watched
 
 
 @pytest.fixture
@@ -166,3 +168,19 @@ def test_a_correction_that_a_clock_ahead_has_sent_is_sent_again(api: Any, relay:
     assert relay.step(api.now + ahead) == 1
     assert relay.step(api.now) == 1
     assert relay.step(api.now) == 0
+
+
+def test_events_that_no_broker_takes_are_told_to_stand(api: Any, relay: Relay, tmp_path: Path) -> None:
+    with watched(tmp_path / "told", "api", relay.flow) as seen:
+        relay.tick(api.now)
+        seen.is_told_to_move("outbox")
+        assert journalled(seen.settings, "outbox") == []  # nothing waits: that is no standing
+        api.parts.ledger.outbox.put(alert_event(api))
+        api.publisher.down = True
+        relay.tick(api.now)
+        seen.is_told_to_stand("outbox")
+        assert "the broker is down" in seen.watch.standing()["outbox"]
+        api.publisher.down = False
+        relay.tick(api.now)
+        seen.is_told_to_move("outbox")
+        assert journalled(seen.settings, "outbox") == ["stands", "moves"]

@@ -15,17 +15,20 @@ from flywheel.drift.verdict import DriftStatus
 from flywheel.errors import InvalidInput
 from flywheel.ids import BASE, DAEMON, AdapterName, WorkloadId
 from flywheel.journal import JournalEntry
+from flywheel.progress import Flow
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
 from flywheel.windows.counts import CountMatrix, WindowCounts
 from flywheel.windows.pane import WindowPolicy
-from services.drift_monitor.judge_windows import AT_MOST_WINDOWS, tick, window_is_near
+from services.drift_monitor.judge_windows import AT_MOST_WINDOWS, tick, window_is_near, windows_due
 from services.drift_monitor.wiring import DriftRules, MonitorParts
 from services.ports.drift import ClosedWindow
+from services.process.progress import FlowMark
 from services.stores.ledger.journal import LedgerJournal
 from tests.databases import migrated_ledger
 from tests.fakes.watching import ScriptedReports, TrafficInMemory
 from tests.ledgers import DriftAndAlertLedger
+from tests.told_flows import watched
 from tests.watching import MARIA, NOON, ROUTER, recorded
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -507,3 +510,16 @@ def test_a_clock_that_jumps_forward_pins_no_reference(world: World, jump: timede
     world.send(ahead, hours=1)
     tick(world.parts, ahead + HOUR)
     assert world.watch.references(ROUTER) == []
+
+
+def test_windows_that_are_due_and_not_closed_are_told_to_stand(world: World, tmp_path: Path) -> None:
+    world.send(NOON, hours=3)
+    tick(world.parts, NOON + 2 * HOUR)
+    later = NOON + 3 * HOUR + 10 * MINUTE
+    mark = FlowMark(Flow(name="windows", pace_seconds=120.0, remedy="x"), waiting=lambda: windows_due(world.parts, now=later))
+    with watched(tmp_path / "told", "drift_monitor", mark) as seen:
+        seen.is_told_to_stand("windows")
+        closed: list[int] = []
+        tick(replace(world.parts, window_closed=lambda: closed.append(1)), later)
+        assert closed
+        seen.is_told_to_move("windows")

@@ -147,9 +147,7 @@ async def running(
     app = gateway_app(
         gateway=gateway,
         others=PassThrough(access=access, table=table, upstream=upstream, routes=GatewaySettings().passed_on),
-        admin=Admin(
-            access=tokens, table=table, read_route=from_wire, requests=gateway.requests, ready=lambda: None, recording=lambda: None
-        ),
+        admin=Admin(access=tokens, table=table, read_route=from_wire, requests=gateway.requests, ready=lambda: None, more=dict),
         cors_origins=cors_origins,
     )
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)

@@ -13,8 +13,10 @@ from flywheel.rollout.release import ReleaseState, release_line
 from flywheel.rollout.rollback import to_previous
 from flywheel.traffic.inference import Arm
 from services.ports.work_queue import GateCommand
+from services.release_controller.__main__ import release_flow
 from services.stores.adapter_files import write_scaled_copy
 from tests.services.release_controller.controller_world import BAD, GOOD, ROUTER, World, world
+from tests.told_flows import watched
 
 
 @pytest.fixture
@@ -325,3 +327,14 @@ def test_an_alias_changed_in_the_configuration_is_published(wheel: World) -> Non
     wheel.parts = replace(wheel.parts, workloads={ROUTER: rules})
     wheel.tick()
     assert (wheel.route.alias, wheel.route.version) == ("router-2", 2)
+
+
+def test_releases_that_wait_for_the_model_server_are_told_to_stand(wheel: World, tmp_path: Path) -> None:
+    with watched(tmp_path / "told", "release_controller", release_flow(wheel.replica, workloads=1, server_starts_within=300)) as seen:
+        wheel.vllm.dead = True
+        wheel.tick()
+        seen.is_told_to_stand("releases")
+        assert "the model server does not answer" in seen.watch.standing()["releases"]
+        wheel.vllm.dead = False
+        wheel.tick()
+        seen.is_told_to_move("releases")

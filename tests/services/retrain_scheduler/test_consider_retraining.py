@@ -12,6 +12,7 @@ from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, Win
 from flywheel.corrections.correction import Correction, CorrectionKind, CorrectionState, InlineRequest, JoinedCorrection
 from flywheel.ids import AlertId, CaseId, CorrectionId, Person, WorkloadId
 from flywheel.journal import JournalEntry
+from flywheel.progress import Flow
 from flywheel.regression_suite.case import Case, Grader, Tier
 from flywheel.regression_suite.golden import freeze
 from flywheel.retraining.crontab import parse_crontab
@@ -25,6 +26,7 @@ from flywheel.training_set.token_rows import LeftOutReason, TokenRow, TokenRows
 from services.integrations.apscheduler.schedule import Appointment, Schedule, trigger_of
 from services.ports.corrections import KeptCorrection
 from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
+from services.process.progress import FlowMark
 from services.retrain_scheduler.check_regularly import RetrainScheduler, tell_planned_anew
 from services.retrain_scheduler.consider_retraining import consider_retraining, serve_requests
 from services.retrain_scheduler.wiring import SchedulerParts, trained_workload
@@ -36,6 +38,7 @@ from services.stores.ledger.work_queue import LedgerWorkQueue
 from services.stores.snapshot_files import write_snapshot
 from tests.databases import migrated_ledger
 from tests.ledgers import CorrectionAndTrainingLedger
+from tests.told_flows import watched
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROUTER = WorkloadId("router")
@@ -440,3 +443,26 @@ def test_an_appointment_that_a_clock_ahead_has_put_off_is_planned_anew_and_told_
     (line,) = world.parts.journal.entries(subject="calendar-a")
     assert line.state == "planned_anew"
     assert errors == []
+
+
+def ran(argument: str) -> None:
+    RAN.append(argument)
+
+
+RAN: list[str] = []
+
+
+def test_an_appointment_that_does_not_begin_is_told_to_stand(tmp_path: Path) -> None:
+    kept = Appointment(id="calendar-a", function=f"{__name__}:ran", arguments=("a",), crontab="0 3 1 1 *")
+    schedule = Schedule(tmp_path / "schedule.db", [kept], on_error=lambda error: None)
+    mark = FlowMark(Flow(name="schedule", pace_seconds=120.0, remedy="x"), waiting=schedule.overdue)
+    with watched(tmp_path / "told", "retrain_scheduler", mark) as seen:
+        seen.watch.look()
+        assert mark.waiting == 0
+        schedule._scheduler.pause()
+        schedule._scheduler.modify_job("calendar-a", next_run_time=datetime.now(UTC))
+        seen.is_told_to_stand("schedule")
+        schedule._scheduler.resume()
+        seen.is_told_to_move("schedule")
+    schedule.stop()
+    assert RAN == ["a"]
