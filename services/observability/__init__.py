@@ -1,33 +1,106 @@
 """Structured logs and the metrics that every process has."""
 
+import atexit
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from functools import partial
+from typing import Any
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric, generate_latest
 
+from services.observability.repeated_lines import RepeatedLines, comparable
+
 STEPS = Counter("flywheel_steps_total", "Steps of a process's loop", ["process", "outcome"])
 LAST_STEP = Gauge("flywheel_last_step_timestamp_seconds", "When the loop last ended a step", ["process"])
+LONGEST_TEXT = 4_000  # characters of one text of a line
+ERRORS = ("warning", "error", "critical", "exception")
 _own: dict[str, CollectorRegistry] = {}
 
 
-def configure_logging(level: str = "info") -> None:
-    """JSON lines on standard error: a sentence in ``event``, a stable ``action`` for machines."""
+def configure_logging(level: str = "info", *, lines: RepeatedLines | None = None) -> None:
+    """JSON lines on standard error: a sentence in ``event``, a stable ``action`` for machines. What libraries log goes there too.
+
+    The same error is said once and then counted, and no cause fills the disk: see ``repeated_lines``.
+    """
+    lines = lines or RepeatedLines()
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(BoundedRecords(lines, handler))
     for chatty in ("httpx", "presidio-analyzer", "kafka", "aiokafka", "alembic", "apscheduler"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # a line per request or text is of no use to an operator
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            partial(_bounded_line, lines),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    atexit.register(lines.say_ended, all_of_them=True)
+
+
+def _bounded_line(lines: RepeatedLines, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor of structlog. Raises DropEvent for a line that is counted only."""
+    event = {name: _cut(value) if isinstance(value, str) else value for name, value in event.items()}
+    if "left_out" in event:
+        return event
+    words = {name: value for name, value in event.items() if isinstance(value, str) and name != "exception"}
+    trace = str(event.get("exception", ""))
+    cause = f"{words.get('process', '')} {method} {words.get('action') or comparable(words.get('event', ''))}"
+    text = comparable(" ".join(words.values())) + comparable(trace[-200:])
+    size = sum(len(name) + len(str(value).encode(errors="replace")) + 8 for name, value in event.items()) + 60
+    kept = {name: value for name, value in event.items() if name not in ("exception", "level")}
+
+    def again(left_out: int, seconds: float) -> None:
+        getattr(structlog.get_logger(), "warning" if method == "exception" else method)(**kept, left_out=left_out, seconds=round(seconds))
+
+    if not lines.admits(cause=cause, text=text, size=size, is_error=method in ERRORS, again=again):
+        raise structlog.DropEvent
+    return event
+
+
+class BoundedRecords(logging.Filter):
+    """The same for what libraries log by the standard library."""
+
+    def __init__(self, lines: RepeatedLines, handler: logging.Handler) -> None:
+        super().__init__()
+        self._lines, self._handler = lines, handler
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if hasattr(record, "left_out"):
+            return True
+        try:
+            message = _cut(record.getMessage())
+        except (TypeError, ValueError):  # arguments that do not fit the text: logging says so itself
+            return True
+        record.msg, record.args = message, ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = _cut(logging.Formatter().formatException(record.exc_info))
+        trace = record.exc_text or ""
+        return self._lines.admits(
+            cause=f"{record.name} {record.pathname}:{record.lineno}",
+            text=comparable(message) + comparable(trace[-200:]),
+            size=len(f"{record.levelname} {record.name} {message} {trace}".encode(errors="replace")),
+            is_error=record.levelno >= logging.WARNING,
+            again=partial(self._again, record),
+        )
+
+    def _again(self, record: logging.LogRecord, left_out: int, seconds: float) -> None:
+        said = logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None, "left_out": left_out})
+        said.msg = f"{record.msg} (left out {left_out} times in {seconds:.0f} s)"
+        self._handler.handle(said)
+
+
+def _cut(text: str) -> str:
+    """Its beginning and its end, where an error's last words stand."""
+    half = LONGEST_TEXT // 2
+    return text if len(text) <= LONGEST_TEXT else f"{text[:half]} ... {text[-half:]}"
 
 
 def metrics_of(process: str) -> CollectorRegistry:

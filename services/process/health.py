@@ -2,11 +2,13 @@
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import structlog
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from flywheel.errors import CannotRun
@@ -17,6 +19,7 @@ from services.settings import Settings
 
 NotReadyReason = Callable[[], str | None]
 """Returns None when the process is ready, else the reason."""
+log = structlog.get_logger()
 POLL_SECONDS = 86_400.0
 """The server checks its shutdown flag once a day; ``close`` wakes it with a connection."""
 
@@ -25,6 +28,10 @@ class HealthServer(ThreadingHTTPServer):
     """Blocks until a request arrives. The standard library's server polls its shutdown flag twice a second; this one does not."""
 
     daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """Of a caller that went away. The standard library writes a whole trace for each."""
+        log.info("A health request was not answered.", action="health_unanswered", error=type(sys.exception()).__name__)
 
     def close(self) -> None:
         """Frees the port. Safe to repeat."""

@@ -78,6 +78,7 @@ def command(launch: VllmLaunch, *, machine: Machine, environment: Mapping[str, s
         *(("--lora-target-modules", *launch.lora_modules) if launch.lora_modules else ()),
         *launch.chat,
         *(() if machine.gpu else ("--enforce-eager",)),
+        "--disable-uvicorn-access-log",  # a line a request: 10 MB an hour at 30 a second
     )
     return ChildCommand(name="vllm", arguments=arguments, log=launch.log, environment=_environment(launch, machine, environment))
 
