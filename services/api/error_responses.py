@@ -11,6 +11,7 @@ from services.api.access import status_of
 from services.api.json_values import Json
 from services.api.requests import TooLarge
 from services.observability.unexpected import sentence_of, trace_of
+from services.process.wait_for_disk import disk_trouble
 
 STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
     (TooLarge, 413),
@@ -66,6 +67,10 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         """The log gets the places in the code, the caller one sentence."""
+        if (why := disk_trouble(error)) is not None:
+            log.warning("A request is refused: the disk cannot be written.", action="disk_refused", error=why)
+            full = CannotRun(f"the disk cannot be written: {why}", where="data_dir", remedy="Try again when there is room.")
+            return JSONResponse({"error": error_json(full)}, status_code=503)
         log.error(f"A route failed: {sentence_of(error)}", action="route_failed", route=request.url.path, trace=trace_of(error))
         named = FlywheelError(
             f"the api failed on this request ({type(error).__name__})",

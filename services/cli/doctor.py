@@ -267,6 +267,9 @@ def examine_flows(settings: Settings) -> list[Diagnosis]:
     for process, answer in running_ones.items():
         for flow, reason in answer.get("standing", {}).items():
             found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=f"{flow} ({process}) stands: {reason}".rstrip(".")))
+        if disk := answer.get("disk"):
+            sentence = f"{process} waits for the disk: {disk}"
+            found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=sentence, remedy="Make room; it goes on by itself."))
     if running(settings.data_dir) is not None:
         for process in sorted(answers.keys() - running_ones.keys()):
             remedy = f"See its log in {settings.data_dir / 'logs'}; `flywheel up` starts it again."

@@ -21,7 +21,7 @@ LOOK_SECONDS = 1.0  # between two looks whether the stream has ended
 
 def run(start: Start) -> None:
     state, stream = StreamState(), correction_stream(start.settings)
-    watch = FlowWatch(PROCESS, [state.flow], journal=lambda: stream.journal)
+    watch = FlowWatch(PROCESS, [state.flow], journal=lambda: stream.journal, disk=state.disk)
     health = serve_health(start.settings, PROCESS, ready=lambda: state.not_ready, watch=watch)
     desk = CorrectionDesk(correction_desk_parts(start.settings))
     watch.start()
@@ -42,7 +42,7 @@ async def _serve(desk: CorrectionDesk, stream: CorrectionStream, asked_to_stop: 
     stop = stop_event_of_loop(asked_to_stop)
     if not await stream.broker_is_back(stop=stop, told=waits):  # before Faust, whose answer is a stack trace
         return
-    app = build_app(desk, stream, on_assigned=on_assigned, on_done=state.flow.moved)
+    app = build_app(desk, stream, on_assigned=on_assigned, on_done=state.flow.moved, disk=state.disk)
     starting = asyncio.ensure_future(app.start())
     counting: asyncio.Task[None] | None = None
     while not stop.is_set():

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import faust
@@ -21,6 +22,7 @@ from services.correction_desk.decide_corrections import CorrectionDesk
 from services.correction_desk.wiring import CorrectionStream
 from services.observability import LAST_STEP, STEPS
 from services.observability.unexpected import sentence_of, trace_of
+from services.process.wait_for_disk import DiskWait
 
 log = structlog.get_logger()
 PROCESS = "correction_desk"
@@ -32,24 +34,24 @@ def build_app(
     *,
     on_assigned: Callable[[int], None],
     on_done: Callable[[], None] = lambda: None,
+    disk: DiskWait | None = None,
     retry_seconds: float = 1.0,
 ) -> faust.App:
     """Call inside the running loop. ``on_assigned`` receives the number of partitions that this worker has; ``on_done`` is called for each
-    event that was decided on or dead-lettered."""
+    event that was decided on or dead-lettered. A disk that cannot be written ends nothing: the event is tried until it can.
+    """
     app = stream.committed_only(_faust_app(stream))
     raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
     incoming, notices = app.topic(stream.topic, **raw), app.topic(stream.dead_letter_topic, **raw)
-    one_at_a_time = asyncio.Lock()
+    one_at_a_time, waits = asyncio.Lock(), disk or DiskWait(PROCESS)
 
     async def corrections(events: Any) -> None:
         async for event in events.noack().events():
-            message = event.message
-            position = RecordPosition(
-                topic=message.topic, partition=message.partition, offset=message.offset, time=_moment(message.timestamp)
-            )
+            message, value = event.message, event.value or b""
+            position = _position(message)
             try:
                 async with one_at_a_time:
-                    await _receive(event.value or b"", position)
+                    await waits.patiently(partial(_receive, value, position))
             except Exception as error:  # noqa: BLE001 (ends the process: Faust would go on and lose the event)
                 _end(error, position)
             event.ack()
@@ -73,7 +75,7 @@ def build_app(
         try:
             async with one_at_a_time:
                 if desk.may_wait:
-                    await asyncio.to_thread(desk.retry_waiting, now=datetime.now(UTC))
+                    await waits.patiently(partial(_retry_waiting, desk))
         except Exception as error:  # noqa: BLE001 (ends the process: without the timer, corrections would wait for ever)
             _end(error, None)
         LAST_STEP.labels(PROCESS).set_to_current_time()
@@ -86,6 +88,10 @@ def build_app(
     app.timer(interval=retry_seconds)(waiting)
     app.on_partitions_assigned.connect(assigned, weak=False)
     return app
+
+
+async def _retry_waiting(desk: CorrectionDesk) -> None:
+    await asyncio.to_thread(desk.retry_waiting, now=datetime.now(UTC))
 
 
 def _faust_app(stream: CorrectionStream) -> faust.App:
@@ -121,6 +127,10 @@ def _end(error: Exception, position: RecordPosition | None) -> None:
     )
     sys.stderr.flush()
     os._exit(1)
+
+
+def _position(message: Any) -> RecordPosition:
+    return RecordPosition(topic=message.topic, partition=message.partition, offset=message.offset, time=_moment(message.timestamp))
 
 
 def _moment(timestamp: float | None) -> datetime:

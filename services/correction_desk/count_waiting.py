@@ -5,9 +5,11 @@ import time
 from typing import Any
 
 from flywheel.progress import Flow
+from services.correction_desk.app import PROCESS
 from services.correction_desk.wiring import CorrectionStream
 from services.observability.unexpected import sentence_of
 from services.process.progress import FlowMark
+from services.process.wait_for_disk import DiskWait
 
 WAITS_FOR_PARTITION = "waiting for its partition"
 COUNT_SECONDS, COUNT_TAKES_SECONDS = 10.0, 15.0  # between two counts, and how long the broker may take for one
@@ -18,13 +20,14 @@ class StreamState:
     """What is known of the stream, for health and progress."""
 
     def __init__(self) -> None:
+        self.disk = DiskWait(PROCESS)
         self.not_ready: str | None = WAITS_FOR_PARTITION
         self._behind = 0
         self._uncounted: str | None = None  # why it is not known what waits
         self._counting_since: float | None = None
         remedy = "See that the broker runs, that the disk has room, and what the desk's log says; nothing is lost while it waits."
         flow = Flow(name="corrections", pace_seconds=PACE_SECONDS, remedy=remedy, restart_after_seconds=RESTART_SECONDS)
-        self.flow = FlowMark(flow, waiting=self._waiting, cause=self._held_up)
+        self.flow = FlowMark(flow, waiting=self._waiting, cause=lambda: self.disk.reason or self._held_up())
 
     async def count(self, stream: CorrectionStream, app: Any) -> None:
         """Again and again; without a time limit, because Faust's thread goes on with what nobody waits for."""

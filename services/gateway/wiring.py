@@ -28,6 +28,7 @@ from services.settings import Settings
 from services.settings.policies import request_policy
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
 from services.settings.sections import GatewaySettings, Workload
+from services.stores.disk_reserve import DiskReserve
 from services.stores.route_files import RouteFiles
 from services.stores.sealed_log import SealedLog, SealedPlace, take_over
 from services.stores.sealing import sealing_key
@@ -129,7 +130,7 @@ def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, b
     file = spool / f"{numbered('gateway', number)}.db"
     left = [spool / f"{numbered('gateway', one)}.db" for one in gone]
     return CaptureParts(
-        sealed=SealedLog(sealed[0], key=seals),
+        sealed=SealedLog(sealed[0], key=seals, require_room=DiskReserve(settings.data_dir).require_room),
         open_record=lambda: _record_parts(settings, file, left, api_url=api_url, key=key, broker=broker, redaction_secret=secret),
     )
 
@@ -156,7 +157,7 @@ def _record_parts(
     from services.stores.capture_spool import CaptureSpool
 
     fsyncs = any(workload.capture.fsync != "never" for workload in settings.workloads.values())
-    spool = CaptureSpool(file, survives_power_cuts=fsyncs)
+    spool = CaptureSpool(file, survives_power_cuts=fsyncs, require_room=DiskReserve(settings.data_dir).require_room)
     for other in left:
         spool.take_over(other)
     return RecordParts(

@@ -1,11 +1,13 @@
 """Structured logs and the metrics that every process has."""
 
 import atexit
+import io
 import logging
 import sys
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric, generate_latest
@@ -25,7 +27,8 @@ def configure_logging(level: str = "info", *, lines: RepeatedLines | None = None
     The same error is said once and then counted, and no cause fills the disk: see ``repeated_lines``.
     """
     lines = lines or RepeatedLines()
-    logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    out = UnfailingStream(sys.stderr)
+    logging.basicConfig(level=level.upper(), stream=out, format="%(levelname)s %(name)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(BoundedRecords(lines, handler))
     for chatty in ("httpx", "presidio-analyzer", "kafka", "aiokafka", "alembic", "apscheduler"):
@@ -40,9 +43,25 @@ def configure_logging(level: str = "info", *, lines: RepeatedLines | None = None
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", out)),
     )
     atexit.register(lines.say_ended, all_of_them=True)
+
+
+class UnfailingStream(io.TextIOBase):
+    """Writes what can be written. A log on a full disk must end no process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _bounded_line(lines: RepeatedLines, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

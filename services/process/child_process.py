@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from flywheel.errors import CannotRun
 from services.process import process_group
 from services.process.parent_death import at_parent_death
+from services.process.wait_for_disk import disk_trouble
 
 LOG_TAIL_BYTES = 65_536
 ERROR_WORDS = ("Error", "ERROR", "error:", "Exception", "Killed", "refused", "cannot", "Cannot", "taken", "missing", "no such")
@@ -95,10 +97,9 @@ class ProcessGroup:
 
     def start(self, command: ChildCommand) -> Child:
         """Raises CannotRun when the program cannot be started."""
-        command.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**command.environment, process_group.MARK: self.mark}
         try:
-            with command.log.open("ab") as log:
+            with open_log(command.log) as log:
                 process = subprocess.Popen(
                     command.arguments,
                     stdin=subprocess.PIPE if command.waits else subprocess.DEVNULL,
@@ -140,6 +141,17 @@ class ProcessGroup:
             self._process.kill()  # nothing is left that it could guard
         self._process.wait()
         return leftovers
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """To append to. On a disk that takes no new file the log is lost: a part must start also then. Raises OSError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        if disk_trouble(error) is None:
+            raise
+        return Path(os.devnull).open("ab")
 
 
 def last_error(log: Path) -> str:

@@ -9,6 +9,7 @@ import structlog
 
 from services.observability import LAST_STEP, STEPS
 from services.process.progress import FlowWatch
+from services.process.wait_for_disk import RETRY_SECONDS
 
 LOOK_SECONDS = 0.5  # between two looks whether a database has changed
 LEAST_SECONDS = 0.5  # between the beginnings of two steps, however much changes
@@ -29,7 +30,10 @@ def run_loop(
     least_seconds: float = LEAST_SECONDS,
     watch: FlowWatch | None = None,
 ) -> None:
-    """Until ``stop``. A commit during a step leads to another step. An unexpected error ends the process: its restart reads again."""
+    """Until ``stop``. A commit during a step leads to another step. An unexpected error ends the process: its restart reads again.
+
+    With ``watch``, a disk that cannot be written ends nothing: the step is done again until it can.
+    """
     structlog.contextvars.bind_contextvars(process=process)
     mark = watch.add_loop(f"steps of {process}", every_seconds=every_seconds) if watch is not None else None
     while not stop.is_set():
@@ -38,12 +42,16 @@ def run_loop(
             changed()  # from here on: what is committed while the step reads must not be missed
         try:
             soon = step(datetime.now(UTC))
-        except BaseException:
+        except BaseException as error:
             STEPS.labels(process, "failed").inc()
-            raise
+            if watch is None or not watch.disk.waits_for(error, by=process):
+                raise
+            stop.wait(RETRY_SECONDS)
+            continue
         STEPS.labels(process, "done").inc()
-        if mark is not None:
+        if watch is not None and mark is not None:
             mark.moved()
+            watch.disk.is_over(by=process)
         LAST_STEP.labels(process).set_to_current_time()
         longest = every_seconds if soon is None else min(soon, every_seconds)
         _wait(began=began, longest=longest, shortest=min(least_seconds, longest), stop=stop, changed=changed)

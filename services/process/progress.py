@@ -20,6 +20,7 @@ from flywheel.progress import Flow, FlowReading, Movement, ProgressVerdict, deci
 from services.observability.unexpected import sentence_of
 from services.ports.journal import Journal
 from services.process.process_names import PROCESSES
+from services.process.wait_for_disk import DiskWait
 
 LOOK_SECONDS = 5.0
 LINES_KEPT = 100  # of the journal, while it cannot be written
@@ -83,10 +84,12 @@ class FlowWatch:
         marks: Sequence[FlowMark] = (),
         *,
         journal: Callable[[], Journal],
+        disk: DiskWait | None = None,
         end: Callable[[], None] = lambda: end_process(),
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """``journal`` is opened for the first line. ``end``: ends the process where its restart is the repair."""
+        self.disk = disk or DiskWait(process)
         self._process, self._marks, self._end, self._wall_clock = process, list(marks), end, wall_clock
         self._open_journal = journal
         self._standing: dict[str, float] = {}  # name to when it was told, of the monotonic clock
@@ -98,7 +101,7 @@ class FlowWatch:
     def add_loop(self, name: str, *, every_seconds: float) -> FlowMark:
         """A loop always has work: its next step."""
         flow = Flow(name=name, pace_seconds=every_seconds + STEP_SECONDS, remedy="See its log; end the process: it is started again.")
-        mark = FlowMark(flow, waiting=lambda: 1)
+        mark = FlowMark(flow, waiting=lambda: 1, cause=lambda: self.disk.reason)
         self._marks.append(mark)
         self._unsure.add(name)
         return mark
@@ -116,7 +119,7 @@ class FlowWatch:
 
     def health(self) -> dict[str, object]:
         """What /readyz says beside readiness."""
-        return {"standing": self.standing()}
+        return {"standing": self.standing(), "disk": self.disk.reason or ""}
 
     def look(self) -> None:
         """Measures and tells once."""

@@ -9,6 +9,7 @@ from services.process.loop import run_loop
 from services.process.progress import FlowMark, FlowWatch
 from services.process.start_stop import Start, main
 from services.retrain_scheduler.check_regularly import RetrainScheduler, tell_planned_anew
+from services.retrain_scheduler.jobs import ENDING
 from services.retrain_scheduler.wiring import calendar_schedule, check_interval, ledger_changes, scheduler_parts
 
 PROCESS = "retrain_scheduler"
@@ -48,6 +49,7 @@ def run(start: Start) -> None:
         )
     finally:
         watch.close()
+        ENDING.set()
         appointments.stop()
         health.close()
     if failures:

@@ -3,6 +3,7 @@
 A later process may run a job that an earlier one planned, so a job finds its parts by the path of the settings file.
 """
 
+import threading
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,14 @@ import structlog
 
 from flywheel.errors import FlywheelError
 from flywheel.ids import WorkloadId
+from services.process.wait_for_disk import RETRY_SECONDS, disk_trouble
 from services.retrain_scheduler.consider_retraining import consider_retraining
 from services.retrain_scheduler.wiring import SchedulerParts, scheduler_parts
 from services.settings import load
 
 log = structlog.get_logger("retrain_scheduler")
+ENDING = threading.Event()
+"""Set when the process ends: a job that waits for the disk gives up, and its appointment is missed."""
 
 
 def consider_by_calendar(config: str, workload: str) -> None:
@@ -24,10 +28,16 @@ def consider_by_calendar(config: str, workload: str) -> None:
     found = parts.workloads.get(WorkloadId(workload))
     if found is None:
         return
-    try:
-        consider_retraining(workload=found, parts=parts, now=datetime.now(UTC), calendar=True)
-    except FlywheelError as error:  # a person can put it right: no reason to end the process
-        log.error(str(error), action="workload_not_considered", workload=workload)
+    while True:
+        try:
+            consider_retraining(workload=found, parts=parts, now=datetime.now(UTC), calendar=True)
+        except Exception as error:
+            if disk_trouble(error) is not None and not ENDING.wait(RETRY_SECONDS):
+                continue  # the loop of the process says so
+            if not isinstance(error, FlywheelError):
+                raise
+            log.error(str(error), action="workload_not_considered", workload=workload)  # a person can put it right
+        return
 
 
 @cache

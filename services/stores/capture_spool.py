@@ -5,7 +5,7 @@ its own, because the gateway serves and captures while every other process is do
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -64,12 +64,22 @@ RESEND_AT_MOST = timedelta(seconds=60)
 class CaptureSpool:
     """Used by one process; its threads may call at the same time."""
 
-    def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES, survives_power_cuts: bool = False) -> None:
-        """``survives_power_cuts``: each transaction waits until the disk has it."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit_bytes: int = LIMIT_BYTES,
+        survives_power_cuts: bool = False,
+        require_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``survives_power_cuts``: each transaction waits until the disk has it. ``require_room`` raises OSError where there is none for
+        events. Raises SpoolUnwritable."""
+        self._require_room = require_room
         self._engine = open_database(f"sqlite:///{path}")
         if survives_power_cuts:
             event.listen(self._engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA synchronous=FULL"))
-        metadata.create_all(self._engine)
+        with self._writing() as connection:
+            metadata.create_all(connection)
         self._limit = limit_bytes
         self._lock = threading.Lock()
         with reading(self._engine) as connection:
@@ -101,6 +111,7 @@ class CaptureSpool:
                     room -= len(event.body)
                     kept.append(event)
             if kept:
+                self._check_room()
                 rows = [{"id": event.id, "key": event.key, "body": event.body, "kept_at": to_text(now), "sends": 0} for event in kept]
                 with self._writing() as connection:
                     connection.execute(insert(spool_table).on_conflict_do_nothing(index_elements=["id"]), rows)
@@ -180,17 +191,26 @@ class CaptureSpool:
         with reading(self._engine) as connection:
             return int(connection.execute(select(func.count()).select_from(spool_table)).scalar_one())
 
+    def _check_room(self) -> None:
+        try:
+            self._require_room()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: BaseException) -> SpoolUnwritable:
+        return SpoolUnwritable(
+            f"the spool cannot be written: {error.__cause__ or error}"[:300],
+            where=str(self._engine.url.database),
+            remedy="See that the disk has room and that this user may write there.",
+        )
+
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         try:
             with writing(self._engine) as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise SpoolUnwritable(
-                f"the spool cannot be written: {error.__cause__ or error}"[:300],
-                where=str(self._engine.url.database),
-                remedy="See that the disk has room and that this user may write there.",
-            ) from error
+            raise self._unwritable(error) from error
 
 
 def _resend_after(sends: int) -> timedelta:

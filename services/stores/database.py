@@ -13,10 +13,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Integer, MetaData, QueuePool, Table, UnaryExpression, create_engine, event, literal_column
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    Integer,
+    MetaData,
+    QueuePool,
+    Table,
+    UnaryExpression,
+    create_engine,
+    event,
+    literal_column,
+)
 from sqlalchemy.exc import InternalError, OperationalError, TimeoutError
 
 from flywheel.errors import CannotRun
+from services.stores.disk_reserve import SQLITE_FULL, DiskReserve
 from services.stores.schema_version import LEDGER, TRAFFIC, check
 
 DATABASE_FAILURES = (OperationalError, InternalError, TimeoutError)
@@ -54,7 +67,16 @@ def open_database(url: str) -> Engine:
 def open_ledger(url: str) -> Engine:
     """ledger.db: everything but traffic. One engine a process. Raises CannotRun for a database that this code must not use."""
     check(path_of(url), LEDGER)
-    return open_database(url)
+    engine = open_database(url)
+    reserve = DiskReserve(path_of(url).parent)
+
+    @event.listens_for(engine, "handle_error")
+    def _make_room(context: ExceptionContext) -> None:
+        """The transaction fails; the next one has room."""
+        if getattr(context.original_exception, "sqlite_errorcode", None) == SQLITE_FULL:
+            reserve.give_up()
+
+    return engine
 
 
 def open_ledger_read_only(path: Path) -> Engine:

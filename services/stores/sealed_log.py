@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,11 @@ class SealedPlace(NamedTuple):
 class SealedLog:
     """One folder, used by one process."""
 
-    def __init__(self, folder: Path, *, key: SealingKey, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(
+        self, folder: Path, *, key: SealingKey, limit_bytes: int = LIMIT_BYTES, require_room: Callable[[], None] = lambda: None
+    ) -> None:
+        """``require_room`` raises OSError where there is none for exchanges."""
+        self._require_room = require_room
         self._folder, self._key, self._limit = folder, key, limit_bytes
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
@@ -72,6 +76,7 @@ class SealedLog:
         """Writes all or none. After it they survive the process; with ``fsync`` the machine too. Raises SpoolUnwritable."""
         with self._lock:
             try:
+                self._require_room()
                 if self._file is None or self._is_full():
                     self._begin_segment(fsync=fsync)
                 return self._appended(contents, fsync=fsync)

@@ -36,7 +36,7 @@ async def _run(start: Start) -> None:
     def why_not_ready() -> str | None:
         return waits_for["broker"] or recorder.why_not_ready()
 
-    watch = FlowWatch(PROCESS, [recorder.flow], journal=lambda: parts.journal)
+    watch = FlowWatch(PROCESS, [recorder.flow], journal=lambda: parts.journal, disk=recorder.disk)
     server = serve_health(start.settings, PROCESS, ready=why_not_ready, watch=watch)
     watch.start()
     stop = stop_event_of_loop(start.stop)

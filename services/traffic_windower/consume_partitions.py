@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from prometheus_client import Counter
@@ -25,6 +26,7 @@ from services.observability import LAST_STEP, STEPS
 from services.ports.traffic import PartitionPosition
 from services.process import cpu_budget
 from services.process.progress import FlowMark
+from services.process.wait_for_disk import RETRY_SECONDS, DiskWait
 from services.traffic_windower.record_batches import EVENT_CPU_SECONDS, Recorded, Recording, give_up, record_batch
 from services.traffic_windower.wiring import OutOfRange, WindowerParts
 
@@ -67,9 +69,10 @@ class Recorder:
         self._unseen: str | None = None  # why the topic cannot be seen at present
         self._behind, self._in_work = 0, 0  # records on the topic and not fetched, as they were counted last; and those in work
         self._uncounted: str | None = None  # why the former could not be counted
+        self.disk = DiskWait(PROCESS)
         remedy = "See that the broker runs, that the disk has room, and what the recorder's log says; nothing is lost while it waits."
         flow = Flow(name="topic to record", pace_seconds=PACE_SECONDS, remedy=remedy, restart_after_seconds=RESTART_SECONDS)
-        self.flow = FlowMark(flow, waiting=self._waiting, cause=self._held_up)
+        self.flow = FlowMark(flow, waiting=self._waiting, cause=lambda: self.disk.reason or self._unknown())
 
     async def start(self) -> None:
         """Joins the group. Raises CannotRun without a broker."""
@@ -100,17 +103,24 @@ class Recorder:
                         self._batches.move(self._reading_at)
                         return
                     await self._record(part)
+                return
+            except Exception as error:
+                if not self.disk.waits_for(error):
+                    raise
+                self._batches.move(self._reading_at)  # what is left of the batch is read again
             finally:
                 self._in_work = 0
+        await asyncio.sleep(RETRY_SECONDS)
 
     def why_not_ready(self) -> str | None:
         """None when it reads, else the reason."""
         return self._unseen or (None if self._joined else "has not joined its consumer group yet")
 
     def _waiting(self) -> int | None:
-        return self._behind + self._in_work if self._held_up() is None else None
+        return self._behind + self._in_work if self._unknown() is None else None
 
-    def _held_up(self) -> str | None:
+    def _unknown(self) -> str | None:
+        """Why it is not known what waits."""
         return self.why_not_ready() or self._uncounted
 
     async def count_behind(self) -> None:
@@ -155,6 +165,7 @@ class Recorder:
         RECORDS.labels("recorded").inc(len(records) - done.dead_letters)
         self._tell_timed_anew(done.timed_anew)
         RECORDS.labels("dead_lettered").inc(done.dead_letters)
+        self.disk.is_over()
         self.flow.moved()
         STEPS.labels(PROCESS, "done").inc()
         LAST_STEP.labels(PROCESS).set_to_current_time()
@@ -244,7 +255,9 @@ class Recorder:
         """Reads the topic's id at every assignment: a seek to an offset of a topic that is gone would lose data unnoticed."""
         ids = {topic: await self._current_topic_id(topic) for topic in {topic for topic, _ in partitions}}
         for topic, partition in sorted(partitions):
-            position = await asyncio.to_thread(self._store.assign, topic_id=ids[topic], topic=topic, partition=partition)
+            position = await self.disk.patiently(
+                partial(asyncio.to_thread, self._store.assign, topic_id=ids[topic], topic=topic, partition=partition)
+            )
             self._positions[topic, partition] = position
             self._reading_at[topic, partition] = position.offset
             noted = self._notes.noted((topic, partition))
@@ -295,7 +308,7 @@ class Recorder:
             reason=why,
             evidence={"records": lost, "wanted": wanted, "oldest": oldest},
         )
-        await asyncio.to_thread(self._journal.append, line)
+        await self.disk.patiently(partial(asyncio.to_thread, self._journal.append, line))
 
     async def _current_topic_id(self, topic: str) -> str:
         """Tries again for a while: a broker that has just started may not know its topics yet."""

@@ -19,6 +19,7 @@ from services.settings import Settings
 from services.settings.pane_shapes import pane_shapes
 from services.settings.secrets import broker_fields, configured_redaction_key
 from services.stores.database import DATABASE_FAILURES, open_ledger, open_traffic
+from services.stores.disk_reserve import DiskReserve
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.subject_keys import LedgerSubjectKeys, open_subject_keys
 from services.stores.tokens import redaction_key
@@ -84,7 +85,8 @@ def windower_parts(settings: Settings) -> WindowerParts:
 def _recorder(settings: Settings, keys: LedgerSubjectKeys) -> RecordingStore:
     subjects = {WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()}
     sealer = ContentSealer(keys, subjects=subjects)
-    return RecordingStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), sealer=sealer)
+    room = DiskReserve(settings.data_dir).require_room
+    return RecordingStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), sealer=sealer, require_room=room)
 
 
 def _redactor(settings: Settings) -> Redactor:

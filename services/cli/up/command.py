@@ -10,8 +10,8 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +30,14 @@ from services.integrations.vllm.server_process import server_version
 from services.process.child_process import ProcessGroup
 from services.process.machine import read_machine
 from services.process.start_stop import SignalOrTime, stop_event
+from services.process.wait_for_disk import disk_trouble
 from services.settings import Settings, load
 from services.settings.loading import config_file
 from services.stores.database import open_ledger
+from services.stores.disk_reserve import DiskReserve
 from services.stores.ledger.journal import LedgerJournal
 
+RESERVE_SECONDS = 30.0  # between two looks whether the disk has room for the reserve
 PREDECESSOR_SECONDS = 15.0  # what a killed `flywheel up` leaves behind is ended within this
 
 
@@ -74,15 +77,20 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
         if settings.serving.url is None and not starts_vllm(settings):
             show.say("no model is configured: set serving.url, or serving.python and serving.model")
         group = ProcessGroup(mark=secrets.token_hex(8), held_open=(lock,))
+        upkeep = _Upkeep(settings, show)
         try:
-            page = _Page(settings.data_dir / "up.json")
+            page = _Page(settings.data_dir / "up.json", say=show.say)
 
             def report(watched: Watched) -> None:
                 show.part(watched)
                 page.write(supervisor.watched)
 
+            def each_look() -> None:
+                page.write_again(supervisor.watched)
+                upkeep.look()
+
             def all_ready(seconds: float) -> None:
-                _note(settings)
+                upkeep.note(_ready(settings))
                 page.everything_ready = True
                 page.write(supervisor.watched)
                 show.ready(seconds, settings)
@@ -93,10 +101,11 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
                 stop=stop,
                 wait=SignalOrTime().wait,
             )
-            supervisor.run(all_ready=all_ready, still_waiting=show.waiting)
+            supervisor.run(all_ready=all_ready, still_waiting=show.waiting, each_look=each_look)
         finally:
             group.release()
-            (settings.data_dir / "up.json").unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that became read-only
+                (settings.data_dir / "up.json").unlink(missing_ok=True)
         show.say("everything has ended")
 
 
@@ -144,25 +153,67 @@ class _Screen:
                 print(f"{time.monotonic() - self._began:6.1f} s  {line}", flush=True)  # noqa: T201
         except (BrokenPipeError, ValueError):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for good: nobody reads any more
+        except OSError:  # a file on a full disk: the next line may find room
+            return
 
 
-def _note(settings: Settings) -> None:
+class _Upkeep:
+    """What is done beside the watch over the parts: the reserve is kept, and a line of the journal waits until it can be written."""
+
+    def __init__(self, settings: Settings, show: "_Screen") -> None:
+        self._settings, self._show = settings, show
+        self._reserve = DiskReserve(settings.data_dir)
+        self._line: JournalEntry | None = None
+        self._looked = -RESERVE_SECONDS
+        self._had_reserve = True
+
+    def note(self, line: JournalEntry) -> None:
+        self._line = line
+        self._write()
+
+    def look(self) -> None:
+        """Now and then."""
+        if time.monotonic() - self._looked < RESERVE_SECONDS:
+            return
+        self._looked = time.monotonic()
+        has_reserve = self._reserve.make()
+        if has_reserve != self._had_reserve:
+            self._show.say("there is room on the disk again" if has_reserve else "the disk is nearly full: make room")
+        self._had_reserve = has_reserve
+        self._write()
+
+    def _write(self) -> None:
+        if self._line is None:
+            return
+        try:
+            LedgerJournal(open_ledger(self._settings.ledger_url)).append(self._line)
+        except Exception as error:
+            if disk_trouble(error) is None:
+                raise
+            return
+        self._line = None
+
+
+def _ready(settings: Settings) -> JournalEntry:
     """Which broker and which engine, for reports that have the ledger alone."""
     broker = settings.kafka.bootstrap or f"Tansu, embedded, on {settings.bootstrap} (a development broker, not Apache Kafka)"
     content = DaemonReady(broker=broker, engine=f"vLLM {server_version(settings.serving_url)} at {settings.serving_url}")
     now, nobody = datetime.now(UTC), WorkloadId("")
     why = "every part is ready"
-    ready = JournalEntry(
-        at=now, workload=nobody, kind=JournalKind.DAEMON, subject="up", state="ready", reason=why, evidence=asdict(content)
-    )
-    LedgerJournal(open_ledger(settings.ledger_url)).append(ready)
+    return JournalEntry(at=now, workload=nobody, kind=JournalKind.DAEMON, subject="up", state="ready", reason=why, evidence=asdict(content))
 
 
 class _Page:
     """``up.json``: what runs, for demo, doctor and tests. Replaced whole, so that a reader never sees half of it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self.everything_ready = path, False
+    def __init__(self, path: Path, *, say: Callable[[str], None] = lambda _: None) -> None:
+        self._path, self._say, self.everything_ready = path, say, False
+        self._unwritten = False
+
+    def write_again(self, watched: tuple[Watched, ...]) -> None:
+        """What could not be written, e.g. on a full disk."""
+        if self._unwritten:
+            self.write(watched)
 
     def write(self, watched: tuple[Watched, ...]) -> None:
         """What runs inside a host has an entry of its own, with the host's process and its own address."""
@@ -172,8 +223,17 @@ class _Page:
             parts |= {name: _entry(one, address) for name, address in one.part.hosted.items()}
         content = {"pid": os.getpid(), "ready": self.everything_ready, "parts": parts}
         draft = self._path.with_suffix(".json.new")
-        draft.write_text(json.dumps(content, indent=1))
-        draft.replace(self._path)
+        try:
+            draft.write_text(json.dumps(content, indent=1))
+            draft.replace(self._path)
+        except OSError as error:  # the parts go on all the same
+            if not self._unwritten:
+                self._say(f"{self._path} cannot be written: {error.strerror}; it is tried again")
+            self._unwritten = True
+            return
+        if self._unwritten:
+            self._say(f"{self._path} is written again")
+        self._unwritten = False
 
 
 def _entry(one: Watched, address: str) -> dict[str, Any]:
@@ -213,8 +273,9 @@ def _locked(data_dir: Path) -> Iterator[int]:
                         remedy="End it, or set another data_dir and other ports.",
                     ) from None
                 time.sleep(0.1)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # on a full disk: the lock counts, not the number
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)

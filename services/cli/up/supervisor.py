@@ -126,8 +126,15 @@ class Supervisor:
         self.watched = tuple(Watched(part=part) for part in parts)
         self._report, self._stop, self._policy, self._wait = report, stop, policy or RestartPolicy(), wait or stop.wait
 
-    def run(self, *, all_ready: Callable[[float], None], still_waiting: Callable[[list[Watched]], None] = lambda _: None) -> None:
-        """``all_ready`` is called once, with the seconds it took; ``still_waiting`` now and then before it.
+    def run(
+        self,
+        *,
+        all_ready: Callable[[float], None],
+        still_waiting: Callable[[list[Watched]], None] = lambda _: None,
+        each_look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``all_ready`` is called once, with the seconds it took; ``still_waiting`` now and then before it;
+        ``each_look`` after each look at the parts.
 
         Everything is ended before this returns or raises.
         """
@@ -143,6 +150,7 @@ class Supervisor:
                     for each in self.watched:  # before each question: an answer may take a second, and a dead part must not wait for it
                         self._restart_if_dead(each)
                     self._ask(watched)
+                each_look()
                 if not announced and all(watched.state is PartState.READY for watched in self.watched):
                     announced = True
                     all_ready(time.monotonic() - began)
@@ -176,6 +184,10 @@ class Supervisor:
         try:
             watched.running = watched.part.start()
         except FlywheelError as error:
+            if watched.was_ready:  # it could be started before: it is tried again
+                watched.restart_at = time.monotonic() + self._policy.longest_pause
+                self._becomes(watched, PartState.RESTARTING, f"it cannot be started: {error}")
+                return
             self._becomes(watched, PartState.FAILED, str(error))
             raise
 

@@ -6,11 +6,14 @@ A stored job names its function by module and takes strings only, so that any la
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import structlog
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
@@ -19,9 +22,13 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import delete
+from sqlalchemy.exc import OperationalError
 
 from flywheel.clock import lies_ahead
 from flywheel.retraining.crontab import WEEKDAYS, Crontab, parse_crontab
+
+UNWRITTEN_SECONDS = 5.0
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +57,7 @@ class Schedule:
         """Calls ``on_error`` with the error of a job that raised."""
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
         store.parent.mkdir(parents=True, exist_ok=True)
-        jobs = SQLAlchemyJobStore(url=f"sqlite:///{store}")
+        jobs = _PatientStore(url=f"sqlite:///{store}")
         self._scheduler = BackgroundScheduler(
             jobstores={"default": jobs},
             executors={"default": ThreadPoolExecutor(1)},
@@ -104,6 +111,17 @@ class Schedule:
             self._scheduler.add_job(
                 appointment.function, trigger=trigger, args=appointment.arguments, id=appointment.id, replace_existing=True
             )
+
+
+class _PatientStore(SQLAlchemyJobStore):  # type: ignore[misc]
+    """A job's next time that cannot be written, as on a full disk, would end APScheduler's thread in silence. Here the job runs again."""
+
+    def update_job(self, job: Any) -> None:
+        try:
+            super().update_job(job)
+        except OperationalError as error:
+            log.warning("The schedule cannot be written.", action="schedule_unwritten", job=job.id, error=str(error.orig))
+            time.sleep(UNWRITTEN_SECONDS)  # its time is still the old one, so it is due at once
 
 
 class MissedOnce(BaseTrigger):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flywheel.errors import CannotRun
 from services.integrations.kafka.topics import KafkaAccess, broker_answers
+from services.process.child_process import open_log
 from services.process.parent_death import at_parent_death
 
 BANNER = "DEVELOPMENT BROKER: Kafka-compatible (Tansu), in memory: topics are gone when it ends"
@@ -49,9 +50,8 @@ class EmbeddedBroker:
                     value=self.port,
                     remedy="Stop the process that uses this port or set another port.",
                 ) from error
-        self._log_path.parent.mkdir(parents=True, exist_ok=True)
         listener = f"tcp://{self.bootstrap}"
-        with self._log_path.open("ab") as log:
+        with open_log(self._log_path) as log:
             self._process = subprocess.Popen(
                 [
                     *(binary, "broker", "--cluster-id", "flywheel-dev", "--listener-url", listener),

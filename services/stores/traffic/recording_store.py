@@ -5,7 +5,7 @@ transaction: positions move by compare-and-set, an event id is inserted once, on
 session and day and the sealed contents are stored in that transaction too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -54,7 +54,16 @@ log = structlog.get_logger()
 class RecordingStore:
     """The TrafficRecorder on the traffic database. By one thread at a time."""
 
-    def __init__(self, engine: Engine, *, shapes: Mapping[WorkloadId, PaneShape], sealer: ContentSealer) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        shapes: Mapping[WorkloadId, PaneShape],
+        sealer: ContentSealer,
+        require_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``require_room`` raises OSError where the disk has none for traffic."""
+        self._require_room = require_room
         self._engine, self._shapes, self._sealer = engine, shapes, sealer
 
     def assign(self, *, topic_id: str, topic: str, partition: int) -> PartitionPosition:
@@ -72,6 +81,7 @@ class RecordingStore:
         return retried_ids(self._engine)
 
     def record(self, batch: RecordingBatch) -> Mapping[WorkloadId, TrafficCounts]:
+        self._require_room()
         at = batch.recorded_at or datetime.now(UTC)
         contents = self._sealed(batch.rows, at=at)
         with writing(self._engine) as connection:

@@ -1,5 +1,6 @@
 """``flywheel up``'s watch, on real child processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import CannotRun
+from services.cli.up import command as up_command
 from services.cli.up import supervisor
 from services.cli.up.supervisor import Ended, PartState, RestartPolicy, Supervisor, Watched, after_death
 from services.cli.up.wiring import StartTier, SupervisedPart, health_answer
@@ -21,6 +23,7 @@ from services.process.child_process import ChildCommand, ProcessGroup, last_erro
 from services.process.process_group import members
 from services.process.start_stop import SignalOrTime
 from tests.ports import free_port
+from tests.small_disk import fill, small_file_system
 
 SLEEPS = "import time; time.sleep(600)"
 DEADLINE = 20.0
@@ -284,3 +287,66 @@ def test_pauses_between_restarts_grow_and_old_deaths_are_forgotten() -> None:
     assert pause([0.0, 1.0, 2.0, 3.0, 100.0]) == 0.5
     assert pause([0.0, 10.0, 20.0], lived=9.0) == 0.0  # no pause for users to wait through
     assert pause([0.0, 10.0, 20.0], lived=9.0, was_ready=False) == 2.0
+
+
+def test_a_full_disk_ends_no_part_and_not_the_supervisor(group: ProcessGroup, tmp_path: Path) -> None:
+    """Status page and logs stand on a real file system that is full; a part that dies meanwhile is started again."""
+    with small_file_system(tmp_path / "disk", mebibytes=2) as disk:
+        page = up_command._Page(disk / "up.json")
+        stop, ready = threading.Event(), threading.Event()
+        watching = Supervisor(
+            [part(group, disk / "logs", "recorder", SLEEPS), part(group, disk / "logs", "desk", SLEEPS)],
+            report=lambda watched: page.write(watching.watched),
+            stop=stop,
+            policy=RestartPolicy(first_pause=0.1),
+        )
+
+        def run() -> None:
+            watching.run(all_ready=lambda _: ready.set(), each_look=lambda: page.write_again(watching.watched))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert ready.wait(DEADLINE)
+        fill(disk / "filler")
+        (disk / "logs" / "desk.log").unlink()  # its new log needs room that there is not
+        fill(disk / "filler")
+        first = {one.part.name: one.running.pid for one in watching.watched if one.running}
+        for pid in first.values():
+            os.kill(pid, signal.SIGKILL)
+
+        def started_again() -> bool:
+            return all(one.running is not None and one.running.pid != first[one.part.name] for one in watching.watched)
+
+        until(lambda: started_again() and all(one.state is PartState.READY for one in watching.watched))
+        (disk / "filler").unlink()
+
+        def page_is_right() -> bool:
+            parts = json.loads((disk / "up.json").read_text())["parts"]
+            return all(parts[one.part.name]["pid"] == one.running.pid for one in watching.watched if one.running)
+
+        until(page_is_right)
+        assert thread.is_alive()
+        stop.set()
+        thread.join()
+
+
+def test_a_part_that_cannot_be_started_again_at_once_is_tried_again(group: ProcessGroup, tmp_path: Path) -> None:
+    """The first start works, the second is refused, the third works."""
+    starts: list[int] = []
+    real = part(group, tmp_path, "recorder", SLEEPS)
+
+    def start() -> object:
+        starts.append(1)
+        if len(starts) == 2:
+            raise CannotRun("cannot be started: no memory", where="recorder", remedy="Wait.")
+        return real.start()
+
+    story = Story(replace(real, start=start), policy=RestartPolicy(first_pause=0.1, longest_pause=0.1))  # type: ignore[arg-type]
+    assert story.ready.wait(DEADLINE)
+    (watched,) = story.supervisor.watched
+    assert watched.running is not None
+    os.kill(watched.running.pid, signal.SIGKILL)
+    until(lambda: len(starts) == 3 and watched.state is PartState.READY)
+    assert any("cannot be started: no memory" in reason for reason in story.reasons)
+    story.stop.set()
+    story._thread.join()

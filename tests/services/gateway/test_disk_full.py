@@ -1,10 +1,7 @@
 """The disk is full: users are answered, exchanges wait in memory to a bound, and all that was kept is written when there is room."""
 
 import asyncio
-import os
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,22 +20,15 @@ from services.stores import sealed_log as module
 from services.stores.capture_spool import CaptureSpool
 from services.stores.spooled_event import SpoolUnwritable
 from tests.fakes.event_publisher import FakeEventPublisher
+from tests.small_disk import fill, small_file_system
 
 MIB = 1024**2
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB. Where none may be mounted, the test says so and does not count as passed."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("a small file system can be mounted by root alone")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_file_system(tmp_path / "disk", mebibytes=4) as folder:
+        yield folder
 
 
 def dropped() -> float:
@@ -114,13 +104,4 @@ def test_no_byte_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_small_file_system_is_full(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filler = small_disk / "filler"
-
-    def fill() -> None:
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-            except OSError:
-                return
-
-    run_full(small_disk, monkeypatch, fill=fill, room=filler.unlink)
+    run_full(small_disk, monkeypatch, fill=lambda: fill(filler), room=filler.unlink)
