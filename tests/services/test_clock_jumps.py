@@ -48,9 +48,10 @@ class JumpingDaemon:
 
     def send(self, requests: int = FEW) -> None:
         headers = {"Authorization": f"Bearer {token_of(self.settings, 'app')}"}
+        url = f"http://127.0.0.1:{self.settings.http.gateway_port}/v1/chat/completions"
         body = {"model": "support", "messages": [{"role": "user", "content": "Where is my order?"}]}
         for _ in range(requests):
-            answer = httpx.post(f"{self.settings.gateway_url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+            answer = httpx.post(url, json=body, headers=headers, timeout=30)
             assert answer.status_code == 200, answer.text
             self.sent += 1
 
