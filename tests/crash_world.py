@@ -38,9 +38,10 @@ from tests.steady_users import Asked, SteadyUsers
 ROOT = Path(__file__).resolve().parents[1]
 ALIAS, WORKLOAD, TOKEN = "assistant", WorkloadId("assistant"), "crash"
 SECONDS_TO_READY, SECONDS_TO_RECORD = 400.0, 400.0
-SENT_TWICE = 0.1
+SENT_TWICE, READER_LIVES, DUPLICATES_ARE_READ = 0.1, 3.0, 3.0
 OTHER_GATEWAY, BROKER = "a gateway that starts, or the spare", "broker"
 STARTS_KILLED = 3
+GATEWAYS = 0.25  # of the kills are of a gateway, beside those that meet one by chance
 MARGIN = 15.0  # seconds before a kill in which a request that it cut may have begun
 
 
@@ -48,7 +49,7 @@ MARGIN = 15.0  # seconds before a kill in which a request that it cut may have b
 class CrashReport:
     """``lost`` and ``doubled``: requests. ``refused``: failed, and neither in flight on a killed gateway nor sent while none was there.
 
-    ``longest_repair``: seconds from the death of a gateway by one signal to the next answer to a user. ``longest_gap``: between any two.
+    ``repairs``: seconds from the death of each gateway that answered to the next answer to a user. ``longest_gap``: between any two.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -61,7 +62,7 @@ class CrashReport:
     while_starting: int = 0
     refused: int = 0
     longest_gap: float = 0.0
-    longest_repair: float = 0.0
+    repairs: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -85,7 +86,7 @@ class CrashWorld:
     rng: random.Random
     gateway_deaths: list[tuple[float, float, float]] = field(default_factory=list)
     """The signal, the end of the process, and when a gateway answered again."""
-    started_over: list[float] = field(default_factory=list)  # deaths of a gateway that was killed while it started, too
+    started_over: list[float] = field(default_factory=list)  # deaths of gateways that were killed while they started, or of a spare
     kills: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -137,10 +138,12 @@ class CrashWorld:
         os.kill(pid, signal.SIGKILL)
         select.select([handle], [], [])
         os.close(handle)
-        if name.startswith("gateway"):
+        if name.startswith("gateway") or name == OTHER_GATEWAY:
             dead = time.monotonic()
             self._gateway_answers()
             self.gateway_deaths.append((before, dead, time.monotonic()))
+            if name == OTHER_GATEWAY:
+                self.started_over.append(before)
 
     def kill_while_starting(self) -> None:
         """A gateway three times in a row, each time before its start is over; the spare too."""
@@ -205,13 +208,27 @@ def crash_world(folder: Path, *, kind: str, gateways: int, seed: int) -> Iterato
 def crash(world: CrashWorld, *, kills: int) -> CrashReport:
     """Kills ``kills`` processes under users, and counts what became of their requests. The first kills are the nastier ones."""
     report = CrashReport(kills=world.kills)
-    with _Duplicates(world) as duplicates, SteadyUsers(url=world.url, token=TOKEN, model=ALIAS) as users:
+    with _Duplicates(world) as duplicates:
+        users = _kill_under_users(world, kills)
+        until(world.all_ready, seconds=SECONDS_TO_READY, what=world.log)
+        report.lost = len(_still_missing(users, world))
+        time.sleep(2 * READER_LIVES)  # the last events are sent a second time
+    report.sent_twice = duplicates.count
+    _count_failures(report, users, world)
+    _count_doubled(report, world)
+    return report
+
+
+def _kill_under_users(world: CrashWorld, kills: int) -> SteadyUsers:
+    with SteadyUsers(url=world.url, token=TOKEN, model=ALIAS) as users:
         until(lambda: len(users.answered) > 30, what=world.log)
         if world.settings.gateway.processes == 1:
             world.kill_while_starting()
         while world.kills.total() < kills:
             until(lambda: bool(world.victims()), what=world.log)
-            name, pid = world.rng.choice(sorted(world.victims().items()))
+            victims = sorted(world.victims().items())
+            gateways = [one for one in victims if one[0].startswith("gateway")]
+            name, pid = world.rng.choice(gateways if gateways and world.rng.random() < GATEWAYS else victims)
             if name.startswith("gateway") and world.rng.random() < 0.5:
                 seen = len(users.answered)
                 until(lambda seen=seen: len(users.answered) > seen, what=world.log, step=0.001)  # type: ignore[misc]
@@ -219,18 +236,16 @@ def crash(world: CrashWorld, *, kills: int) -> CrashReport:
             with suppress(ProcessLookupError):
                 world.kill(name, pid)
             time.sleep(world.rng.uniform(0.2, 2.0))
-        until(world.all_ready, seconds=SECONDS_TO_READY, what=world.log)
-    report.sent_twice = duplicates.count
-    _count_failures(report, users, world)
-    _count_recorded(report, users, world)
-    return report
+        seen = len(users.answered)
+        until(lambda: len(users.answered) > seen + 30, what=world.log)  # users are served again
+    return users
 
 
 def _count_failures(report: CrashReport, users: SteadyUsers, world: CrashWorld) -> None:
     report.asked, report.answered, report.longest_gap = len(users.asked), len(users.answered), users.longest_gap()
     answers = sorted(one.answered for one in users.answered if one.answered is not None)
     for _, dead, _ in (one for one in world.gateway_deaths if one[0] not in world.started_over):
-        report.longest_repair = max(report.longest_repair, next((at for at in answers if at > dead), dead) - dead)
+        report.repairs.append(next((at for at in answers if at > dead), dead) - dead)
     several = world.settings.gateway.processes > 1
     for one in users.failed:
         assert one.failed is not None
@@ -247,8 +262,8 @@ def _in_flight(one: Asked, before: float, dead: float) -> bool:
     return before - MARGIN < one.began <= dead and one.ended >= before
 
 
-def _count_recorded(report: CrashReport, users: SteadyUsers, world: CrashWorld) -> None:
-    """Waits for the record first, as long as it grows."""
+def _still_missing(users: SteadyUsers, world: CrashWorld) -> set[str]:
+    """Requests that were answered and are not recorded, although everything runs again and had time."""
     wanted, engine = {one.request_id for one in users.answered}, create_engine(world.settings.traffic_url)
 
     def missing() -> set[str]:
@@ -258,13 +273,20 @@ def _count_recorded(report: CrashReport, users: SteadyUsers, world: CrashWorld) 
     deadline = time.monotonic() + SECONDS_TO_RECORD
     while (lost := missing()) and time.monotonic() < deadline:
         time.sleep(0.5)
+    return lost
+
+
+def _count_doubled(report: CrashReport, world: CrashWorld) -> None:
+    """By rows, and by what the panes have counted."""
+    time.sleep(DUPLICATES_ARE_READ)
+    engine = create_engine(world.settings.traffic_url)
     with engine.connect() as connection:
         rows = int(connection.execute(text("SELECT count(*) FROM inferences")).scalar_one())
         requests = int(connection.execute(text("SELECT count(DISTINCT request_id) FROM inferences")).scalar_one())
     now = datetime.now(UTC)
     window = traffic_store(world.settings).window(workload=WORKLOAD, start=now - timedelta(days=1), end=now + timedelta(hours=1))
     counted = window.matrix.rows_by_slice.get("all", 0)
-    report.lost, report.doubled = len(lost), (rows - requests) + max(0, counted - rows)
+    report.doubled = (rows - requests) + max(0, counted - rows)
 
 
 class _Duplicates(threading.Thread):
@@ -292,7 +314,7 @@ class _Duplicates(threading.Thread):
 
     def _read_and_send(self) -> None:
         topic = self._settings.kafka.topics.traffic
-        consumer = KafkaConsumer(bootstrap_servers=self._settings.bootstrap)
+        consumer = KafkaConsumer(bootstrap_servers=self._settings.bootstrap, auto_offset_reset="earliest")
         producer = KafkaProducer(bootstrap_servers=self._settings.bootstrap, acks="all", max_block_ms=2_000)
         try:
             partitions = consumer.partitions_for_topic(topic)
@@ -300,7 +322,8 @@ class _Duplicates(threading.Thread):
                 return  # it is asked again
             consumer.assign([TopicPartition(topic, one) for one in partitions])
             consumer.seek_to_beginning()
-            while not self._over.is_set():
+            until = time.monotonic() + READER_LIVES  # a broker that came back empty may leave a reader at an offset of its life before
+            while not self._over.is_set() and time.monotonic() < until:
                 for records in consumer.poll(timeout_ms=200).values():
                     for record in records:
                         self._send_again(producer, record, len(partitions))

@@ -23,7 +23,7 @@ _REFUSAL = re.compile(
 _QUESTION = re.compile(r"\s*(who|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|would|should|will)\b", re.IGNORECASE)
 # Of a line's own white space only: with line breaks in it, a run of them is searched once from each of its lines.
 _LIST = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])[^\S\n]+\S", re.MULTILINE)
-_CODE = re.compile(r"```|^[^\S\n]*(?:def |class |import |#include|function\b.*\{|SELECT\s)", re.MULTILINE)
+_CODE = re.compile(r"^[^\S\n]*(?:def |class |import |#include|function\b.*\{|SELECT\s)", re.MULTILINE)
 
 
 def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:
@@ -94,7 +94,7 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
         "prompt_shape": prompt_shape(asked),
         "prompt_ending": prompt_ending(asked),
         "prompt_word_chars": len(asked) / len(words) if words else None,
-        "digits_share": sum(map(str.isdigit, asked)) / len(asked) if asked else None,
+        "digits_share": digits_in(asked) / len(asked) if asked else None,
         "personal_data": float(holds_pseudonym(asked)),
         **_answer_columns(inference.exchange.answer if outcome is AttemptOutcome.OK else None, valid_format=valid_format),
         **({"finish_reason": "error"} if outcome is AttemptOutcome.MODEL_ERROR else {}),
@@ -123,9 +123,14 @@ def is_refusal(answer: str) -> bool:
     return _REFUSAL.match(answer.replace("’", "'")) is not None
 
 
+def digits_in(text: str) -> int:
+    """How many characters are digits, as ``str.isdigit`` says; ten searches for one character are many times as fast as asking each."""
+    return sum(map(text.count, "0123456789")) if text.isascii() else sum(map(str.isdigit, text))
+
+
 def prompt_shape(asked: str) -> str:
     """question, imperative, code, list or other."""
-    if _CODE.search(asked):
+    if "```" in asked or _CODE.search(asked):
         return "code"
     if len(_LIST.findall(asked)) >= 2:
         return "list"

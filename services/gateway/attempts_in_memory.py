@@ -71,7 +71,7 @@ class AttemptQueue:
     ) -> Sequence[Held]:
         """At least one item, after a wait; empty once closed, or after ``timeout`` seconds.
 
-        Items for which no answer waits are gathered for a moment: one write for all of them.
+        Items for which no answer waits are gathered for a moment, where ``gather_seconds`` says so: one write for all of them.
         """
         with self._changed:
             self._wait(lambda: bool(self._items) or self.closed, timeout)

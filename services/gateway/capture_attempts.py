@@ -44,6 +44,8 @@ BATCHED_SECONDS = 0.05
 """``batched``: what was answered within so long before the process was killed may be lost, and what one write takes."""
 ANSWER_WAITS_SECONDS = 1.0
 """``answered``: on a disk slower than this the answer leaves before its exchange is written, and is counted."""
+REDACTS_EVERY_SECONDS = 0.1
+"""One transaction and one sending for what was answered meanwhile: for each answer of its own they would cost as much as the answer."""
 IDLE_SECONDS = 1.0
 CONFIRM_SECONDS = 1.0
 RETRY_SECONDS = 1.0
@@ -191,6 +193,7 @@ class Capture:
             self.disk.tell(str(error), waiting=self._in_memory_alone() + len(held))
         answer_all(held)
         for one in held:
+            one.written = None
             if one.place is not None and self._room.is_half_full():
                 one.attempt = None  # it is read again from the disk
                 self._room.give_back(one.size)
@@ -231,7 +234,7 @@ class Capture:
 
     def _keep_all(self, queue: AttemptQueue, batch: int, onward: Onward) -> None:
         while True:
-            held = queue.take(batch, most_bytes=BATCH_BYTES, timeout=IDLE_SECONDS)
+            held = queue.take(batch, most_bytes=BATCH_BYTES, gather_seconds=REDACTS_EVERY_SECONDS, timeout=IDLE_SECONDS)
             if self._stop.is_set():
                 held = [one for one in held if one.place is None]  # the others are on disk
             if not held:

@@ -88,7 +88,7 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
         "workload_id": attempt.workload,
         "client_id": attempt.client[:200],
         "timestamp": attempt.arrived_at.astimezone(UTC).isoformat(),
-        "session_id": _short(clean(attempt.session)),
+        "session_id": _short(attempt.session if attempt.session == attempt.request_id else clean(attempt.session)),
         "adapter": attempt.adapter,
         "arm": attempt.arm.value,
         "route_version": attempt.route_version,

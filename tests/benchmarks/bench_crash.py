@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -40,8 +41,14 @@ def figures_of(kind: str, gateways: int, told: CrashReport) -> Sequence[Figure]:
         at_most(0, name=f"requests lost, {of}", value=told.lost, unit="", peer=kills, n=told.answered),
         at_most(0, name=f"requests recorded twice, {of}", value=told.doubled, unit="", n=told.answered),
         at_most(0, name=f"other requests that failed, {of}", value=told.refused, unit="", peer=where, n=told.asked),
-        at_most(REPAIRED_SECONDS, name=f"longest repair of a gateway killed once, {of}", value=told.longest_repair, unit="s"),
-        Figure(name=f"longest time without answer, {of}", value=told.longest_gap, unit="s"),
+        *(
+            [
+                at_most(REPAIRED_SECONDS, name=f"a killed gateway to the next answer, median, {of}", value=median(told.repairs), unit="s"),
+                Figure(name=f"a killed gateway to the next answer, longest, {of}", value=max(told.repairs), unit="s", n=len(told.repairs)),
+            ]
+            if told.repairs
+            else []
+        ),
     ]
 
 

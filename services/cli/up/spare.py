@@ -4,9 +4,15 @@ Without a spare, the gateway would refuse requests for about a second after a cr
 database, and keeps the settings that it read at its start.
 """
 
+import time
+from contextlib import suppress
 from dataclasses import replace
 
+from flywheel.errors import CannotRun
 from services.process.child_process import Child, ChildCommand, ProcessGroup
+
+PAUSE_SECONDS = 10.0
+"""After a spare that died by itself, e.g. of a ``flywheel.yaml`` that was changed and has a fault now."""
 
 
 class WithSpare:
@@ -16,16 +22,21 @@ class WithSpare:
         self._group = group
         self._command = replace(command, arguments=(*command.arguments, "--wait"), waits=True)
         self._spare: Child | None = None
+        self._not_before = 0.0
 
     def start(self) -> Child:
         """Tells the spare, or a new process if none waits, to begin, and returns it. Raises CannotRun when it cannot be started."""
-        self.provide()
         child, self._spare = self._spare, None
-        assert child is not None
+        if child is None or child.exit_code() is not None:
+            child = self._group.start(self._command)
         child.begin()
         return child
 
     def provide(self) -> None:
-        """Starts a spare unless one waits. Raises CannotRun when the program cannot be started."""
-        if self._spare is None or self._spare.exit_code() is not None:
-            self._spare = self._group.start(self._command)
+        """Starts a spare unless one waits. A spare that cannot be started is missed only when the part dies."""
+        now = time.monotonic()
+        if self._spare is not None and self._spare.exit_code() is not None:
+            self._spare, self._not_before = None, now + PAUSE_SECONDS
+        if self._spare is None and now >= self._not_before:
+            with suppress(CannotRun):
+                self._spare = self._group.start(self._command)

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from flywheel.errors import CannotRun, FlywheelError
@@ -240,13 +240,14 @@ class Supervisor:
         watched.running.end(seconds=0.1)  # its own children may live on
         watched.running = None
         watched.deaths.append(now)
+        longest = min(self._policy.longest_pause, watched.part.longest_pause)
         verdict = after_death(
             deaths=watched.deaths,
             lived=now - watched.started,
             was_ready=watched.was_ready,
             restarts_before_ready=watched.part.restarts_before_ready,
             how=how,
-            policy=self._policy,
+            policy=self._policy if how.exit_code in OUR_REFUSALS else replace(self._policy, longest_pause=longest),
         )
         if verdict.pause is None:
             self._give_up(watched, verdict.reason)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,7 @@ FRONT = ("api",)
 """They take what the others need, as the gateways do: first up, last down."""
 
 
+GATEWAY_PAUSE_SECONDS = 0.5  # users wait for it, so also one that dies again and again is soon started again
 GRACE_SECONDS = 6.0  # our processes promise to end within 5, the gateway after its drain
 
 
@@ -88,6 +90,7 @@ class SupervisedPart:
     hosted: Mapping[str, str] = field(default_factory=dict)
     grace_seconds: float = GRACE_SECONDS  # between SIGTERM and SIGKILL
     hangs_after: float = HANGS_AFTER_SECONDS  # without any answer of a part that was ready; it is ended then and started again
+    longest_pause: float = inf  # before it is started again; the supervisor has a limit of its own
     provide_spare: Callable[[], None] = lambda: None  # called often while it is ready
 
 
@@ -232,7 +235,8 @@ def _gateway(settings: Settings, number: int, config: Path | None, group: Proces
     address = f"http://{settings.http.host}:{gateway_port(settings, number)}"
     command = _command(settings, name, ("services.gateway", *(("--number", str(number)) if number > 1 else ())), config)
     part = _part(settings, command, address, group)
-    part = replace(part, grace_seconds=GRACE_SECONDS + settings.gateway.drain_seconds, tier=StartTier.FRONT)
+    grace = GRACE_SECONDS + settings.gateway.drain_seconds
+    part = replace(part, grace_seconds=grace, tier=StartTier.FRONT, longest_pause=GATEWAY_PAUSE_SECONDS)
     if settings.gateway.processes > 1:
         return part
     spare = WithSpare(group, command)

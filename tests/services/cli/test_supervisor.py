@@ -16,6 +16,7 @@ import pytest
 from flywheel.errors import CannotRun
 from services.cli.up import command as up_command
 from services.cli.up import supervisor
+from services.cli.up.spare import WithSpare
 from services.cli.up.supervisor import Ended, PartState, RestartPolicy, Supervisor, Watched, after_death
 from services.cli.up.wiring import StartTier, SupervisedPart, health_answer
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
@@ -200,6 +201,44 @@ def test_the_broker_that_a_signal_killed_is_told_with_that_signal(tmp_path: Path
     until(lambda: broker.exit_code() is not None)
     assert broker.exit_code() == -signal.SIGKILL
     broker.stop()
+
+
+WAITS = "import sys, time; sys.stdin.readline() or sys.exit(); time.sleep(600)"
+
+
+def spare_of(group: ProcessGroup, tmp_path: Path, code: str = WAITS) -> WithSpare:
+    """``code`` ignores the argument --wait."""
+    arguments = (sys.executable, "-S", "-c", code)
+    return WithSpare(group, ChildCommand(name="gateway", arguments=arguments, log=tmp_path / "g.log", environment=dict(os.environ)))
+
+
+def test_a_spare_takes_the_place_of_its_part(group: ProcessGroup, tmp_path: Path) -> None:
+    gateway = spare_of(group, tmp_path)
+    first = gateway.start()
+    gateway.provide()
+    gateway.provide()
+    assert len(group.sessions) == 2
+    second = gateway.start()
+    assert (second.pid in group.sessions, second.pid != first.pid, len(group.sessions)) == (True, True, 2)
+    assert gateway.start().pid not in {first.pid, second.pid}
+
+
+def test_a_spare_that_dies_by_itself_is_replaced_after_a_pause(group: ProcessGroup, tmp_path: Path) -> None:
+    gateway = spare_of(group, tmp_path, "import sys; sys.exit(2)")
+    gateway.provide()
+    (spare,) = group.sessions
+    until(lambda: not members(frozenset({spare})))
+    for _ in range(3):
+        gateway.provide()
+    assert group.sessions == {spare}
+
+
+def test_users_never_wait_long_for_a_gateway_that_dies_again_and_again(group: ProcessGroup, tmp_path: Path) -> None:
+    crash = "import time; time.sleep(0.3); raise SystemExit('ValueError: poisoned')"
+    story = Story(replace(part(group, tmp_path, "gateway", crash), longest_pause=0.01), policy=RestartPolicy(first_pause=0.01))
+    until(lambda: story.told.count(("gateway", PartState.RESTARTING)) == 3)
+    assert [reason.rpartition(" in ")[2] for reason in story.reasons if "restart" in reason][:3] == 3 * ["0.01 s"]
+    story.end()
 
 
 def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(group: ProcessGroup, tmp_path: Path) -> None:

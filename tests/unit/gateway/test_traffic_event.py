@@ -254,3 +254,17 @@ def test_numbers_and_nulls_survive_redaction() -> None:
     data = event_data(attempt(body=body), redactor=MailRedactor())
     assert data["request"] == body
     assert orjson.loads(orjson.dumps(data)) == data
+
+
+def test_a_session_that_is_the_request_itself_is_not_searched() -> None:
+    """It is an id of ours, and a search costs more than everything else that is done to a short request."""
+    searched: list[str] = []
+
+    class Noting(MailRedactor):
+        def redact(self, text: str) -> tuple[str, int]:
+            searched.append(text)
+            return super().redact(text)
+
+    for session in ("4155550134", "ticket 4155550134"):
+        event_data(attempt(request_id=RequestId("4155550134"), session=session), redactor=Noting())
+    assert [text for text in searched if "4155550134" in text and "chatcmpl" not in text] == ["ticket 4155550134"]

@@ -51,5 +51,15 @@ def test_another_key_gives_other_pseudonyms(redactor: PresidioRedactor) -> None:
     assert redactor.redact(text) != PresidioRedactor(key=b"other").redact(text)
 
 
+def test_a_short_text_is_searched_once(redactor: PresidioRedactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+    find = redactor._found
+    monkeypatch.setattr(redactor, "_found", lambda piece: searched.append(piece) or find(piece))
+    for text in ("tenant +1 415 555 0177", "tenant +1 415 555 0177", 201 * "1 ", 201 * "1 "):
+        assert redactor.redact(text) == redactor.redact(text)
+    assert searched.count("tenant +1 415 555 0177") == 1
+    assert len(searched) > 4, "long texts are not remembered"
+
+
 def test_modules_hidden_during_the_import_can_be_imported_afterwards(redactor: PresidioRedactor) -> None:
     assert all(sys.modules.get(name, redactor) is not None for name in ("torch", "transformers", "stanza"))

@@ -7,7 +7,7 @@ import pytest
 from flywheel.traffic.answer_format import fits
 from flywheel.traffic.column import Measure
 from flywheel.traffic.exchange import exchange_from_wire
-from flywheel.traffic.features import COLUMNS, answer_opening, columns_of, is_refusal, prompt_shape
+from flywheel.traffic.features import COLUMNS, answer_opening, columns_of, digits_in, is_refusal, prompt_shape
 from flywheel.traffic.message import Message
 from flywheel.windows.counts import count_rows
 from tests.traffic_events import inference
@@ -128,3 +128,8 @@ def test_an_answer_opens_in_one_of_five_ways(answer: str, opening: str) -> None:
 )
 def test_a_prompt_has_a_shape(asked: str, shape: str) -> None:
     assert prompt_shape(asked) == shape
+
+
+@pytest.mark.parametrize("text", ["", "no digit", "1234567890", "a1b2c3" * 50, "½ ² ٣ 7", "１２ 3"])
+def test_digits_are_counted_as_python_counts_them(text: str) -> None:
+    assert digits_in(text) == sum(map(str.isdigit, text))
