@@ -33,7 +33,7 @@ from pathlib import Path
 from services.gateway import __main__ as gateway
 from services.settings import load
 
-async def listen(runner, settings):
+async def listen(runner, host, port, **more):
     print(*(name for name in {HEAVY!r} if name in sys.modules))
     raise SystemExit
 
