@@ -46,7 +46,9 @@ class Daemon:
 
     def chat(self) -> None:
         body = {"model": "router-alias", "messages": [{"role": "user", "content": f"hello {len(self.answered)}"}]}
-        answer = httpx.post(f"{self.settings.gateway_url}/v1/chat/completions", json=body, headers=HEAD, timeout=30, trust_env=False)
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.settings.http.gateway_port}/v1/chat/completions", json=body, headers=HEAD, timeout=30, trust_env=False
+        )
         assert answer.status_code == 200, answer.text
         self.answered.append(answer.headers["X-Flywheel-Request"])
 
