@@ -261,13 +261,13 @@ def test_what_a_clock_ahead_took_for_long_ended_is_told_when_it_is_right_again(w
 def test_notifications_that_no_receiver_takes_are_told_to_stand(world: World, tmp_path: Path) -> None:
     notices = Notifications(world.parts)
     world.close(0, [verdict()])
-    AlertStates(world.parts).tick(NOON)
+    AlertStates(world.parts).tick(NOON + HOUR)
     with watched(tmp_path / "told", "alert_desk", notices.flow) as seen:
         world.receiver.down = True
-        notices.tick(NOON)
+        notices.tick(NOON + HOUR)
         seen.is_told_to_stand("notifications")
         world.receiver.down = False
-        notices.tick(NOON + MINUTE)
+        notices.tick(NOON + HOUR + MINUTE)
         seen.is_told_to_move("notifications")
 
 
@@ -283,8 +283,8 @@ def test_a_receiver_that_hangs_is_told(world: World, tmp_path: Path) -> None:
     rules = replace(world.parts.workloads[ROUTER], receivers=(Receiver(name="phone", notifier=Hangs()),))
     notices = Notifications(replace(world.parts, workloads={ROUTER: rules}))
     world.close(0, [verdict()])
-    AlertStates(world.parts).tick(NOON)
-    telling = threading.Thread(target=notices.tick, args=(NOON,), daemon=True)
+    AlertStates(world.parts).tick(NOON + HOUR)
+    telling = threading.Thread(target=notices.tick, args=(NOON + HOUR,), daemon=True)
     with watched(tmp_path / "told", "alert_desk", notices.flow) as seen:
         telling.start()
         asked.wait()
