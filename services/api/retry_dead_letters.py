@@ -7,7 +7,7 @@ ask.
 
 from datetime import datetime
 
-from flywheel.errors import CannotRun, Refused
+from flywheel.errors import CannotRun, Conflict, Refused
 from flywheel.ids import Person, WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
 from flywheel.traffic.dead_letter import LetterState, why_not_retried
@@ -20,21 +20,29 @@ SEND_AGAIN = "Let its producer send the event again; then drop the letter: flywh
 
 
 def retry(parts: ApiParts, letter: DeadLetter, *, by: Person, now: datetime) -> DeadLetter:
-    """Safe to repeat. Raises Refused for a letter whose bytes cannot be sent again, CannotRun while the broker does not take them."""
+    """Safe to repeat. Raises Refused for a letter whose bytes cannot be sent again, CannotRun while the broker does not take them, Conflict
+    when the letter's state has changed meanwhile."""
     raw = _content(parts, letter)
-    parts.letters.move(letter.id, LetterState.RETRIED)  # first: whoever reads the topic may be faster than the next line
+    _move(parts, letter, LetterState.RETRIED)  # first: whoever reads the topic may be faster than the next line
     try:
         _publish(parts, OutboxMessage(id=letter.id, topic=letter.topic, key=letter.event_id or letter.id, value=raw, created_at=now))
     except CannotRun:
-        parts.letters.move(letter.id, letter.state)
+        # The event may have arrived all the same, without an answer: what its reader has written stays.
+        parts.letters.move(letter.id, letter.state, expected=LetterState.RETRIED)
         raise
     return _journalled(parts, letter, LetterState.RETRIED, reason="its bytes were sent to the topic again", by=by, now=now)
 
 
 def drop(parts: ApiParts, letter: DeadLetter, *, reason: str, by: Person, now: datetime) -> DeadLetter:
-    """Deletes the content for good; the letter stays in the list."""
-    parts.letters.move(letter.id, LetterState.DROPPED)
+    """Deletes the content for good; the letter stays in the list. Raises Conflict when its state has changed meanwhile."""
+    _move(parts, letter, LetterState.DROPPED)
     return _journalled(parts, letter, LetterState.DROPPED, reason=reason, by=by, now=now)
+
+
+def _move(parts: ApiParts, letter: DeadLetter, state: LetterState) -> None:
+    if not parts.letters.move(letter.id, state, expected=letter.state):
+        remedy = f"Look at it: flywheel dlq show {letter.id}."
+        raise Conflict("its state has changed meanwhile", where="dead letter", value=letter.id, remedy=remedy)
 
 
 def _content(parts: ApiParts, letter: DeadLetter) -> bytes:
@@ -47,7 +55,9 @@ def _content(parts: ApiParts, letter: DeadLetter) -> bytes:
         raw = parts.letters.content(letter.id)
     except LetterClosed as error:
         raise Refused(f"it cannot be retried: {error}", where="dead letter", value=letter.id, remedy=SEND_AGAIN) from error
-    return raw or b""
+    if raw is None:
+        raise Refused("it cannot be retried: its content was deleted meanwhile", where="dead letter", value=letter.id, remedy=SEND_AGAIN)
+    return raw
 
 
 def _publish(parts: ApiParts, message: OutboxMessage) -> None:

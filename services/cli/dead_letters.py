@@ -1,5 +1,6 @@
 """``flywheel dlq``: dead letters, the events that could not be recorded or decided."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,9 +63,9 @@ def drop(letters: LetterNames, reason: Reason, json: AsJson = False, config: Con
     _each(letters, "drop", {"reason": reason}, json=json, config=config, token_file=token_file)
 
 
-def _each(letters: list[str], deed: str, body: dict[str, object], *, json: bool, **access: object) -> None:
+def _each(letters: list[str], deed: str, body: dict[str, object], *, json: bool, config: Path | None, token_file: Path | None) -> None:
     """Stops at the first letter that is refused; those before it are done."""
-    api, _ = open_api(**access)  # type: ignore[arg-type]
+    api, _ = open_api(config, token_file)
     answers = []
     for letter in letters:
         answer = api.post(f"/v1/dead-letters/{letter}/{deed}", body)

@@ -51,5 +51,5 @@ class DeadLetters(Protocol):
     def retried(self) -> frozenset[str]:
         """Ids of the letters whose bytes were sent again and of which nothing has come yet."""
 
-    def move(self, id: str, state: LetterState) -> None:
-        """A state without content deletes the content."""
+    def move(self, id: str, state: LetterState, *, expected: LetterState | None = None) -> bool:
+        """A state without content deletes the content. ``expected``: only from this state; False when the letter is in another one."""

@@ -60,9 +60,9 @@ class DeadLetterStore:
     def retried(self) -> frozenset[str]:
         return retried_ids(self._engine)
 
-    def move(self, id: str, state: LetterState) -> None:
+    def move(self, id: str, state: LetterState, *, expected: LetterState | None = None) -> bool:
         with writing(self._engine) as connection:
-            move_letters(connection, [id], state)
+            return move_letters(connection, [id], state, expected=expected) == 1
 
     def seal_older(self) -> int:
         """Seals what older versions kept unsealed, under the id of today. Returns how many. An id that is there keeps its letter."""
@@ -126,13 +126,18 @@ def retried_ids(engine: Engine) -> frozenset[str]:
         return frozenset(connection.execute(select(dead_letters.c.id).where(IS_RETRIED)).scalars())
 
 
-def move_letters(connection: Connection, ids: Sequence[str], state: LetterState) -> None:
-    """Those of the ids that are there. A state without content deletes the content."""
+def move_letters(connection: Connection, ids: Sequence[str], state: LetterState, *, expected: LetterState | None = None) -> int:
+    """Those of the ids that are there, and in the expected state; returns how many. A state without content deletes the content."""
     values: dict[str, object] = {"state": state.value}
     if state not in WITH_CONTENT:
         values |= {"sealed": None, "raw": b""}
+    moved = 0
     for part in in_parts(ids):
-        connection.execute(update(dead_letters).where(dead_letters.c.id.in_(part)).values(**values))
+        statement = update(dead_letters).where(dead_letters.c.id.in_(part)).values(**values)
+        if expected is not None:
+            statement = statement.where(dead_letters.c.state == expected.value)
+        moved += connection.execute(statement).rowcount
+    return moved
 
 
 def _give_up_the_oldest(connection: Connection) -> None:

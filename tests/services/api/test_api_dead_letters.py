@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from flywheel.errors import CannotRun
+from flywheel.errors import CannotRun, Conflict, Refused
+from flywheel.ids import Person
 from flywheel.journal import JournalKind
 from flywheel.traffic.dead_letter import LetterCause, LetterState
 from services.api.app import build_app
+from services.api.retry_dead_letters import drop, retry
 from services.ports.dead_letters import DeadLetter
 from services.ports.redaction import Redactor
 
@@ -116,6 +118,25 @@ def test_a_retry_without_a_broker_changes_nothing(api: Any, fault: str) -> None:
     assert (answer.status_code, answer.json()["error"]["kind"]) == (503, "CannotRun")
     assert api.parts.letters.dead_letter("dl-1") == letter
     assert lines(api) == []
+
+
+@pytest.mark.parametrize(("meanwhile", "deed"), [(LetterState.DROPPED, retry), (LetterState.TAKEN, retry), (LetterState.TAKEN, drop)])
+def test_what_has_become_of_a_letter_meanwhile_stays(api: Any, meanwhile: LetterState, deed: Any) -> None:
+    """Two people at once, or the topic's reader beside a person: ``letter`` is as it was read before."""
+    letter = keep(api)
+    api.parts.letters.move("dl-1", meanwhile)
+    more = {"reason": "r"} if deed is drop else {}
+    with pytest.raises((Conflict, Refused), match="meanwhile"):
+        deed(api.parts, letter, by=Person("ada"), now=api.now, **more)
+    assert api.parts.letters.dead_letter("dl-1").state is meanwhile
+    assert (api.publisher.arrived, lines(api)) == ([], [])
+
+
+def test_a_retry_that_arrived_without_an_answer_leaves_what_its_reader_wrote(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(api)
+    monkeypatch.setattr(api.publisher, "flush", lambda: api.parts.letters.move("dl-1", LetterState.TAKEN) and frozenset())
+    assert api.ask("POST", "/v1/dead-letters/dl-1/retry").status_code == 503
+    assert api.parts.letters.dead_letter("dl-1").state is LetterState.TAKEN
 
 
 def test_a_dropped_letter_has_no_content_and_is_in_the_journal(api: Any) -> None:
