@@ -95,7 +95,7 @@ def test_a_poisoned_correction_is_a_letter_and_decided_once_when_its_cause_is_go
         letters = store.dead_letters()
         assert {(one.event_id, one.workload, one.cause) for one in letters} == {(f"c{n}", "router", LetterCause.DEADLY) for n in poison}
         for _ in range(2):
-            for letter in letters:
+            for letter in store.dead_letters():
                 retry(api_parts(settings), letter, by=Person("ada"), now=datetime.now(UTC))
         desks_until(
             config,
