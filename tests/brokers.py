@@ -29,6 +29,7 @@ KINDS = (pytest.param(EMBEDDED, marks=pytest.mark.broker), pytest.param(APACHE, 
 APACHE_SCRIPT = deploy_dir() / "kafka" / "apache_kafka.py"
 APACHE_MISSING = 3  # the exit code of the script where it cannot have Apache Kafka
 START_SECONDS = 120.0
+CLUSTER_ID = "Zmx5d2hlZWwtdGVzdHMtMQ"
 
 
 @contextmanager
@@ -63,11 +64,16 @@ class ApacheKafka:
     tls: Path | None = None  # PEM: key and certificates; clients trust the same file
     shortest_session_ms: int = 500  # Kafka's default of 6,000 would make each test of a lost member wait so long
     more: tuple[str, ...] = ()  # settings of the broker, as "name=value"
+    cluster_id: str | None = None
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def data(self) -> Path:
         return self.folder / "apache-kafka"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "apache-kafka.log"
 
     @property
     def password_file(self) -> Path:
@@ -86,6 +92,11 @@ class ApacheKafka:
 
     def start(self) -> None:
         """Returns when it answers; skips the test where this machine cannot have it."""
+        self.begin()
+        self.wait()
+
+    def begin(self) -> None:
+        self.folder.mkdir(exist_ok=True)
         command = [sys.executable, str(APACHE_SCRIPT), "--port", str(self.port), "--data", str(self.data)]
         command += ["--set", f"group.min.session.timeout.ms={self.shortest_session_ms}"]
         command += [word for setting in self.more for word in ("--set", setting)]
@@ -94,18 +105,23 @@ class ApacheKafka:
             command += ["--sasl", self.sasl, "--password-file", str(self.password_file)]
         if self.tls:
             command += ["--tls", str(self.tls)]
-        log = self.folder / "apache-kafka.log"
-        with log.open("wb") as out:
+        if self.cluster_id:
+            command += ["--cluster-id", self.cluster_id]
+        with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=at_parent_death(signal.SIGKILL)
             )
+
+    def wait(self) -> None:
+        """For its answer."""
+        assert self.process is not None, "begin() comes before"
         deadline = time.monotonic() + START_SECONDS
         why: str | None = "not asked yet"
         while why is not None:
             if self.process.poll() == APACHE_MISSING:
-                pytest.skip(f"Apache Kafka: {log.read_text().strip()[-300:]}")
-            assert self.process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, f"{why}; {log.read_text()[-3000:]}"
+                pytest.skip(f"Apache Kafka: {self.log.read_text().strip()[-300:]}")
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, f"{why}; {self.log.read_text()[-3000:]}"
             time.sleep(0.1)
             why = broker_answers(self.access) if _open(self.port) else "the port is closed"
 
@@ -114,6 +130,48 @@ class ApacheKafka:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+
+class ApacheCluster:
+    """Three brokers of Apache Kafka. Topics with three copies outlive the death of one: two copies suffice for an acknowledgement."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = [[free_port() for _ in range(3)] for _ in range(3)]
+        voters = ",".join(f"{node}@127.0.0.1:{controller}" for node, (_, _, controller) in enumerate(ports, start=1))
+        self.brokers = [
+            ApacheKafka(folder / f"broker-{node}", port=own[0], cluster_id=CLUSTER_ID, more=_of_a_cluster(node, voters, *own))
+            for node, own in enumerate(ports, start=1)
+        ]
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(broker.access.bootstrap for broker in self.brokers)
+
+    def start(self) -> None:
+        for broker in self.brokers:
+            broker.begin()
+        for broker in self.brokers:
+            broker.wait()
+
+    def kill(self) -> None:
+        for broker in self.brokers:
+            broker.kill()
+
+
+def _of_a_cluster(node: int, voters: str, clients: int, inside: int, controller: int) -> tuple[str, ...]:
+    """A dead broker is seen after 2 seconds."""
+    return (
+        f"node.id={node}",
+        f"controller.quorum.voters={voters}",
+        f"listeners=CLIENTS://127.0.0.1:{clients},INSIDE://127.0.0.1:{inside},CONTROLLER://127.0.0.1:{controller}",
+        f"advertised.listeners=CLIENTS://127.0.0.1:{clients},INSIDE://127.0.0.1:{inside}",
+        "offsets.topic.replication.factor=3",
+        "transaction.state.log.replication.factor=3",
+        "transaction.state.log.min.isr=2",
+        "min.insync.replicas=2",
+        "broker.session.timeout.ms=2000",
+        "broker.heartbeat.interval.ms=300",
+    )
 
 
 def _open(port: int) -> bool:

@@ -61,8 +61,9 @@ def publisher(settings: Settings) -> KafkaEventPublisher:
 
 
 def create_topics(settings: Settings) -> tuple[str, ...]:
+    kafka = settings.kafka
     return topics.create_topics(
-        KafkaAccess(**broker_fields(settings)), names=settings.kafka.topics.model_dump(), spec=topic_spec(), replication=1
+        KafkaAccess(**broker_fields(settings)), names=kafka.topics.model_dump(), spec=topic_spec(), replication=kafka.replication
     )
 
 

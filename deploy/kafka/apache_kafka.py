@@ -1,4 +1,4 @@
-"""Apache Kafka on this machine: one node on loopback, for the streaming tests and for trying the daemon on it.
+"""Apache Kafka on this machine: a node on loopback, for the streaming tests and for trying the daemon on it.
 
 ``apache_kafka.py --data FOLDER`` brings the packages of pom.xml to var/kafka with Maven, once, formats the folder if it is new, and becomes
 the broker. Needs Java 17 and Maven; the standard library is enough for the rest. With SCRAM the password stands in the arguments of the
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--user", default="flywheel")
     parser.add_argument("--password-file", type=Path, help="the password on its first line")
     parser.add_argument("--tls", type=Path, help="a PEM file with the broker's key and certificates: clients connect by TLS")
+    parser.add_argument("--cluster-id", help="22 characters of base64; the same for all nodes of a cluster. Default: a new one")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a line of server.properties; may be repeated")
     become_broker(parser.parse_args(), libraries=fetched())
 
@@ -65,7 +66,7 @@ def become_broker(options: argparse.Namespace, *, libraries: Path) -> None:
     properties.write_text("\n".join(configuration(options, password=password)) + "\n")
     java = ("java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", str(libraries / "*"))
     if not (data / "log" / "meta.properties").exists():
-        cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "A")
+        cluster = options.cluster_id or base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=").replace("-", "A")
         format_it = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
         if options.sasl and options.sasl.startswith("SCRAM"):
             format_it += ["--add-scram", f"{options.sasl}=[name={options.user},password={password}]"]

@@ -270,6 +270,9 @@ def examine_flows(settings: Settings) -> list[Diagnosis]:
         if disk := answer.get("disk"):
             sentence = f"{process} waits for the disk: {disk}"
             found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=sentence, remedy="Make room; it goes on by itself."))
+        if clock := answer.get("clock"):
+            remedy = "Set the clocks by NTP; windows of now are judged all the same."
+            found.append(Diagnosis(part="clock", finding=CheckLevel.NOTE, sentence=clock, remedy=remedy))
     if running(settings.data_dir) is not None:
         for process in sorted(answers.keys() - running_ones.keys()):
             remedy = f"See its log in {settings.data_dir / 'logs'}; `flywheel up` starts it again."

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from flywheel.ids import BASE, WorkloadId
 from flywheel.rollout.release import Route
 from services.cli.up.wiring import health_answer
 from services.integrations.kafka.publisher import KafkaEventPublisher
+from services.integrations.kafka.topics import KafkaAccess, differing_topics, topic_spec
 from services.ports.outbox import OutboxMessage
 from services.process.process_names import metrics_port
 from services.settings import Settings, load
+from services.settings.secrets import broker_fields
 from services.stores.route_files import RouteFiles
-from tests.brokers import APACHE, KINDS, ApacheKafka, running_broker
+from tests.brokers import APACHE, KINDS, ApacheCluster, ApacheKafka, running_broker
 from tests.fakes.vllm_server import FakeVllm
 from tests.learning import NOON
 from tests.opened import create_topics, learn_ledger, traffic_store
@@ -40,8 +42,8 @@ pytestmark = pytest.mark.broker
 class Daemon:
     """The four processes that use the broker, before a stub of the model server."""
 
-    def __init__(self, folder: Path, settings: Settings, broker: "Lives") -> None:
-        self.settings, self.broker, self._folder = settings, broker, folder
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.settings, self._folder = settings, folder
         self.answered: list[str] = []
 
     def chat(self) -> None:
@@ -107,26 +109,38 @@ class Lives:
 
 
 @pytest.fixture(params=KINDS)
-def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
-    broker = Lives(tmp_path, request.param)
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Lives:
+    return Lives(tmp_path, request.param)
+
+
+@pytest.fixture
+def daemon(broker: Lives, tmp_path: Path) -> Iterator[Daemon]:
+    with running_daemon(tmp_path, {"bootstrap": f"127.0.0.1:{broker.port}"}, begin=broker.begin, kill=broker.kill) as found:
+        yield found
+
+
+@contextmanager
+def running_daemon(
+    tmp_path: Path, kafka: dict[str, object], *, begin: Callable[[Settings], None], kill: Callable[[], None]
+) -> Iterator[Daemon]:
     (tmp_path / "token").write_text("secret\n")
     config = tmp_path / "flywheel.yaml"
     with FakeVllm(answers=lambda model, messages: "yes") as vllm, ExitStack() as stack:
         content = {
             "data_dir": str(tmp_path / "var"),
             "http": {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": free_metrics_port()},
-            "kafka": {"bootstrap": f"127.0.0.1:{broker.port}", "session_timeout_seconds": 2.0},
+            "kafka": {**kafka, "session_timeout_seconds": 2.0},
             "serving": {"url": vllm.url},
             "tokens": [{"name": "desk", "scopes": ["infer", "submit"], "token_file": str(tmp_path / "token")}],
             "workloads": {"router": {"alias": "router-alias", "corrections": {"trusted_sources": ["desk"]}}},
         }
         config.write_text(yaml.safe_dump(content))
         settings = load(config)
-        stack.callback(broker.kill)
-        broker.begin(settings)
+        stack.callback(kill)
+        begin(settings)
         traffic_store(settings)  # makes the databases
         RouteFiles(settings.data_dir / "routes").save(Route(workload=ROUTER, alias="router-alias", version=1, champion=BASE))
-        found = Daemon(tmp_path, settings, broker)
+        found = Daemon(tmp_path, settings)
         for name in PROCESSES:
             stack.enter_context(started(name, config, tmp_path / f"{name}.log"))
         for name in PROCESSES:
@@ -147,24 +161,9 @@ def started(name: str, config: Path, log: Path) -> Iterator[None]:
         process.wait()
 
 
-def test_the_broker_dies_while_idle_and_then_under_traffic(daemon: Daemon) -> None:
-    settings = daemon.settings
-    daemon.chat()
-    daemon.correct("c-1")
-    until(lambda: daemon.recorded() == 1 and len(learn_ledger(settings).corrections(ROUTER)) == 1, what=daemon.logs)
-
-    daemon.broker.kill()  # while idle
-    daemon.stands("traffic_windower", "topic to record")
-    daemon.stands("correction_desk", "corrections")
-    assert journalled(settings, "gateway to topic") == journalled(settings, "outbox") == []  # nothing waits there
-    daemon.broker.begin(settings)
-    daemon.moves("traffic_windower", "topic to record")
-    daemon.moves("correction_desk", "corrections")
-    for _ in range(5):
-        daemon.chat()
-    daemon.correct("c-2")
-    until(lambda: daemon.recorded() == 6 and len(learn_ledger(settings).corrections(ROUTER)) == 2, what=daemon.logs)
-
+@contextmanager
+def users(daemon: Daemon) -> Iterator[list[Exception]]:
+    """They ask one after the other until the block ends. Yields what failed."""
     over = threading.Event()
     failures: list[Exception] = []
 
@@ -175,28 +174,78 @@ def test_the_broker_dies_while_idle_and_then_under_traffic(daemon: Daemon) -> No
             except (httpx.HTTPError, AssertionError) as error:
                 failures.append(error)
 
-    users = threading.Thread(target=ask, daemon=True)
-    users.start()
-    until(lambda: daemon.recorded() > 10, what=daemon.logs)
-    daemon.broker.kill()  # under traffic
-    daemon.correct("c-3")
-    flows = (
-        ("gateway", "gateway to topic"),
-        ("api", "outbox"),
-        ("traffic_windower", "topic to record"),
-        ("correction_desk", "corrections"),
-    )
-    for process, flow in flows:
-        daemon.stands(process, flow)
-    daemon.broker.begin(settings)
-    for process, flow in flows:
-        daemon.moves(process, flow)
-    over.set()
-    users.join()
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    try:
+        yield failures
+    finally:
+        over.set()
+        asking.join()
+
+
+def test_the_broker_dies_while_idle_and_then_under_traffic(daemon: Daemon, broker: Lives) -> None:
+    settings = daemon.settings
+    daemon.chat()
+    daemon.correct("c-1")
+    until(lambda: daemon.recorded() == 1 and len(learn_ledger(settings).corrections(ROUTER)) == 1, what=daemon.logs)
+
+    broker.kill()  # while idle
+    daemon.stands("traffic_windower", "topic to record")
+    daemon.stands("correction_desk", "corrections")
+    assert journalled(settings, "gateway to topic") == journalled(settings, "outbox") == []  # nothing waits there
+    broker.begin(settings)
+    daemon.moves("traffic_windower", "topic to record")
+    daemon.moves("correction_desk", "corrections")
+    for _ in range(5):
+        daemon.chat()
+    daemon.correct("c-2")
+    until(lambda: daemon.recorded() == 6 and len(learn_ledger(settings).corrections(ROUTER)) == 2, what=daemon.logs)
+
+    with users(daemon) as failures:
+        until(lambda: daemon.recorded() > 10, what=daemon.logs)
+        broker.kill()  # under traffic
+        daemon.correct("c-3")
+        flows = (
+            ("gateway", "gateway to topic"),
+            ("api", "outbox"),
+            ("traffic_windower", "topic to record"),
+            ("correction_desk", "corrections"),
+        )
+        for process, flow in flows:
+            daemon.stands(process, flow)
+        broker.begin(settings)
+        for process, flow in flows:
+            daemon.moves(process, flow)
     assert failures == []
     until(lambda: daemon.recorded() == len(daemon.answered), what=lambda: (daemon.recorded(), len(daemon.answered), daemon.logs()))
     until(lambda: len(learn_ledger(settings).corrections(ROUTER)) == 3, what=daemon.logs)
     assert journalled(settings, "topic to record")[-2:] == ["stands", "moves"]
+
+
+def test_a_cluster_of_three_brokers_loses_one_after_the_other(tmp_path: Path) -> None:
+    """A rolling restart by kill -9; one more address in kafka.bootstrap never answers."""
+    cluster = ApacheCluster(tmp_path)
+    bootstrap = f"127.0.0.1:{free_port()},{cluster.bootstrap}"
+
+    def begin(settings: Settings) -> None:
+        cluster.start()
+        create_topics(settings)
+
+    with running_daemon(tmp_path, {"bootstrap": bootstrap, "replication": 3}, begin=begin, kill=cluster.kill) as daemon:
+        access, names = KafkaAccess(**broker_fields(daemon.settings)), daemon.settings.kafka.topics.model_dump()
+        assert differing_topics(access, names=names, spec=topic_spec(), replication=3) == ()
+        with users(daemon) as failures:
+            for number, broker in enumerate(cluster.brokers, start=1):
+                before = daemon.recorded()
+                until(lambda: daemon.recorded() > before, what=daemon.logs)  # noqa: B023
+                broker.kill()
+                daemon.correct(f"c-{number}")
+                without_it = len(daemon.answered)
+                until(lambda: daemon.recorded() > without_it, what=daemon.logs)  # noqa: B023
+                until(lambda: len(learn_ledger(daemon.settings).corrections(ROUTER)) == number, what=daemon.logs)  # noqa: B023
+                broker.start()
+        assert failures == []
+        until(lambda: daemon.recorded() == len(daemon.answered), what=lambda: (daemon.recorded(), len(daemon.answered), daemon.logs()))
 
 
 def test_producer_ids_that_expired_cost_no_event(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from flywheel.journal import JournalEntry, JournalKind
 from services.cli.demo.daemon import Daemon
 from services.cli.demo.people import make_tokens, token_of
 from services.cli.demo.stage_clock import wait_for
+from services.cli.doctor import CheckLevel, examine_flows
 from services.settings import Settings, load
 from tests.fakes.vllm_server import FakeVllm
 from tests.ports import free_metrics_port, free_port
@@ -157,6 +158,7 @@ def test_after_each_jump_of_the_clock_the_daemon_goes_on(jumping: JumpingDaemon)
     assert (counts["recorded"], counts["dead_lettered"]) == (jumping.sent, 0)
     assert len(jumping.lines(JournalKind.WINDOW, "ahead")) <= len(JUMPS), "each told once"
     assert len(jumping.lines(JournalKind.WINDOW, "ahead")) >= forward
+    assert [one.finding for one in examine_flows(jumping.settings) if one.part == "clock"] == [CheckLevel.NOTE]
     assert jumping.lines(JournalKind.REFERENCE, "pinned") == [], "no time without rows makes traffic older"
     assert jumping.daemon.firing_alert() is None
     assert max(jumping.seconds) < WITHIN_SECONDS
