@@ -1,6 +1,7 @@
 """Names of things, and ids that follow from their cause, so that a step run twice makes the same thing twice."""
 
 import hashlib
+import re
 from typing import NewType
 
 WorkloadId = NewType("WorkloadId", str)
@@ -22,6 +23,12 @@ BASE = AdapterName("base")
 DAEMON = Person("flywheel")
 EVERYTHING = "all"
 """The slice of all traffic of a workload."""
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD in place of control characters: they are no part of an id, and act on the terminal of whoever reads it."""
+    return _CONTROL_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def derive(kind: str, *causes: object) -> str:

@@ -14,6 +14,7 @@ import orjson
 from flywheel.errors import InvalidInput, shortened
 
 FIX = "Send messages in the form of OpenAI's chat completions."
+LONGEST_ROLE = 40  # characters; OpenAI knows none over 10
 _KNOWN = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
 Json = Any
 """A JSON value: None, bool, int, float, str, list of these, dict from str to these. Never changed in place."""
@@ -156,6 +157,8 @@ def role_of(message: Json, *, where: str) -> str:
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise InvalidInput("must be a string", where=f"{where}.role", value=shortened(role), remedy=FIX)
+    if len(role) > LONGEST_ROLE:
+        raise InvalidInput(f"is longer than {LONGEST_ROLE} characters", where=f"{where}.role", value=shortened(role), remedy=FIX)
     return role
 
 

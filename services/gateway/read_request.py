@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from flywheel.errors import InvalidInput, shortened
-from flywheel.ids import Person, RequestId, WorkloadId
+from flywheel.ids import Person, RequestId, WorkloadId, printable
 from flywheel.rollout.release import Route
 from flywheel.traffic.message import FIX, role_of
 from flywheel.traffic.request_policy import RequestPolicy
@@ -115,8 +115,8 @@ def session_of(headers: Mapping[str, str], body: Mapping[str, Any], *, sources: 
     """The first of ``sources`` that holds one: ``header``, or the path of a field of the body. None: the request belongs to no session."""
     for source in sources:
         held = _text(headers.get(SESSION_HEADER, "")) if source == "header" else _at(body, source)
-        if isinstance(held, str) and held.strip():
-            return held.strip()
+        if isinstance(held, str) and (session := printable(held.strip())):
+            return session
     return None
 
 
@@ -128,9 +128,9 @@ def own_id_of(headers: Mapping[str, str]) -> str:
 def dimensions_of(headers: Mapping[str, str]) -> dict[str, str]:
     """``X-Flywheel-Dim-Tenant: acme`` is {"tenant": "acme"}. Names are lower case, because header names have no case."""
     found = {
-        name.lower().removeprefix(DIMENSION_PREFIX): _text(value).strip()[:200]
+        name.lower().removeprefix(DIMENSION_PREFIX)[:100]: _text(value).strip()[:200]
         for name, value in headers.items()
-        if name.lower().startswith(DIMENSION_PREFIX) and value.strip()
+        if name.lower().startswith(DIMENSION_PREFIX) and len(name) > len(DIMENSION_PREFIX) and value.strip()
     }
     return dict(sorted(found.items())[:MOST_DIMENSIONS])
 
@@ -157,4 +157,4 @@ def _too_deep(body: dict[str, Any]) -> str | None:
 
 def _text(header: str) -> str:
     """Bytes that are not UTF-8 arrive as lone surrogates, which can be neither hashed nor recorded."""
-    return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return printable(header.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))

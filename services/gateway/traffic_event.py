@@ -19,6 +19,7 @@ from services.ports.redaction import Redactor
 
 LARGEST_DATA_BYTES = 1_000_000
 """Of request and answer: Kafka's usual limit of 1 MiB an event, less everything else in it."""
+LONGEST_MS = 86_400_000.0  # the schema's: a day
 _PLAIN_PATH = re.compile(r"(?:request|response)(?:\.[A-Za-z_]+|\[\d+\])*")
 """Other paths hold keys that a user wrote."""
 _MACHINE_MADE = re.compile(r"(?=[^A-Za-z]{0,199}[A-Za-z])[\w.:/+=~-]{1,200}", re.ASCII)
@@ -101,7 +102,7 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
         "ended": reply.ended,
         "outcome": reply.outcome.value,
         "error": clean(reply.error)[:2000] if reply.error is not None else None,
-        "latency_ms": round(reply.latency_ms, 3),
+        "latency_ms": round(min(reply.latency_ms, LONGEST_MS), 3),
         "dimensions": {name: clean(value)[:200] for name, value in attempt.dimensions.items()},
         "redacted": True,
     }

@@ -45,6 +45,8 @@ def _reason(error: Any) -> str:
             return f"must be {json.dumps(error.validator_value)}"
         case "anyOf":
             return "fits none of the allowed forms: " + " or ".join(json.dumps(form) for form in error.validator_value)
+        case "not":
+            return f"holds {error.validator_value['title']}"
         case rule:
             return f"breaks {rule}: {json.dumps(error.validator_value)}"
 

@@ -1,7 +1,7 @@
 """``flywheel up``: the whole daemon on one host, in the foreground, until Ctrl-C.
 
 In: flywheel.yaml. Out: every process ready, then a watch over them; at the end no process is left, also after kill -9.
-While it runs, ``<data_dir>/up.json`` says what runs where, and ``<data_dir>/up.pid`` is locked: a second one is refused.
+While it runs, ``<data_dir>/up.json`` says what runs where, and ``<data_dir>`` is locked: a second one is refused.
 """
 
 import fcntl
@@ -249,10 +249,12 @@ def _entry(one: Watched, address: str) -> dict[str, Any]:
 
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[int]:
-    """Locks ``up.pid``. The lock ends with the process and with the guard that ends its children."""
+    """Locks the folder itself: a file in it could be removed. The lock ends with the process and with the guard that ends its children."""
+    pid = data_dir / "up.pid"
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / "up.pid", os.O_RDWR | os.O_CREAT, 0o600)
+        pid.touch(mode=0o600)
+        descriptor = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise CannotRun(
             f"cannot be written: {error.strerror}", where="data_dir", value=str(data_dir), remedy="Name a folder that this user may write."
@@ -264,7 +266,7 @@ def _locked(data_dir: Path) -> Iterator[int]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+                holder = pid.read_text(errors="replace").strip()[:20] if pid.exists() else ""
                 if _lives(holder) or time.monotonic() > deadline:
                     raise Refused(
                         "another `flywheel up` runs on this data",
@@ -274,8 +276,7 @@ def _locked(data_dir: Path) -> Iterator[int]:
                     ) from None
                 time.sleep(0.1)
         with suppress(OSError):  # on a full disk: the lock counts, not the number
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            pid.write_text(f"{os.getpid()}\n")
         yield descriptor
     finally:
         os.close(descriptor)

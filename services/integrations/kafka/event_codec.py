@@ -4,6 +4,7 @@ In: bytes from a topic. Out: values. Every fault is an InvalidInput whose ``wher
 known here and in ``schemas/`` only.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ import orjson
 from flywheel.corrections.correction import Correction, CorrectionKind, InlineRequest, Remarks, qualified_id
 from flywheel.corrections.submitted_answer import calls_text, corrected_text, original_text
 from flywheel.errors import InvalidInput, shortened
-from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId
+from flywheel.ids import AdapterName, CorrectionId, EventId, RequestId, WorkloadId, printable
 from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, exchange_from_wire
 from flywheel.traffic.inference import Arm, Attempt, Inference
@@ -25,7 +26,10 @@ TRAFFIC_TYPE = "flywheel.traffic.v1"
 CORRECTION_TYPE = "flywheel.correction.v1"
 MAX_EVENT_BYTES = 1_048_576
 LARGEST_INTEGER = 2**53  # beyond it JSON readers disagree about the value
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+"""No model was asked by chat before; a machine without a clock of its own begins at 1970, 2000, or when its firmware was made."""
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+"""Python reads more: weeks, days without dashes, a comma."""
 FIX = "Fix the producer; the event is kept with the dead letters."
 
 
@@ -141,7 +145,10 @@ def claimed_ids(raw: bytes) -> tuple[str, str]:
         return "", ""
     data = event.get("data")
     event_id, workload = event.get("id"), data.get("workload_id") if isinstance(data, dict) else event.get("subject")
-    return event_id[:200] if isinstance(event_id, str) else "", workload[:40] if isinstance(workload, str) else ""
+    return (
+        printable(event_id[:200]) if isinstance(event_id, str) else "",
+        printable(workload[:40]) if isinstance(workload, str) else "",
+    )
 
 
 def _event(raw: bytes, *, type: str, data_schema: str) -> dict[str, Any]:
@@ -163,14 +170,16 @@ def _event(raw: bytes, *, type: str, data_schema: str) -> dict[str, Any]:
 
 def _moment(text: str, where: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        if RFC_3339.fullmatch(text) is None:
+            raise ValueError(text)
+        moment = datetime.fromisoformat(text.upper())
         if moment.tzinfo is None:
             raise InvalidInput("has no time zone", where=where, value=shortened(text), remedy=FIX)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidInput("is not a date and time of RFC 3339", where=where, value=shortened(text), remedy=FIX) from None
     if moment < EARLIEST:
-        raise InvalidInput("lies before the year 2000", where=where, value=shortened(text), remedy=FIX)
+        raise InvalidInput(f"lies before the year {EARLIEST.year}", where=where, value=shortened(text), remedy=FIX)
     return moment
 
 

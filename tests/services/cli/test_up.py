@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from flywheel.errors import Refused
 from services.cli.doctor import CheckLevel, Diagnosis, examine
-from services.cli.up.command import _Page
+from services.cli.up import command
+from services.cli.up.command import _locked, _Page
 from services.cli.up.supervisor import PartState, Watched
 from services.cli.up.wiring import StartTier, SupervisedPart, prepare
 from services.integrations.vllm.chat_template import served_template
@@ -91,17 +93,22 @@ def test_a_data_dir_that_cannot_be_written_is_named(content: dict[str, Any], tmp
 
 
 def test_a_second_one_on_the_same_data_is_refused(content: dict[str, Any], tmp_path: Path) -> None:
-    import fcntl
-
-    data = tmp_path / "var"
-    data.mkdir()
-    with (data / "up.pid").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with _locked(tmp_path / "var"):
         ended = flywheel("up", content, tmp_path)
     assert ended.returncode == 3
     assert "another `flywheel up` runs on this data" in no_trace(ended)
+
+
+def test_a_second_one_is_refused_also_when_a_person_removed_the_file_with_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "PREDECESSOR_SECONDS", 0.2)
+    with _locked(tmp_path):
+        (tmp_path / "up.pid").unlink()
+        with pytest.raises(Refused, match="another"), _locked(tmp_path):
+            pass
+    with _locked(tmp_path):
+        pass
 
 
 @pytest.mark.broker

@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from flywheel.ids import WorkloadId
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.request_policy import RequestPolicy
 from services.gateway.proxy import CHATS
 from services.gateway.read_request import MOST_LEVELS
+from services.gateway.traffic_event import event_data
+from services.integrations.kafka.event_codec import TRAFFIC_TYPE, decode_traffic
+from services.ports.cloud_events import encode
 from services.settings.sections import Requests
 from tests.fakes.vllm_server import FakeVllm
+from tests.services.gateway.gateway_parts import MailRedactor
 from tests.services.gateway.running_gateway import CANARY, LIVE, NEW, QUESTION, ROUTE, SHADOW, Running, running
 
 MESSAGES = b'"messages":[{"role":"user","content":"hi"}]'
@@ -178,6 +183,8 @@ SOURCES: list[tuple[dict[str, Any], str]] = [
     ({"user": " ", "safety_identifier": None, "prompt_cache_key": ["x"], "metadata": {"session_id": "m1"}}, "m1"),
     ({"user": "u1", "safety_identifier": "s1", "metadata": {"session_id": "m1"}}, "u1"),
     ({"metadata": "m1", "prompt_cache_key": "k1"}, "k1"),
+    ({"user": "u\x001\x1b[31m\n"}, "u\N{REPLACEMENT CHARACTER}1\N{REPLACEMENT CHARACTER}[31m"),
+    ({"user": "\n", "prompt_cache_key": "k1"}, "k1"),
 ]
 
 
@@ -195,6 +202,30 @@ async def test_the_header_comes_before_the_fields_by_default(tmp_path: Path, vll
     async with running(tmp_path, vllm.url, ROUTE) as gateway:
         await gateway.ask({**QUESTION, "user": "u1"}, X_Flywheel_Session="h1")
     assert gateway.noted.attempts[0].session == "h1"
+
+
+async def test_what_odd_clients_send_in_headers_can_be_recorded(tmp_path: Path, vllm: FakeVllm) -> None:
+    many = {f"X-Flywheel-Dim-{number}": "x" for number in range(100)}
+    odd = {"X-Flywheel-Dim-": "x", f"X-Flywheel-Dim-{'n' * 3000}": "\x85", "X-Request-ID": "\x9b31m", "X-Flywheel-Session": "\x80"}
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        assert (await gateway.ask(QUESTION, **many, **odd))[0] == 200
+    read = decode_traffic(
+        encode(
+            type=TRAFFIC_TYPE,
+            id="event-1",
+            workload=WorkloadId("router"),
+            time=gateway.noted.attempts[0].arrived_at,
+            data=event_data(gateway.noted.attempts[0], redactor=MailRedactor()),
+        )
+    )
+    assert len(read.dimensions) == 20
+
+
+async def test_a_role_of_a_hundred_thousand_characters_is_refused_before_a_model_is_asked(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, body, _ = await gateway.ask({**QUESTION, "messages": [{"role": "r" * 100_000, "content": "hi"}]})
+    assert (status, vllm.requests) == (400, [])
+    assert "messages[0].role" in body["error"]["message"]
 
 
 async def test_the_order_of_the_sources_is_a_setting(tmp_path: Path, vllm: FakeVllm) -> None:

@@ -232,3 +232,60 @@ def test_what_we_encode_is_small_and_plain_json() -> None:
     event = orjson.loads(traffic_event(1))
     assert event["specversion"] == "1.0"
     assert event["time"] == "2026-01-05T12:00:00.000000Z"
+
+
+# Odd values: each field has a rule
+
+
+TOO_MANY = {f"d{number}": "x" for number in range(5_000)}
+ODD: list[tuple[dict[str, Any], str]] = [
+    ({"latency_ms": 1e308}, "breaks maximum"),
+    ({"latency_ms": 86_400_001}, "breaks maximum"),
+    ({"timestamp": "2001-09-09T01:46:40Z"}, "before the year 2020"),
+    ({"timestamp": "2026-W48-7"}, "RFC 3339"),
+    ({"timestamp": "2026-W48-7T10:00:00Z"}, "RFC 3339"),
+    ({"timestamp": "20261129T100000Z"}, "RFC 3339"),
+    ({"timestamp": "2026-11-29T10:00:00,5Z"}, "RFC 3339"),
+    ({"timestamp": "2026-11-29T10:00Z"}, "RFC 3339"),
+    ({"timestamp": "2026-11-29T10:00:00"}, "time zone"),
+    ({"adapter": "a\x00"}, "control characters"),
+    ({"session_id": "a\x1b[31m"}, "control characters"),
+    ({"request_id": "a\n"}, "control characters"),
+    ({"client_id": "\x7f"}, "control characters"),
+    ({"client_request_id": "\x9b"}, "control characters"),
+    ({"dimensions": {"tenant": "a\rb"}}, "control characters"),
+    ({"dimensions": {"ten\nant": "a"}}, "control characters"),
+    ({"dimensions": {"n" * 101: "a"}}, "breaks maxLength"),
+    ({"dimensions": {"": "a"}}, "breaks minLength"),
+    ({"dimensions": TOO_MANY}, "breaks maxProperties"),
+    ({"request": {"messages": [{"role": "r" * 100_000, "content": "hi"}]}}, "breaks maxLength"),
+]
+
+
+@pytest.mark.parametrize(("odd", "reason"), ODD, ids=[f"{next(iter(odd))} {number}" for number, (odd, _) in enumerate(ODD)])
+def test_an_odd_value_is_refused_by_the_rule_of_its_field(odd: dict[str, Any], reason: str) -> None:
+    (field,) = odd
+    with pytest.raises(InvalidInput, match=reason) as refused:
+        decode_traffic(changed(**odd))
+    assert (refused.value.where or "").startswith(f"$.data.{field}")
+
+
+@pytest.mark.parametrize("moment", ["2026-11-29T10:00:00Z", "2026-11-29 10:00:00.5z", "2026-11-29t12:00:00.123456789+02:00"])
+def test_every_form_of_rfc_3339_is_read(moment: str) -> None:
+    read = decode_traffic(changed(timestamp=moment)).occurred_at
+    assert (read.date().isoformat(), read.hour) == ("2026-11-29", 10)
+
+
+def test_the_time_of_the_envelope_decides_nothing() -> None:
+    event = orjson.loads(changed())
+    assert decode_traffic(orjson.dumps(event | {"time": "9999-12-31T23:59:59Z"})) == decode_traffic(changed())
+
+
+def test_of_a_key_that_occurs_twice_the_last_value_counts_in_every_reader() -> None:
+    raw = changed().replace(b'"id":', b'"id":"first","id":', 1)
+    assert decode_traffic(raw).event_id == "event-1" == claimed_ids(raw)[0] == orjson.loads(raw)["id"] == json.loads(raw)["id"]
+
+
+def test_an_id_that_is_shown_to_people_holds_no_control_characters() -> None:
+    raw = orjson.dumps({"id": "a\x1b[2Jb", "data": {"workload_id": "r\x07"}})
+    assert claimed_ids(raw) == ("a\N{REPLACEMENT CHARACTER}[2Jb", "r\N{REPLACEMENT CHARACTER}")
