@@ -11,6 +11,7 @@ import httpx
 from flywheel.errors import CannotRun, FlywheelError, InvalidInput
 from services.cli.output import Json
 from services.settings import Settings
+from services.settings.small_files import SECRET_BYTES, read_at_most
 
 ANSWER_SECONDS = 60.0  # pinning a reference reads weeks of panes
 
@@ -78,7 +79,7 @@ def read_token(token_file: Path | None, from_environment: str | None) -> str:
     remedy = "Give --token-file, or set FLYWHEEL_TOKEN to one of the tokens in flywheel.yaml."
     if token_file is not None:
         try:
-            token = token_file.read_text().strip()
+            token = read_at_most(token_file, SECRET_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput("the token file cannot be read", where=str(token_file), remedy=remedy) from error
     else:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # imported at first use: `flywheel --help` needs neither sett
     from services.cli.client import ApiClient
     from services.settings import Settings
 
+MOST_BYTES = 256 * 1_048_576  # of a file that is sent to the api
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="PATH", help="flywheel.yaml; else $FLYWHEEL_CONFIG, else ./flywheel.yaml.")
@@ -46,10 +47,12 @@ def chosen_workload(settings: "Settings", given: str | None) -> str:
 
 def read_file(file: str) -> bytes:
     """A file's bytes; ``-`` is standard input."""
+    from services.settings.small_files import read_at_most
+
     if file == "-":
         return typer.get_binary_stream("stdin").read()
     try:
-        return Path(file).read_bytes()
+        return read_at_most(Path(file), MOST_BYTES)
     except OSError as error:
         raise InvalidInput(
             "cannot be read", where=file, value=error.strerror, remedy="Name an existing file, or - for standard input."

@@ -18,6 +18,7 @@ from services.settings.faults import Fault, UnusableSettings, is_inside, overlap
 from services.settings.messages import faults_in, unknown_key
 from services.settings.renamed_keys import take_old_keys
 from services.settings.sections import Settings
+from services.settings.small_files import SETTINGS_BYTES, read_at_most
 from services.settings.validation import faults_between, repeated
 
 DEFAULT_CONFIG = Path("flywheel.yaml")
@@ -25,6 +26,7 @@ PREFIX = "FLYWHEEL__"
 STAND_INS: Mapping[str, object] = {"alias": "-", "name": "-", "scopes": [], "url": "http://-", "margin": 0.01, "reason": "-"}
 """For required keys that are missing, so that the rest of the file can still be checked."""
 ROUNDS = 10
+MOST_VALUES = 100_000
 DEPTH = 8  # of keys whose order in the file is kept: workloads.<name>.gate.margins.<axis>.margin has six
 
 
@@ -190,11 +192,33 @@ class _KeysOnce(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _check_size(content: object, *, file: Path) -> None:
+    """Raises InvalidSettings. What an alias names is counted as often as it is named."""
+    remedy = "Write it out without & and *."
+    sizes: dict[int, int] = {}  # id of a mapping or list -> values in it
+    entered: dict[int, str] = {}  # id -> its path
+
+    def size(value: object, where: str) -> int:
+        if not isinstance(value, dict | list):
+            return 1
+        if id(value) not in entered:
+            entered[id(value)] = where
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            sizes[id(value)] = 1 + sum(size(one, f"{where}.{key}" if where else str(key)) for key, one in inner)
+        elif id(value) not in sizes:
+            raise InvalidSettings("contains itself", where=f"{file}: {entered[id(value)]}".rstrip(": "), remedy=remedy)
+        return sizes[id(value)]
+
+    if (values := size(content, "")) > MOST_VALUES:
+        raise InvalidSettings(f"its aliases make it hold {values:,} values, over {MOST_VALUES:,}", where=str(file), remedy=remedy)
+
+
 def _content(file: Path) -> tuple[dict[str, Any], list[Fault]]:
     """The file as a mapping, empty for an empty file, and the keys that it has twice."""
     try:
-        loader = _KeysOnce(file.read_text(encoding="utf-8"))
+        loader = _KeysOnce(read_at_most(file, SETTINGS_BYTES).decode())
         content = loader.get_single_data()
+        _check_size(content, file=file)
     except FileNotFoundError:
         raise InvalidSettings("there is no such file", where=str(file), remedy="Name an existing file with --config.") from None
     except OSError as error:

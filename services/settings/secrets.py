@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from flywheel.errors import InvalidSettings
 from services.settings.sections import Settings, Token
+from services.settings.small_files import SECRET_BYTES, read_at_most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class BrokerFields(TypedDict):
 def secret_from(file: Path, *, where: str) -> str:
     """The first line of a secret's file that is not empty. Raises InvalidSettings, naming the setting ``where``."""
     try:
-        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+        lines = [line.strip() for line in read_at_most(file, SECRET_BYTES).decode().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(
             "the file cannot be read", where=where, value=str(file), remedy="Name a text file that this user may read."

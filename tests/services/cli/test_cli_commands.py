@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from tests.opened import traffic_store
 from tests.ports import free_port
 from tests.traffic_events import inference
 
+ROOT = Path(__file__).resolve().parents[3]
 ROUTER = WorkloadId("tool-router")
 ADAPTER = AdapterName("tool-router-one")
 
@@ -436,3 +438,37 @@ def test_help_imports_neither_settings_nor_http() -> None:
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert "check-config" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", ["--help", "check-config --json", "doctor --json"])
+def test_an_output_that_cannot_be_written_is_one_sentence(words: str, tmp_path: Path) -> None:
+    ended = in_shell(f"{words} > /dev/full", tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("flywheel: the output or the working directory: No space left on device.")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_closed_output_takes_nothing_of_what_is_opened_next(tmp_path: Path) -> None:
+    """Python would give the number of the closed stream to the next file, and print into it."""
+    ended = in_shell("doctor >&- 2>&-", tmp_path)
+    assert (ended.returncode, ended.stderr) == (in_shell("doctor", tmp_path).returncode, "")
+
+
+def test_a_working_directory_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ended = in_shell("check-config", gone, before=f"rmdir {gone};")
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
+    assert "No such file or directory" in ended.stderr
+
+
+def test_a_token_file_without_an_end_is_refused(daemon: Daemon) -> None:
+    code, _, err = daemon.run("alerts", "list", "--token-file", "/dev/zero")
+    assert (code, "the token file cannot be read" in err) == (2, True)
+
+
+def in_shell(words: str, folder: Path, *, before: str = "") -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("FLYWHEEL_CONFIG", None)
+    command = f"{before} exec {sys.executable} -m services.cli {words}"
+    return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=environment, check=False)

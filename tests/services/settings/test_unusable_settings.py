@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from services.process.process_names import PROCESSES
 from services.settings import METRICS_PORTS, Workload, load
 from services.settings.known_keys import keys_of, sections
 from services.settings.renamed_keys import RENAMED
+from services.settings.secrets import secret_from
 
 DIGEST = "a" * 64
 ROOT = Path(__file__).resolve().parents[3]
@@ -539,3 +541,28 @@ def test_the_manuals_name_keys_that_there_are() -> None:
     pages = [ROOT / "README.md", *(ROOT / "deploy").rglob("*.md")]
     named = {key for page in pages for key in re.findall(rf"`((?:{names})\.[a-z_.]+)`", page.read_text())}
     assert {key for key in named if key not in known and not any(path.startswith(f"{key}.") for path in known)} == set()
+
+
+def test_aliases_that_grow_without_an_end_are_refused_at_once(config: Path) -> None:
+    lines = ["a: &a [x, x, x]", *(f"{name}: &{name} [{', '.join(['*' + before] * 9)}]" for before, name in pairwise("abcdefghi"))]
+    assert "values, over" in refusal(config, "\n".join(lines)).reason
+
+
+@pytest.mark.parametrize(
+    ("content", "where"), [("a: &a {b: *a}", "a"), ("a: &a [[*a]]", "a"), ("tokens: &t [x, *t]", "tokens"), ("&a [*a]", "")]
+)
+def test_an_alias_of_the_value_that_it_stands_in_is_refused(config: Path, content: str, where: str) -> None:
+    refused = refusal(config, content)
+    assert (refused.reason, refused.where) == ("contains itself", f"{config}: {where}" if where else str(config))
+
+
+def test_an_alias_may_be_used_again_and_again(config: Path) -> None:
+    config.write_text("workloads: {a: &w {alias: a, slices: &s {dimensions: [tenant]}}, b: {alias: b, slices: *s}}")
+    assert load(config).workloads["b"].slices.dimensions == ("tenant",)
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="holds over 1,048,576 bytes"):
+        load(Path("/dev/zero"))
+    with pytest.raises(InvalidSettings, match="cannot be read"):
+        secret_from(Path("/dev/zero"), where="serving.key_file")
