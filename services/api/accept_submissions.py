@@ -5,7 +5,7 @@ The correction desk decides what becomes of the correction.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from flywheel.corrections.correction import qualified_id
 from flywheel.errors import Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound
 from flywheel.ids import Person, WorkloadId, derive, digest_of
-from services.api.access import SUBMIT, admitted, known_workload, status_of
+from services.api.access import SUBMIT, Caller, RefusalCount, status_of
 from services.api.requests import TooLarge, parsed_object, uploaded_objects
 from services.api.wiring import ApiParts
 from services.ports.corrections import Submission
@@ -43,58 +43,56 @@ class LineReceipt:
     error: FlywheelError | None
 
 
-def submit(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Receipt:
+def submit(parts: ApiParts, raw: bytes, *, caller: Caller) -> Receipt:
     """Safe to repeat. Raises NotAllowed, InvalidInput, Conflict; the first two are counted."""
-    person = _submitter(parts, authorization)
-    return _take(parts, lambda: parsed_object(raw), person, authorization)
+    return _take(parts, lambda: parsed_object(raw), caller)
 
 
-def submit_many(parts: ApiParts, raw: bytes, *, authorization: str | None) -> Iterator[LineReceipt]:
-    """One receipt or error per line or entry of a list. Raises NotAllowed when the token may not submit at all."""
-    person = _submitter(parts, authorization)
+def submit_many(parts: ApiParts, raw: bytes, *, caller: Caller) -> Iterator[LineReceipt]:
+    """One receipt or error per line or entry of a list."""
     for uploaded in uploaded_objects(raw):
         try:
-            yield LineReceipt(line=uploaded.number, receipt=_take(parts, uploaded.checked, person, authorization), error=None)
+            yield LineReceipt(line=uploaded.number, receipt=_take(parts, uploaded.checked, caller), error=None)
         except FlywheelError as error:
             yield LineReceipt(line=uploaded.number, receipt=None, error=error)
 
 
-def _submitter(parts: ApiParts, authorization: str | None) -> Person:
-    """The token's name. Raises NotAllowed, and counts it: as forged when the token is unknown."""
-    try:
-        return admitted(parts, authorization, SUBMIT)
-    except NotAllowed as error:
-        forged = status_of(error) == 401 and bool(authorization)
-        _count_refused(parts, error, kind="forged" if forged else "rejected", source="unknown")
-        raise
+def count_refusals(parts: ApiParts) -> RefusalCount:
+    """Counts tokens that may not submit: as forged when the token is unknown."""
+
+    def count(refusal: NotAllowed, *, scopes: Sequence[str], presented: bool) -> None:
+        if scopes == SUBMIT:
+            forged = status_of(refusal) == 401 and presented
+            _count_refused(parts, refusal, kind="forged" if forged else "rejected", source="unknown")
+
+    return count
 
 
-def _take(parts: ApiParts, read: Callable[[], dict[str, object]], person: Person, authorization: str | None) -> Receipt:
+def _take(parts: ApiParts, read: Callable[[], dict[str, object]], caller: Caller) -> Receipt:
     """What is refused is counted under the token's name: the source in a body is only a claim, and some bodies cannot be read."""
     try:
-        return _accept(parts, read(), authorization=authorization)
+        return _accept(parts, read(), caller=caller)
     except (NotAllowed, InvalidInput, TooLarge) as error:
-        _count_refused(parts, error, kind="rejected", source=person)
+        _count_refused(parts, error, kind="rejected", source=caller.person)
         raise
     except Conflict:
         RECEIVED.labels("conflict").inc()
         raise
 
 
-def _accept(parts: ApiParts, body: dict[str, object], *, authorization: str | None) -> Receipt:
+def _accept(parts: ApiParts, body: dict[str, object], *, caller: Caller) -> Receipt:
     try:
         parts.check_correction(body)
     except InvalidInput as error:  # its remedy is for producers on the topic
         raise InvalidInput(error.reason, where=error.where, value=error.value, remedy=REMEDY) from None
     try:
-        workload = known_workload(parts, str(body["workload_id"])).id
+        workload = caller.workload(str(body["workload_id"])).id
     except NotFound as error:
         raise InvalidInput(error.reason, where="$.workload_id", value=error.value, remedy=error.remedy) from None
-    person = admitted(parts, authorization, SUBMIT, workload=workload)
-    if body.get("submitted_by") not in (None, person):
+    if body.get("submitted_by") not in (None, caller.person):
         raise InvalidInput("is set by the api", where="$.submitted_by", remedy="Leave it out: it is the name of your token.")
     now = parts.clock()
-    submission, message = _submission(parts, body, workload=workload, person=person, now=now)
+    submission, message = _submission(parts, body, workload=workload, person=caller.person, now=now)
     result = parts.ledger.corrections.submit(submission, message)
     RECEIVED.labels(result).inc()
     return Receipt(id=submission.given_id, result=result)

@@ -3,6 +3,8 @@
 In: the parts. Out: a FastAPI app. Does not listen.
 """
 
+from typing import Any
+
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import generate_latest
@@ -40,9 +42,18 @@ ROUTES = (
 )
 
 
+class DescribedApi(FastAPI):
+    """Its OpenAPI document says what a token is; each route names the scopes that open it."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        return document
+
+
 def build_app(parts: ApiParts, *, ready: NotReadyReason) -> FastAPI:
     """``ready`` answers None, or why not."""
-    app = FastAPI(title="Flywheel", docs_url=None, redoc_url=None)
+    app = DescribedApi(title="Flywheel", docs_url=None, redoc_url=None)
     answer_errors(app)
     for routes in ROUTES:
         app.include_router(routes(parts))

@@ -4,12 +4,12 @@ In: a person, a reason, the time. Out: the new states and the route, saved in on
 Does not load or unload adapters: only the release controller calls vLLM.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from flywheel.errors import NotFound, Refused
-from flywheel.ids import Person, ReleaseId
+from flywheel.ids import Person, ReleaseId, WorkloadId
 from flywheel.rollout.approval import approve as decide_approval
 from flywheel.rollout.release import Release, Route, release_line, route_line
 from flywheel.rollout.rollback import RollbackDecision, detach, to_previous
@@ -27,42 +27,42 @@ class RolledBack:
     gateways: Mapping[str, bool]
 
 
-def find_release(parts: ApiParts, name: str) -> Release:
-    """By its id, or by the adapter's name (its newest release). Raises NotFound."""
+def find_release(parts: ApiParts, name: str, *, workloads: Collection[WorkloadId]) -> Release:
+    """Of these workloads, by its id, or by the adapter's name (its newest release). Raises NotFound."""
     found = parts.ledger.releases.release(ReleaseId(name))
-    if found is not None:
+    if found is not None and found.workload in workloads:
         return found
-    for workload in parts.workloads:
+    for workload in workloads:
         for release in parts.ledger.releases.releases(workload):
             if release.adapter == name:
                 return release
     raise NotFound("there is no such release", where="release", value=name, remedy="List them: flywheel release status.")
 
 
-def approve(parts: ApiParts, release_id: ReleaseId, *, override: bool, by: Person, reason: str, now: datetime) -> Release:
+def approve(parts: ApiParts, release: Release, *, override: bool, by: Person, reason: str, now: datetime) -> Release:
     """Lets a gated release on to shadow; with ``override`` also one that its gate refused.
 
     Raises Refused when there is nothing to approve; Conflict.
     """
 
     def attempt() -> Release | None:
-        release = find_release(parts, release_id)
-        gate = _newest_gate(parts, release)
+        before = find_release(parts, release.id, workloads=[release.workload])
+        gate = _newest_gate(parts, before)
         changed = decide_approval(
-            release=release, gate=gate.decision if gate is not None else None, override=override, by=by, reason=reason, now=now
+            release=before, gate=gate.decision if gate is not None else None, override=override, by=by, reason=reason, now=now
         )
-        if changed == release:
-            return release  # approved before: one line in the journal is enough
+        if changed == before:
+            return before  # approved before: one line in the journal is enough
         verdict = gate.decision.verdict.value if gate is not None else "none"
         entry = release_line(
             changed,
             by="person",
             caused_by=gate.id if gate is not None else "",
-            evidence={"from": release.state.value, "override_gate": override, "gate_verdict": verdict},
+            evidence={"from": before.state.value, "override_gate": override, "gate_verdict": verdict},
         )
-        return changed if parts.ledger.releases.save_release(changed, entry, expected=release) else None
+        return changed if parts.ledger.releases.save_release(changed, entry, expected=before) else None
 
-    return until_saved(attempt, kind="release", subject=release_id)
+    return until_saved(attempt, kind="release", subject=release.id)
 
 
 def roll_back(parts: ApiParts, workload: WorkloadRules, *, to_base: bool, by: Person, reason: str, now: datetime) -> RolledBack:

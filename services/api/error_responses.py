@@ -1,5 +1,7 @@
 """Error responses: ``{"error": {kind, where, value, reason, remedy, exit_code}}`` with the HTTP status that fits."""
 
+import math
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,17 +28,27 @@ log = structlog.get_logger()
 
 def error_json(error: FlywheelError) -> dict[str, Json]:
     """``exit_code`` is the command line's."""
-    value = shortened(error.value)
-    if isinstance(value, str):
-        value = value.encode(errors="backslashreplace").decode()  # half of a character cannot be encoded as UTF-8
     return {
         "kind": next((kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "flywheel.errors"), "FlywheelError"),
-        "where": error.where,
-        "value": value if isinstance(value, str | int | float | bool | None) else str(value),
-        "reason": error.reason,
-        "remedy": error.remedy,
+        "where": _encodable(error.where),
+        "value": _shown(error.value),
+        "reason": _encodable(error.reason),
+        "remedy": _encodable(error.remedy),
         "exit_code": error.exit_code,
     }
+
+
+def _shown(value: object) -> Json:
+    """NaN and infinity are no JSON, and bytes would fill the screen."""
+    short = shortened(value)
+    if isinstance(short, bool | int | None) or (isinstance(short, float) and math.isfinite(short)):
+        return short
+    return _encodable(str(shortened(str(short))))
+
+
+def _encodable(text: str) -> str:
+    """Half of a character cannot be written as UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -53,7 +65,7 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid_request(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(shortened(part)) for part in first["loc"])
         named = InvalidInput(
             str(first["msg"]), where=where, value=shortened(first.get("input")), remedy="Correct the request; see deploy/docs."
         )
@@ -61,7 +73,8 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def no_such_route(request: Request, error: HTTPException) -> JSONResponse:
-        named = NotFound(str(error.detail), where=f"{request.method} {request.url.path}", remedy="See the routes in /openapi.json.")
+        at = f"{request.method} {shortened(request.url.path)}"
+        named = NotFound(str(error.detail), where=at, remedy="See the routes in /openapi.json.")
         return JSONResponse({"error": error_json(named)}, status_code=error.status_code)
 
     @app.exception_handler(Exception)

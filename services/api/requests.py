@@ -4,6 +4,7 @@ In: bytes from outside. Out: checked values, or InvalidInput with the path, the 
 """
 
 import codecs
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -16,6 +17,7 @@ from flywheel.errors import FlywheelError, InvalidInput
 
 SINGLE_BYTES = 900_000  # with its envelope an event stays under the broker's 1 MB
 NDJSON_BYTES = 50_000_000
+MOST_LEVELS = 100  # of JSON; libraries that write it have limits of their own above this
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 """The same key asks once: a caller that got no answer repeats its request with the same key."""
 
@@ -27,9 +29,9 @@ class TooLarge(FlywheelError):
 
 
 class RequestBody(BaseModel):
-    """Refuses unknown keys."""
+    """Refuses unknown keys and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class ReasonedBody(RequestBody):
@@ -60,6 +62,25 @@ class UploadedObject:
         if self.error is not None:
             raise self.error
         return self.body
+
+
+async def with_json_body(request: Request) -> Request:
+    """The same request, its body read within the limit and checked to be JSON. Raises TooLarge, InvalidInput.
+
+    NaN and halves of characters are left to the body's model, which refuses them with their path.
+    """
+    raw = await single_body(request)
+    if raw:
+        kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            remedy = "Send JSON with the header `Content-Type: application/json`."
+            raise InvalidInput("is not application/json", where="Content-Type", value=kind or None, remedy=remedy)
+        _checked_depth(_leniently_parsed(raw), where="body")
+
+    async def replay() -> dict[str, object]:
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    return Request(request.scope, replay)
 
 
 def parsed_object(raw: bytes, *, line: int = 1) -> dict[str, object]:
@@ -137,12 +158,30 @@ def _parsed(raw: bytes, *, line: int) -> object:
     raise InvalidInput(f"is not JSON: {reason}", where=at, remedy=remedy)
 
 
+def _leniently_parsed(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return _parsed(raw, line=1)
+
+
+def _checked_depth(value: object, *, where: str) -> None:
+    """Raises InvalidInput for JSON that could be read but not written again."""
+    level = [value]
+    for _ in range(MOST_LEVELS):  # level by level: recursion would end at Python's own limit
+        level = [inner for one in level if isinstance(one, dict | list) for inner in (one.values() if isinstance(one, dict) else one)]
+        if not level:
+            return
+    raise InvalidInput(f"is nested over {MOST_LEVELS} levels deep", where=where, remedy="Send it flatter, or as a text.")
+
+
 def _object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         remedy = (
             "Send one JSON object; a list of them goes to /v1/corrections:batch." if isinstance(value, list) else "Send one JSON object."
         )
         raise InvalidInput("must be a JSON object", where="$", value=type(value).__name__, remedy=remedy)
+    _checked_depth(value, where="$")
     return value
 
 

@@ -78,3 +78,6 @@ class WorkQueue(Protocol):
 
     def state(self, item_id: str) -> str | None:
         """ "open", "leased", "done", "failed", or None."""
+
+    def workload_of(self, item_id: str) -> WorkloadId | None:
+        """None for an item that there is not."""

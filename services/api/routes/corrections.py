@@ -6,51 +6,49 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from flywheel.corrections.correction import CorrectionState
-from flywheel.errors import Conflict, FlywheelError, NotAllowed, NotFound
+from flywheel.errors import Conflict, FlywheelError, NotFound
 from flywheel.ids import CorrectionId
-from services.api.accept_submissions import LineReceipt, submit, submit_many
-from services.api.access import READ, Bearer, admitted, visible
+from services.api.accept_submissions import LineReceipt, count_refusals, submit, submit_many
+from services.api.access import SUBMIT, SUBMITTER_READS, CallerOf, guarded_routes, opened_by
 from services.api.error_responses import error_json
 from services.api.json_values import Json, json_of
 from services.api.requests import ndjson_body, single_body
 from services.api.wiring import ApiParts
 from services.ports.corrections import CorrectionLedger, KeptCorrection
 
-SUBMITTER_READS = (*READ, "submit")  # whoever hands corrections in may see what became of them
-
 
 def correction_routes(parts: ApiParts) -> APIRouter:
     """``/v1/corrections``."""
-    routes = APIRouter()
+    routes = guarded_routes(parts, count=count_refusals(parts))
 
-    @routes.post("/v1/corrections", status_code=202)
-    def submit_one(raw: Annotated[bytes, Depends(single_body)], authorization: Bearer = None) -> dict[str, str]:
-        receipt = submit(parts, raw, authorization=authorization)
+    @routes.post("/v1/corrections", status_code=202, openapi_extra=opened_by(SUBMIT))
+    def submit_one(raw: Annotated[bytes, Depends(single_body)], caller: CallerOf) -> dict[str, str]:
+        receipt = submit(parts, raw, caller=caller)
         return {"id": receipt.id, "result": receipt.result}
 
-    @routes.post("/v1/corrections:batch")
-    def submit_batch(raw: Annotated[bytes, Depends(ndjson_body)], authorization: Bearer = None) -> Response:
-        results = [json.dumps(_line_result(receipt)) for receipt in submit_many(parts, raw, authorization=authorization)]
+    @routes.post("/v1/corrections:batch", openapi_extra=opened_by(SUBMIT))
+    def submit_batch(raw: Annotated[bytes, Depends(ndjson_body)], caller: CallerOf) -> Response:
+        results = [json.dumps(_line_result(receipt)) for receipt in submit_many(parts, raw, caller=caller)]
         return Response("".join(f"{line}\n" for line in results), media_type="application/x-ndjson")
 
-    @routes.get("/v1/corrections")
+    @routes.get("/v1/corrections", openapi_extra=opened_by(SUBMITTER_READS))
     def list_corrections(
-        authorization: Bearer = None,
+        caller: CallerOf,
         workload: str | None = None,
         state: CorrectionState | None = None,
         limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     ) -> dict[str, Json]:
         found: list[KeptCorrection] = []
-        for name in visible(parts, authorization, workload, SUBMITTER_READS):
+        for name in caller.visible(workload):
             found.extend(parts.ledger.corrections.corrections(name, state=state))
         newest = sorted(found, key=lambda kept: kept.decided_at, reverse=True)[:limit]
         return {"corrections": [_summary(kept) for kept in newest], "total": len(found)}
 
-    @routes.get("/v1/corrections/{correction_id:path}")
-    def show_correction(correction_id: str, authorization: Bearer = None, source: str | None = None) -> Json:
+    @routes.get("/v1/corrections/{correction_id:path}", openapi_extra=opened_by(SUBMITTER_READS))
+    def show_correction(correction_id: str, caller: CallerOf, source: str | None = None) -> Json:
         """``correction_id``: as the source gave it, or ``<source>:<id>``."""
-        admitted(parts, authorization, SUBMITTER_READS)
-        kept = _only_one(_seen(parts, authorization, _found(parts.ledger.corrections, correction_id, source)), correction_id)
+        found = _found(parts.ledger.corrections, correction_id, source)
+        kept = _only_one([one for one in found if caller.covers(one.joined.correction.workload)], correction_id)
         view = json_of(kept)
         assert isinstance(view, dict)
         return {**_ids(kept), **view}
@@ -67,20 +65,6 @@ def _found(corrections: CorrectionLedger, text: str, source: str | None) -> list
             found.extend(corrections.by_given_id(text[at + 1 :], source=text[:at]))
     unique = {kept.joined.correction.id: kept for kept in found}
     return [kept for kept in unique.values() if source in (None, kept.joined.correction.source)]
-
-
-def _seen(parts: ApiParts, authorization: str | None, found: list[KeptCorrection]) -> list[KeptCorrection]:
-    """Those of workloads that the token covers. Raises NotAllowed when it covers none of several."""
-    seen, refusal = [], None
-    for kept in found:
-        try:
-            admitted(parts, authorization, SUBMITTER_READS, workload=kept.joined.correction.workload)
-            seen.append(kept)
-        except NotAllowed as error:
-            refusal = error
-    if refusal is not None and not seen:
-        raise refusal
-    return seen
 
 
 def _only_one(seen: list[KeptCorrection], text: str) -> KeptCorrection:

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from flywheel.errors import CannotRun, NotAllowed, NotFound
-from flywheel.ids import Person, WorkloadId
+from flywheel.errors import CannotRun, NotFound
+from flywheel.ids import WorkloadId
 from flywheel.traffic.dead_letter import LetterCause, next_step
-from services.api.access import OPERATE, READ, Bearer, admitted, visible
+from services.api.access import OPERATE, READ, Caller, CallerOf, guarded_routes, opened_by
 from services.api.json_values import Json, json_of
 from services.api.requests import RequestBody
 from services.api.retry_dead_letters import drop, retry
@@ -27,56 +27,48 @@ class DropBody(RequestBody):
 
 def dead_letter_routes(parts: ApiParts) -> APIRouter:
     """``/v1/dead-letters``. A letter that names no configured workload is shown to tokens that cover every workload."""
-    routes = APIRouter()
+    routes = guarded_routes(parts)
 
-    @routes.get("/v1/dead-letters")
+    @routes.get("/v1/dead-letters", openapi_extra=opened_by(READ))
     def list_dead_letters(
-        authorization: Bearer = None,
+        caller: CallerOf,
         workload: str | None = None,
         cause: LetterCause | None = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> dict[str, Json]:
         """Newest first, without content."""
-        covered: list[str] = [*visible(parts, authorization, workload)]
+        covered: list[str] = [*caller.visible(workload)]
         if workload is None and len(covered) == len(parts.workloads):
             covered.append("")
         found = parts.letters.dead_letters(workloads=covered, cause=cause, limit=limit)
         return {"dead_letters": [json_of(letter) for letter in found]}
 
-    @routes.get("/v1/dead-letters/{letter_id}")
-    def show_dead_letter(letter_id: str, authorization: Bearer = None) -> Json:
+    @routes.get("/v1/dead-letters/{letter_id}", openapi_extra=opened_by(READ))
+    def show_dead_letter(letter_id: str, caller: CallerOf) -> Json:
         """With its redacted content and the next step."""
-        letter, _ = _covered(parts, authorization, letter_id, READ)
+        letter = _covered(parts, caller, letter_id)
         return {**_view(letter), "content": _shown(parts, letter)}
 
-    @routes.post("/v1/dead-letters/{letter_id}/retry")
-    def retry_dead_letter(letter_id: str, authorization: Bearer = None) -> Json:
+    @routes.post("/v1/dead-letters/{letter_id}/retry", openapi_extra=opened_by(OPERATE))
+    def retry_dead_letter(letter_id: str, caller: CallerOf) -> Json:
         """Sends its bytes to the topic again. Safe to repeat."""
-        letter, person = _covered(parts, authorization, letter_id, OPERATE)
-        return _view(retry(parts, letter, by=person, now=parts.clock()))
+        return _view(retry(parts, _covered(parts, caller, letter_id), by=caller.person, now=parts.clock()))
 
-    @routes.post("/v1/dead-letters/{letter_id}/drop")
-    def drop_dead_letter(letter_id: str, body: DropBody, authorization: Bearer = None) -> Json:
+    @routes.post("/v1/dead-letters/{letter_id}/drop", openapi_extra=opened_by(OPERATE))
+    def drop_dead_letter(letter_id: str, body: DropBody, caller: CallerOf) -> Json:
         """Deletes its content for good."""
-        letter, person = _covered(parts, authorization, letter_id, OPERATE)
-        return _view(drop(parts, letter, reason=body.reason, by=person, now=parts.clock()))
+        return _view(drop(parts, _covered(parts, caller, letter_id), reason=body.reason, by=caller.person, now=parts.clock()))
 
     return routes
 
 
-def _covered(parts: ApiParts, authorization: str | None, id: str, scopes: tuple[str, ...]) -> tuple[DeadLetter, Person]:
-    """The letter and the person. A letter that the token does not cover is answered like one that does not exist."""
-    person = admitted(parts, authorization, scopes)
+def _covered(parts: ApiParts, caller: Caller, id: str) -> DeadLetter:
+    """A letter that the token does not cover is answered like one that does not exist."""
     letter = parts.letters.dead_letter(id)
     needed = [WorkloadId(letter.workload)] if letter is not None and letter.workload else list(parts.workloads)
-    try:
-        for workload in needed:
-            admitted(parts, authorization, scopes, workload=workload)
-    except NotAllowed:
-        letter = None
-    if letter is None:
+    if letter is None or not all(caller.covers(workload) for workload in needed):
         raise NotFound("there is no such dead letter", where="dead letter", value=id, remedy="List them: flywheel dlq list.")
-    return letter, person
+    return letter
 
 
 def _view(letter: DeadLetter) -> dict[str, Json]:

@@ -5,23 +5,21 @@ from fastapi import APIRouter
 from flywheel.errors import NotFound
 from flywheel.ids import BASE, AdapterName
 from flywheel.retraining.training_run import AdapterBundle
-from services.api.access import READ, Bearer, admitted
+from services.api.access import READ, CallerOf, guarded_routes, opened_by
 from services.api.json_values import Json, gate_summary, json_of, snapshot_json
 from services.api.wiring import ApiParts
 
 
 def lineage_routes(parts: ApiParts) -> APIRouter:
     """``/v1/lineage``."""
-    routes = APIRouter()
+    routes = guarded_routes(parts)
 
-    @routes.get("/v1/lineage/{adapter}")
-    def show_lineage(adapter: str, authorization: Bearer = None) -> dict[str, Json]:
-        admitted(parts, authorization, READ)
+    @routes.get("/v1/lineage/{adapter}", openapi_extra=opened_by(READ))
+    def show_lineage(adapter: str, caller: CallerOf) -> dict[str, Json]:
         bundle = parts.ledger.runs.adapter(AdapterName(adapter))
-        if bundle is None:
+        if bundle is None or not caller.covers(bundle.workload):
             remedy = "The base model has no lineage." if adapter == BASE else "List releases with: flywheel release status."
             raise NotFound("there is no such adapter", where="adapter", value=adapter, remedy=remedy)
-        admitted(parts, authorization, READ, workload=bundle.workload)
         return _lineage(parts, bundle)
 
     return routes

@@ -2,15 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from flywheel.errors import NotFound
 from flywheel.regression_suite.golden import GoldenSet
-from services.api.access import OPERATE, READ, Bearer, admitted_to
+from services.api.access import OPERATE, READ, CallerOf, guarded_routes, opened_by
 from services.api.freeze_golden_set import freeze, import_cases
 from services.api.json_values import Json, json_of
 from services.api.requests import RequestBody, ndjson_body
 from services.api.wiring import ApiParts
+
+Version = Annotated[int | None, Query(ge=1, le=10**9)]
 
 
 class WorkloadBody(RequestBody):
@@ -19,22 +21,20 @@ class WorkloadBody(RequestBody):
 
 def regression_suite_routes(parts: ApiParts) -> APIRouter:
     """``/v1/golden``."""
-    routes = APIRouter()
+    routes = guarded_routes(parts)
 
-    @routes.post("/v1/golden/import")
-    def import_golden(workload: str, raw: Annotated[bytes, Depends(ndjson_body)], authorization: Bearer = None) -> Json:
-        person, rules = admitted_to(parts, authorization, OPERATE, workload)
-        return json_of(import_cases(parts, rules, raw, by=person, now=parts.clock()))
+    @routes.post("/v1/golden/import", openapi_extra=opened_by(OPERATE))
+    def import_golden(workload: str, raw: Annotated[bytes, Depends(ndjson_body)], caller: CallerOf) -> Json:
+        return json_of(import_cases(parts, caller.workload(workload), raw, by=caller.person, now=parts.clock()))
 
-    @routes.post("/v1/golden/freeze")
-    def freeze_golden(body: WorkloadBody, authorization: Bearer = None) -> dict[str, Json]:
-        person, rules = admitted_to(parts, authorization, OPERATE, body.workload)
-        golden, new = freeze(parts, rules, by=person, now=parts.clock())
+    @routes.post("/v1/golden/freeze", openapi_extra=opened_by(OPERATE))
+    def freeze_golden(body: WorkloadBody, caller: CallerOf) -> dict[str, Json]:
+        golden, new = freeze(parts, caller.workload(body.workload), by=caller.person, now=parts.clock())
         return {**_golden_json(golden), "new": new}
 
-    @routes.get("/v1/golden")
-    def show_golden(workload: str, version: int | None = None, items: bool = False, authorization: Bearer = None) -> dict[str, Json]:
-        _, rules = admitted_to(parts, authorization, READ, workload)
+    @routes.get("/v1/golden", openapi_extra=opened_by(READ))
+    def show_golden(workload: str, caller: CallerOf, version: Version = None, items: bool = False) -> dict[str, Json]:
+        rules = caller.workload(workload)
         golden = parts.ledger.suite.golden(rules.id, version=version)
         if golden is None:
             raise NotFound(

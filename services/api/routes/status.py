@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from flywheel.ids import WorkloadId
-from services.api.access import Bearer, visible
+from services.api.access import READ, CallerOf, guarded_routes, opened_by
 from services.api.json_values import Json, alert_json, gate_summary, json_of, reference_json, snapshot_json
 from services.api.wiring import ApiParts
 
@@ -12,11 +12,11 @@ NEWEST = 5  # of snapshots, runs, gates and releases
 
 def status_routes(parts: ApiParts) -> APIRouter:
     """``/v1/status``."""
-    routes = APIRouter()
+    routes = guarded_routes(parts)
 
-    @routes.get("/v1/status")
-    def show_status(authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
-        return {"workloads": [_status(parts, name) for name in visible(parts, authorization, workload)]}
+    @routes.get("/v1/status", openapi_extra=opened_by(READ))
+    def show_status(caller: CallerOf, workload: str | None = None) -> dict[str, Json]:
+        return {"workloads": [_status(parts, name) for name in caller.visible(workload)]}
 
     return routes
 

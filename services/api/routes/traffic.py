@@ -5,7 +5,7 @@ from pydantic import Field
 
 from flywheel.errors import InvalidInput, NotFound
 from flywheel.ids import EventId
-from services.api.access import INTERNAL, Bearer, admitted, visible
+from services.api.access import INTERNAL, READ, CallerOf, guarded_routes, opened_by
 from services.api.json_values import Json, exchange_json
 from services.api.requests import RequestBody
 from services.api.wiring import ApiParts
@@ -19,21 +19,20 @@ class EventIdsBody(RequestBody):
 
 def traffic_routes(parts: ApiParts) -> APIRouter:
     """``/v1/recorded`` and ``/v1/exchanges``."""
-    routes = APIRouter()
+    routes = guarded_routes(parts)
 
-    @routes.post("/v1/recorded")
-    def list_recorded(body: EventIdsBody, authorization: Bearer = None) -> dict[str, list[str]]:
+    @routes.post("/v1/recorded", openapi_extra=opened_by(INTERNAL))
+    def list_recorded(body: EventIdsBody) -> dict[str, list[str]]:
         """Which of these events are recorded; the gateway asks."""
-        admitted(parts, authorization, INTERNAL)
         return {"recorded": sorted(parts.traffic.recorded([EventId(one) for one in body.ids]))}
 
-    @routes.get("/v1/exchanges/{id:path}")
-    def show_exchange(id: str, authorization: Bearer = None, workload: str | None = None) -> dict[str, Json]:
+    @routes.get("/v1/exchanges/{id:path}", openapi_extra=opened_by(READ))
+    def show_exchange(id: str, caller: CallerOf, workload: str | None = None) -> dict[str, Json]:
         """One request and its answer, by our request id, the completion's id, or the client's own id.
 
         An exchange of a workload that the token does not cover is answered like one that does not exist.
         """
-        covered = visible(parts, authorization, workload)
+        covered = caller.visible(workload)
         found = [row for name in covered if (row := parts.traffic.by_request(id, workload=name)) is not None]
         if not found:
             raise NotFound("there is no such exchange", where="exchange", value=id, remedy=NOT_RECORDED)

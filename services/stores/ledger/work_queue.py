@@ -102,6 +102,11 @@ class LedgerWorkQueue:
         with reading(self._engine) as connection:
             return connection.execute(select(work_table.c.state).where(work_table.c.id == item_id)).scalar()
 
+    def workload_of(self, item_id: str) -> WorkloadId | None:
+        with reading(self._engine) as connection:
+            found = connection.execute(select(work_table.c.workload).where(work_table.c.id == item_id)).scalar()
+            return WorkloadId(found) if found is not None else None
+
     def _if_held(self, item_id: str, worker: str, values: Mapping[str, object]) -> bool:
         held = and_(work_table.c.id == item_id, work_table.c.state == "leased", work_table.c.leased_by == worker)
         with writing(self._engine) as connection:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,12 +15,14 @@ from fastapi.testclient import TestClient
 from services.api.app import build_app
 from services.api.wiring import ApiParts, api_parts
 from services.settings import Http, Settings, Token, Workload
+from services.settings.sections import Scope
 from services.stores.tokens import internal_key, sha256_of
 from tests.fakes.event_publisher import FakeEventPublisher
 from tests.opened import open_ledger, open_traffic
 from tests.ports import free_port
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+SCOPES = get_args(Scope)
 NOW = datetime(2026, 5, 1, 8, 0, tzinfo=UTC)
 
 
@@ -58,6 +60,8 @@ def settings_in(folder: Path, *, api_port: int = 8401, metrics: int = 8420) -> S
             token("desk", "submit"),
             token("narrow", "operate", "submit", workloads=("second",)),
             token("app", "infer"),
+            token("foreign", *SCOPES, workloads=("second",)),
+            *(token(f"only-{scope}", scope) for scope in SCOPES),
         ),
     )
 

@@ -315,7 +315,7 @@ def test_two_tools_that_both_number_from_one_are_both_taken(api: Any) -> None:
         assert read(path) == "labels:1"
     for path in ("crm:eu:1", "crm%253Aeu:1", "1?source=crm:eu"):
         assert read(path) == "crm%3Aeu:1"
-    assert read("support-desk:1", "narrow")[0] == 403
+    assert read("support-desk:1", "narrow")[0] == 404
     assert read("1?source=nobody")[0] == 404
     listed = api.ask("GET", "/v1/corrections").json()["corrections"]
     assert sorted((one["source"], one["id"], one["qualified_id"]) for one in listed) == [

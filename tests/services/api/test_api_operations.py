@@ -116,7 +116,7 @@ def test_a_resolved_alert_cannot_be_acknowledged(api: Any) -> None:
     assert (answer.status_code, answer.json()["error"]["exit_code"]) == (409, 3)
 
 
-@pytest.mark.parametrize(("token", "status"), [("desk", 403), ("narrow", 403), ("nobody", 401)])
+@pytest.mark.parametrize(("token", "status"), [("desk", 403), ("narrow", 404), ("nobody", 401)])
 def test_acknowledging_needs_operate_on_the_alerts_workload(api: Any, token: str, status: int) -> None:
     fire(api)
     assert api.ask("POST", "/v1/alerts/alert-1/ack", token=token, json={}).status_code == status
