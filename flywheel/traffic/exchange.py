@@ -7,7 +7,7 @@ probabilities. Media are kept by digest. Who answered, when, and with which stat
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from flywheel.errors import InvalidInput, shortened
 from flywheel.traffic.media import without_media
@@ -143,16 +143,16 @@ def exchange_from_wire(
     kept_response, response_media = without_media(dict(response) if response is not None else None, where=f"{where}.response")
     prompt = prompt_from_wire(kept_request, where=f"{where}.request")
     media = [path.removeprefix(f"{where}.") for path in (*request_media, *response_media)]
-    exchange = Exchange(prompt=prompt, added=tuple(added), left_out=tuple(dict.fromkeys((*left_out, *media))))
-    if not isinstance(kept_response, dict):
-        return exchange
-    choices, usage, completion_id = (kept_response.get(key) for key in ("choices", "usage", "id"))
-    return replace(
-        exchange,
+    answered = kept_response if isinstance(kept_response, dict) else {}
+    choices, usage, completion_id = answered.get("choices"), answered.get("usage"), answered.get("id")
+    return Exchange(
+        prompt=prompt,
         answers=tuple(answer for one in (choices if isinstance(choices, list) else ()) if (answer := _answer(one)) is not None),
         completion_id=completion_id if isinstance(completion_id, str) else "",
         usage=usage if isinstance(usage, dict) else {},
-        more={key: one for key, one in kept_response.items() if key not in _COMPLETION and one is not None},
+        more={key: one for key, one in answered.items() if key not in _COMPLETION and one is not None},
+        added=tuple(added),
+        left_out=tuple(dict.fromkeys((*left_out, *media))),
     )
 
 
@@ -191,9 +191,10 @@ def _answer(choice: Json) -> ModelAnswer | None:
     if not isinstance(held, dict):
         return None
     reasoning = next((held[key] for key in _REASONING if isinstance(held.get(key), str)), None)
-    told = {key: one for key, one in held.items() if key not in _REASONING or not (one is None or isinstance(one, str))}
-    empty = [key for key, one in told.items() if one is None or one == []]  # servers write every field that a message may have
-    told = {key: one for key, one in told.items() if key not in empty} | {"role": held.get("role") or "assistant"}
+    told = {  # without null and []: servers write every field that a message may have
+        key: one for key, one in held.items() if one is not None and one != [] and not (isinstance(one, str) and key in _REASONING)
+    }
+    told["role"] = held.get("role") or "assistant"
     reason = choice.get("finish_reason")
     return ModelAnswer(
         message=message_from_wire(told, where="response.choices[].message"),

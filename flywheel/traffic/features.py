@@ -21,9 +21,10 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _QUESTION = re.compile(r"\s*(who|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|would|should|will)\b", re.IGNORECASE)
-# Of a line's own white space only: with line breaks in it, a run of them is searched once from each of its lines.
-_LIST = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])[^\S\n]+\S", re.MULTILINE)
-_CODE = re.compile(r"^[^\S\n]*(?:def |class |import |#include|function\b.*\{|SELECT\s)", re.MULTILINE)
+# Of a line's own white space only: with line breaks in it, a run of them is searched once from each of its lines. Searched for from the
+# line break on, which re finds many times as fast as "^".
+_LIST = re.compile(r"\n[^\S\n]*(?:[-*•]|\d+[.)])[^\S\n]+\S")
+_CODE = re.compile(r"\n[^\S\n]*(?:def |class |import |#include|function\b.*\{|SELECT\s)")
 
 
 def _geometric(first: float, last: float, ratio: float) -> tuple[float, ...]:
@@ -87,13 +88,13 @@ def columns_of(inference: Inference, *, valid_format: bool | None) -> FeatureRow
     The first failure of a session depends on earlier rows: ``first_failures`` adds it when the row is recorded.
     """
     asked, outcome = inference.exchange.prompt.user_turns, inference.attempt.outcome
-    words = asked.split()
+    words = len(asked.split())
     return {
         "prompt_chars": float(len(asked)),
-        "prompt_words": float(len(words)),
+        "prompt_words": float(words),
         "prompt_shape": prompt_shape(asked),
         "prompt_ending": prompt_ending(asked),
-        "prompt_word_chars": len(asked) / len(words) if words else None,
+        "prompt_word_chars": len(asked) / words if words else None,
         "digits_share": digits_in(asked) / len(asked) if asked else None,
         "personal_data": float(holds_pseudonym(asked)),
         **_answer_columns(inference.exchange.answer if outcome is AttemptOutcome.OK else None, valid_format=valid_format),
@@ -124,15 +125,16 @@ def is_refusal(answer: str) -> bool:
 
 
 def digits_in(text: str) -> int:
-    """How many characters are digits, as ``str.isdigit`` says; ten searches for one character are many times as fast as asking each."""
-    return sum(map(text.count, "0123456789")) if text.isascii() else sum(map(str.isdigit, text))
+    """How many characters are digits, as ``str.isdigit`` says. Taking them out of bytes is many times as fast as asking each."""
+    return len(text) - len(text.encode().translate(None, b"0123456789")) if text.isascii() else sum(map(str.isdigit, text))
 
 
 def prompt_shape(asked: str) -> str:
     """question, imperative, code, list or other."""
-    if "```" in asked or _CODE.search(asked):
+    lines = f"\n{asked}"
+    if "```" in asked or _CODE.search(lines):
         return "code"
-    if len(_LIST.findall(asked)) >= 2:
+    if len(_LIST.findall(lines)) >= 2:
         return "list"
     if asked.rstrip().endswith("?") or _QUESTION.match(asked):
         return "question"
@@ -160,4 +162,4 @@ def answer_opening(answer: str) -> str:
         except (ValueError, RecursionError):
             return "prose"
         return "json"
-    return "list" if _LIST.match(text) else "prose"
+    return "list" if _LIST.match(f"\n{text}") else "prose"

@@ -15,7 +15,7 @@ from flywheel.errors import InvalidInput, shortened
 
 FIX = "Send messages in the form of OpenAI's chat completions."
 LONGEST_ROLE = 40  # characters; OpenAI knows none over 10
-_KNOWN = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
+_TEXTS = frozenset({"content", "name", "tool_call_id", "refusal"})
 Json = Any
 """A JSON value: None, bool, int, float, str, list of these, dict from str to these. Never changed in place."""
 
@@ -123,31 +123,18 @@ class Message:
 
 def message_from_wire(value: Json, *, where: str) -> Message:
     """Raises InvalidInput, with the path, for a value that is not an object with a role."""
-    role = role_of(value, where=where)
-    more = {key: one for key, one in value.items() if key not in _KNOWN}
-
-    def text_of(key: str) -> str | None:
-        """The field's text. A value of another type stays in ``more``."""
-        found = value.get(key)
-        if found is None or isinstance(found, str):
-            return found
-        more[key] = found
-        return None
-
-    parts = value.get("content")
-    calls = value.get("tool_calls")
-    tool_calls = _calls(calls)
-    if not tool_calls and calls is not None and calls != []:
-        more["tool_calls"] = calls
-    return Message(
-        role=role,
-        content=tuple(map(_part, parts)) if isinstance(parts, list) else text_of("content"),
-        name=text_of("name") or "",
-        tool_calls=tool_calls,
-        tool_call_id=text_of("tool_call_id") or "",
-        refusal=text_of("refusal"),
-        more=more,
-    )
+    told: dict[str, Any] = {"role": role_of(value, where=where)}
+    more = {}
+    for key, one in value.items():
+        if key in _TEXTS and isinstance(one, str):
+            told[key] = one
+        elif key == "content" and isinstance(one, list):
+            told[key] = tuple(map(_part, one))
+        elif key == "tool_calls" and (calls := _calls(one)):
+            told[key] = calls
+        elif key != "role" and not (one is None and key in _TEXTS) and not (key == "tool_calls" and one in (None, [])):
+            more[key] = one  # unknown, or of a type that we do not know
+    return Message(**told, more=more)
 
 
 def role_of(message: Json, *, where: str) -> str:

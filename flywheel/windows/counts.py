@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from flywheel.ids import EVERYTHING, WorkloadId
 from flywheel.traffic.column import Column, Measure
 
+_FLOAT_OR_NONE = frozenset({float, type(None)})
 Counts = NDArray[np.int64]
 Values = Sequence[float | str | None] | NDArray[np.float64]
 """One value a row; None is missing."""
@@ -171,7 +172,7 @@ def _bins_of(column: Column, values: Values) -> NDArray[np.intp]:
     if column.measure is Measure.NAME:
         known = _Places({name: at for at, name in enumerate(column.names)} | {None: missing}, other=other)
         return np.fromiter(map(known.__getitem__, values), dtype=np.intp, count=len(values))
-    numbers = values if isinstance(values, np.ndarray) else np.array([_number(value) for value in values], dtype=np.float64)
+    numbers = values if isinstance(values, np.ndarray) else _numbers(values)
     if column.measure is Measure.RATE:
         odd = (numbers != 0) & (numbers != 1)
         found = np.where(odd, other, numbers).astype(np.intp) if odd.any() else numbers.astype(np.intp)
@@ -203,10 +204,14 @@ class _Places(dict[object, int]):
         return self._other
 
 
+def _numbers(values: Sequence[float | str | None]) -> NDArray[np.float64]:
+    """NaN for None and for whatever no float can hold."""
+    plain = _FLOAT_OR_NONE.issuperset(map(type, values))  # of nearly every column; numpy's own conversion takes a tenth of the time
+    return np.array(values if plain else [_number(value) for value in values], dtype=np.float64)
+
+
 def _number(value: float | str | None) -> float:
     """Not a number for whatever no float can hold."""
-    if type(value) is float:
-        return value
     try:
         return float(value) if isinstance(value, Real) else np.nan
     except OverflowError:

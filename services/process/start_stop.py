@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import select
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 from flywheel.errors import FlywheelError
 from services.observability import configure_logging
 from services.settings import Settings, load
+
+YOUNG_OBJECTS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ def main(process: str, run: Callable[[Start], object], *, purpose: str | None = 
     try:
         settings = load(config)
         configure_logging(settings.log_level)
+        collect_garbage_rarely()
         if options.wait and not sys.stdin.readline():
             return 0
         stop = stop_event()
@@ -47,6 +51,12 @@ def main(process: str, run: Callable[[Start], object], *, purpose: str | None = 
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
+
+
+def collect_garbage_rarely() -> None:
+    """Looks for cycles after ``YOUNG_OBJECTS`` new lists and objects instead of Python's 700: a batch of 500 events makes some 60,000, none
+    of them in a cycle, and looking through them again and again took a tenth of the recorder's time."""
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def stop_event() -> threading.Event:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     QueuePool,
+    Row,
     Table,
     UnaryExpression,
     create_engine,
@@ -120,6 +121,22 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def rows_with(
+    connection: Connection, table: Table, *, column: str, values: Sequence[object], wanted: Sequence[str]
+) -> list[Row[tuple[Any, ...]]]:
+    """The ``wanted`` columns of all rows whose ``column`` has one of the values.
+
+    In the driver's own form: of a statement with hundreds of values, SQLAlchemy's takes several times as long as SQLite's search.
+    """
+    found: list[Row[tuple[Any, ...]]] = []
+    for at in range(0, len(values), IDS_A_QUERY):
+        part = tuple(values[at : at + IDS_A_QUERY])
+        places = ", ".join("?" * len(part))
+        statement = f"SELECT {', '.join(wanted)} FROM {table.name} WHERE {column} IN ({places})"  # noqa: S608 (names of ours)
+        found += connection.exec_driver_sql(statement, part)
+    return found
+
+
 def newest_row(table: Table) -> UnaryExpression[int]:
     """The order of insertion, newest first. The order of stored times is another one where a clock ran ahead."""
     return literal_column(f"{table.name}.rowid", Integer).desc()
@@ -127,7 +144,7 @@ def newest_row(table: Table) -> UnaryExpression[int]:
 
 def to_text(moment: datetime) -> str:
     """UTC, microseconds, fixed width: sorts as text the way it sorts in time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")  # in a sixth of strftime's time
 
 
 def to_moment(text: str) -> datetime:

@@ -19,6 +19,7 @@ from services.gateway.traffic_event import UpstreamAttempt, event_data
 from services.integrations.kafka.event_codec import TRAFFIC_TYPE, claimed_ids, decode_traffic
 from services.integrations.presidio.redactor import PresidioRedactor
 from services.ports.cloud_events import encode
+from services.process.start_stop import collect_garbage_rarely
 from services.settings import Settings
 from services.stores.traffic.compression import AS_IT_IS, Compressor
 from services.traffic_windower.record_batches import Recording, record_batch
@@ -99,6 +100,7 @@ def bytes_on_disk(raws: Sequence[bytes], redactor: PresidioRedactor) -> float:
 
 
 def main() -> int:
+    collect_garbage_rarely()  # as the recorder's process does
     redactor = PresidioRedactor(key=b"benchmark" * 4)
     redactor.redact("4155550134")  # imports what it needs
     figures = []

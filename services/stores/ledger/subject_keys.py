@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Integer, LargeBinary, String, Table, select
+from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, Row, String, Table, select
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.errors import CannotRun, FlywheelError
 from flywheel.ids import WorkloadId
-from services.stores.database import IDS_A_QUERY, metadata, reading, to_text, writing
+from services.stores.database import metadata, reading, rows_with, to_text, writing
 from services.stores.sealing import KEY_BYTES, DataKey, SealBroken, SealingKey, sealing_key
 
 KEYS_TO_TRY = 50  # at the start; one damaged key among them says nothing of the sealing key
@@ -56,17 +56,17 @@ class LedgerSubjectKeys:
     def held(self, ids: Collection[int]) -> dict[int, DataKey | None]:
         """Those of the keys that are there. None: it was not sealed by our sealing key, or was changed."""
         with reading(self._engine) as connection:
-            return {row.id: self._opened(row) for row in _rows(connection, subject_keys.c.id, sorted(ids))}
+            return {row.id: self._opened(row) for row in _rows(connection, "id", sorted(ids))}
 
     def ensured(self, subjects: Mapping[bytes, WorkloadId], *, at: datetime) -> dict[bytes, SubjectKey | UnusableKey]:
         """The key of each subject, or why it cannot be used; made where there is none. Processes that make one at once get the same."""
         with reading(self._engine) as connection:
-            found = _rows(connection, subject_keys.c.subject, sorted(subjects))
+            found = _rows(connection, "subject", sorted(subjects))
         if missing := sorted(subjects.keys() - {row.subject for row in found}):
             made = [self._new(subject, subjects[subject], at) for subject in missing]
             with writing(self._engine) as connection:
                 connection.execute(insert(subject_keys).on_conflict_do_nothing(index_elements=["subject"]), made)
-                found += _rows(connection, subject_keys.c.subject, missing)
+                found += _rows(connection, "subject", missing)
         return {row.subject: self._usable(row) for row in found}
 
     def opens(self, row: Any) -> bool:
@@ -108,7 +108,5 @@ def open_subject_keys(engine: Engine, *, data_dir: Path, configured: Path | None
     return keys
 
 
-def _rows(connection: Connection, column: ColumnElement[Any], values: Sequence[object]) -> list[Any]:
-    parts = (values[at : at + IDS_A_QUERY] for at in range(0, len(values), IDS_A_QUERY))
-    wanted = select(subject_keys.c.id, subject_keys.c.subject, subject_keys.c.sealed_key)
-    return [row for part in parts for row in connection.execute(wanted.where(column.in_(part)))]
+def _rows(connection: Connection, column: str, values: Sequence[object]) -> list[Row[tuple[Any, ...]]]:
+    return rows_with(connection, subject_keys, column=column, values=values, wanted=["id", "subject", "sealed_key"])

@@ -5,9 +5,10 @@ transaction: positions move by compare-and-set, an event id is inserted once, on
 session and day and the sealed contents are stored in that transaction too.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+from operator import itemgetter
 
 import orjson
 import structlog
@@ -234,36 +235,28 @@ def _insert_all(connection: Connection, table: Table, rows: Sequence[Mapping[str
     """In the driver's bulk form: SQLAlchemy's own takes several times as long. Each row has a value for every column."""
     names = [column.name for column in table.columns]
     statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 (names of ours)
-    connection.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
+    connection.exec_driver_sql(statement, list(map(itemgetter(*names), rows)))
 
 
 def _gained(
     batch: RecordingBatch, *, fresh: Sequence[RecordedInference], letters: Sequence[DeadLetter]
 ) -> dict[WorkloadId, tuple[TrafficCounts, datetime | None]]:
     """What this batch adds to each workload's cumulative counts."""
-    gained: dict[WorkloadId, TrafficCounts] = {}
+    recorded, duplicates, dead = Counter[WorkloadId](), Counter[WorkloadId](batch.in_batch_duplicates), Counter[WorkloadId]()
     newest: dict[WorkloadId, datetime] = {}
-
-    def more(workload: WorkloadId, *, recorded: int = 0, duplicates: int = 0, dead: int = 0) -> None:
-        held = gained.get(workload, TrafficCounts())
-        gained[workload] = replace(
-            held,
-            recorded=held.recorded + recorded,
-            duplicates_ignored=held.duplicates_ignored + duplicates,
-            dead_lettered=held.dead_lettered + dead,
-        )
-
     new = {row.inference.event_id for row in fresh}
     for row in batch.rows:
         inference = row.inference
         if inference.arm is Arm.SHADOW:
             continue
-        is_new = inference.event_id in new
+        (recorded if inference.event_id in new else duplicates)[inference.workload] += 1
         new.discard(inference.event_id)  # the same id once more in this batch is a duplicate
-        more(inference.workload, recorded=int(is_new), duplicates=int(not is_new))
         newest[inference.workload] = max(newest.get(inference.workload, inference.occurred_at), inference.occurred_at)
-    for workload, number in batch.in_batch_duplicates.items():
-        more(workload, duplicates=number)
-    for letter in letters:
-        more(WorkloadId(letter.workload), dead=1)
-    return {workload: (counts, newest.get(workload)) for workload, counts in gained.items()}
+    dead.update(WorkloadId(letter.workload) for letter in letters)
+    return {
+        workload: (
+            TrafficCounts(recorded=recorded[workload], duplicates_ignored=duplicates[workload], dead_lettered=dead[workload]),
+            newest.get(workload),
+        )
+        for workload in dict.fromkeys((*recorded, *duplicates, *dead))
+    }

@@ -17,7 +17,7 @@ from flywheel.windows.counts import CountMatrix, WindowCounts, added
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import capped
 from services.ports.traffic import RecordedInference, TrafficCounts
-from services.stores.database import in_parts, reading, to_json, to_moment, to_text
+from services.stores.database import in_parts, reading, rows_with, to_json, to_moment, to_text
 from services.stores.ledger.subject_keys import LedgerSubjectKeys
 from services.stores.traffic.contents import opened_contents, without_content
 from services.stores.traffic.find_exchange import row_named
@@ -180,10 +180,7 @@ def counts_of(connection: Connection, workload: WorkloadId) -> TrafficCounts:
 
 def seen_among(connection: Connection, ids: Sequence[EventId]) -> set[EventId]:
     """Those of the ids that are recorded."""
-    found: set[EventId] = set()
-    for part in in_parts(ids):
-        found.update(connection.execute(select(seen_ids.c.event_id).where(seen_ids.c.event_id.in_(part))).scalars())
-    return found
+    return {row.event_id for row in rows_with(connection, seen_ids, column="event_id", values=ids, wanted=["event_id"])}
 
 
 def _panes_of(workload: WorkloadId, start: datetime, end: datetime) -> Select[tuple[str, bytes]]:
