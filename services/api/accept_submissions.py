@@ -120,5 +120,7 @@ def _submission(
 
 
 def _count_refused(parts: ApiParts, error: FlywheelError, *, kind: str, source: str) -> None:
+    """Keeps the field and the kind of fault: further down in the path, and after a colon, stand words of the caller."""
     RECEIVED.labels(kind).inc()
-    parts.ledger.corrections.rejected_submission(reason=f"{error.where}: {error.reason}", source=source, at=parts.clock(), kind=kind)
+    field, fault = ".".join(error.where.split(".")[:2]), error.reason.partition(":")[0]
+    parts.ledger.corrections.rejected_submission(reason=f"{field}: {fault}", source=source, at=parts.clock(), kind=kind)

@@ -12,10 +12,12 @@ from typer.main import get_command
 from flywheel.errors import FlywheelError, InvalidSettings
 from services.cli.app import build_app
 from services.cli.output import json_scalar
+from services.process.private_files import make_files_private
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process with the exit code."""
+    make_files_private()
     _open_standard_streams()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 

@@ -132,6 +132,10 @@ def _data(settings: Settings) -> list[Diagnosis]:
     if free < DISK_GIB:
         sentence = f"too little disk under {folder}: {free:.1f} GiB are free, {DISK_GIB:g} are needed"
         return [Diagnosis(part="data", finding=CheckLevel.WRONG, sentence=sentence, remedy="Free some space, or set data_dir.")]
+    exposed = sorted(path.name for path in folder.glob("*") if path.is_file() and path.stat().st_mode & 0o077)
+    if exposed:  # an older version made them so
+        sentence = f"other users of this host can read {exposed[0]} and {len(exposed) - 1} more files in {folder}"
+        return [Diagnosis(part="data", finding=CheckLevel.NOTE, sentence=sentence, remedy=f"Run `chmod -R go= {folder}`.")]
     return [Diagnosis(part="data", finding=CheckLevel.OK, sentence=f"{folder}, {free:.0f} GiB free, SQLite for one host")]
 
 

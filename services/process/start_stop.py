@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flywheel.errors import FlywheelError
 from services.observability import configure_logging
+from services.process.private_files import make_files_private
 from services.settings import Settings, load
 
 YOUNG_OBJECTS = 50_000
@@ -39,6 +40,7 @@ def main(process: str, run: Callable[[Start], object], *, purpose: str | None = 
     parser.add_argument("--wait", action="store_true", help="begin after a line on standard input, and end with its end")
     options = parser.parse_args()
     config = options.config
+    make_files_private()
     try:
         settings = load(config)
         configure_logging(settings.log_level)

@@ -143,6 +143,15 @@ def test_the_doctor_names_every_wrong_part_at_once(content: dict[str, Any], tmp_
     assert f"`flywheel doctor --config {tmp_path / 'flywheel.yaml'}` again" in said
 
 
+@pytest.mark.parametrize(("mode", "said"), [(0o640, True), (0o600, False)])
+def test_the_doctor_names_files_that_others_can_read(content: dict[str, Any], tmp_path: Path, mode: int, said: bool) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "traffic.db").touch(mode=mode)
+    (data,) = (found for found in examine(Settings.model_validate(content), read_machine()) if found.part == "data")
+    assert ("other users of this host can read traffic.db" in data.sentence, "chmod -R go=" in data.remedy) == (said, said)
+    assert data.finding is (CheckLevel.NOTE if said else CheckLevel.OK)
+
+
 def test_the_doctor_shows_what_is_wrong_with_the_settings(content: dict[str, Any], tmp_path: Path) -> None:
     content["htpt"] = {}
     ended = flywheel("doctor", content, tmp_path, "--json")
