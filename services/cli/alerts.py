@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.options import AsJson, Config, TokenFile, WorkloadName, open_api
+from services.cli.options import AsJson, Config, TokenFile, WorkloadName, in_path, open_api
 from services.cli.output import mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Alerts and their acknowledgement.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def list_all(
 def show(alert: AlertName, json: AsJson = False, config: Config = None, token_file: TokenFile = None) -> None:
     """Show an alert, its evidence and the first action to take."""
     api, _ = open_api(config, token_file)
-    answer = api.get(f"/v1/alerts/{alert}")
+    answer = api.get(f"/v1/alerts/{in_path(alert)}")
     if json:
         print_json(answer)
         return
@@ -55,7 +55,7 @@ def acknowledge(
 ) -> None:
     """Acknowledge an alert. The person is the owner of the token."""
     api, _ = open_api(config, token_file)
-    answer = api.post(f"/v1/alerts/{alert}/ack", {"note": note, **({"hours": hours} if hours is not None else {})})
+    answer = api.post(f"/v1/alerts/{in_path(alert)}/ack", {"note": note, **({"hours": hours} if hours is not None else {})})
     if json:
         print_json(answer)
         return

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flywheel.traffic.dead_letter import LetterCause
-from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, open_api
+from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, in_path, open_api
 from services.cli.output import print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Dead letters: events that could not be recorded or decided.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def list_all(
 def show(letter: LetterName, json: AsJson = False, config: Config = None, token_file: TokenFile = None) -> None:
     """Show a dead letter: place, cause, reason, redacted content, and what to do."""
     api, _ = open_api(config, token_file)
-    answer = api.get(f"/v1/dead-letters/{letter}")
+    answer = api.get(f"/v1/dead-letters/{in_path(letter)}")
     if json:
         print_json(answer)
         return
@@ -68,7 +68,7 @@ def _each(letters: list[str], deed: str, body: dict[str, object], *, json: bool,
     api, _ = open_api(config, token_file)
     answers = []
     for letter in letters:
-        answer = api.post(f"/v1/dead-letters/{letter}/{deed}", body)
+        answer = api.post(f"/v1/dead-letters/{in_path(letter)}/{deed}", body)
         answers.append(answer)
         if not json:
             print_sentence(f"{letter}: {WORDS.get(str(answer.get('state')), answer.get('state'))}")

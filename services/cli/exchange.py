@@ -3,11 +3,10 @@
 import json as json_text
 from collections.abc import Iterator, Mapping
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
-from services.cli.options import AsJson, Config, TokenFile, open_api
+from services.cli.options import AsJson, Config, TokenFile, in_path, open_api
 from services.cli.output import Json, escaped, mapping_of, print_fields, print_json, print_next_step, print_sentence, rows_of
 
 commands = typer.Typer(help="Recorded requests and their answers.", no_args_is_help=True)
@@ -27,7 +26,7 @@ def show(
 ) -> None:
     """Show one exchange. Who asked what, which adapter answered what, what the gateway added and what was left out."""
     api, _ = open_api(config, token_file)
-    answer = api.get(f"/v1/exchanges/{quote(id.encode(errors='surrogateescape'), safe='')}", workload=workload)
+    answer = api.get(f"/v1/exchanges/{in_path(id)}", workload=workload)
     if json:
         print_json(answer)
         return

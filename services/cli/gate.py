@@ -7,7 +7,7 @@ from uuid import uuid4
 import typer
 
 from flywheel.errors import CannotRun
-from services.cli.options import AsJson, Config, TokenFile, WorkloadName, chosen_workload, open_api
+from services.cli.options import AsJson, Config, TokenFile, WorkloadName, chosen_workload, in_path, open_api
 from services.cli.output import Json, mapping_of, number_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def show(
     """A gate with its axes. The exit code is its verdict, as for `gate run`."""
     api, _ = open_api(config, token_file)
     if gate is not None:
-        _answer(api.get(f"/v1/gates/{gate}"), json=json)
+        _answer(api.get(f"/v1/gates/{in_path(gate)}"), json=json)
         return
     rows = rows_of(api.get("/v1/gates", workload=workload), "gates")
     if rows and not all_of_them:
@@ -75,7 +75,7 @@ def _decided(api: "ApiClient", workload: str, adapter: str, work: str, before: s
     """The gate that answers this request: a new one, or the newest one when nothing has changed since."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        state = api.get(f"/v1/work/{work}").get("state")
+        state = api.get(f"/v1/work/{in_path(work)}").get("state")
         rows = rows_of(api.get("/v1/gates", workload=workload, adapter=adapter), "gates")
         new = [row for row in rows if row["id"] not in before]
         if new or (state == "done" and rows):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.options import AsJson, Config, TokenFile, open_api
+from services.cli.options import AsJson, Config, TokenFile, in_path, open_api
 from services.cli.output import print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 
@@ -16,7 +16,7 @@ def lineage(
 ) -> None:
     """The origin and history of an adapter. Its run, training set and corrections; its gates and releases."""
     api, _ = open_api(config, token_file)
-    answer = api.get(f"/v1/lineage/{adapter}")
+    answer = api.get(f"/v1/lineage/{in_path(adapter)}")
     if json:
         print_json(answer)
         return

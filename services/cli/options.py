@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -43,6 +44,11 @@ def chosen_workload(settings: "Settings", given: str | None) -> str:
             "there is no such workload", where="--workload", value=given, remedy=f"Configured are: {', '.join(known) or 'none'}."
         )
     return given
+
+
+def in_path(id: str) -> str:
+    """An id that a person typed, as one part of a route's path: ``../x`` stays an id that does not exist."""
+    return quote(id.encode(errors="surrogateescape"), safe="").replace(".", "%2E")
 
 
 def read_file(file: str) -> bytes:

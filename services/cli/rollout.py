@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, chosen_workload, open_api
+from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, chosen_workload, in_path, open_api
 from services.cli.output import Json, mapping_of, print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Releases, approval, rollback.", no_args_is_help=True)
@@ -67,7 +67,7 @@ def approve(
 ) -> None:
     """Let a release on to shadow and canary, in your name. Shadow, canary and guards still run."""
     api, _ = open_api(config, token_file)
-    answer = api.post(f"/v1/releases/{release}/approve", {"override_gate": override_gate, "reason": reason})
+    answer = api.post(f"/v1/releases/{in_path(release)}/approve", {"override_gate": override_gate, "reason": reason})
     if json:
         print_json(answer)
         return
@@ -94,7 +94,7 @@ def detach(
 def _back(verb: str, reason: str, workload: str | None, json: bool, config: Config, token_file: TokenFile) -> None:
     api, settings = open_api(config, token_file)
     name = chosen_workload(settings, workload)
-    answer = api.post(f"/v1/workloads/{name}/{verb}", {"reason": reason})
+    answer = api.post(f"/v1/workloads/{in_path(name)}/{verb}", {"reason": reason})
     if json:
         print_json(answer)
         return

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import typer
 
-from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, chosen_workload, open_api
+from services.cli.options import AsJson, Config, Reason, TokenFile, WorkloadName, chosen_workload, in_path, open_api
 from services.cli.output import print_fields, print_json, print_next_step, print_sentence, print_table, rows_of
 
 commands = typer.Typer(help="Training sets.", no_args_is_help=True)
@@ -33,7 +33,7 @@ def show(
 ) -> None:
     """Counts, warnings and the state of the audit."""
     api, _ = open_api(config, token_file)
-    answer = api.get(f"/v1/datasets/{dataset}") if dataset else api.get("/v1/datasets", workload=workload)
+    answer = api.get(f"/v1/datasets/{in_path(dataset)}") if dataset else api.get("/v1/datasets", workload=workload)
     if json:
         print_json(answer)
         return

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 from aiohttp import web
@@ -14,6 +15,7 @@ from services.gateway.access import ModelAccess
 from services.gateway.admin import Admin
 from services.gateway.app import admin_app, gateway_app
 from services.gateway.capture_attempts import Capture, Onward, encoded_by
+from services.gateway.client_connections import open_port
 from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
@@ -58,14 +60,12 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
         admin=admin,
         cors_origins=parts.http.cors_origins,
     )
-    own = web.AppRunner(admin_app(admin), access_log=None, shutdown_timeout=CUT_SECONDS)
-    await own.setup()
-    await _listen(own, settings.http.host, gateway_port(settings, number), remedy="set http.metrics_port")
+    own = await _own_port(admin, settings.http.host, gateway_port(settings, number))
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CUT_SECONDS)
     await runner.setup()
-    several = settings.gateway.processes > 1
-    await _listen(runner, settings.http.host, settings.http.gateway_port, remedy="set http.gateway_port", shared=several)
+    with _taken(settings.http.host, settings.http.gateway_port, remedy="set http.gateway_port"):
+        port = await open_port(runner, settings.http.host, settings.http.gateway_port, shared=settings.gateway.processes > 1)
     capture.start()
     watch.start()
     tasks = [
@@ -80,7 +80,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
     finally:
         for task in [*tasks, stopped]:
             task.cancel()
-        await drain(runner, upstream, seconds=settings.gateway.drain_seconds)
+        await drain(port, runner, upstream, seconds=settings.gateway.drain_seconds)
         await runner.cleanup()
         with suppress(TimeoutError):  # a consumer that hangs on a dead broker
             async with asyncio.timeout(0.5):
@@ -93,10 +93,9 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
         task.result()  # one of the tasks that never end has ended: its error is the process's
 
 
-async def drain(runner: web.AppRunner, upstream: Upstream, *, seconds: float) -> None:
+async def drain(port: asyncio.Server, runner: web.AppRunner, upstream: Upstream, *, seconds: float) -> None:
     """Closes the port and idle connections, lets answers under way end, and cuts those that have not after ``seconds``."""
-    for site in list(runner.sites):
-        await site.stop()
+    port.close()
     await asyncio.sleep(0)  # requests that had arrived by now are handled
     server = runner.server
     assert server is not None
@@ -127,10 +126,20 @@ def _record(parts: RecordParts) -> Onward:
     )
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, *, remedy: str, shared: bool = False) -> None:
-    """``shared``: the kernel spreads connections over all processes that listen there, and leaves out one that died."""
+async def _own_port(admin: Admin, host: str, port: int) -> web.AppRunner:
+    """Health, metrics and routes of this process alone."""
+    own = web.AppRunner(admin_app(admin), access_log=None, shutdown_timeout=CUT_SECONDS)
+    await own.setup()
+    with _taken(host, port, remedy="set http.metrics_port"):
+        await web.TCPSite(own, host, port).start()
+    return own
+
+
+@contextmanager
+def _taken(host: str, port: int, *, remedy: str) -> Iterator[None]:
+    """Raises CannotRun where the port cannot be opened."""
     try:
-        await web.TCPSite(runner, host, port, reuse_port=shared or None).start()
+        yield
     except OSError as error:
         raise CannotRun(
             "the port is taken",

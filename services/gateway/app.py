@@ -5,12 +5,12 @@ from collections.abc import Collection
 from aiohttp import web
 
 from services.gateway.admin import Admin
+from services.gateway.client_connections import expectation
 from services.gateway.cross_origin import allow_origins
 from services.gateway.error_responses import errors_as_json, mark_answered
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
-
-LARGEST_BODY = 32 * 1024**2
+from services.gateway.read_request import LARGEST_BODY
 
 
 def admin_app(admin: Admin) -> web.Application:
@@ -25,14 +25,13 @@ def gateway_app(*, gateway: Gateway, others: PassThrough, admin: Admin, cors_ori
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_json])
     app.on_response_prepare.append(mark_answered)
     allow_origins(app, cors_origins)
-    app.add_routes(
-        [
-            web.post("/v1/chat/completions", gateway.complete),
-            web.get("/v1/models", gateway.list_models),
-            web.get("/v1/models/{model:.+}", gateway.retrieve_model),
-            web.post("/v1/{route:.+}", others.pass_on),
-            web.get("/v1/{route:.+}", others.pass_on, allow_head=False),
-            *admin.routes(),
-        ]
-    )
+    routes = [
+        web.post("/v1/chat/completions", gateway.complete),
+        web.get("/v1/models", gateway.list_models),
+        web.get("/v1/models/{model:.+}", gateway.retrieve_model),
+        web.post("/v1/{route:.+}", others.pass_on),
+        web.get("/v1/{route:.+}", others.pass_on, allow_head=False),
+        *admin.routes(),
+    ]
+    app.add_routes([web.RouteDef(one.method, one.path, one.handler, {**one.kwargs, "expect_handler": expectation}) for one in routes])
     return app

@@ -246,12 +246,12 @@ class _Choice:
         return held
 
 
-def read_whole_json(raw: bytes) -> Any:
-    """The body of an answer. Raises ValueError. Halves of characters, as ``\\ud83d``, become U+FFFD."""
+def read_whole_json(raw: bytes) -> tuple[Any, bool]:
+    """The body of an answer, and whether it is kept as it came: halves of characters, as ``\\ud83d``, become U+FFFD. Raises ValueError."""
     try:
-        return orjson.loads(raw)
+        return orjson.loads(raw), True
     except orjson.JSONDecodeError:
-        return _closed(_read_json(raw))
+        return _closed(_read_json(raw)), False
 
 
 def _read_json(raw: bytes) -> Any:

@@ -49,7 +49,7 @@ def error_response(
 
 def model_not_ready(model: str, *, headers: Mapping[str, str]) -> web.Response:
     """The adapter that answers for this name is not loaded, as after a restart of the model server: 404 would be taken as final."""
-    reason, remedy = "the model is being loaded", "Try again in a few seconds; `flywheel status` shows what is loaded."
+    reason, remedy = "the model is being loaded", "Try again in a few seconds; `flywheel release status` shows what is loaded."
     return error_response(
         f"{reason} ({model}). {remedy}",
         status=503,

@@ -20,7 +20,7 @@ from flywheel.traffic.request_policy import as_served
 from services.gateway.access import ModelAccess
 from services.gateway.error_responses import model_not_ready
 from services.gateway.follow_routes import RouteTable
-from services.gateway.read_request import ServedWorkload, checked_model, new_request_id, read_body
+from services.gateway.read_request import ServedWorkload, body_of, checked_model, new_request_id, read_body
 from services.gateway.upstream import ClientGone, Form, FormField, HoldBack, Upstream, UpstreamAnswer, UpstreamCall
 
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
@@ -92,7 +92,7 @@ async def _content(request: web.Request, *, names_an_object: bool) -> tuple[str 
         return None, None
     if request.content_type == "multipart/form-data":
         return await _form(request)
-    raw = await request.read()
+    raw = await body_of(request)
     if not raw and names_an_object:
         return None, None
     return read_body(raw)
@@ -100,6 +100,8 @@ async def _content(request: web.Request, *, names_an_object: bool) -> tuple[str 
 
 async def _form(request: web.Request) -> tuple[str, Form]:
     """Read and written anew, so that the model server reads the same ``model`` as this gateway did."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise web.HTTPUnsupportedMediaType(reason="a packed form is not read: send it unpacked")
     try:
         fields = await request.post()
     except (ValueError, LookupError, AssertionError, HttpProcessingError) as error:  # what aiohttp raises for a form that it cannot read

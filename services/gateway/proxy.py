@@ -26,6 +26,7 @@ from services.gateway.read_request import (
     RoutedRequest,
     ServedWorkload,
     UserRequest,
+    body_of,
     check_messages,
     dimensions_of,
     new_request_id,
@@ -64,7 +65,7 @@ class Gateway:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         arrived_at = datetime.now(UTC)
-        raw = await request.read()
+        raw = await body_of(request)
         model, body = read_body(raw)
         client, served = self._access.asks(request, model)
         asked = UserRequest(

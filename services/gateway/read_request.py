@@ -3,13 +3,16 @@
 In: headers and body. Out: a UserRequest, and a RoutedRequest once its workload and route are known. Does not query a model.
 """
 
+import asyncio
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
+from aiohttp import web
 
 from flywheel.errors import InvalidInput, shortened
 from flywheel.ids import Person, RequestId, WorkloadId, printable
@@ -23,6 +26,7 @@ SESSION_HEADER = "X-Flywheel-Session"
 OWN_ID_HEADERS = ("X-Request-ID", "X-Client-Request-Id")
 DIMENSION_PREFIX = "x-flywheel-dim-"
 MOST_DIMENSIONS = 20
+LARGEST_BODY = 32 * 1024**2
 MOST_LEVELS = 100
 """Of JSON. What is nested more deeply can be read but not written again: no model server takes it."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -69,6 +73,33 @@ class RoutedRequest:
     @property
     def workload(self) -> WorkloadId:
         return self.served.workload
+
+
+async def body_of(request: web.Request) -> bytes:
+    """The body, unpacked. What is packed may grow a thousandfold: it is unpacked to a bound, beside the event loop.
+
+    Raises InvalidInput, and aiohttp's own errors for a body that is too large or packed in a way that we do not know.
+    """
+    raw, packed = await request.read(), request.headers.get("Content-Encoding", "").strip().lower()
+    if not raw or packed in ("", "identity"):
+        return raw
+    if packed not in ("gzip", "x-gzip", "deflate"):
+        raise web.HTTPUnsupportedMediaType(reason=f"Content-Encoding {packed[:40]!r} is not known: send gzip, deflate or neither")
+    return await asyncio.to_thread(_unpacked, raw)
+
+
+def _unpacked(raw: bytes) -> bytes:
+    without_header = raw[:2] != b"\x1f\x8b" and raw[0] & 0x0F != 8  # deflate as some clients write it
+    unpacking = zlib.decompressobj(-zlib.MAX_WBITS if without_header else zlib.MAX_WBITS | 32)
+    try:
+        content = unpacking.decompress(raw, LARGEST_BODY + 1)
+    except zlib.error:
+        raise InvalidInput("is not packed as its Content-Encoding says", where="body", remedy="Send it unpacked, or as gzip.") from None
+    if len(content) > LARGEST_BODY:
+        raise web.HTTPRequestEntityTooLarge(max_size=LARGEST_BODY, actual_size=len(content))
+    if not unpacking.eof:
+        raise InvalidInput("ends before what is packed in it ends", where="body", remedy="Send all of it.")
+    return content
 
 
 def new_request_id() -> RequestId:

@@ -259,6 +259,9 @@ class _Asked:
         left = self.deadlines.total - (time.perf_counter() - self.began)
         return now + min(within if within is not None else self.deadlines.silence, left)
 
+    def is_over_in_all(self) -> bool:
+        return time.perf_counter() - self.began >= self.deadlines.total
+
     def ended(
         self, *, status: int, error: str | None = None, response: Mapping[str, Any] | None = None, is_whole: bool = True, gone: bool = False
     ) -> Reply:
@@ -267,9 +270,10 @@ class _Asked:
         return Reply(response=response, status=status, error=error, latency_ms=latency_ms, ended=is_whole, client_closed=gone)
 
     def headers(self, upstream: Mapping[str, str]) -> dict[str, str]:
-        """Who answered, and the id under which a correction finds this request."""
-        kept = {name: value for name, value in upstream.items() if not _is_dropped(name.lower())}
-        kept["Content-Type"] = upstream.get("Content-Type", "application/json")
+        """Who answered, and the id under which a correction finds this request. What cannot be printed cannot be sent either."""
+        kept = {name: value for name, value in upstream.items() if value.isprintable() and not _is_dropped(name.lower())}
+        content_type = upstream.get("Content-Type", "application/json")
+        kept["Content-Type"] = content_type if content_type.isprintable() else "application/json"
         return kept | self.own_headers()
 
     def own_headers(self) -> dict[str, str]:
@@ -313,18 +317,18 @@ class _Asked:
         if status in WRONG_KEY:
             told = f"the model server refuses the gateway's key ({status}): {content[:200].decode('utf-8', 'replace')}"
             return self.refused(status=502, shown=502, message="the model server refuses the gateway", code="upstream_key", told=told)
+        if not 200 <= status < 300 and not 400 <= status < 600:
+            return self.refused(status=502, shown=502, message=f"the model server answers {status}", code="upstream_broken")
         if status >= 400:
             shown, message = in_openai_form(content, status=status)
             if message in NO_SUCH_ROUTE and not self.call.is_chat:
                 message = f"the model server does not serve {self.call.method} {self.call.path}"
                 shown = error_content(message, status=status, code="route_not_served")
             return self.failed(status, message, shown, answer.headers)
-        if status >= 300:
-            return self.refused(status=502, shown=502, message=f"the model server answers {status}", code="upstream_broken")
         try:
-            value = read_whole_json(content)
+            value, as_it_came = read_whole_json(content)
         except ValueError:
-            value = None
+            value, as_it_came = None, True
         if isinstance(value, dict):
             content = with_model(content, value, shown_as=self.call.shown_as)
         elif self.call.is_chat:
@@ -332,6 +336,7 @@ class _Asked:
             return self.refused(status=502, shown=502, message=message, code="upstream_broken")
         response = value if isinstance(value, dict) else None
         reply = self.ended(status=status, response=response, is_whole=not self.call.is_chat or bool(response and response.get("choices")))
+        reply = reply if as_it_came else replace(reply, left_out=("response",))
         if self.user is None:
             return UpstreamAnswer(answer=None, reply=reply)
         return UpstreamAnswer(answer=web.Response(body=content, status=status, headers=self.headers(answer.headers)), reply=reply)
@@ -402,7 +407,10 @@ class _Relay:
             if self._asked.limit.is_cut:
                 self._break(503, STOPS, code="gateway_stopping")
                 return None
-            self._break(504, "the model server fell silent in the middle of its answer", code="upstream_timeout")
+            told = "the model server fell silent in the middle of its answer"
+            if self._asked.is_over_in_all():
+                told = f"the model server did not end its answer within {self._asked.deadlines.total:.3g} s"
+            self._break(504, told, code="upstream_timeout")
             return None
         except (aiohttp.ClientError, OSError) as error:
             self._break(502, "the model server broke off its answer", told=f"the stream broke off: {type(error).__name__}: {error}"[:500])

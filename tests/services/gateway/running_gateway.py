@@ -22,6 +22,7 @@ from services.gateway.access import ModelAccess
 from services.gateway.admin import Admin
 from services.gateway.app import gateway_app
 from services.gateway.capture_rule import CaptureRule, Fsync
+from services.gateway.client_connections import open_port
 from services.gateway.follow_routes import RouteTable
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
@@ -152,11 +153,12 @@ async def running(
     )
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = await open_port(runner, "127.0.0.1", 0)
     shadow = asyncio.create_task(gateway.shadow.run())
     async with aiohttp.ClientSession() as client:
-        yield Running("http://{}:{}".format(*runner.addresses[0][:2]), client, noted, table)
+        yield Running("http://{}:{}".format(*port.sockets[0].getsockname()[:2]), client, noted, table)
     shadow.cancel()
+    port.close()
     await runner.cleanup()
     await upstream.close()
 

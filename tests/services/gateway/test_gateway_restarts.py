@@ -33,11 +33,11 @@ from pathlib import Path
 from services.gateway import __main__ as gateway
 from services.settings import load
 
-async def listen(runner, host, port, **more):
+async def open_port(runner, host, port, **more):
     print(*(name for name in {HEAVY!r} if name in sys.modules))
     raise SystemExit
 
-gateway._listen = listen
+gateway.open_port = open_port
 asyncio.run(gateway.serve(load(Path(sys.argv[1])), threading.Event()))
 """
 

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import time
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +146,76 @@ async def test_a_compressed_body_is_read(tmp_path: Path, vllm: FakeVllm) -> None
     async with running(tmp_path, vllm.url, ROUTE) as gateway:
         status, _, _ = await gateway.send(gzip.compress(json.dumps(QUESTION).encode()), Content_Encoding="gzip")
     assert (status, vllm.requests) == (200, [{**QUESTION, "model": "base"}])
+
+
+PACKED = json.dumps(QUESTION).encode()
+RAW_DEFLATE = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+WAYS_TO_PACK = [
+    ("deflate", zlib.compress(PACKED), 200),
+    ("deflate", RAW_DEFLATE.compress(PACKED) + RAW_DEFLATE.flush(), 200),
+    ("GZIP", gzip.compress(PACKED), 200),
+    ("identity", PACKED, 200),
+    ("gzip", PACKED, 400),
+    ("gzip", gzip.compress(PACKED)[:-9], 400),
+    ("br", PACKED, 415),
+    ("gzip, gzip", gzip.compress(gzip.compress(PACKED)), 415),
+]
+
+
+@pytest.mark.parametrize(("encoding", "raw", "expected"), WAYS_TO_PACK)
+async def test_what_is_packed_in_another_way_is_read_or_refused(
+    tmp_path: Path, vllm: FakeVllm, encoding: str, raw: bytes, expected: int
+) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        status, body, _ = await gateway.send(raw, Content_Encoding=encoding)
+    assert (status, set(body.get("error", {"message": 1}).keys()) >= {"message"}) == (expected, True)
+
+
+async def test_what_unpacks_to_hundreds_of_megabytes_is_unpacked_to_a_bound_while_others_are_served(tmp_path: Path, vllm: FakeVllm) -> None:
+    """The same CPU time for a bomb of ten times the size, and another user's request comes through meanwhile."""
+    bombs = [gzip.compress(b" " * size * 1024**2, compresslevel=1) for size in (40, 400)]
+    spent = []
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        for bomb in bombs:
+            began = time.process_time()
+            (status, body, _), (beside, _, _) = await asyncio.gather(gateway.send(bomb, Content_Encoding="gzip"), gateway.ask())
+            spent.append(time.process_time() - began)
+            assert (status, body["error"]["type"], beside) == (413, "invalid_request_error", 200)
+    assert spent[1] < 4 * spent[0] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-Request-ID: a\x01b\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Long: " + b"y" * 9_000 + b"\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost: a\r\nContent-Type: a\r\nContent-Type: b\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost: a\r\nExpect: gifts\r\nConnection: close\r\n\r\n", 417),
+        (b"\x16\x03\x01\x02\x00\x01\x00 TLS\r\n\r\n", 400),
+        (b"secret\r\n\r\n", 400),
+    ],
+)
+async def test_what_is_no_http_gets_openais_form_and_leaves_no_trace(
+    tmp_path: Path, vllm: FakeVllm, head: bytes, status: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.url.removeprefix("http://").split(":"))
+        writer.write(head)
+        answer = await reader.read()
+        writer.close()
+    first, _, body = answer.partition(b"\r\n\r\n")
+    assert int(first.split()[1]) == status
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
+    told = caplog.text + capsys.readouterr().out
+    assert ("Traceback" in told, "secret" in told, "yyy" in told) == (False, False, False)
+
+
+async def test_a_client_may_wait_for_the_word_to_go_on(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, ROUTE) as gateway:
+        head = {"Authorization": "Bearer app"}
+        async with gateway.client.post(gateway.url + "/v1/chat/completions", json=QUESTION, headers=head, expect100=True) as answer:
+            assert answer.status == 200
 
 
 async def test_a_body_over_32_mib_is_413_in_openais_form(tmp_path: Path, vllm: FakeVllm) -> None:

@@ -99,6 +99,49 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     assert (status, body["error"]["code"], "Location" in headers) == (502, "upstream_broken", False)
 
 
+@pytest.mark.parametrize("status", ["600 Odd", "999 No"])
+async def test_a_status_that_no_answer_has_is_a_broken_answer_and_can_be_recorded(tmp_path: Path, status: str) -> None:
+    async with odd_server(whole(status, b'{"choices":[]}')) as url, running(tmp_path, url, ROUTE) as gateway:
+        got, body, _ = await gateway.ask()
+        (noted,) = await gateway.noted.until(1)
+    assert (got, body["error"]["code"], noted.reply.status) == (502, "upstream_broken", 502)
+    assert body["error"]["message"] == f"the model server answers {status[:3]}"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_headers_that_cannot_be_sent_on_are_left_out(tmp_path: Path, streams: bool) -> None:
+    odd = "x-control: a\x01b\r\nx-half: \xff\r\nx-plain: yes\r\n"
+    content = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}'
+    (answer,) = whole("200 OK", content, headers=odd)
+    head = STREAM.replace(b"\r\n\r\n", b"\r\n" + odd.encode("latin-1") + b"\r\n")
+    pieces = [head, *HALF, END, DONE] if streams else [answer.replace(odd.encode(), odd.encode("latin-1"))]
+    async with odd_server(pieces) as url, running(tmp_path, url, ROUTE) as gateway:
+        async with gateway.client.post(
+            gateway.url + "/v1/chat/completions", json={**QUESTION, "stream": streams}, headers={"Authorization": "Bearer app"}
+        ) as got:
+            status, headers = got.status, got.headers
+            await got.read()
+        (noted,) = await gateway.noted.until(1)
+    assert (status, headers["x-plain"], "x-control" in headers, "x-half" in headers) == (200, "yes", False, False)
+    assert (noted.reply.status, noted.reply.ended) == (200, True)
+
+
+async def test_half_a_character_in_an_answer_is_marked_on_its_record(tmp_path: Path) -> None:
+    content = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"half \\ud83d"},"finish_reason":"stop"}]}'
+    async with odd_server(whole("200 OK", content)) as url, running(tmp_path, url, ROUTE) as gateway:
+        await gateway.ask()
+        (noted,) = await gateway.noted.until(1)
+    assert noted.reply.left_out == ("response",)
+
+
+async def test_an_answer_that_takes_too_long_in_all_says_so(tmp_path: Path) -> None:
+    comments = [piece for _ in range(100) for piece in (0.05, b": still there\n\n")]
+    deadlines = replace(DEADLINES, total=0.5)
+    async with odd_server([STREAM, *HALF, *comments]) as url, running(tmp_path, url, ROUTE, deadlines=deadlines) as gateway:
+        _, content = await gateway.stream(QUESTION)
+    assert events(content)[-1]["error"]["message"] == "the model server did not end its answer within 0.5 s"
+
+
 async def test_a_connection_that_is_reset_before_the_answer_is_a_broken_answer(tmp_path: Path) -> None:
     async with odd_server([RESET]) as url, running(tmp_path, url, ROUTE) as gateway:
         status, body, _ = await gateway.ask()
