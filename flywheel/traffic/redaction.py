@@ -21,7 +21,7 @@ NEVER_PERSONAL = frozenset({"id", "object", "model", "role", "type", "finish_rea
 PIECE, OVERLAP = 1_000, 256  # characters; an e-mail address has at most 254
 EMAIL = "EMAIL_ADDRESS"
 _PSEUDONYM = re.compile(r"<[A-Z][A-Z_]*:[0-9a-f]{8}>")
-_SCREEN = re.compile(r"[@\d]|://")
+_DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +107,14 @@ def redacted_json(value: Json, redact: Redact) -> Json:
 
 
 def redacted_exchange(exchange: Exchange, redact: Redact) -> Exchange:
-    """The exchange with pseudonyms in all of its texts."""
+    """The exchange with pseudonyms in all of its texts; the same exchange where nothing was replaced, as in most."""
+    request, response = exchange.prompt.to_wire(), exchange.response_to_wire()
+    redacted_request, redacted_response = redacted_json(request, redact), redacted_json(response, redact)
+    if redacted_request == request and redacted_response == response:
+        return exchange
     return exchange_from_wire(
-        redacted_json(exchange.prompt.to_wire(), redact),
-        redacted_json(exchange.response_to_wire(), redact),
+        redacted_request,
+        redacted_response,
         where="$",
         added=exchange.added,
         left_out=exchange.left_out,
@@ -124,4 +128,4 @@ def holds_pseudonym(text: str) -> bool:
 
 def worth_searching(text: str) -> bool:
     """A cheap test before the recogniser runs: every kind that it finds has an at sign, a digit or ``://``."""
-    return _SCREEN.search(text) is not None
+    return "@" in text or "://" in text or _DIGIT.search(text) is not None

@@ -248,15 +248,10 @@ def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
 
 
 def _redacted(inference: Inference, redactor: Redactor) -> Inference:
-    def clean(text: str | None) -> str | None:
-        return redactor.redact(text)[0] if text else text
-
-    return replace(
-        inference,
-        exchange=redacted_exchange(inference.exchange, redactor.redact),
-        attempt=replace(inference.attempt, error=clean(inference.attempt.error)),
-        redacted=True,
-    )
+    exchange, attempt = redacted_exchange(inference.exchange, redactor.redact), inference.attempt
+    if attempt.error:
+        attempt = replace(attempt, error=redactor.redact(attempt.error)[0])
+    return replace(inference, exchange=exchange, attempt=attempt, redacted=True)
 
 
 def _taken(read: Sequence[ReadRecord], decision: RecordingDecision, *, retried: frozenset[str]) -> Sequence[str]:

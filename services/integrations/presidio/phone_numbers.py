@@ -24,6 +24,10 @@ from phonenumbers import (
 
 REGIONS = ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR")
 """As Presidio's PhoneRecognizer. Numbers that begin with a plus sign are found of every country."""
+PHONE = "PHONE_NUMBER"
+"""Presidio's name of the kind."""
+SHORTEST = 4
+"""Digits: no number of any country has fewer, as a test of phonenumbers' metadata says."""
 LENIENCY = Leniency.VALID
 CACHED = 16_384  # numbers that were judged last: hostile texts repeat them
 KINDS = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail")
@@ -37,13 +41,17 @@ def phone_numbers(text: str) -> list[tuple[int, int]]:
     return list({place: None for region in REGIONS for place in parts.numbers(region)})
 
 
+_PartsOfRun = dict[str, list[tuple[int, str]]]
+"""Region -> the parts of one run of digits that may be a number of it, each with its start."""
+
+
 class _Parts(PhoneNumberMatcher):
     """The runs of digits in a text, and the parts of each that the matcher would parse. No part is parsed while they are collected."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, None, leniency=LENIENCY)
-        self._known: dict[int, tuple[list[tuple[int, str]], int] | None] = {}
-        self._parts: list[tuple[int, str]] = []
+        self._known: dict[int, tuple[_PartsOfRun, int] | None] = {}
+        self._parts: _PartsOfRun = {}
         self._next = 0
         self._stands_alone: dict[tuple[int, str], bool] = {}
 
@@ -52,16 +60,16 @@ class _Parts(PhoneNumberMatcher):
         at = 0
         while (run := self._run_after(at)) is not None:
             parts, at = run
-            for start, part in parts:
+            for start, part in parts.get(region, ()):
                 if self._is_number(start, part, region):
                     at = start + len(part)
                     yield start, at
                     break
 
-    def _run_after(self, at: int) -> tuple[list[tuple[int, str]], int] | None:
+    def _run_after(self, at: int) -> "tuple[_PartsOfRun, int] | None":
         """The parts of the next run of digits, and where the search goes on if none of them is a number."""
         if at not in self._known:
-            self._parts = []
+            self._parts = {}
             self._known[at] = (self._parts, self._next) if self._find(at) is not None else None
         return self._known[at]
 
@@ -71,23 +79,36 @@ class _Parts(PhoneNumberMatcher):
         return PhoneNumberMatch(offset, candidate, PhoneNumber())  # any match ends the search of ``_find``
 
     def _parse_and_verify(self, candidate: str, offset: int) -> None:
-        number = _digits_of(candidate)
-        if number is None or any(_may_be_valid(*number, region) for region in REGIONS):
-            self._parts.append((offset, candidate))
+        for region in _regions_of(candidate):
+            self._parts.setdefault(region, []).append((offset, candidate))
 
     def _is_number(self, start: int, part: str, region: str) -> bool:
+        end = start + len(part)
+        before, after = self.text[start - 1 : start] if start else "", self.text[end : end + 1]
         number = _digits_of(part)
         if number is None:
-            return _verified(self.text, region, part, start)
+            return _verified(part, region, before, after)
         if not _is_valid(*number, region):
             return False
         if (start, part) not in self._stands_alone:  # what stands before and behind it matters, and is the same for every region
-            self._stands_alone[start, part] = _verified(self.text, region, part, start)
+            self._stands_alone[start, part] = _verified(part, region, before, after)
         return self._stands_alone[start, part]
 
 
-def _verified(text: str, region: str, part: str, start: int) -> bool:
-    return PhoneNumberMatcher(text, region, leniency=LENIENCY)._parse_and_verify(part, start) is not None
+@lru_cache(maxsize=CACHED)
+def _verified(part: str, region: str, before: str = "", after: str = "") -> bool:
+    """Whether phonenumbers takes the part for a number. ``before``, ``after``: the characters around it; it looks at no others."""
+    matcher = PhoneNumberMatcher(before + part + after, region, leniency=LENIENCY)
+    return matcher._parse_and_verify(part, len(before)) is not None
+
+
+@lru_cache(maxsize=CACHED)
+def _regions_of(part: str) -> tuple[str, ...]:
+    """The regions of which the part may be a number: a cheap test before it is parsed for each."""
+    number = _digits_of(part)
+    if number is None:
+        return REGIONS
+    return tuple(region for region in REGIONS if _may_be_valid(*number, region)) if len(number[0]) >= SHORTEST else ()
 
 
 @lru_cache(maxsize=CACHED)
@@ -107,7 +128,7 @@ def _is_valid(digits: str, plus: bool, region: str) -> bool:
     if (international := _international(digits, plus, region)) is not None:
         return _is_international(international)
     number = f"+{digits}" if plus else digits
-    return _may_be_valid(digits, plus, region) and _verified(number, region, number, 0)
+    return _may_be_valid(digits, plus, region) and _verified(number, region)
 
 
 def _may_be_valid(digits: str, plus: bool, region: str) -> bool:

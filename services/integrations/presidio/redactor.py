@@ -29,7 +29,6 @@ RECOGNISERS = (
 """Beside telephone numbers, which ``phone_numbers`` finds. Without the recognisers of dates, URLs and licence numbers: they match ordinary
 numbers and addresses, and a request whose numbers were replaced is useless for training."""
 MINIMUM_SCORE = 0.4
-PHONE = "PHONE_NUMBER"
 SHORT, SHORT_TEXTS = 200, 10_000
 """Characters, and how many such texts are remembered: sessions, tenants and keys of JSON come again and again, at up to 1 ms a search."""
 _NOT_NEEDED = ("torch", "transformers", "stanza")
@@ -41,12 +40,12 @@ class PresidioRedactor:
     """Thread-safe; the same text and key give the same pseudonyms, so that redacted sessions still join."""
 
     def __init__(self, *, key: bytes) -> None:
-        from services.integrations.presidio.phone_numbers import phone_numbers  # here: it imports phonenumbers
+        from services.integrations.presidio import candidates, phone_numbers  # here: they import regex and phonenumbers
 
         self._key = key
         self._lock = threading.Lock()  # neither phonenumbers' matcher nor the registry is documented as thread-safe
         self._analyzer = _analyzer()
-        self._phone_numbers = phone_numbers
+        self._kinds_in, self._phone, self._phone_numbers = candidates.kinds_in, phone_numbers.PHONE, phone_numbers.phone_numbers
         self._redact_short = lru_cache(maxsize=SHORT_TEXTS)(self._redacted)
 
     def redact(self, text: str) -> tuple[str, int]:
@@ -55,16 +54,20 @@ class PresidioRedactor:
         return self._redact_short(text) if len(text) <= SHORT else self._redacted(text)
 
     def _redacted(self, text: str) -> tuple[str, int]:
+        if not self._kinds_in(text):
+            return text, 0
         spans = [_without_brackets(text, span) for span in found_in_pieces(text, self._found)]
         return pseudonymise(text, [span for span in spans if not _is_json_number(text, span)], self._key)
 
     def _found(self, piece: str) -> list[PersonalDataSpan]:
         """Locked for one piece, so that a short text of another thread does not wait for a long one."""
+        kinds = self._kinds_in(piece)
+        of_presidio = [kind for kind in kinds if kind != self._phone]
         with self._lock:
-            results = self._analyzer.analyze(piece, "en", score_threshold=MINIMUM_SCORE)
-            numbers = self._phone_numbers(piece)
+            results = self._analyzer.analyze(piece, "en", of_presidio, score_threshold=MINIMUM_SCORE) if of_presidio else []
+            numbers = self._phone_numbers(piece) if self._phone in kinds else []
         found = [PersonalDataSpan(start=result.start, end=result.end, kind=result.entity_type) for result in results]
-        return found + [PersonalDataSpan(start=start, end=end, kind=PHONE) for start, end in numbers]
+        return found + [PersonalDataSpan(start=start, end=end, kind=self._phone) for start, end in numbers]
 
 
 class RedactorAtFirstText:
