@@ -1,15 +1,15 @@
 """``python -m services.api --config flywheel.yaml``: the HTTP api and the outbox's relay, until SIGTERM."""
 
-import asyncio
+import math
 import socket
 import sys
-import threading
 from functools import partial
 
 import uvicorn
 
 from flywheel.errors import CannotRun
 from services.api.app import build_app
+from services.api.http_server import HttpServer, closing_idle
 from services.api.relay_outbox import Relay
 from services.api.wiring import api_parts, ledger_changes
 from services.process.health import serve_health
@@ -20,7 +20,6 @@ from services.process.start_stop import Start, main
 
 PROCESS = "api"
 END_SECONDS = 3  # requests in flight get this long
-LOOK_SECONDS = 0.5  # between two looks whether the process is to end
 RESEND_LOOK_SECONDS = 5.0  # for what was not confirmed in time; a new event wakes the relay at once
 RELAY_LEAST_SECONDS = 0.2
 
@@ -38,7 +37,16 @@ def run(start: Start) -> None:
     )
     listening = _listen(settings.http.host, settings.http.api_port)
     app = build_app(parts, ready=lambda: relay.trouble)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=END_SECONDS)
+    idle = settings.http.idle_seconds
+    config = uvicorn.Config(
+        app,
+        http=closing_idle(idle),
+        timeout_keep_alive=math.ceil(idle),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=END_SECONDS,
+    )
     server = HttpServer(config, stop=stop)
     watch = FlowWatch(PROCESS, [relay.flow], journal=lambda: parts.ledger.journal)
     health = serve_health(settings, PROCESS, ready=lambda: relay.trouble, watch=watch)
@@ -57,18 +65,6 @@ def run(start: Start) -> None:
     health.close()
     if failure is not None:
         raise failure.error
-
-
-class HttpServer(uvicorn.Server):  # type: ignore[misc]
-    """Ends with ``stop``, and looks for it twice a second instead of ten times."""
-
-    def __init__(self, config: uvicorn.Config, *, stop: threading.Event) -> None:
-        super().__init__(config)
-        self._stop = stop
-
-    async def main_loop(self) -> None:
-        while not self._stop.is_set() and not await self.on_tick(0):  # noqa: ASYNC110  the event is a thread's
-            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _listen(host: str, port: int) -> socket.socket:

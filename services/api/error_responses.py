@@ -11,12 +11,13 @@ from starlette.exceptions import HTTPException
 from flywheel.errors import CannotRun, Conflict, FlywheelError, InvalidInput, NotAllowed, NotFound, Refused, shortened
 from services.api.access import status_of
 from services.api.json_values import Json
-from services.api.requests import TooLarge
+from services.api.requests import TooLarge, TooSlow
 from services.observability.unexpected import sentence_of, trace_of
 from services.process.wait_for_disk import disk_trouble
 
 STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
     (TooLarge, 413),
+    (TooSlow, 408),
     (InvalidInput, 422),
     (NotFound, 404),
     (Conflict, 409),

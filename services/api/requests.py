@@ -3,6 +3,7 @@
 In: bytes from outside. Out: checked values, or InvalidInput with the path, the value and what to do.
 """
 
+import asyncio
 import codecs
 import json
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_lengt
 
 class TooLarge(FlywheelError):
     """The body is longer than this route accepts."""
+
+    exit_code = 2
+
+
+class TooSlow(FlywheelError):
+    """The body did not arrive in time."""
 
     exit_code = 2
 
@@ -186,9 +193,13 @@ def _object(value: object) -> dict[str, object]:
 
 
 async def _limited(request: Request, limit: int) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise TooLarge("the body is too long", where="body", value=f"over {limit} bytes", remedy="Send less at a time.")
+    body, seconds = bytearray(), request.app.state.body_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limit:
+                    raise TooLarge("the body is too long", where="body", value=f"over {limit} bytes", remedy="Send less at a time.")
+    except TimeoutError:
+        raise TooSlow(f"did not arrive within {seconds:g} seconds", where="body", remedy="Send less, or faster.") from None
     return bytes(body)

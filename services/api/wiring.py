@@ -114,6 +114,7 @@ class ApiParts:
     check_correction: Callable[[object], None]  # raises InvalidInput with the path
     traffic_topic: str
     corrections_topic: str
+    body_seconds: float  # within which a body must arrive
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -135,6 +136,7 @@ def api_parts(settings: Settings) -> ApiParts:
         check_correction=check_correction,
         traffic_topic=settings.kafka.topics.traffic,
         corrections_topic=settings.kafka.topics.corrections,
+        body_seconds=settings.http.body_seconds,
     )
 
 

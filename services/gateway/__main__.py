@@ -59,13 +59,15 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
         others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
         admin=admin,
         cors_origins=parts.http.cors_origins,
+        body_seconds=settings.http.body_seconds,
     )
     own = await _own_port(admin, settings.http.host, gateway_port(settings, number))
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CUT_SECONDS)
     await runner.setup()
-    with _taken(settings.http.host, settings.http.gateway_port, remedy="set http.gateway_port"):
-        port = await open_port(runner, settings.http.host, settings.http.gateway_port, shared=settings.gateway.processes > 1)
+    http = settings.http
+    with _taken(http.host, http.gateway_port, remedy="set http.gateway_port"):
+        port = await open_port(runner, http.host, http.gateway_port, idle_seconds=http.idle_seconds, shared=settings.gateway.processes > 1)
     capture.start()
     watch.start()
     tasks = [

@@ -10,6 +10,7 @@ from flywheel.errors import InvalidInput
 from flywheel.rollout.release import Route
 from services.gateway.access import TokenCheck
 from services.gateway.follow_routes import RouteTable
+from services.gateway.read_request import whole_body
 
 
 class Admin:
@@ -43,7 +44,7 @@ class Admin:
         """Takes a route that the release controller pushes; it is in force before the answer is sent."""
         self._access.person(request.headers.get("Authorization"), scope="internal")
         try:
-            value = orjson.loads(await request.read())
+            value = orjson.loads(await whole_body(request))
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"is not JSON: {error}", where="body", remedy="Send a route as GET /v1/routes shows it.") from None
         return _json({"applied": self._table.apply(self._read_route(value))})

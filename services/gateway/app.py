@@ -10,19 +10,25 @@ from services.gateway.cross_origin import allow_origins
 from services.gateway.error_responses import errors_as_json, mark_answered
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
-from services.gateway.read_request import LARGEST_BODY
+from services.gateway.read_request import BODY_SECONDS, LARGEST_BODY
+
+ADMIN_BODY_SECONDS = 10.0  # the daemon's own processes, on this host
 
 
 def admin_app(admin: Admin) -> web.Application:
     """Of one process alone, on its own port."""
     app = web.Application(middlewares=[errors_as_json])
+    app[BODY_SECONDS] = ADMIN_BODY_SECONDS
     app.add_routes(admin.routes())
     return app
 
 
-def gateway_app(*, gateway: Gateway, others: PassThrough, admin: Admin, cors_origins: Collection[str]) -> web.Application:
-    """The more special path comes first."""
+def gateway_app(
+    *, gateway: Gateway, others: PassThrough, admin: Admin, cors_origins: Collection[str], body_seconds: float
+) -> web.Application:
+    """The more special path comes first. ``body_seconds``: within which a body must arrive."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_json])
+    app[BODY_SECONDS] = body_seconds
     app.on_response_prepare.append(mark_answered)
     allow_origins(app, cors_origins)
     routes = [

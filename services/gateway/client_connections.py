@@ -31,13 +31,22 @@ class ClientConnection(web.RequestHandler):
         return answer
 
 
-async def open_port(runner: web.AppRunner, host: str, port: int, *, shared: bool = False) -> asyncio.Server:
-    """``shared``: the kernel spreads connections over all processes that listen there, and leaves out one that died. Raises OSError."""
+async def open_port(runner: web.AppRunner, host: str, port: int, *, idle_seconds: float, shared: bool = False) -> asyncio.Server:
+    """A connection that has sent no whole head of a request for ``idle_seconds`` is closed.
+
+    ``shared``: the kernel spreads connections over all processes that listen there, and leaves out one that died. Raises OSError.
+    """
     server, loop = runner.server, asyncio.get_running_loop()
     assert server is not None, "runner.setup() comes before"
 
     def connection() -> ClientConnection:
-        return ClientConnection(server, loop=loop, access_log=None, auto_decompress=False)  # type: ignore[arg-type]  # None: no such log
+        return ClientConnection(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # None: no such log
+            auto_decompress=False,
+            keepalive_timeout=idle_seconds,  # aiohttp's counts for a head that does not end too
+        )
 
     return await loop.create_server(connection, host, port, reuse_port=shared or None, backlog=WAITING_CONNECTIONS)
 

@@ -84,9 +84,9 @@ class RouteTable:
     def without_route(self) -> Sequence[WorkloadId]:
         return sorted(self._workloads - self._routes.keys())
 
-    def adapters(self) -> frozenset[str]:
-        """The champions and challengers of all routes."""
-        return frozenset(name for route in self._routes.values() for name in (route.champion, route.challenger) if name is not None)
+    def workloads_of(self, adapter: str) -> frozenset[WorkloadId]:
+        """The workloads whose route names the adapter as champion or challenger."""
+        return frozenset(route.workload for route in self._routes.values() if adapter in (route.champion, route.challenger))
 
     def apply(self, route: Route) -> int:
         """The version in force afterwards. Raises NotFound for a workload that is not served here."""

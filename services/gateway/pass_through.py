@@ -20,7 +20,7 @@ from flywheel.traffic.request_policy import as_served
 from services.gateway.access import ModelAccess
 from services.gateway.error_responses import model_not_ready
 from services.gateway.follow_routes import RouteTable
-from services.gateway.read_request import ServedWorkload, body_of, checked_model, new_request_id, read_body
+from services.gateway.read_request import ServedWorkload, body_of, checked_model, in_time, new_request_id, read_body
 from services.gateway.upstream import ClientGone, Form, FormField, HoldBack, Upstream, UpstreamAnswer, UpstreamCall
 
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
@@ -38,6 +38,7 @@ class PassThrough:
         self._access, self._table, self._upstream, self._routes = access, table, upstream, frozenset(routes)
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
+        self._access.admits(request)
         route = request.match_info["route"]
         first, *more = route.split("/")
         if first not in self._routes or not all(PART.fullmatch(part) for part in more):
@@ -103,7 +104,8 @@ async def _form(request: web.Request) -> tuple[str, Form]:
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise web.HTTPUnsupportedMediaType(reason="a packed form is not read: send it unpacked")
     try:
-        fields = await request.post()
+        async with in_time(request):
+            fields = await request.post()
     except (ValueError, LookupError, AssertionError, HttpProcessingError) as error:  # what aiohttp raises for a form that it cannot read
         raise InvalidInput(f"is not a form: {error}", where="body", remedy="Send multipart/form-data.") from None
     named = fields.getall("model", [])

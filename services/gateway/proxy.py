@@ -65,6 +65,7 @@ class Gateway:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         arrived_at = datetime.now(UTC)
+        self._access.admits(request)
         raw = await body_of(request)
         model, body = read_body(raw)
         client, served = self._access.asks(request, model)

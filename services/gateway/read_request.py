@@ -6,7 +6,8 @@ In: headers and body. Out: a UserRequest, and a RoutedRequest once its workload 
 import asyncio
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,7 @@ OWN_ID_HEADERS = ("X-Request-ID", "X-Client-Request-Id")
 DIMENSION_PREFIX = "x-flywheel-dim-"
 MOST_DIMENSIONS = 20
 LARGEST_BODY = 32 * 1024**2
+BODY_SECONDS = web.AppKey("body_seconds", float)
 MOST_LEVELS = 100
 """Of JSON. What is nested more deeply can be read but not written again: no model server takes it."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -80,7 +82,7 @@ async def body_of(request: web.Request) -> bytes:
 
     Raises InvalidInput, and aiohttp's own errors for a body that is too large or packed in a way that we do not know.
     """
-    raw, packed = await request.read(), request.headers.get("Content-Encoding", "").strip().lower()
+    raw, packed = await whole_body(request), request.headers.get("Content-Encoding", "").strip().lower()
     if not raw or packed in ("", "identity"):
         return raw
     if packed not in ("gzip", "x-gzip", "deflate"):
@@ -104,6 +106,23 @@ def _unpacked(raw: bytes) -> bytes:
 
 def new_request_id() -> RequestId:
     return RequestId(uuid.uuid4().hex)
+
+
+async def whole_body(request: web.Request) -> bytes:
+    """Raises HTTPRequestTimeout when the body has not arrived within ``http.body_seconds``."""
+    async with in_time(request):
+        return await request.read()
+
+
+@asynccontextmanager
+async def in_time(request: web.Request) -> AsyncIterator[None]:
+    """For whatever reads the body."""
+    seconds = request.app[BODY_SECONDS]
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason=f"the body did not arrive within {seconds:g} seconds") from None
 
 
 def read_body(raw: bytes) -> tuple[str, dict[str, Any]]:

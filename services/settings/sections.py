@@ -76,6 +76,8 @@ class Http(Section):
     host: str = "127.0.0.1"  # address or name to listen on; 0.0.0.0: every address of this host
     gateway_port: Port = 8400  # the OpenAI-compatible API that applications call
     api_port: Port = 8401  # corrections, alerts, releases; the command line calls it
+    idle_seconds: SecondsAboveZero = 75.0  # a connection that has sent no whole head of a request for so long is closed
+    body_seconds: SecondsAboveZero = 60.0  # within which the body of a request must arrive; then 408
     # the first of ten consecutive ports, one for each process, in the order of services.process.process_names.PROCESSES; behind them one
     # for each further process of gateway.processes
     metrics_port: int = Field(default=8420, ge=1, le=65_500)

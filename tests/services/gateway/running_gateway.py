@@ -133,12 +133,14 @@ async def running(
     deadlines: Deadlines = DEADLINES,
     cors_origins: Sequence[str] = (),
     key: str | None = None,
+    body_seconds: float = 60,
 ) -> AsyncIterator[Running]:
     """``requests`` and ``policy`` are of the workload ``router``; ``other`` has no route."""
     noted, table = Noted(), RouteTable(workloads=[ROUTER, OTHER], disk=RouteFiles(tmp_path / "routes"))
     for route in routes:
         table.apply(route)
     people = [entry("app", "infer"), entry("operator", "operate"), entry("stranger", "infer", workloads="other")]
+    people.append(entry("their-operator", "operate", workloads="other"))
     tokens = Tokens(entries=people, internal="between-us")
     workloads: Mapping[str, ServedWorkload] = {
         one.alias: one for one in (served("router", requests=requests, policy=policy), served("other"))
@@ -150,10 +152,11 @@ async def running(
         others=PassThrough(access=access, table=table, upstream=upstream, routes=GatewaySettings().passed_on),
         admin=Admin(access=tokens, table=table, read_route=from_wire, requests=gateway.requests, ready=lambda: None, more=dict),
         cors_origins=cors_origins,
+        body_seconds=body_seconds,
     )
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    port = await open_port(runner, "127.0.0.1", 0)
+    port = await open_port(runner, "127.0.0.1", 0, idle_seconds=75)
     shadow = asyncio.create_task(gateway.shadow.run())
     async with aiohttp.ClientSession() as client:
         yield Running("http://{}:{}".format(*port.sockets[0].getsockname()[:2]), client, noted, table)

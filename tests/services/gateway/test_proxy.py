@@ -156,13 +156,15 @@ async def test_a_user_who_goes_away_frees_vllm_and_is_recorded(tmp_path: Path, v
     ("token", "model", "status"),
     [
         ("nobody", "router-alias", 401),
-        ("stranger", "router-alias", 403),
-        ("app", "base", 403),
-        ("app", NEW, 403),
+        ("stranger", "router-alias", 404),
+        ("app", "base", 404),
+        ("app", NEW, 404),
         ("app", "no-such", 404),
         ("nobody", "no-such", 401),
-        ("operator", "router-alias", 403),
+        ("operator", "router-alias", 404),
         ("operator", NEW, 200),
+        ("their-operator", NEW, 404),
+        ("their-operator", "unloaded", 404),
         ("operator", "no-such", 404),
         ("app", "other-alias", 503),
     ],
@@ -176,11 +178,19 @@ async def test_who_may_ask_what(tmp_path: Path, vllm: FakeVllm, token: str, mode
     assert gateway.noted.attempts == []
 
 
+async def test_a_model_of_others_is_answered_like_one_that_there_is_not(tmp_path: Path, vllm: FakeVllm) -> None:
+    async with running(tmp_path, vllm.url, CANARY) as gateway:
+        for token, theirs in (("stranger", "router-alias"), ("stranger", NEW), ("their-operator", NEW), ("their-operator", "router-alias")):
+            for path in ("/v1/chat/completions", "/v1/embeddings"):
+                answers = [await gateway.ask({**QUESTION, "model": name}, token=token, path=path) for name in (theirs, "no-such")]
+                assert [(status, str(told).replace(theirs, "no-such")) for status, told, _ in answers] == [(404, str(answers[1][1]))] * 2
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": 3}', b"\xff", b'{"messages": []}'])
 async def test_a_broken_body_gets_400_with_the_place(tmp_path: Path, vllm: FakeVllm, body: bytes) -> None:
     async with (
         running(tmp_path, vllm.url, ROUTE) as gateway,
-        gateway.client.post(gateway.url + "/v1/chat/completions", data=body) as answer,
+        gateway.client.post(gateway.url + "/v1/chat/completions", data=body, headers={"Authorization": "Bearer app"}) as answer,
     ):
         told = (await answer.json())["error"]
     assert (answer.status, told["where"].startswith("body")) == (400, True)
