@@ -123,7 +123,8 @@ def guarded_routes(parts: ApiParts, *, count: RefusalCount | None = None) -> API
                     if count is not None:
                         await run_in_threadpool(count, refusal, scopes=scopes, presented=bool(authorization))
                     raise
-                return await handle(await with_json_body(request) if reads_json else request)
+                with parts.http.limiter.held(client=request.state.caller.person):
+                    return await handle(await with_json_body(request) if reads_json else request)
 
             return guarded
 

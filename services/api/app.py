@@ -54,7 +54,7 @@ class DescribedApi(FastAPI):
 def build_app(parts: ApiParts, *, ready: NotReadyReason) -> FastAPI:
     """``ready`` answers None, or why not."""
     app = DescribedApi(title="Flywheel", docs_url=None, redoc_url=None)
-    app.state.body_seconds = parts.body_seconds
+    app.state.body_seconds = parts.http.body_seconds
     answer_errors(app)
     for routes in ROUTES:
         app.include_router(routes(parts))

@@ -13,11 +13,13 @@ from services.api.access import status_of
 from services.api.json_values import Json
 from services.api.requests import TooLarge, TooSlow
 from services.observability.unexpected import sentence_of, trace_of
+from services.process.request_limits import TooManyRequests
 from services.process.wait_for_disk import disk_trouble
 
 STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
     (TooLarge, 413),
     (TooSlow, 408),
+    (TooManyRequests, 429),
     (InvalidInput, 422),
     (NotFound, 404),
     (Conflict, 409),
@@ -60,7 +62,9 @@ def answer_errors(app: FastAPI) -> None:
         status = (
             status_of(error) if isinstance(error, NotAllowed) else next((code for kind, code in STATUS if isinstance(error, kind)), 500)
         )
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        if isinstance(error, TooManyRequests):
+            headers["Retry-After"] = str(error.retry_after)
         return JSONResponse({"error": error_json(error)}, status_code=status, headers=headers)
 
     @app.exception_handler(RequestValidationError)

@@ -32,6 +32,7 @@ from services.ports.traffic import TrafficReader
 from services.ports.training_set import TrainingSetLedger
 from services.ports.work_queue import WorkQueue
 from services.process.process_names import gateway_urls
+from services.process.request_limits import RequestLimiter
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
@@ -99,6 +100,14 @@ class ApiLedger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ApiHttp:
+    """What callers may use."""
+
+    body_seconds: float  # within which a body must arrive
+    limiter: RequestLimiter
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApiParts:
     """Everything that a route may use."""
 
@@ -114,7 +123,7 @@ class ApiParts:
     check_correction: Callable[[object], None]  # raises InvalidInput with the path
     traffic_topic: str
     corrections_topic: str
-    body_seconds: float  # within which a body must arrive
+    http: ApiHttp
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -136,7 +145,10 @@ def api_parts(settings: Settings) -> ApiParts:
         check_correction=check_correction,
         traffic_topic=settings.kafka.topics.traffic,
         corrections_topic=settings.kafka.topics.corrections,
-        body_seconds=settings.http.body_seconds,
+        http=ApiHttp(
+            body_seconds=settings.http.body_seconds,
+            limiter=RequestLimiter(tokens={token.name: token.limits for token in settings.tokens}, workloads={}),
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
 from services.gateway.upstream import Upstream
-from services.gateway.wiring import RecordParts, gateway_parts
+from services.gateway.wiring import GatewayParts, RecordParts, gateway_parts
 from services.process.process_names import gateway_port, numbered
 from services.process.progress import FlowWatch
 from services.process.start_stop import main, stop_event_of_loop
@@ -51,7 +51,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
         return {"recording": capture.trouble() or "", **watch.health()}
 
     watch = FlowWatch(numbered(PROCESS, number), [capture.flow], journal=parts.journal)
-    access, upstream = ModelAccess(tokens=parts.tokens, workloads=parts.workloads, table=table), parts.upstream
+    access, upstream = _access(parts, table), parts.upstream
     gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
     admin = Admin(access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, more=more)
     app = gateway_app(
@@ -115,6 +115,10 @@ async def drain(port: asyncio.Server, runner: web.AppRunner, upstream: Upstream,
     if server.connections:
         log.warning("Answers are cut.", action="gateway_cuts", connections=len(server.connections))
     upstream.cut()
+
+
+def _access(parts: GatewayParts, table: RouteTable) -> ModelAccess:
+    return ModelAccess(tokens=parts.tokens, workloads=parts.workloads, table=table, limiter=parts.limiter)
 
 
 def _record(parts: RecordParts) -> Onward:

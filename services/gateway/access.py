@@ -5,6 +5,7 @@ is not.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from flywheel.ids import BASE, Person
 from services.gateway.error_responses import status_of
 from services.gateway.follow_routes import RouteTable
 from services.gateway.read_request import MODEL_REMEDY, ServedWorkload
+from services.process.request_limits import RequestLimiter
 
 
 class TokenCheck(Protocol):
@@ -25,8 +27,8 @@ class TokenCheck(Protocol):
 class ModelAccess:
     """``workloads``: by alias."""
 
-    def __init__(self, *, tokens: TokenCheck, workloads: Mapping[str, ServedWorkload], table: RouteTable) -> None:
-        self._tokens, self._workloads, self._table = tokens, workloads, table
+    def __init__(self, *, tokens: TokenCheck, workloads: Mapping[str, ServedWorkload], table: RouteTable, limiter: RequestLimiter) -> None:
+        self._tokens, self._workloads, self._table, self._limiter = tokens, workloads, table, limiter
 
     def admits(self, request: web.Request) -> None:
         """For before the body is read. Raises NotAllowed for an unknown token, and for one that may ask for no model."""
@@ -61,6 +63,14 @@ class ModelAccess:
         if named:
             return any(self._may(authorization, "operate", workload) for workload in named)
         return all(self._may(authorization, "operate", one.workload) for one in self._workloads.values())
+
+    def held(self, client: Person, served: ServedWorkload | None) -> AbstractContextManager[None]:
+        """A place for a request within the limits of token and workload. Raises TooManyRequests."""
+        return self._limiter.held(client=client, workload=served.workload if served is not None else None)
+
+    def spent(self, tokens: int, *, client: Person, workload: str | None) -> None:
+        """Takes the tokens of an attempt from what token and workload have left."""
+        self._limiter.spent(tokens, client=client, workload=workload)
 
     def asks_without_model(self, request: web.Request) -> Person:
         """Who asks for something that names no model, such as a stored response: it may be of any workload, so the token covers all."""

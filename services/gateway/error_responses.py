@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from flywheel.errors import FlywheelError, InvalidInput, NotAllowed, NotFound, shortened
+from services.process.request_limits import TooManyRequests
 
 log = structlog.get_logger()
 RETRY_AFTER_SECONDS = 5
@@ -126,8 +127,10 @@ async def errors_as_json(request: web.Request, handler: Callable[[web.Request], 
 def _own_error(error: FlywheelError) -> web.Response:
     status = status_of(error)
     ours = {"where": error.where, "value": shortened(error.value), "reason": error.reason, "remedy": error.remedy}
-    code = {401: "invalid_api_key", 404: "model_not_found", 503: "model_not_ready"}.get(status)
+    code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded", 503: "model_not_ready"}.get(status)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after)
     return error_response(str(error), status=status, code=code, headers=headers, param=error.where or None, **ours)
 
 
@@ -139,6 +142,8 @@ def status_of(error: FlywheelError) -> int:
             return 404
         case InvalidInput():
             return 400
+        case TooManyRequests():
+            return 429
         case _:
             return 503
 

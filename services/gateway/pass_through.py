@@ -20,7 +20,7 @@ from flywheel.traffic.request_policy import as_served
 from services.gateway.access import ModelAccess
 from services.gateway.error_responses import model_not_ready
 from services.gateway.follow_routes import RouteTable
-from services.gateway.read_request import ServedWorkload, body_of, checked_model, in_time, new_request_id, read_body
+from services.gateway.read_request import BYTES_OF_A_TOKEN, ServedWorkload, body_of, checked_model, in_time, new_request_id, read_body
 from services.gateway.upstream import ClientGone, Form, FormField, HoldBack, Upstream, UpstreamAnswer, UpstreamCall
 
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
@@ -53,13 +53,14 @@ class PassThrough:
             body=body,
             method=request.method,
         )
-        if model is None:
-            self._access.asks_without_model(request)
-            return (await self._ask(call, request, workload="", first=first)).given()
-        _, served = self._access.asks(request, model)
-        if served is None:
-            return (await self._ask(replace(call, adapter=AdapterName(model)), request, workload="", first=first)).given()
-        return await self._for_workload(call, request, served, first=first, route=route)
+        client, served = (self._access.asks_without_model(request), None) if model is None else self._access.asks(request, model)
+        with self._access.held(client, served):
+            workload = served.workload if served is not None else None
+            self._access.spent((request.content_length or 0) // BYTES_OF_A_TOKEN, client=client, workload=workload)
+            if served is not None:
+                return await self._for_workload(call, request, served, first=first, route=route)
+            named = replace(call, adapter=AdapterName(model)) if model is not None else call
+            return (await self._ask(named, request, workload="", first=first)).given()
 
     async def _for_workload(
         self, call: UpstreamCall, request: web.Request, served: ServedWorkload, *, first: str, route: str

@@ -23,6 +23,7 @@ from services.gateway.error_responses import model_not_ready
 from services.gateway.follow_routes import RouteTable
 from services.gateway.mirror_shadow import Shadow
 from services.gateway.read_request import (
+    BYTES_OF_A_TOKEN,
     RoutedRequest,
     ServedWorkload,
     UserRequest,
@@ -35,7 +36,7 @@ from services.gateway.read_request import (
     session_of,
 )
 from services.gateway.traffic_event import Reply, UpstreamAttempt
-from services.gateway.upstream import ClientGone, HoldBack, Upstream, UpstreamAnswer, UpstreamCall
+from services.gateway.upstream import ClientGone, HoldBack, Upstream, UpstreamAnswer, UpstreamCall, is_failure
 
 REQUESTS = Counter("flywheel_gateway_attempts_total", "Upstream attempts", ["workload", "arm", "status"])
 LATENCY = Histogram("flywheel_gateway_attempt_seconds", "Upstream attempts, to the last byte", ["workload", "arm"])
@@ -78,8 +79,11 @@ class Gateway:
             size=len(raw),
             own_id=own_id_of(request.headers),
         )
-        if served is None:
-            return await self._by_name(asked, request)
+        with self._access.held(client, served):
+            return await (self._by_name(asked, request) if served is None else self._for_workload(asked, served, request))
+
+    async def _for_workload(self, asked: UserRequest, served: ServedWorkload, request: web.Request) -> web.StreamResponse:
+        body = asked.body
         check_messages(body)
         session = session_of(request.headers, body, sources=served.session_from)
         self._count_session(served.workload, "with_session" if session is not None else "without_session")
@@ -154,6 +158,8 @@ class Gateway:
         """Counts the attempt; returns what is recorded of it."""
         _count(routed.workload, arm, reply)
         request = routed.request
+        if arm is not Arm.SHADOW:
+            self._access.spent(_tokens_of(request, reply), client=request.client, workload=routed.workload)
         return UpstreamAttempt(
             request_id=request.id,
             number=number,
@@ -179,6 +185,7 @@ class Gateway:
             _count("", Arm.CHAMPION, gone.reply)
             raise asyncio.CancelledError from gone
         _count("", Arm.CHAMPION, answer.reply)
+        self._access.spent(_tokens_of(asked, answer.reply), client=asked.client, workload=None)
         return answer.given()
 
     async def list_models(self, request: web.Request) -> web.Response:
@@ -197,6 +204,15 @@ class Gateway:
 
 def _chat(request: UserRequest, *, adapter: AdapterName, body: Mapping[str, Any]) -> UpstreamCall:
     return UpstreamCall(id=request.id, adapter=adapter, shown_as=request.model, path=f"/v1/{CHAT}", body=body, is_chat=True)
+
+
+def _tokens_of(request: UserRequest, reply: Reply) -> int:
+    """As the model server counts them; where it does not, as many as the request may have had. A failed attempt costs nothing."""
+    if is_failure(reply.status):
+        return 0
+    usage = reply.response.get("usage") if reply.response is not None else None
+    total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
+    return total if isinstance(total, int) and total > 0 else request.size // BYTES_OF_A_TOKEN
 
 
 def _model(served: ServedWorkload) -> dict[str, object]:

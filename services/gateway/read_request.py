@@ -27,6 +27,7 @@ SESSION_HEADER = "X-Flywheel-Session"
 OWN_ID_HEADERS = ("X-Request-ID", "X-Client-Request-Id")
 DIMENSION_PREFIX = "x-flywheel-dim-"
 MOST_DIMENSIONS = 20
+BYTES_OF_A_TOKEN = 4  # where the model server does not count
 LARGEST_BODY = 32 * 1024**2
 BODY_SECONDS = web.AppKey("body_seconds", float)
 MOST_LEVELS = 100

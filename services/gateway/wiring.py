@@ -24,6 +24,7 @@ from services.ports.journal import Journal
 from services.ports.redaction import Redactor
 from services.ports.route_on_the_wire import from_wire, to_wire
 from services.process.process_names import numbered
+from services.process.request_limits import RequestLimiter
 from services.settings import Settings
 from services.settings.policies import request_policy
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
@@ -89,6 +90,7 @@ class GatewayParts:
 
     workloads: Mapping[str, ServedWorkload]  # by alias
     tokens: Tokens
+    limiter: RequestLimiter
     route_files: RouteFiles
     route_api: ApiRoutes
     open_topic: Callable[[], "TopicRoutes"]
@@ -107,6 +109,11 @@ def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
     return GatewayParts(
         workloads={workload.alias: _served(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
         tokens=Tokens(entries=known_tokens(settings), internal=key),
+        limiter=RequestLimiter(
+            tokens={token.name: token.limits for token in settings.tokens},
+            workloads={name: workload.limits for name, workload in settings.workloads.items()},
+            share=settings.gateway.processes,
+        ),
         route_files=RouteFiles(settings.data_dir / "routes"),
         route_api=ApiRoutes(api_url=api_url, key=key),
         open_topic=lambda: _route_topic(broker, topic=settings.kafka.topics.releases),

@@ -60,6 +60,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Limits(Section):
+    """What one token, or one workload, may use; unset: without a limit. Over it the answer is 429 with Retry-After."""
+
+    requests_per_minute: Count | None = None  # a minute's worth may come at once; of the gateway, and for a token of the api too
+    tokens_per_minute: Count | None = None  # prompt and answer, of the gateway; where the model server tells none, one for four bytes sent
+    in_flight: Count | None = None  # requests under way at once
+
+
 class Token(Section):
     """A static token: who it is, what it may do. The secret is in a file, or its SHA-256 is given."""
 
@@ -68,6 +76,7 @@ class Token(Section):
     workloads: tuple[str, ...] = ("*",)  # names under ``workloads``; "*": all
     sha256: str | None = None  # 64 hex digits
     token_file: Path | None = None  # text file with the token on its first line
+    limits: Limits = Limits()
 
 
 class Http(Section):
@@ -398,6 +407,7 @@ class Workload(Section):
     # observe: measure only; propose: train and gate, then wait for a person; auto: release too
     mode: Literal["observe", "propose", "auto"] = "propose"
     requests: Requests = Requests()
+    limits: Limits = Limits()
     sampling: Sampling = Sampling()
     format: Format = Format()
     capture: CaptureSettings = CaptureSettings()

@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from flywheel.alerts.alert import Alert, AlertMessage, AlertState, Severity, WindowsSeen
 from flywheel.gate.axes import GateDecision, GateVerdict
@@ -12,9 +14,12 @@ from flywheel.retraining.training_run import AdapterBundle
 from flywheel.rollout.release import Release, ReleaseState, Route
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Arm
+from services.api.app import build_app
 from services.ports.gate import GateRecord
 from services.ports.traffic import Advance, RecordedInference, RecordingBatch
 from services.ports.work_queue import RetrainCommand
+from services.process.request_limits import RequestLimiter
+from services.settings.sections import Limits
 from tests.opened import traffic_store
 from tests.traffic_events import inference
 
@@ -310,3 +315,13 @@ def test_half_a_character_in_a_note_is_refused(api: Any) -> None:
     """It could be neither stored nor hashed."""
     answer = api.ask("POST", "/v1/alerts/a/ack", content=b'{"note": "\\ud800"}', headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["where"]) == (422, "body.note")
+
+
+def test_a_token_over_its_limit_waits(api: Any) -> None:
+    """The settings of the fixture have no limits: one is put in for the token ``ada``."""
+    limiter = RequestLimiter(tokens={"ada": Limits(requests_per_minute=2)}, workloads={})
+    parts = replace(api.parts, http=replace(api.parts.http, limiter=limiter))
+    with TestClient(build_app(parts, ready=lambda: None)) as http:
+        answers = [http.get("/v1/alerts", headers={"Authorization": f"Bearer {name}"}) for name in ("ada", "ada", "ada", "olga")]
+    assert [answer.status_code for answer in answers] == [200, 200, 429, 200]
+    assert (answers[2].headers["Retry-After"], answers[2].json()["error"]["where"]) == ("30", "token ada")

@@ -30,6 +30,7 @@ from services.gateway.read_request import ServedWorkload
 from services.gateway.traffic_event import UpstreamAttempt
 from services.gateway.upstream import Deadlines, Upstream
 from services.ports.route_on_the_wire import from_wire
+from services.process.request_limits import RequestLimiter
 from services.settings.secrets import KnownToken
 from services.settings.sections import GatewaySettings, Requests
 from services.stores.route_files import RouteFiles
@@ -134,6 +135,7 @@ async def running(
     cors_origins: Sequence[str] = (),
     key: str | None = None,
     body_seconds: float = 60,
+    limiter: RequestLimiter | None = None,
 ) -> AsyncIterator[Running]:
     """``requests`` and ``policy`` are of the workload ``router``; ``other`` has no route."""
     noted, table = Noted(), RouteTable(workloads=[ROUTER, OTHER], disk=RouteFiles(tmp_path / "routes"))
@@ -145,7 +147,10 @@ async def running(
     workloads: Mapping[str, ServedWorkload] = {
         one.alias: one for one in (served("router", requests=requests, policy=policy), served("other"))
     }
-    access, upstream = ModelAccess(tokens=tokens, workloads=workloads, table=table), Upstream(url=url, key=key, deadlines=deadlines)
+    access, upstream = (
+        ModelAccess(tokens=tokens, workloads=workloads, table=table, limiter=limiter or RequestLimiter(tokens={}, workloads={})),
+        Upstream(url=url, key=key, deadlines=deadlines),
+    )
     gateway = Gateway(access=access, table=table, upstream=upstream, record=noted)
     app = gateway_app(
         gateway=gateway,
