@@ -274,6 +274,8 @@ def examine_flows(settings: Settings) -> list[Diagnosis]:
         if disk := answer.get("disk"):
             sentence = f"{process} waits for the disk: {disk}"
             found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=sentence, remedy="Make room; it goes on by itself."))
+        if recording := answer.get("recording"):
+            found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=f"{process} does not record all: {recording}"))
         if clock := answer.get("clock"):
             remedy = "Set the clocks by NTP; windows of now are judged all the same."
             found.append(Diagnosis(part="clock", finding=CheckLevel.NOTE, sentence=clock, remedy=remedy))

@@ -116,8 +116,13 @@ class Capture:
         return len(self._arriving) + self._waiting() + (self._spool.unsent() if self._spool is not None else 0)
 
     def trouble(self) -> str | None:
-        """Why exchanges wait at the moment: no redactor, no room on disk, no broker, or no api. Users are served meanwhile."""
-        return self.disk.reason or self.redacted.reason or self.waits.reason
+        """Why exchanges wait at the moment: no redactor, no room on disk, no broker, no api, or a broker that refuses them."""
+        return self.disk.reason or self.redacted.reason or self.waits.reason or self._refused()
+
+    def _refused(self) -> str | None:
+        refused = self._spool.refused() if self._spool is not None else 0
+        remedy = "change its limits (the log says which), then restart the gateway"
+        return f"the broker refuses {refused} exchanges for good; {remedy}" if refused else None
 
     async def keep(self, attempt: UpstreamAttempt, *, size: int, rule: CaptureRule) -> None:
         """Returns when the attempt is on disk; with ``batched``, and on a disk that is full or does not answer, at once or soon."""
@@ -280,6 +285,7 @@ class Capture:
     def _send_all(self, onward: Onward) -> None:
         """Wakes when events were kept, and every second while an event is not known to be recorded."""
         spool = onward.spool
+        self._take_back(spool)
         asked = 0.0
         unsettled = True  # events of an earlier run may be on disk
         while not self._stop.is_set():
@@ -301,6 +307,13 @@ class Capture:
                 self.waits.tell(str(error) if isinstance(error, FlywheelError) else f"{type(error).__name__}: {error}"[:300])
                 unsettled = True
                 self._stop.wait(RETRY_SECONDS)
+
+    def _take_back(self, spool: "CaptureSpool") -> None:
+        """Each start sends once more what the broker refused: its limits may have changed."""
+        try:
+            spool.take_back(now=datetime.now(UTC))
+        except FlywheelError as error:
+            self.waits.tell(str(error))
 
     def _publish_page(self, onward: Onward) -> int:
         now, moved = datetime.now(UTC), self.flow.moved

@@ -23,8 +23,10 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    literal,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
@@ -137,7 +139,7 @@ class CaptureSpool:
             )
 
     def set_aside(self, refused: Mapping[str, str], *, now: datetime) -> None:
-        """Keeps events apart that the broker will never take, with its reasons; they are not sent again."""
+        """Keeps events apart that the broker will not take, with its reasons; they are sent again by ``take_back`` only."""
         if not refused:
             return
         with self._writing() as connection:
@@ -148,6 +150,19 @@ class CaptureSpool:
             if values:
                 connection.execute(insert(refused_table).on_conflict_do_nothing(index_elements=["id"]), values)
             connection.execute(delete(spool_table).where(spool_table.c.id.in_(refused)))
+
+    def refused(self) -> int:
+        """How many events are set aside."""
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(func.count()).select_from(refused_table)).scalar_one())
+
+    def take_back(self, *, now: datetime) -> None:
+        """Makes what was set aside due again: the broker's limits may have changed."""
+        kept = select(refused_table.c.id, refused_table.c.key, refused_table.c.body, literal(to_text(now)), literal(0))
+        with self._lock, self._writing() as connection:
+            columns = ["id", "key", "body", "kept_at", "sends"]
+            connection.execute(insert(spool_table).from_select(columns, kept.where(true())).on_conflict_do_nothing())
+            connection.execute(delete(refused_table))
 
     def unconfirmed(self, *, after: int = 0, limit: int = 500) -> tuple[Sequence[str], int]:
         """Ids of events sent and not known to be recorded, oldest first; and where the next page begins (0: this was the last)."""

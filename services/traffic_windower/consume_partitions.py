@@ -72,7 +72,7 @@ class Recorder:
         self.disk = DiskWait(PROCESS)
         remedy = "See that the broker runs, that the disk has room, and what the recorder's log says; nothing is lost while it waits."
         flow = Flow(name="topic to record", pace_seconds=PACE_SECONDS, remedy=remedy, restart_after_seconds=RESTART_SECONDS)
-        self.flow = FlowMark(flow, waiting=self._waiting, cause=lambda: self.disk.reason or self._unknown())
+        self.flow = FlowMark(flow, waiting=self._waiting, cause=lambda: self.disk.reason or self._unknown() or self._held_back())
 
     async def start(self) -> None:
         """Joins the group. Raises CannotRun without a broker."""
@@ -122,6 +122,15 @@ class Recorder:
     def _unknown(self) -> str | None:
         """Why it is not known what waits."""
         return self.why_not_ready() or self._uncounted
+
+    def _held_back(self) -> str | None:
+        """Kafka gives out nothing that stands after an open transaction, whoever wrote it."""
+        if not (records := self._batches.held_back):
+            return None
+        return (
+            f"another producer's open transaction holds back {records} records, until that producer commits or aborts or its time is over; "
+            "kafka-transactions.sh find-hanging names it"
+        )
 
     async def count_behind(self) -> None:
         """Asks the broker how many records of the partitions held are not fetched yet."""

@@ -1,5 +1,6 @@
 """Publishing events: the same promises by the real publisher on a real broker and by the fake."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_id
 from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
-from tests.brokers import KINDS, running_broker
+from tests.brokers import KINDS, ApacheKafka, running_broker
 from tests.fakes.event_publisher import FakeEventPublisher
 from tests.ports import free_port
 from tests.traffic_events import NOON
@@ -80,6 +81,27 @@ def test_a_message_that_is_too_large_is_refused_alone(published: tuple[EventPubl
     publisher.send(message(3))
     assert (publisher.flush(), publisher.refused) == ({"m-3"}, {})
     assert arrived() == [b"value 0", b"value 2", b"value 3"]
+
+
+@pytest.mark.broker
+def test_a_message_over_the_brokers_own_limit_is_refused_alone_and_costs_no_other(tmp_path: Path) -> None:
+    """The client does not know this limit. The producer that met it fails all that it sends later."""
+    kafka = ApacheKafka(tmp_path, port=free_port(), more=("message.max.bytes=6000",))
+    kafka.start()
+    try:
+        create_topics(kafka.access, names={"alerts": "alerts.v1"}, spec=SPEC, replication=1)
+        publisher = KafkaEventPublisher(kafka.access)
+        sizes = [500] * 20 + [9_000] + [2_000] * 20 + [9_000, 500]
+        for number, size in enumerate(sizes):
+            publisher.send(replace(message(number), value=os.urandom(size)))
+        small = {f"m-{number}" for number, size in enumerate(sizes) if size < 6_000}
+        assert publisher.flush() == small
+        assert {id: "TooLarge" in why for id, why in publisher.refused.items()} == {"m-20": True, "m-41": True}
+        publisher.send(message(50))
+        assert (publisher.flush(), publisher.refused) == ({"m-50"}, {})
+        publisher.close()
+    finally:
+        kafka.kill()
 
 
 @pytest.mark.broker

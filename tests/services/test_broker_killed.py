@@ -34,6 +34,7 @@ from tests.told_flows import journalled, told, until
 ROOT = Path(__file__).resolve().parents[2]
 ROUTER = WorkloadId("router")
 PROCESSES = ("gateway", "api", "traffic_windower", "correction_desk")
+DEATHS = 3 if os.environ.get("FLYWHEEL_SOAK") else 1
 HEAD = {"Authorization": "Bearer secret"}
 
 pytestmark = pytest.mark.broker
@@ -223,7 +224,7 @@ def test_the_broker_dies_while_idle_and_then_under_traffic(daemon: Daemon, broke
 
 
 def test_a_cluster_of_three_brokers_loses_one_after_the_other(tmp_path: Path) -> None:
-    """A rolling restart by kill -9; one more address in kafka.bootstrap never answers."""
+    """A rolling restart by kill -9, in `make test` of one broker only; one more address in kafka.bootstrap never answers."""
     cluster = ApacheCluster(tmp_path)
     bootstrap = f"127.0.0.1:{free_port()},{cluster.bootstrap}"
 
@@ -235,7 +236,7 @@ def test_a_cluster_of_three_brokers_loses_one_after_the_other(tmp_path: Path) ->
         access, names = KafkaAccess(**broker_fields(daemon.settings)), daemon.settings.kafka.topics.model_dump()
         assert differing_topics(access, names=names, spec=topic_spec(), replication=3) == ()
         with users(daemon) as failures:
-            for number, broker in enumerate(cluster.brokers, start=1):
+            for number, broker in enumerate(cluster.brokers[:DEATHS], start=1):
                 before = daemon.recorded()
                 until(lambda: daemon.recorded() > before, what=daemon.logs)  # noqa: B023
                 broker.kill()

@@ -36,6 +36,8 @@ class KafkaBatches:
         self._access, self._topic, self._group, self._batch = access, topic, group, batch
         self._session_ms = int(session_timeout_seconds * 1000)
         self._consumer: Any = None
+        self.held_back = 0
+        """Records behind an open transaction, as ``behind`` counted them last."""
 
     async def start(
         self,
@@ -109,13 +111,22 @@ class KafkaBatches:
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
     async def behind(self) -> int:
-        """How many records of the partitions held are not fetched yet. Raises CannotRun where the broker does not say."""
+        """How many records of the partitions held are not fetched yet. Raises CannotRun where the broker does not say.
+
+        Those after another producer's open transaction count too: none of them is delivered before it ends.
+        """
+        self.held_back = 0
         if not (held := list(self._consumer.assignment())):
             return 0
         try:
             async with asyncio.timeout(ENDS_SECONDS):
-                ends = await self._consumer.end_offsets(held)
-                return sum([max(0, int(end) - int(await self._consumer.position(partition))) for partition, end in ends.items()])
+                ends = await self._consumer.end_offsets(held)  # of what is committed
+                behind = 0
+                for partition, end in ends.items():
+                    all_of_it = max(int(end), self._consumer.highwater(partition) or 0)
+                    self.held_back += all_of_it - int(end)
+                    behind += max(0, all_of_it - int(await self._consumer.position(partition)))
+                return behind
         except (KafkaError, TimeoutError, OSError) as error:
             raise CannotRun(
                 f"the broker does not say where the topic ends: {type(error).__name__}",

@@ -5,6 +5,7 @@ sends the others again. A producer that failed is replaced: after some errors (i
 expired; another producer fenced it) it would never send again.
 """
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -21,8 +22,9 @@ from services.ports.outbox import OutboxMessage
 log = structlog.get_logger()
 FLUSH_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
+BATCH_BYTES = 16_384
 REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidTopicError)
-"""The broker's last word on a message, whichever producer sends it."""
+"""The broker's last word on a message that was sent alone."""
 REPLACED = Counter("flywheel_producers_replaced_total", "Kafka producers given up after an error; the next message gets a new one")
 
 
@@ -32,7 +34,8 @@ class KafkaEventPublisher:
     def __init__(self, access: KafkaAccess) -> None:
         self._access = access
         self._producer: Any = None
-        self._in_flight: list[tuple[str, Any]] = []
+        self._in_flight: list[tuple[OutboxMessage, Any]] = []
+        self._batch_bytes = BATCH_BYTES  # 0 once a batch failed whose messages arrived alone: the client may wait for ever for a split one
         self._too_large: dict[str, str] = {}
         self._refused: Mapping[str, str] = {}
 
@@ -46,6 +49,7 @@ class KafkaEventPublisher:
                 self._producer = KafkaProducer(
                     acks="all",
                     linger_ms=5,
+                    batch_size=self._batch_bytes,
                     max_block_ms=5_000,
                     bootstrap_timeout_ms=5_000,
                     max_request_size=2_097_152,
@@ -63,21 +67,50 @@ class KafkaEventPublisher:
                 value=self._access.bootstrap,
                 remedy="It is tried again; see that the broker runs.",
             ) from error
-        self._in_flight.append((message.id, sent))
+        self._in_flight.append((message, sent))
 
     def flush(self) -> frozenset[str]:
+        """A refusal is believed of a message that was sent alone: a producer that met one fails whatever it sends later, and a batch may
+        be too large for the broker though its messages are not."""
         in_flight, self._in_flight = self._in_flight, []
         self._refused, self._too_large = self._too_large, {}
         if self._producer is None:
             return frozenset()
-        with suppress(KafkaError):  # the futures below say which of them arrived
+        self._flush()
+        arrived = {message.id for message, sent in in_flight if sent.succeeded()}
+        failed = [(message, sent.exception) for message, sent in in_flight if message.id not in arrived]
+        if failed:
+            self._give_up(_told(next((error for _, error in failed if error is not None), None)))
+        deadline = time.monotonic() + FLUSH_SECONDS  # the caller sends again what is neither refused nor arrived by then
+        for message, _ in failed:
+            if time.monotonic() > deadline:
+                break
+            if (error := self._send_alone(message)) is None:
+                arrived.add(message.id)
+                self._batch_bytes = 0
+            elif isinstance(error, REFUSED):
+                self._refused = {**self._refused, message.id: _told(error)}
+            else:
+                break  # the broker is away
+        return frozenset(arrived)
+
+    def _send_alone(self, message: OutboxMessage) -> BaseException | None:
+        """Why it did not arrive."""
+        try:
+            self.send(message)
+        except NotPublished as error:
+            return error
+        ((_, sent),) = self._in_flight
+        self._in_flight = []
+        self._flush()
+        if sent.succeeded():
+            return None
+        self._give_up(_told(sent.exception))
+        return sent.exception or NotPublished("no acknowledgement in time", where="kafka.bootstrap", remedy="It is sent again.")
+
+    def _flush(self) -> None:
+        with suppress(KafkaError):  # the futures say which messages arrived
             self._producer.flush(timeout=FLUSH_SECONDS)
-        arrived = frozenset(id for id, sent in in_flight if sent.succeeded())
-        failed = [(id, sent.exception) for id, sent in in_flight if id not in arrived]
-        self._refused = {**self._refused, **{id: _told(error) for id, error in failed if isinstance(error, REFUSED)}}
-        if open_ones := [error for id, error in failed if id not in self._refused]:
-            self._give_up(_told(next((error for error in open_ones if error is not None), None)))
-        return arrived
 
     def close(self) -> None:
         if self._producer is not None:

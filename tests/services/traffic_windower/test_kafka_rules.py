@@ -1,5 +1,6 @@
 """Apache Kafka's own rules: transactions, limits of sessions, retention, a topic made anew, credentials. Each on the real broker."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from services.cli.doctor import CheckLevel, examine
 from services.process.machine import read_machine
 from services.settings import Settings, load
 from services.stores.ledger.journal import LedgerJournal
+from services.traffic_windower.consume_partitions import Recorder
+from services.traffic_windower.wiring import windower_parts
 from tests.brokers import ApacheKafka
 from tests.opened import create_topics, open_ledger, traffic_store
 from tests.ports import free_port
@@ -78,6 +81,37 @@ def test_what_an_aborted_transaction_sent_is_not_recorded(recording: tuple[Setti
     until(lambda: traffic_store(settings).counts(SUPPORT).recorded >= 71, what=log)
     assert traffic_store(settings).counts(SUPPORT).recorded == 71
     producer.close()
+
+
+async def test_records_behind_an_open_transaction_are_counted_and_the_cause_is_told(kafka: ApacheKafka, tmp_path: Path) -> None:
+    _, settings = configured(tmp_path, kafka.access.bootstrap)
+    await asyncio.to_thread(create_topics, settings)
+    producer = KafkaProducer(bootstrap_servers=settings.bootstrap, acks="all", transactional_id="team")
+    await asyncio.to_thread(producer.init_transactions)
+    producer.begin_transaction()
+    producer.send(settings.kafka.topics.traffic, traffic_event(0), partition=0)
+    await asyncio.to_thread(producer.flush)
+    await asyncio.to_thread(publish, settings, range(1, 4))  # of another producer, behind it
+    await asyncio.to_thread(traffic_store, settings)  # makes the databases
+    parts = windower_parts(settings)
+    recorder = Recorder(parts)
+
+    async def until_waiting(records: int) -> None:
+        while recorder.flow.waiting != records:
+            await recorder.step()
+            await recorder.count_behind()
+            recorder.flow.measure()
+
+    await recorder.start()
+    try:
+        await until_waiting(4)
+        assert "open transaction holds back 4 records" in (recorder.flow._cause() or "")
+        await asyncio.to_thread(producer.commit_transaction)
+        await until_waiting(0)
+        assert (traffic_store(settings).counts(SUPPORT).recorded, recorder.flow._cause()) == (4, None)
+    finally:
+        await parts.batches.stop()
+        producer.close()
 
 
 @pytest.mark.parametrize("process", ["services.traffic_windower", "services.correction_desk"])
