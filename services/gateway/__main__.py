@@ -50,7 +50,7 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
         """Why exchanges wait to be recorded, and flows that stand."""
         return {"recording": capture.trouble() or "", **watch.health()}
 
-    watch = FlowWatch(numbered(PROCESS, number), [capture.flow], journal=parts.journal)
+    watch = FlowWatch(numbered(PROCESS, number), [capture.flow], disk=capture.disk_wait, journal=parts.journal)
     access, upstream = _access(parts, table), parts.upstream
     gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
     admin = Admin(access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, more=more)

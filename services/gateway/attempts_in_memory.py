@@ -58,6 +58,7 @@ class AttemptQueue:
         self._urgent = 0  # items for which an answer waits
         self._alone = 0  # items that are in memory only
         self._changed = threading.Condition()
+        self.in_hand = 0  # taken, in memory only, and not settled yet; its one reader says so
         self.closed = False
 
     def put(self, held: Held) -> None:
@@ -92,7 +93,7 @@ class AttemptQueue:
             self._changed.notify_all()
 
     def in_memory_alone(self) -> int:
-        return self._alone
+        return self._alone + self.in_hand
 
     def __len__(self) -> int:
         return len(self._items)

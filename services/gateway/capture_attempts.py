@@ -30,6 +30,7 @@ from services.ports.events import EventPublisher, NotPublished
 from services.ports.outbox import OutboxMessage
 from services.ports.redaction import Redactor
 from services.process.progress import FlowMark
+from services.process.wait_for_disk import DiskWait
 
 if TYPE_CHECKING:
     from services.gateway.wiring import CaptureSpool
@@ -103,6 +104,9 @@ class Capture:
         self._keeper_of_large: threading.Thread | None = None
         self._sender: threading.Thread | None = None
         self._spool: CaptureSpool | None = None  # once it is open
+        IN_MEMORY.set_function(lambda: len(self._arriving) + self._in_memory_alone())
+        SEALED.set_function(sealed.waiting)
+        self.disk_wait = DiskWait("gateway")
         self.disk = Trouble("disk", said="Exchanges wait in memory.", over="Exchanges are written again.")
         self.redacted = Trouble("spool", said="Sealed exchanges wait to be redacted.", over="Exchanges are redacted again.")
         self.waits = Trouble("broker", said="Captured events wait on disk.", over="Captured events are sent again.")
@@ -136,7 +140,7 @@ class Capture:
             async with asyncio.timeout(ANSWER_WAITS_SECONDS):
                 await written
         except TimeoutError:
-            UNWRITTEN.inc()
+            UNWRITTEN.inc()  # beside those that ``_write`` could not write
 
     def offer(self, attempt: UpstreamAttempt, *, size: int, fsync: Fsync = Fsync.NEVER) -> None:
         """The same without waiting. ``size`` in bytes, about."""
@@ -194,8 +198,11 @@ class Capture:
             for (one, _), place in zip(contents, places, strict=True):
                 one.place = place
             self.disk.tell(None)
+            self.disk_wait.is_over()
         except SpoolUnwritable as error:
+            UNWRITTEN.inc(sum(one.written is not None for one in held))
             self.disk.tell(str(error), waiting=self._in_memory_alone() + len(held))
+            self.disk_wait.waits_for(error)
         answer_all(held)
         for one in held:
             one.written = None
@@ -203,7 +210,6 @@ class Capture:
                 one.attempt = None  # it is read again from the disk
                 self._room.give_back(one.size)
             self._to_redact(one)
-        SEALED.set(self._sealed.waiting())
 
     def _to_redact(self, held: Held) -> None:
         (self._large if held.size > SMALL_BYTES else self._small).put(held)
@@ -247,18 +253,19 @@ class Capture:
                     return
                 self._sealed.tidy()
                 continue
+            queue.in_hand = sum(one.place is None for one in held)
             attempts = [attempt for one in held if (attempt := self._attempt(one)) is not None]
             while not self._keep(attempts, onward):
                 if self._stop.wait(RETRY_SECONDS):
+                    queue.in_hand = 0
                     for one in held:
                         queue.put(one)
                     return
+            queue.in_hand = 0
             self._sealed.done([one.place for one in held if one.place is not None])
             for one in held:
                 if one.attempt is not None:
                     self._room.give_back(one.size)
-            SEALED.set(self._sealed.waiting())
-            IN_MEMORY.set(self._in_memory_alone())
 
     def _attempt(self, held: Held) -> UpstreamAttempt | None:
         if held.attempt is not None:

@@ -137,7 +137,7 @@ def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, b
     file = spool / f"{numbered('gateway', number)}.db"
     left = [spool / f"{numbered('gateway', one)}.db" for one in gone]
     return CaptureParts(
-        sealed=SealedLog(sealed[0], key=seals, require_room=DiskReserve(settings.data_dir).require_room),
+        sealed=SealedLog(sealed[0], key=seals, require_room=DiskReserve(settings.data_dir).require_half),
         open_record=lambda: _record_parts(settings, file, left, api_url=api_url, key=key, broker=broker, redaction_secret=secret),
     )
 

@@ -52,8 +52,15 @@ class DiskReserve:
         log.warning("The disk is full: the reserve is given up, so that the ledger can be written.", action="reserve_given_up")
 
     def require_room(self) -> None:
-        """For all but the ledger. Raises OSError (no space) while the reserve is given up and less than twice its size is free."""
+        """For all but ledger and sealed exchanges. Raises OSError (no space) while the reserve is gone and less than twice its size is
+        free."""
         if not self._file.exists() and self._free() < 2 * self._size:
+            raise OSError(errno.ENOSPC, "No space left on device but for the ledger", str(self._file.parent))
+
+    def require_half(self) -> None:
+        """For sealed exchanges: users have their answers, and what is in memory alone would be lost with the process. The ledger keeps the
+        other half of the reserve."""
+        if not self._file.exists() and self._free() < self._size // 2:
             raise OSError(errno.ENOSPC, "No space left on device but for the ledger", str(self._file.parent))
 
     def _free(self) -> int:

@@ -16,6 +16,8 @@ CODE_VERSION = "0.2.0"
 FIRST_VERSION = "0.1.0"  # wrote databases without ``flywheel_schema``
 SCHEMA_TABLE = "flywheel_schema"
 _SCHEMA = f"SELECT minimum_version, migrating_to FROM {SCHEMA_TABLE}"  # noqa: S608 (a constant)
+CANNOT_BE_OPENED = {3, 8, 10, 14}
+"""SQLite's codes: PERM, READONLY, IOERR, CANTOPEN."""
 MIGRATE = "Run `flywheel migrate` (or `flywheel up`, which does it first)."
 
 
@@ -49,6 +51,11 @@ class SchemaState:
     migrating_to: str  # "" unless a migration was begun and not finished
 
 
+def cannot_be_opened(error: Exception) -> bool:
+    """Whether the error says nothing of the file's content."""
+    return isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in CANNOT_BE_OPENED
+
+
 def read_state(path: Path, database: Database) -> SchemaState | None:
     """None where there is no file yet, or an empty one. Raises CannotRun for a file that is not this database."""
     if not path.exists() or path.stat().st_size == 0:
@@ -61,6 +68,12 @@ def read_state(path: Path, database: Database) -> SchemaState | None:
             begun = connection.execute(_SCHEMA).fetchone() if SCHEMA_TABLE in tables else None
             held = connection.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in tables else None
     except (OSError, sqlite3.Error) as error:
+        if cannot_be_opened(error):
+            raise CannotRun(
+                f"the {database.name} database cannot be opened: {error}",
+                where=str(path),
+                remedy="This user must be able to write in its folder: SQLite keeps two files beside a database in use.",
+            ) from error
         raise _not_ours(path, database, str(error)) from error
     revision = str(held[0]) if held else ""
     if begun is None and (not revision or not database.tables <= tables):

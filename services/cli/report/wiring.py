@@ -28,8 +28,10 @@ from services.stores.ledger.journal import LedgerJournal
 from services.stores.ledger.regression_suite import LedgerSuite
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.training_sets import LedgerTrainingSets
+from services.stores.schema_version import cannot_be_opened
 
 LEDGER_TABLES = {"alembic_version", "journal", "work"}  # tables that every ledger has
+READ_ONLY = "If its folder is read-only, copy ledger.db and ledger.db-wal into a folder that you may write to, and report on the copy."
 UNUSED_TOPIC = ""  # a report publishes nothing
 
 
@@ -59,10 +61,7 @@ def open_report_ledgers(ledger: Path) -> ReportLedgers:
         journal.entries(limit=1)
     except SQLAlchemyError as error:
         why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
-        remedy = (
-            "If its folder is read-only, copy ledger.db and ledger.db-wal into a folder that you may write to, and report on the copy. "
-            "If it is of another version, use that version of Flywheel. If it is damaged, restore a backup."
-        )
+        remedy = f"{READ_ONLY} If it is of another version, use that version of Flywheel. If it is damaged, restore a backup."
         raise CannotRun(f"this ledger cannot be read: {why}", where=str(ledger), remedy=remedy) from error
     return ReportLedgers(
         journal=journal,
@@ -86,6 +85,8 @@ def _require_ledger(file: Path) -> None:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except (OSError, sqlite3.Error) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
+        if cannot_be_opened(error):
+            raise CannotRun(f"this ledger cannot be opened: {why}", where=str(file), remedy=READ_ONLY) from error
         raise InvalidInput(f"is not a ledger: {why}", where=str(file), remedy=remedy) from error
     if LEDGER_TABLES - tables:
         what = "it is an SQLite file without the ledger's tables" if tables else "the file has no tables"

@@ -59,18 +59,23 @@ def run_full(folder: Path, monkeypatch: pytest.MonkeyPatch, *, fill: object, roo
 
     asyncio.run(answer(range(10)))
     until(lambda: len(broker.arrived) == 10)
-    before = dropped()
+    before, unwritten = dropped(), REGISTRY.get_sample_value("flywheel_gateway_answered_unwritten_total") or 0
     with structlog.testing.capture_logs() as lines:
         fill()  # type: ignore[operator]
         asyncio.run(answer(range(10, 50)))
         until(lambda: running.trouble() is not None)
         assert REGISTRY.get_sample_value("flywheel_gateway_capture_waits", {"on": "disk"}) == 1
+        until(lambda: REGISTRY.get_sample_value("flywheel_gateway_memory_attempts") == 30)
+        assert (REGISTRY.get_sample_value("flywheel_gateway_answered_unwritten_total") or 0) == unwritten + 30
+        assert running.disk_wait.reason is not None
         assert dropped() == before + 10
         room()  # type: ignore[operator]
         until(lambda: len(broker.arrived) >= 40)
         asyncio.run(answer(range(50, 60)))
         until(lambda: len({message.id for message in broker.arrived}) == 50)
     until(lambda: running.trouble() is None)
+    assert running.disk_wait.reason is None
+    assert REGISTRY.get_sample_value("flywheel_gateway_memory_attempts") == 0
     assert {message.id for message in broker.arrived} == {f"r{number}-1" for number in (*range(40), *range(50, 60))}
     assert (
         len([line for line in lines if line["action"] == "capture_waits"]) <= 3

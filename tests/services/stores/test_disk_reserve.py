@@ -1,6 +1,7 @@
 """A real file system that is full: the reserve keeps the ledger able to write, and every database is whole afterwards."""
 
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from flywheel.errors import CannotRun
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind
+from services.cli.report.wiring import open_report_ledgers
 from services.process.wait_for_disk import disk_trouble
 from services.stores.capture_spool import CaptureSpool
 from services.stores.database import open_ledger
@@ -72,6 +75,19 @@ def test_the_ledger_is_written_on_a_full_disk(disk: Path) -> None:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_the_gateway_seals_exchanges_in_half_of_the_reserve(disk: Path) -> None:
+    """Nobody else holds them; the other half is the ledger's."""
+    reserve = DiskReserve(disk, size=4 * MIB)
+    assert reserve.make()
+    fill(disk / "filler")
+    reserve.give_up()
+    sealed = SealedLog(disk / "sealed", key=SealingKey(b"of a test" * 4, file=disk / "key"), require_room=reserve.require_half)
+    content = b"x" * MIB
+    assert len(sealed.append([content])) == len(sealed.append([content])) == 1
+    with pytest.raises(SpoolUnwritable, match="but for the ledger"):
+        sealed.append([content])
+
+
 def test_a_spool_that_cannot_be_made_says_so(disk: Path) -> None:
     fill(disk / "filler")
     with pytest.raises(SpoolUnwritable):
@@ -81,3 +97,16 @@ def test_a_spool_that_cannot_be_made_says_so(disk: Path) -> None:
 def test_a_reserve_that_cannot_be_made_leaves_nothing_behind(disk: Path) -> None:
     assert not DiskReserve(disk, size=100 * MIB).make()
     assert list(disk.iterdir()) == []
+
+
+def test_a_sound_database_in_a_folder_that_cannot_be_written_is_no_foreign_one(tmp_path: Path) -> None:
+    with small_file_system(tmp_path / "disk", mebibytes=4) as folder:
+        empty_databases(folder)
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        with pytest.raises(CannotRun, match="cannot be opened") as refused:
+            open_ledger(f"sqlite:///{folder / 'ledger.db'}")
+        assert "write in its folder" in refused.value.remedy
+        with pytest.raises(CannotRun, match="cannot be opened") as refused:
+            open_report_ledgers(folder / "ledger.db")
+        assert "report on the copy" in refused.value.remedy
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
