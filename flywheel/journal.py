@@ -33,6 +33,8 @@ class JournalKind(StrEnum):
     ROUTE = "route"  # changed
     ROLLBACK = "rollback"  # what a rollback took and what users met before it
     DAEMON = "daemon"  # every part is ready
+    TOKEN = "token"  # made or revoked  # noqa: S105 (a word)
+    ACCESS = "access"  # attempts that a token did not open; at most one line a minute for a kind
     FLOW = "flow"  # a flow of work stands, or moves again
 
 

@@ -14,6 +14,7 @@ from services.stores.ledger.gates import LedgerGates
 from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.subject_keys import open_subject_keys
+from services.stores.token_file import TokenFile
 from services.stores.tokens import Tokens, internal_key
 from tests.databases import empty_databases
 from tests.ledgers import CorrectionAndTrainingLedger, DriftAndAlertLedger
@@ -68,4 +69,4 @@ def create_topics(settings: Settings) -> tuple[str, ...]:
 
 
 def tokens(settings: Settings) -> Tokens:
-    return Tokens(entries=known_tokens(settings), internal=internal_key(settings.data_dir))
+    return Tokens(entries=known_tokens(settings), internal=internal_key(settings.data_dir), issued=TokenFile(settings.data_dir))

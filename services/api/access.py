@@ -21,6 +21,7 @@ OPERATE = ("operate",)
 SUBMIT = ("submit",)
 SUBMITTER_READS = (*READ, "submit")  # whoever hands corrections in may see what became of them
 INTERNAL = ("internal",)
+ADMIN = ("admin",)
 FOLLOW_ROUTES = ("internal", "operate")
 
 
@@ -40,7 +41,7 @@ class Caller:
 
     def covers(self, workload: WorkloadId) -> bool:
         try:
-            self.may(workload)
+            self._parts.access.person(self._authorization, scope=self._scope, workload=workload)
         except NotAllowed:
             return False
         return True
@@ -51,7 +52,11 @@ class Caller:
 
     def may(self, workload: WorkloadId) -> Person:
         """The token's name. Raises NotAllowed for a workload that the token does not cover, whether or not there is such a workload."""
-        return self._parts.access.person(self._authorization, scope=self._scope, workload=workload)
+        try:
+            return self._parts.access.person(self._authorization, scope=self._scope, workload=workload)
+        except NotAllowed as refusal:
+            self._parts.http.refused.note(refusal)
+            raise
 
     def workload(self, name: str) -> WorkloadRules:
         """Raises NotAllowed as ``may``, NotFound for a workload that is covered and not configured."""
@@ -68,7 +73,11 @@ class Caller:
 
     def also(self, scope: str) -> None:
         """Raises NotAllowed when the token lacks this scope too."""
-        self._parts.access.person(self._authorization, scope=scope)
+        try:
+            self._parts.access.person(self._authorization, scope=scope)
+        except NotAllowed as refusal:
+            self._parts.http.refused.note(refusal)
+            raise
 
 
 def status_of(error: NotAllowed) -> int:
@@ -120,6 +129,7 @@ def guarded_routes(parts: ApiParts, *, count: RefusalCount | None = None) -> API
                 try:
                     request.state.caller = Caller(parts, authorization, scopes)
                 except NotAllowed as refusal:
+                    parts.http.refused.note(refusal)
                     if count is not None:
                         await run_in_threadpool(count, refusal, scopes=scopes, presented=bool(authorization))
                     raise

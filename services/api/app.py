@@ -21,6 +21,7 @@ from services.api.routes.regression_suite import regression_suite_routes
 from services.api.routes.retraining import retraining_routes
 from services.api.routes.rollout import rollout_routes
 from services.api.routes.status import status_routes
+from services.api.routes.tokens import token_routes
 from services.api.routes.traffic import traffic_routes
 from services.api.routes.training_set import training_set_routes
 from services.api.wiring import ApiParts
@@ -39,6 +40,7 @@ ROUTES = (
     rollout_routes,
     status_routes,
     lineage_routes,
+    token_routes,
 )
 
 

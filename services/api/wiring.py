@@ -28,15 +28,18 @@ from services.ports.redaction import Redactor
 from services.ports.regression_suite import SuiteLedger
 from services.ports.retraining import RunLedger
 from services.ports.rollout import Gateways, ReleaseLedger
+from services.ports.tokens import IssuedTokens
 from services.ports.traffic import TrafficReader
 from services.ports.training_set import TrainingSetLedger
 from services.ports.work_queue import WorkQueue
 from services.process.process_names import gateway_urls
+from services.process.refused_attempts import RefusedAttempts
 from services.process.request_limits import RequestLimiter
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
 from services.settings.policies import build_policies
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens
+from services.settings.sections import Scope
 from services.stores.database import open_ledger, open_traffic
 from services.stores.database_changes import Changes
 from services.stores.ledger.alerts import LedgerAlerts
@@ -51,9 +54,12 @@ from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.ledger.training_sets import LedgerTrainingSets
 from services.stores.ledger.work_queue import LedgerWorkQueue
-from services.stores.tokens import Tokens, internal_key, redaction_key
+from services.stores.token_file import TokenFile
+from services.stores.tokens import EVERY_WORKLOAD, Tokens, internal_key, redaction_key
 from services.stores.traffic.dead_letters import DeadLetterStore
 from services.stores.traffic.traffic_store import TrafficStore
+
+__all__ = ["EVERY_WORKLOAD", "ApiHttp", "ApiLedger", "ApiParts", "Scope", "WorkloadRules", "api_parts", "ledger_changes", "rules"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +75,13 @@ class WorkloadRules:
 
 
 class Access(Protocol):
-    """Returns the person of a token."""
+    """Returns the person of a token. ``issued``: the tokens that people made."""
+
+    @property
+    def issued(self) -> IssuedTokens: ...
+
+    def names(self) -> frozenset[str]:
+        """Of the tokens of the settings."""
 
     def person(self, authorization: str | None, *, scope: str, workload: str | None = None) -> Person:
         """Raises NotAllowed."""
@@ -105,6 +117,7 @@ class ApiHttp:
 
     body_seconds: float  # within which a body must arrive
     limiter: RequestLimiter
+    refused: RefusedAttempts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +147,7 @@ def api_parts(settings: Settings) -> ApiParts:
     traffic = open_traffic(settings.traffic_url)
     return ApiParts(
         workloads=rules(settings),
-        access=Tokens(entries=known_tokens(settings), internal=key),
+        access=Tokens(entries=known_tokens(settings), internal=key, issued=TokenFile(settings.data_dir)),
         ledger=_ledger(settings),
         traffic=TrafficStore(traffic, shapes=pane_shapes(settings), keys=subjects),
         letters=DeadLetterStore(traffic, key=subjects.sealing),
@@ -148,6 +161,7 @@ def api_parts(settings: Settings) -> ApiParts:
         http=ApiHttp(
             body_seconds=settings.http.body_seconds,
             limiter=RequestLimiter(tokens={token.name: token.limits for token in settings.tokens}, workloads={}),
+            refused=RefusedAttempts("api", journal=lambda: LedgerJournal(open_ledger(settings.ledger_url))),
         ),
     )
 

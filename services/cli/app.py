@@ -19,6 +19,7 @@ from services.cli import (
     regression_suite,
     retraining,
     rollout,
+    tokens,
     topics,
     training_set,
 )
@@ -34,7 +35,7 @@ FAR = {
 """Commands that do not use the api: their function, imported when called, and their help text."""
 ORDER = (
     *("up", "doctor", "check-config", "migrate", "topics", "demo", "report", "alerts", "reference", "corrections"),
-    *("golden", "dataset", "train", "gate", "release", "lineage", "exchange", "dlq"),
+    *("golden", "dataset", "train", "gate", "release", "lineage", "exchange", "dlq", "token"),
 )
 
 
@@ -70,6 +71,7 @@ def build_app() -> typer.Typer:
     app.command("lineage")(lineage.lineage)
     app.add_typer(exchange.commands, name="exchange")
     app.add_typer(dead_letters.commands, name="dlq")
+    app.add_typer(tokens.commands, name="token")
     return app
 
 

@@ -23,6 +23,7 @@ from services.gateway.upstream import Upstream
 from services.gateway.wiring import GatewayParts, RecordParts, gateway_parts
 from services.process.process_names import gateway_port, numbered
 from services.process.progress import FlowWatch
+from services.process.refused_attempts import RefusedAttempts
 from services.process.start_stop import main, stop_event_of_loop
 from services.settings import Settings
 
@@ -54,13 +55,8 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
     access, upstream = _access(parts, table), parts.upstream
     gateway = Gateway(access=access, table=table, upstream=upstream, record=capture)
     admin = Admin(access=parts.tokens, table=table, read_route=parts.read_route, requests=gateway.requests, ready=ready, more=more)
-    app = gateway_app(
-        gateway=gateway,
-        others=PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on),
-        admin=admin,
-        cors_origins=parts.http.cors_origins,
-        body_seconds=settings.http.body_seconds,
-    )
+    others = PassThrough(access=access, table=table, upstream=upstream, routes=parts.http.passed_on)
+    app = _users_app(parts, gateway, others, admin, body_seconds=settings.http.body_seconds)
     own = await _own_port(admin, settings.http.host, gateway_port(settings, number))
     # handler_cancellation: a user who goes away frees vLLM at once, also before the first byte.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CUT_SECONDS)
@@ -115,6 +111,17 @@ async def drain(port: asyncio.Server, runner: web.AppRunner, upstream: Upstream,
     if server.connections:
         log.warning("Answers are cut.", action="gateway_cuts", connections=len(server.connections))
     upstream.cut()
+
+
+def _users_app(parts: GatewayParts, gateway: Gateway, others: PassThrough, admin: Admin, *, body_seconds: float) -> web.Application:
+    return gateway_app(
+        gateway=gateway,
+        others=others,
+        admin=admin,
+        cors_origins=parts.http.cors_origins,
+        body_seconds=body_seconds,
+        note_refusal=RefusedAttempts(PROCESS, journal=parts.journal).note,
+    )
 
 
 def _access(parts: GatewayParts, table: RouteTable) -> ModelAccess:

@@ -50,7 +50,7 @@ class ModelAccess:
         except NotAllowed as error:
             if status_of(error) == 401:
                 raise
-            raise unknown_model(model) from None
+            raise unknown_model(model) from error
         if not self._operates(authorization, model):
             raise unknown_model(model)
         return person, None

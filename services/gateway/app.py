@@ -7,7 +7,7 @@ from aiohttp import web
 from services.gateway.admin import Admin
 from services.gateway.client_connections import expectation
 from services.gateway.cross_origin import allow_origins
-from services.gateway.error_responses import errors_as_json, mark_answered
+from services.gateway.error_responses import NOTE_REFUSAL, NoteRefusal, errors_as_json, mark_answered
 from services.gateway.pass_through import PassThrough
 from services.gateway.proxy import Gateway
 from services.gateway.read_request import BODY_SECONDS, LARGEST_BODY
@@ -24,11 +24,11 @@ def admin_app(admin: Admin) -> web.Application:
 
 
 def gateway_app(
-    *, gateway: Gateway, others: PassThrough, admin: Admin, cors_origins: Collection[str], body_seconds: float
+    *, gateway: Gateway, others: PassThrough, admin: Admin, cors_origins: Collection[str], body_seconds: float, note_refusal: NoteRefusal
 ) -> web.Application:
-    """The more special path comes first. ``body_seconds``: within which a body must arrive."""
+    """The more special path first. ``body_seconds``: within which a body must arrive. ``note_refusal``: of each refused attempt."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_json])
-    app[BODY_SECONDS] = body_seconds
+    app[BODY_SECONDS], app[NOTE_REFUSAL] = body_seconds, note_refusal
     app.on_response_prepare.append(mark_answered)
     allow_origins(app, cors_origins)
     routes = [

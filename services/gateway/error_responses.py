@@ -20,6 +20,8 @@ log = structlog.get_logger()
 RETRY_AFTER_SECONDS = 5
 """While a model server starts or an adapter is loaded again. OpenAI's clients wait so long, and by default try twice again."""
 MOST_OF_A_MESSAGE = 2000
+NoteRefusal = Callable[[NotAllowed], None]
+NOTE_REFUSAL: web.AppKey[NoteRefusal] = web.AppKey("note_refusal")
 ANSWERED = web.RequestKey("answered", bool)
 """Key of a request whose answer has begun: it can only be broken off."""
 NAMES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -108,6 +110,9 @@ async def errors_as_json(request: web.Request, handler: Callable[[web.Request], 
     try:
         return await handler(request)
     except FlywheelError as error:
+        refusal = error if isinstance(error, NotAllowed) else error.__cause__
+        if isinstance(refusal, NotAllowed) and (note := request.app.get(NOTE_REFUSAL)) is not None:
+            note(refusal)
         return _own_error(error)
     except web.HTTPException as error:
         if error.status < 400:

@@ -34,6 +34,7 @@ from services.stores.route_files import RouteFiles
 from services.stores.sealed_log import SealedLog, SealedPlace, take_over
 from services.stores.sealing import sealing_key
 from services.stores.spooled_event import SpooledEvent, SpoolUnwritable
+from services.stores.token_file import TokenFile
 from services.stores.tokens import Tokens, internal_key, redaction_key
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
     broker = broker_fields(settings)
     return GatewayParts(
         workloads={workload.alias: _served(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
-        tokens=Tokens(entries=known_tokens(settings), internal=key),
+        tokens=Tokens(entries=known_tokens(settings), internal=key, issued=TokenFile(settings.data_dir)),
         limiter=RequestLimiter(
             tokens={token.name: token.limits for token in settings.tokens},
             workloads={name: workload.limits for name, workload in settings.workloads.items()},

@@ -1,4 +1,4 @@
-"""Static tokens, and the secrets that the daemon makes for itself.
+"""Who a token belongs to, and the secrets that the daemon makes for itself.
 
 In: the Authorization header, the scope an action needs. Out: the person behind the token, or NotAllowed.
 Does not read flywheel.yaml, and does not decide which scope an action needs.
@@ -9,28 +9,38 @@ import hmac
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from flywheel.errors import CannotRun, NotAllowed
 from flywheel.ids import DAEMON, Person
+from services.ports.tokens import IssuedToken, IssuedTokens
 
 INTERNAL_SCOPE = "internal"
 EVERY_WORKLOAD = "*"
 
 
 class UnknownToken(NotAllowed):
-    """There is no token, or an unknown one."""
+    """There is no token, or one that is unknown, expired or revoked. ``kind``: which of these."""
 
     status = 401
 
+    def __init__(self, reason: str, *, kind: str, remedy: str, person: Person | None = None) -> None:
+        super().__init__(reason, where="Authorization", remedy=remedy)
+        self.kind, self.person = kind, person or DAEMON
+
 
 class ScopeMissing(NotAllowed):
-    """The token is known, but does not allow this."""
+    """The token is known, but does not allow this. ``kind``: for its scopes, or for its workloads."""
 
     status = 403
+
+    def __init__(self, reason: str, *, kind: str, remedy: str, person: Person) -> None:
+        super().__init__(reason, where="Authorization", remedy=remedy)
+        self.kind, self.person = kind, person
 
 
 class TokenEntry(Protocol):
@@ -59,8 +69,21 @@ class InternalToken:
 class Tokens:
     """Says which person a token belongs to. The internal key belongs to the daemon's own processes and has the scope ``internal`` only."""
 
-    def __init__(self, *, entries: Sequence[TokenEntry], internal: str) -> None:
+    def __init__(
+        self,
+        *,
+        entries: Sequence[TokenEntry],
+        internal: str,
+        issued: IssuedTokens,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """``entries``: of the settings. ``issued``: made by people since."""
         self._entries: tuple[TokenEntry, ...] = (InternalToken(sha256=sha256_of(internal)), *entries)
+        self.issued, self._clock = issued, clock
+
+    def names(self) -> frozenset[str]:
+        """Of the tokens of the settings and of the daemon itself."""
+        return frozenset(entry.name for entry in self._entries)
 
     def person(self, authorization: str | None, *, scope: str, workload: str | None = None) -> Person:
         """The token's name. Raises UnknownToken (401) or ScopeMissing (403)."""
@@ -68,31 +91,37 @@ class Tokens:
         if scope not in entry.scopes:
             raise ScopeMissing(
                 f"the token of {entry.name} does not have the scope {scope}",
-                where="Authorization",
-                remedy=f"Use a token with the scope {scope}, or add it under tokens in flywheel.yaml.",
+                kind="scope missing",
+                person=Person(entry.name),
+                remedy=f"Use a token with the scope {scope}, or make one: flywheel token create.",
             )
         if workload is not None and workload not in entry.workloads and EVERY_WORKLOAD not in entry.workloads:
             raise ScopeMissing(
                 f"the token of {entry.name} does not cover the workload {workload}",
-                where="Authorization",
-                remedy="Use a token for this workload, or add the workload to this token in flywheel.yaml.",
+                kind="workload not covered",
+                person=Person(entry.name),
+                remedy="Use a token for this workload, or make one: flywheel token create.",
             )
         return Person(entry.name)
 
-    def _entry(self, authorization: str | None) -> TokenEntry:
+    def _entry(self, authorization: str | None) -> TokenEntry | IssuedToken:
         kind, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if kind.lower() != "bearer" or not token:
-            raise UnknownToken("there is no token", where="Authorization", remedy="Send the header `Authorization: Bearer <token>`.")
+            remedy = "Send the header `Authorization: Bearer <token>`."
+            raise UnknownToken("there is no token", kind="no token", remedy=remedy)
         digest = sha256_of(token)
-        found: TokenEntry | None = None
-        for entry in self._entries:  # always to the end: the time taken must not reveal which one matches
+        found: TokenEntry | IssuedToken | None = None
+        known: list[TokenEntry | IssuedToken] = [*self._entries, *self.issued.issued()]
+        for entry in known:  # always to the end: the time taken must not reveal which one matches
             if hmac.compare_digest(digest, entry.sha256):
                 found = entry
         if found is None:
-            raise UnknownToken(
-                "the token is unknown", where="Authorization", remedy="Use a token that is listed under tokens in flywheel.yaml."
-            )
+            remedy = "Use a token of flywheel.yaml, or one that `flywheel token create` made."
+            raise UnknownToken("the token is unknown", kind="unknown token", remedy=remedy)
+        if isinstance(found, IssuedToken) and (state := found.state(self._clock())) != "in force":
+            remedy = "Make another one: flywheel token create."
+            raise UnknownToken(f"the token is {state}", kind=f"{state} token", remedy=remedy, person=Person(found.name))
         return found
 
 

@@ -20,17 +20,19 @@ import httpx
 import pytest
 import yaml
 
+from flywheel.journal import JournalKind
 from services.settings import Settings, load
+from services.stores.ledger.journal import LedgerJournal
 from services.stores.tokens import sha256_of
 from services.stores.traffic.traffic_store import TrafficStore
 from tests.fakes.vllm_server import FakeVllm
-from tests.opened import traffic_store
+from tests.opened import open_ledger, traffic_store
 from tests.ports import free_metrics_port, free_port
 
 pytestmark = [pytest.mark.broker]
 START_SECONDS, RECORD_SECONDS, END_SECONDS = 240.0, 60.0, 60.0
 ROOT = Path(__file__).resolve().parents[2]
-TOKENS = {"app": "infer", "olga": "operate", "desk": "submit"}
+TOKENS = {"app": "infer", "olga": "operate", "desk": "submit", "root": "admin"}
 REFUSED, ANSWERED = "planted-refused", "planted-answered"
 
 
@@ -41,6 +43,7 @@ class RunningDaemon:
     folder: Path
     settings: Settings
     planted: list[str] = field(default_factory=list)
+    made: str = ""  # a token
 
     def word(self, kind: str = REFUSED) -> str:
         self.planted.append(f"{kind}-{len(self.planted):04d}-word")
@@ -79,6 +82,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
         try:
             _until(lambda: _is_ready(folder, up), START_SECONDS)
             ask_well(daemon)
+            make_and_revoke(daemon)
             ask_badly(daemon)
             assert not [line for line in _command_lines() if any(secret(name) in line for name in TOKENS)]
             traffic = traffic_store(daemon.settings)
@@ -105,6 +109,17 @@ def ask_well(daemon: RunningDaemon) -> None:
             "POST", daemon.settings.http.gateway_port, "/v1/chat/completions", token=secret("app"), json=body, headers=headers
         )
         assert answer.status_code == 200, answer.text
+
+
+def make_and_revoke(daemon: RunningDaemon) -> None:
+    """The gateway and the api of this daemon know the token at once, and know at once that it is revoked."""
+    api, gateway = daemon.settings.http.api_port, daemon.settings.http.gateway_port
+    made = daemon.ask("POST", api, "/v1/tokens", token=secret("root"), json={"name": "new", "scopes": ["infer", "review"]})
+    daemon.made = made.json()["token"]
+    looks = [("GET", api, "/v1/alerts"), ("GET", gateway, "/v1/models")]
+    assert [daemon.ask(*look, token=daemon.made).status_code for look in looks] == [200, 200]
+    daemon.ask("POST", api, "/v1/tokens/new/revoke", token=secret("root"), json={"reason": "tried"})
+    assert [daemon.ask(*look, token=daemon.made).status_code for look in looks] == [401, 401]
 
 
 def ask_badly(daemon: RunningDaemon) -> None:
@@ -188,9 +203,16 @@ def test_nobody_but_the_owner_can_read_a_file(ended: RunningDaemon) -> None:
 
 def test_no_word_of_a_refused_request_and_no_token_stands_in_a_file(ended: RunningDaemon) -> None:
     assert len([word for word in ended.planted if word.startswith(REFUSED)]) > 40
-    forbidden = re.compile("|".join([REFUSED, *(re.escape(secret(name)) for name in TOKENS)]).encode())
+    forbidden = re.compile("|".join([REFUSED, *(re.escape(secret(name)) for name in TOKENS), re.escape(ended.made)]).encode())
     found = {(str(path.relative_to(ended.folder)), word) for path in files(ended) for word in set(forbidden.findall(path.read_bytes()))}
     assert found == set()
+
+
+def test_refused_attempts_stand_in_the_journal_a_line_for_each_kind(ended: RunningDaemon) -> None:
+    lines = LedgerJournal(open_ledger(ended.settings)).entries(kind=JournalKind.ACCESS)
+    kinds = sorted((line.subject, line.reason) for line in lines if line.evidence["left_out"] == 0)
+    assert {("gateway", "unknown token"), ("gateway", "no token"), ("gateway", "revoked token"), ("api", "unknown token")} <= set(kinds)
+    assert len(lines) < 20
 
 
 def test_a_log_holds_no_word_of_an_answered_request_and_no_trace(ended: RunningDaemon) -> None:

@@ -54,6 +54,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "POST /v1/workloads/{name}/detach": {"id": ROUTER, "json": REASON},
     "GET /v1/status": {},
     "GET /v1/lineage/{adapter}": {"id": GOOD},
+    "POST /v1/tokens": {"json": {"name": "new", "scopes": ["infer"], "workloads": [ROUTER]}},
+    "GET /v1/tokens": {},
+    "POST /v1/tokens/{name}/revoke": {"id": "made", "json": REASON},
 }
 """What each route is asked for: something of the workload ``tool-router`` that exists (``seed``)."""
 
@@ -79,6 +82,8 @@ def seed(api: Any) -> None:
     one, _ = decode_correction(message.value)
     kept = KeptCorrection(joined=without_request(one), state=CorrectionState.REVIEW, reason="because", decided_at=api.now)
     api.parts.ledger.corrections.keep(kept, None, line(api, "correction", one.id, "review"))
+    token = {"name": "made", "scopes": ["infer"], "workloads": [ROUTER]}
+    assert api.ask("POST", "/v1/tokens", token="only-admin", json=token).status_code == 201
     for path, more in (("/v1/golden/import", {"params": {"workload": ROUTER}, "content": json.dumps(case(1))}), ("/v1/golden/freeze", {})):
         assert api.ask("POST", path, **(more or {"json": {"workload": ROUTER}})).status_code == 200
 

@@ -58,7 +58,8 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     config.write_text(
         f"data_dir: {folder / 'var'}\n"
         f"http: {{api_port: {port}, gateway_port: {free_port()}}}\n"
-        f"tokens: [{{name: ada, scopes: [operate, submit], sha256: {sha256_of('ada')}}}]\n"
+        f"tokens: [{{name: ada, scopes: [operate, submit], sha256: {sha256_of('ada')}}}, "
+        f"{{name: root, scopes: [admin], sha256: {sha256_of('root')}}}]\n"
         "workloads: {tool-router: {alias: tool-router, slices: {dimensions: [tenant], protected: ['tenant=globex']}}}\n"
     )
     empty_databases(folder / "var")
@@ -472,3 +473,24 @@ def in_shell(words: str, folder: Path, *, before: str = "") -> "subprocess.Compl
     environment.pop("FLYWHEEL_CONFIG", None)
     command = f"{before} exec {sys.executable} -m services.cli {words}"
     return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_token_is_made_listed_and_revoked(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = ("token", "create", "bea", "--scope", "review", "--scope", "submit", "--workload", "tool-router", "--days", "7")
+    code, _, said = daemon.run(*create)
+    assert (code, "does not have the scope admin" in said) == (3, True)
+    monkeypatch.setenv("FLYWHEEL_TOKEN", "root")
+    code, out, said = daemon.run(*create)
+    assert (code, "keep the token now" in said) == (0, True)
+    secret = next(word for word in out.split() if word.startswith("fw-"))
+    monkeypatch.setenv("FLYWHEEL_TOKEN", secret)
+    assert daemon.run("alerts", "list")[0] == 0
+    monkeypatch.setenv("FLYWHEEL_TOKEN", "root")
+    (listed,) = json.loads(daemon.run("token", "list", "--json")[1])["tokens"]
+    assert [listed[name] for name in ("name", "scopes", "workloads", "state")] == ["bea", ["review", "submit"], ["tool-router"], "in force"]
+    assert [daemon.run("token", "revoke", name, "--reason", "left")[0] for name in ("bea", "nobody")] == [0, 2]
+    code, out, _ = daemon.run("token", "list")
+    assert (code, "revoked" in out, secret in out) == (0, True, False)
+    assert daemon.run("token", "create", "eve", "--scope", "internal")[0] == 2
+    monkeypatch.setenv("FLYWHEEL_TOKEN", secret)
+    assert daemon.run("alerts", "list")[0] == 3

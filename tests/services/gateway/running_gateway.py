@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from flywheel.errors import NotAllowed
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
@@ -34,6 +35,7 @@ from services.process.request_limits import RequestLimiter
 from services.settings.secrets import KnownToken
 from services.settings.sections import GatewaySettings, Requests
 from services.stores.route_files import RouteFiles
+from services.stores.token_file import TokenFile
 from services.stores.tokens import Tokens
 
 ROUTER, OTHER, NEW = WorkloadId("router"), WorkloadId("other"), AdapterName("router-new")
@@ -138,12 +140,13 @@ async def running(
     limiter: RequestLimiter | None = None,
 ) -> AsyncIterator[Running]:
     """``requests`` and ``policy`` are of the workload ``router``; ``other`` has no route."""
+    refusals: list[NotAllowed] = []
     noted, table = Noted(), RouteTable(workloads=[ROUTER, OTHER], disk=RouteFiles(tmp_path / "routes"))
     for route in routes:
         table.apply(route)
     people = [entry("app", "infer"), entry("operator", "operate"), entry("stranger", "infer", workloads="other")]
     people.append(entry("their-operator", "operate", workloads="other"))
-    tokens = Tokens(entries=people, internal="between-us")
+    tokens = Tokens(entries=people, internal="between-us", issued=TokenFile(tmp_path))
     workloads: Mapping[str, ServedWorkload] = {
         one.alias: one for one in (served("router", requests=requests, policy=policy), served("other"))
     }
@@ -158,6 +161,7 @@ async def running(
         admin=Admin(access=tokens, table=table, read_route=from_wire, requests=gateway.requests, ready=lambda: None, more=dict),
         cors_origins=cors_origins,
         body_seconds=body_seconds,
+        note_refusal=refusals.append,
     )
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

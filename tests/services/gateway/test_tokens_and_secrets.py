@@ -10,6 +10,7 @@ import pytest
 from flywheel.errors import CannotRun, InvalidSettings, NotAllowed
 from services.settings import Settings, Token
 from services.settings.secrets import KnownToken
+from services.stores.token_file import TokenFile
 from services.stores.tokens import Tokens, internal_key, own_secret, redaction_key
 from tests.opened import tokens
 
@@ -19,7 +20,7 @@ ANNA = KnownToken(
     workloads=frozenset({"router"}),
     sha256=hashlib.sha256(b"secret-of-anna").hexdigest(),
 )
-KNOWN = Tokens(entries=[ANNA], internal="between-us")
+KNOWN = Tokens(entries=[ANNA], internal="between-us", issued=TokenFile(Path("/nowhere")))
 
 
 def test_a_known_token_is_its_person() -> None:
