@@ -59,13 +59,15 @@ class AttemptQueue:
         self._alone = 0  # items that are in memory only
         self._changed = threading.Condition()
         self.in_hand = 0  # taken, in memory only, and not settled yet; its one reader says so
+        self._wakes_at = 1  # items; waking a thread costs as much as writing an exchange
         self.closed = False
 
     def put(self, held: Held) -> None:
         with self._changed:
             self._items.append(held)
             self._count(held, 1)
-            self._changed.notify()
+            if self._urgent or len(self._items) >= self._wakes_at:
+                self._changed.notify()
 
     def take(
         self, most: int, *, most_bytes: int | None = None, gather_seconds: float = 0.0, timeout: float | None = None
@@ -77,7 +79,9 @@ class AttemptQueue:
         with self._changed:
             self._wait(lambda: bool(self._items) or self.closed, timeout)
             if gather_seconds and self._items and not self._urgent:
+                self._wakes_at = most
                 self._wait(lambda: self._urgent > 0 or len(self._items) >= most or self.closed, gather_seconds)
+                self._wakes_at = 1
             taken: list[Held] = []
             size = 0
             while self._items and len(taken) < most and (most_bytes is None or not taken or size + self._items[0].size <= most_bytes):

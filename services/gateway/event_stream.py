@@ -13,6 +13,15 @@ DONE = b"[DONE]"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+def whole_events(piece: bytes) -> list[bytes] | None:
+    """The events of a piece that has whole events alone, each of one line of JSON or DONE, as most pieces do; None for any other piece."""
+    if not piece.startswith(b"data: ") or not piece.endswith(b"\n\n") or b"\r" in piece:
+        return None
+    events = piece[:-2].split(b"\n\n")
+    plain = all((event.startswith(b"data: {") or event == b"data: [DONE]") and b"\n" not in event for event in events)
+    return events if plain else None
+
+
 class StreamEvent(NamedTuple):
     """``data`` is DONE at the end of a stream that says so. ``name``: of the field ``event``, mostly empty."""
 
@@ -35,15 +44,9 @@ class EventStream:
     def feed(self, piece: bytes) -> list[StreamEvent]:
         if not piece:
             return []
-        if (
-            not self._event_bytes
-            and piece.startswith(b"data: {")
-            and piece.endswith(b"}\n\n")
-            and piece.find(b"\n") == len(piece) - 2
-            and b"\r" not in piece
-        ):
-            self._at_start = self._after_return = False  # one whole event, as most pieces are: the rest would only be slower
-            return [StreamEvent(piece[6:-2])]
+        if not self._event_bytes and (whole := whole_events(piece)) is not None:
+            self._at_start = self._after_return = False  # the rest would only be slower
+            return [StreamEvent(event[6:]) for event in whole]
         if self._after_return and piece.startswith(b"\n"):
             piece = piece[1:]
         self._after_return = piece.endswith(b"\r")

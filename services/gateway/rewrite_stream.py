@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from services.gateway.error_responses import completed, has_the_form
-from services.gateway.event_stream import DONE, LARGEST_EVENT
+from services.gateway.event_stream import DONE, LARGEST_EVENT, whole_events
 
 END_OF_EVENT = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 
@@ -33,8 +33,8 @@ class StreamRewrite:
 
     def feed(self, piece: bytes) -> bytes:
         """The bytes to write now; empty while an event is not whole."""
-        if not self._held_bytes and piece.startswith(b"data: {") and piece.endswith(b"}\n\n") and piece.find(b"\n") == len(piece) - 2:
-            return self._rewritten(piece[:-2], b"\n\n", lines=[piece[:-2]])  # one whole event, as most pieces are: faster
+        if not self._held_bytes and (events := whole_events(piece)) is not None:
+            return b"".join([self._rewritten(event, b"\n\n", lines=[event]) for event in events])  # the rest would only be slower
         seam, self._seam = self._seam, (self._seam + piece)[-3:]
         if END_OF_EVENT.search(seam + piece) is None and self._held_bytes < LARGEST_EVENT:
             self._held.append(piece)
