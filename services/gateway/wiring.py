@@ -146,7 +146,7 @@ def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, b
 def _of_gone_processes(settings: Settings) -> tuple[int, ...]:
     """The numbers above ``gateway.processes`` that have files."""
     held = {name.partition(".")[0].rpartition("-")[2] for name in _names(settings.data_dir / "spool")}
-    return tuple(sorted(int(one) for one in held if one.isdigit() and int(one) > settings.gateway.processes))
+    return tuple(sorted(int(one) for one in held if one.isascii() and one.isdecimal() and int(one) > settings.gateway.processes))
 
 
 def _names(folder: Path) -> Sequence[str]:

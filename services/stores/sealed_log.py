@@ -7,6 +7,8 @@ here.
 
 import contextlib
 import os
+import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ SEGMENT_SECONDS, SEGMENT_BYTES = 1.0, 8 * 1024**2
 """A segment takes no more after this. It is deleted as a whole, so this bounds how long a content stays that is done."""
 LENGTH_BYTES = 4
 SUFFIX, UNREADABLE = ".sealed", ".unreadable"
+SEGMENT_NAME = re.compile(rf"[0-9]{{10}}{re.escape(SUFFIX)}")
 
 
 class SealedPlace(NamedTuple):
@@ -54,8 +57,11 @@ class SealedLog:
         """What an earlier run has not done, oldest first; asked before the first ``append``."""
         places: list[SealedPlace] = []
         for file in sorted(self._folder.glob(f"*{SUFFIX}")):
-            segment = int(file.stem)
+            segment = int(file.stem) if SEGMENT_NAME.fullmatch(file.name) else 0
             self._current = max(self._current, segment)
+            if not segment or not stat.S_ISREG(file.lstat().st_mode):
+                log.warning("A file among the sealed exchanges is not ours.", action="sealed_foreign", file=str(file))
+                continue
             try:
                 found = self._places(file, segment)
             except (SealBroken, OSError) as error:

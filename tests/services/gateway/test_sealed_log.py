@@ -70,6 +70,19 @@ def test_what_another_key_sealed_is_kept_and_told(tmp_path: Path) -> None:
     assert other.read(other.append([b"new"])[0]) == b"new"
 
 
+@pytest.mark.parametrize("name", ["abc", "0000000001 (copy)", "1", "00000000011", "\u0661" * 10, "-000000001"])
+def test_a_file_of_another_name_is_passed_over(tmp_path: Path, name: str) -> None:
+    first = sealed_log(tmp_path)
+    first.append([SECRET])
+    first.close()
+    (tmp_path / f"{name}.sealed").write_bytes(b"")
+    (tmp_path / "0000000007.sealed").symlink_to("/dev/zero")
+    again = sealed_log(tmp_path)
+    assert [again.read(place) for place in again.left_over()] == [SECRET]
+    assert len(again.append([b"new"])) == 1
+    assert (tmp_path / f"{name}.sealed").exists()
+
+
 def test_a_content_cannot_be_read_in_the_place_of_another(tmp_path: Path) -> None:
     log = sealed_log(tmp_path)
     first, second = log.append([b"first one", b"other one"])
