@@ -158,6 +158,19 @@ def test_nan_of_the_base_is_the_server_s(tmp_path: Path) -> None:
         VllmAdapters(url=fake.url).log_probabilities(BASE, ITEMS)
 
 
+NO_LISTS = ["{}", "[]", "null", '"text"', "{", "<html>", '{"data": 7}', '{"data": [1]}', '{"data": [{"parent": "base"}]}', "[" * 50_000]
+
+
+@pytest.mark.parametrize("body", NO_LISTS)
+def test_what_answers_in_the_place_of_vllm_counts_as_away(body: str) -> None:
+    """A proxy, another program on the port, or a page that asks for a password: no adapter is at fault."""
+    server = VllmAdapters(url="http://other", transport=httpx.MockTransport(lambda _: httpx.Response(200, text=body)))
+    with pytest.raises(CannotRun, match="the list of models cannot be read"):
+        server.listed()
+    with pytest.raises(CannotRun, match=r"the probe cannot be read|gives no log-probability"):
+        server.log_probabilities(BASE, [((1,), (2,))])
+
+
 def test_the_positions_are_those_of_the_answer() -> None:
     with FakeVllm(log_probability=lambda model, position, token: -float(position)) as fake:
         assert VllmAdapters(url=fake.url).log_probabilities(BASE, ITEMS) == [[-3.0, -4.0], [-2.0, -3.0, -4.0]]

@@ -5,9 +5,9 @@ vLLM's key allows chat and loading alike, so only the gateway and the release co
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -21,6 +21,9 @@ PROBE_TIMEOUT_SECONDS = 120.0
 PROBED_AT_A_TIME = 4
 NOT_JSON = "Out of range float values"  # vLLM 0.32 where a log-probability is NaN: JSON has no such number
 REASON_LENGTH = 500  # kept of the server's message, which may hold a stack trace
+
+
+Taken = TypeVar("Taken")
 
 
 class VllmAdapters:
@@ -42,8 +45,7 @@ class VllmAdapters:
             return False
 
     def listed(self) -> Mapping[AdapterName, str]:
-        content = self._content(self._ask("GET", "/v1/models", timeout=HEALTH_TIMEOUT_SECONDS), "the list of models")
-        return {AdapterName(model["id"]): str(model.get("root", "")) for model in content["data"] if model.get("parent") is not None}
+        return self._taken(self._ask("GET", "/v1/models", timeout=HEALTH_TIMEOUT_SECONDS), "the list of models", _adapters)
 
     def load(self, name: AdapterName, path: str) -> None:
         answer = self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout=LOAD_TIMEOUT_SECONDS)
@@ -105,7 +107,7 @@ class VllmAdapters:
             raise InvalidInput(
                 f"vLLM refuses the probe: {_reason(response)}", where=f"{model} probe", remedy="Train with shorter examples."
             )
-        said = self._content(response, "the probe")["choices"][0]["logprobs"]
+        said = self._taken(response, "the probe", lambda content: content["choices"][0]["logprobs"])
         try:
             if said["tokens"] != [f"token_id:{token}"]:
                 raise KeyError(said["tokens"])
@@ -148,13 +150,24 @@ class VllmAdapters:
                 f"vLLM does not answer: {type(error).__name__}", where=f"{self._url}{path}", remedy="See that it runs: flywheel doctor."
             ) from error
 
-    def _content(self, response: httpx.Response, what: str) -> dict[str, Any]:
-        """The JSON of a successful answer. Raises CannotRun otherwise: it is a fault of the server, not of the adapter."""
+    def _taken(self, response: httpx.Response, what: str, take: Callable[[Any], Taken]) -> Taken:
+        """What ``take`` finds in the JSON of a successful answer. Raises CannotRun otherwise: a fault of the server, not of the adapter."""
         if response.status_code != 200:
             value = response.status_code
             raise CannotRun(f"vLLM refuses {what}: {_reason(response)}", where=self._url, value=value, remedy=_remedy(response))
-        content: dict[str, Any] = response.json()
-        return content
+        try:
+            return take(response.json())
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+            raise CannotRun(
+                f"the answer with {what} cannot be read: {type(error).__name__}",
+                where=str(response.request.url),
+                remedy="See that vLLM answers at this address, and not another program.",
+            ) from error
+
+
+def _adapters(content: Any) -> dict[AdapterName, str]:
+    """Name to folder. Models without a parent are no adapters."""
+    return {AdapterName(str(model["id"])): str(model.get("root", "")) for model in content["data"] if model.get("parent") is not None}
 
 
 def _reason(answer: httpx.Response) -> str:
