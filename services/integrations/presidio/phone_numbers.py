@@ -29,7 +29,8 @@ PHONE = "PHONE_NUMBER"
 SHORTEST = 4
 """Digits: no number of any country has fewer, as a test of phonenumbers' metadata says."""
 LENIENCY = Leniency.VALID
-CACHED = 16_384  # numbers that were judged last: hostile texts repeat them
+CACHED, RUNS_CACHED = 16_384, 512  # numbers and runs of digits that were judged last: hostile texts repeat them
+MINUTES = len(":59")  # so far behind a run the matcher looks: with minutes there, the run is a time
 KINDS = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail")
 _NO_EXTENSION = re.compile(r"[+＋]?[\d\-‐-―−ー－-／ \u00a0\u00ad\u200b\u2060\u3000()（）［］.\[\]/]*")
 """A part whose meaning lies in its digits and its plus sign alone: no extension, no letters."""
@@ -41,8 +42,20 @@ def phone_numbers(text: str) -> list[tuple[int, int]]:
     return list({place: None for region in REGIONS for place in parts.numbers(region)})
 
 
-_PartsOfRun = dict[str, list[tuple[int, str]]]
-"""Region -> the parts of one run of digits that may be a number of it, each with its start."""
+class _PartsOfRun(PhoneNumberMatcher):
+    """The parts of one run of digits that the matcher would parse. ``by_region``: those that may be a number of it, each with its start."""
+
+    def __init__(self, run: str, behind: str) -> None:
+        super().__init__(run + behind, None, leniency=LENIENCY)
+        self.by_region: dict[str, list[tuple[int, str]]] = {}
+        self._extract_match(run, 0)
+
+    def _parse_and_verify(self, candidate: str, offset: int) -> None:
+        for region in _regions_of(candidate):
+            self.by_region.setdefault(region, []).append((offset, candidate))
+
+
+_parts_of_run = lru_cache(maxsize=RUNS_CACHED)(_PartsOfRun)
 
 
 class _Parts(PhoneNumberMatcher):
@@ -50,37 +63,31 @@ class _Parts(PhoneNumberMatcher):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, None, leniency=LENIENCY)
-        self._known: dict[int, tuple[_PartsOfRun, int] | None] = {}
-        self._parts: _PartsOfRun = {}
-        self._next = 0
+        self._known: dict[int, tuple[int, str] | None] = {}
+        self._run = (0, "")
         self._stands_alone: dict[tuple[int, str], bool] = {}
 
     def numbers(self, region: str) -> Iterator[tuple[int, int]]:
         """As ``PhoneNumberMatcher(text, region)`` yields them."""
         at = 0
-        while (run := self._run_after(at)) is not None:
-            parts, at = run
-            for start, part in parts.get(region, ()):
-                if self._is_number(start, part, region):
-                    at = start + len(part)
-                    yield start, at
+        while (found := self._run_after(at)) is not None:
+            start, run = found
+            at = start + len(run)
+            for offset, part in _parts_of_run(run, self.text[at : at + MINUTES]).by_region.get(region, ()):
+                if self._is_number(start + offset, part, region):
+                    at = start + offset + len(part)
+                    yield start + offset, at
                     break
 
-    def _run_after(self, at: int) -> "tuple[_PartsOfRun, int] | None":
-        """The parts of the next run of digits, and where the search goes on if none of them is a number."""
+    def _run_after(self, at: int) -> tuple[int, str] | None:
+        """The next run of digits, and its start."""
         if at not in self._known:
-            self._parts = {}
-            self._known[at] = (self._parts, self._next) if self._find(at) is not None else None
+            self._known[at] = self._run if self._find(at) is not None else None
         return self._known[at]
 
     def _extract_match(self, candidate: str, offset: int) -> PhoneNumberMatch | None:
-        super()._extract_match(candidate, offset)
-        self._next = offset + len(candidate)
+        self._run = (offset, candidate)
         return PhoneNumberMatch(offset, candidate, PhoneNumber())  # any match ends the search of ``_find``
-
-    def _parse_and_verify(self, candidate: str, offset: int) -> None:
-        for region in _regions_of(candidate):
-            self._parts.setdefault(region, []).append((offset, candidate))
 
     def _is_number(self, start: int, part: str, region: str) -> bool:
         end = start + len(part)

@@ -20,6 +20,7 @@ from services.stores.traffic.contents import ExchangeContent, without_content
 def to_row(row: RecordedInference, *, recorded_at: str) -> dict[str, object]:
     """Values for every column of ``inferences``. ``recorded_at``: as ``to_text`` writes it."""
     one = row.inference
+    exchange, attempt, answer = one.exchange, one.attempt, one.exchange.answer
     return {
         "event_id": one.event_id,
         "request_id": one.request_id,
@@ -31,23 +32,23 @@ def to_row(row: RecordedInference, *, recorded_at: str) -> dict[str, object]:
         "occurred_at": to_text(one.occurred_at),
         "messages": "",
         "answer": None,
-        "finish_reason": one.exchange.answer.finish_reason if one.exchange.answer is not None else None,
-        "status": one.attempt.status,
-        "outcome": one.attempt.outcome.value,
+        "finish_reason": answer.finish_reason if answer is not None else None,
+        "status": attempt.status,
+        "outcome": attempt.outcome.value,
         "error": None,
-        "latency_ms": one.attempt.latency_ms,
-        "prompt_tokens": one.exchange.tokens("prompt_tokens"),
-        "answer_tokens": one.exchange.tokens("completion_tokens"),
+        "latency_ms": attempt.latency_ms,
+        "prompt_tokens": exchange.tokens("prompt_tokens"),
+        "answer_tokens": exchange.tokens("completion_tokens"),
         "dimensions": _json(one.dimensions),
-        "truncated": int(bool(one.exchange.left_out)),
+        "truncated": int(bool(exchange.left_out)),
         "route_version": one.route_version,
-        "attempt": one.attempt.number,
+        "attempt": attempt.number,
         "features": _json(row.features),
         "sample_rank": rank(one.event_id),
         "recorded_at": recorded_at,
-        "completion_id": one.exchange.completion_id,
+        "completion_id": exchange.completion_id,
         "client_request_id": one.client_request_id,
-        "answered": one.exchange.answer is not None,
+        "answered": answer is not None,
         "stated_at": to_text(row.stated_at) if row.stated_at is not None else None,
     }
 
