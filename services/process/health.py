@@ -4,9 +4,11 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import structlog
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -20,6 +22,7 @@ from services.settings import Settings
 NotReadyReason = Callable[[], str | None]
 """Returns None when the process is ready, else the reason."""
 log = structlog.get_logger()
+LONGEST_SECONDS = 10.0  # of a connection, and between two of its pieces
 POLL_SECONDS = 86_400.0
 """The server checks its shutdown flag once a day; ``close`` wakes it with a connection."""
 
@@ -28,6 +31,25 @@ class HealthServer(ThreadingHTTPServer):
     """Blocks until a request arrives. The standard library's server polls its shutdown flag twice a second; this one does not."""
 
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: dict[socket.socket, float] = {}
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Closes connections that are too old: each holds a thread, and a slow caller would hold it for ever."""
+        request, address = super().get_request()
+        now = time.monotonic()
+        for held, since in list(self._open.items()):
+            if now - since > LONGEST_SECONDS:
+                with suppress(OSError):
+                    held.shutdown(socket.SHUT_RDWR)
+        self._open[request] = now
+        return request, address
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Of a caller that went away. The standard library writes a whole trace for each."""
@@ -61,6 +83,8 @@ def serve_health(
     """
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = LONGEST_SECONDS
+
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self._answer(200, CONTENT_TYPE_LATEST, exposition(process, hosted=hosted))

@@ -98,8 +98,9 @@ class LedgerCorrections:
             if known.body_digest == submission.body_digest:
                 connection.execute(update(table).where(same_id).values(repeats=table.c.repeats + 1))
                 return "duplicate"
+        who = known.submitted_by if known.workload == submission.workload else "somebody"  # who works elsewhere is not told
         raise Conflict(
-            f"{known.submitted_by} used the id for another correction of {submission.source}",
+            f"{who} used the id for another correction of {submission.source}",
             where="correction_id",
             value=submission.given_id,
             remedy="Give each correction of a source its own id.",

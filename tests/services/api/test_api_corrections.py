@@ -301,6 +301,8 @@ def test_two_tools_that_both_number_from_one_are_both_taken(api: Any) -> None:
     again = api.ask("POST", "/v1/corrections", token="narrow", json=correction(correction_id="1", source="labels", workload_id="second"))
     assert (again.status_code, again.json()["error"]["value"]) == (409, "1")
     assert "narrow used the id for another correction of labels" in again.json()["error"]["reason"]
+    elsewhere = api.ask("POST", "/v1/corrections", token="narrow", json=correction(correction_id="1", workload_id="second"))
+    assert (elsewhere.status_code, "desk" in elsewhere.text.replace("support-desk", "")) == (409, False)
     decide(api)
 
     def read(path: str, token: str = "ada") -> Any:
