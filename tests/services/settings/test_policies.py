@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from services.settings import Workload, known_keys, sections
 from services.settings.faults import UnusableSettings
 from services.settings.policies import WorkloadPolicies, build_policies
-from services.settings.sections import SamplingCaps, SamplingDefaults
+from services.settings.sections import Limits, SamplingCaps, SamplingDefaults
 
 PLAIN = {"alias": "w"}
 OTHER_VALUES = {  # where a value that is merely larger or longer does not fit the others
@@ -52,6 +52,7 @@ BOUND_BY_NO_POLICY = {  # read by one process, and no decision depends on them
     *("requests.system_prompt", "requests.session_from", "requests.without_champion"),  # the gateway's, as are the next two sections
     *(f"requests.defaults.{name}" for name in SamplingDefaults.model_fields),
     *(f"requests.caps.{name}" for name in SamplingCaps.model_fields),
+    *(f"limits.{name}" for name in Limits.model_fields),
 }
 
 
