@@ -17,7 +17,9 @@ from flywheel.traffic.message import Json
 Redact = Callable[[str], tuple[str, int]]
 """A text -> the text with pseudonyms, and their number."""
 NEVER_PERSONAL = frozenset({"id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id"})
-"""Keys whose values are made by machines: redacting ``chatcmpl-4155550134`` would only break it."""
+"""Keys whose values are made by machines: redacting ``chatcmpl-4155550134`` would only break it. A value that no machine makes, such as an
+address, is redacted there too."""
+_MACHINE_MADE = re.compile(r"[\w.:/+=~-]{0,200}", re.ASCII)
 PIECE, OVERLAP = 1_000, 256  # characters; an e-mail address has at most 254
 EMAIL = "EMAIL_ADDRESS"
 _PSEUDONYM = re.compile(r"<[A-Z][A-Z_]*:[0-9a-f]{8}>")
@@ -98,7 +100,9 @@ def redacted_json(value: Json, redact: Redact) -> Json:
         return "".join(piece if REFERENCE.fullmatch(piece) else redact(piece)[0] for piece in REFERENCE.split(value) if piece)
     if isinstance(value, Mapping):
         return {
-            redact(key)[0]: one if key in NEVER_PERSONAL and isinstance(one, str) else redacted_json(one, redact)
+            redact(key)[0]: one
+            if key in NEVER_PERSONAL and isinstance(one, str) and _MACHINE_MADE.fullmatch(one)
+            else redacted_json(one, redact)
             for key, one in value.items()
         }
     if isinstance(value, list):

@@ -1,6 +1,8 @@
 """Findings become keyed pseudonyms."""
 
-from flywheel.traffic.redaction import PersonalDataSpan, holds_pseudonym, pseudonym, pseudonymise
+import pytest
+
+from flywheel.traffic.redaction import PersonalDataSpan, holds_pseudonym, pseudonym, pseudonymise, redacted_json
 
 KEY = b"key"
 
@@ -39,3 +41,13 @@ def test_a_pseudonym_is_not_replaced_again() -> None:
 
 def test_findings_outside_the_text_are_harmless() -> None:
     assert pseudonymise("abc", [PersonalDataSpan(start=-5, end=0, kind="X"), PersonalDataSpan(start=3, end=9, kind="X")], KEY) == ("abc", 0)
+
+
+@pytest.mark.parametrize("key", ["id", "role", "tool_call_id", "model"])
+def test_where_a_machine_writes_ids_a_persons_address_is_redacted_and_an_id_stays(key: str) -> None:
+    def redact(text: str) -> tuple[str, int]:
+        return ("<EMAIL>", 1) if "@" in text else (text.replace("4155550134", "<PHONE>"), 0)
+
+    assert redacted_json({key: "joe@example.org"}, redact) == {key: "<EMAIL>"}
+    assert redacted_json({key: "chatcmpl-4155550134"}, redact) == {key: "chatcmpl-4155550134"}
+    assert redacted_json({key: "call 4155550134"}, redact) == {key: "call <PHONE>"}
