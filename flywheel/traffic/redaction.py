@@ -110,6 +110,10 @@ def redacted_json(value: Json, redact: Redact) -> Json:
     return value
 
 
+def _is_of_machine(key: str, value: Json) -> bool:
+    return key in NEVER_PERSONAL and isinstance(value, str) and _MACHINE_MADE.fullmatch(value) is not None
+
+
 def redacted_exchange(exchange: Exchange, redact: Redact) -> Exchange:
     """The exchange with pseudonyms in all of its texts; the same exchange where nothing was replaced, as in most."""
     request, response = exchange.prompt.to_wire(), exchange.response_to_wire()

@@ -34,6 +34,7 @@ from services.settings.loading import config_file
 from services.settings.secrets import broker_fields, secret_from
 from services.stores.database import open_ledger_read_only, path_of
 from services.stores.ledger.journal import LedgerJournal
+from services.stores.schema_version import LEDGER, TRAFFIC, read_state
 
 SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
 IMPORT_SECONDS = 30.0
@@ -136,6 +137,11 @@ def _data(settings: Settings) -> list[Diagnosis]:
     if exposed:  # an older version made them so
         sentence = f"other users of this host can read {exposed[0]} and {len(exposed) - 1} more files in {folder}"
         return [Diagnosis(part="data", finding=CheckLevel.NOTE, sentence=sentence, remedy=f"Run `chmod -R go= {folder}`.")]
+    for url, database in ((settings.ledger_url, LEDGER), (settings.traffic_url, TRAFFIC)):
+        try:
+            read_state(path_of(url), database)
+        except FlywheelError as error:
+            return [_wrong("data", error)]
     return [Diagnosis(part="data", finding=CheckLevel.OK, sentence=f"{folder}, {free:.0f} GiB free, SQLite for one host")]
 
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from flywheel.errors import FlywheelError, InvalidInput
+from flywheel.errors import CannotRun, FlywheelError, InvalidInput
 from flywheel.progress import Flow
 from services.gateway.attempt_bytes import attempt_from_bytes, attempt_to_bytes
 from services.gateway.attempts_in_memory import AttemptQueue, Held, Room
@@ -53,7 +54,7 @@ RETRY_SECONDS = 1.0
 FSYNC_SECONDS = 1.0
 PACE_SECONDS = 60.0  # within it the broker acknowledges an event, when there is one
 SENDER_STOP_SECONDS = 0.2  # the sender may hang on a dead broker; what it has not sent is on disk
-WAITING = Gauge("flywheel_gateway_spool_events", "Events on disk and not known to be recorded")
+WAITING = Gauge("flywheel_gateway_spool_events", "Events on disk and not known to be recorded; -1 when they cannot be read")
 SEALED = Gauge("flywheel_gateway_sealed_attempts", "Attempts sealed on disk and not redacted yet")
 IN_MEMORY = Gauge("flywheel_gateway_memory_attempts", "Attempts that are in memory alone")
 UNWRITTEN = Counter("flywheel_gateway_answered_unwritten_total", "Answers that left before their exchange was on disk, though it should")
@@ -230,6 +231,7 @@ class Capture:
                 self._stop.wait(RETRY_SECONDS)
                 continue
             self._spool = onward.spool
+            WAITING.set_function(partial(_or_unknown, onward.spool.waiting))
             self._sender = threading.Thread(target=self._send_all, args=(onward,), name="capture-sender", daemon=True)
             self._sender.start()
             self._keeper_of_large = threading.Thread(
@@ -307,7 +309,6 @@ class Capture:
                     asked = time.monotonic()
                     confirm(spool=spool, question=onward.question, now=datetime.now(UTC))
                     waiting = spool.waiting()
-                    WAITING.set(waiting)
                     unsettled = waiting > 0
                 self.waits.tell(None)
             except Exception as error:  # noqa: BLE001 (the broker's library may raise anything, and the thread must go on; nothing is lost: the spool has it)
@@ -325,6 +326,14 @@ class Capture:
     def _publish_page(self, onward: Onward) -> int:
         now, moved = datetime.now(UTC), self.flow.moved
         return publish(spool=onward.spool, publisher=onward.publisher, topic=onward.topic, now=now, moved=moved)
+
+
+def _or_unknown(count: Callable[[], int]) -> int:
+    """-1 where the spool cannot be read."""
+    try:
+        return count()
+    except Exception:  # noqa: BLE001 (whatever a damaged file makes of a query: the other metrics must be shown)
+        return -1
 
 
 def _as_bytes(held: Held) -> bytes | None:
@@ -363,6 +372,9 @@ def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Enc
             DROPPED.labels("nested_too_deeply" if "nested" in error.reason else "unreadable_messages").inc()
         except FlywheelError:
             raise  # no redactor or no room: these attempts wait
+        except (OSError, MemoryError) as error:  # of the machine, such as too many open files: they wait too
+            why = f"an exchange cannot be redacted at present: {type(error).__name__}"
+            raise CannotRun(why, where="capture", remedy="It is tried again; see the limits of this machine.") from error
         except Exception as error:  # noqa: BLE001 (a recogniser may raise anything, and one attempt must not stop the others)
             DROPPED.labels("unreadable").inc()
             log.error(

@@ -18,6 +18,7 @@ SCHEMA_TABLE = "flywheel_schema"
 _SCHEMA = f"SELECT minimum_version, migrating_to FROM {SCHEMA_TABLE}"  # noqa: S608 (a constant)
 CANNOT_BE_OPENED = {3, 8, 10, 14}
 """SQLite's codes: PERM, READONLY, IOERR, CANTOPEN."""
+DAMAGED = 11  # CORRUPT
 MIGRATE = "Run `flywheel migrate` (or `flywheel up`, which does it first)."
 
 
@@ -74,6 +75,9 @@ def read_state(path: Path, database: Database) -> SchemaState | None:
                 where=str(path),
                 remedy="This user must be able to write in its folder: SQLite keeps two files beside a database in use.",
             ) from error
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == DAMAGED:
+            remedy = "Restore its backup; without one, move it away and what is in it is lost."
+            raise CannotRun(f"the {database.name} database is damaged: {error}", where=str(path), remedy=remedy) from error
         raise _not_ours(path, database, str(error)) from error
     revision = str(held[0]) if held else ""
     if begun is None and (not revision or not database.tables <= tables):

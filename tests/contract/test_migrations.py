@@ -1,6 +1,7 @@
 """Migrations run once, under a lock; what a process must not use is refused in one sentence, and nothing is changed."""
 
 import importlib
+import os
 import pkgutil
 import re
 import shutil
@@ -20,6 +21,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 import services.stores.ledger
 from deploy import deploy_dir
 from flywheel.errors import CannotRun
+from services.cli.doctor import examine
+from services.process.machine import read_machine
+from services.settings import Settings
 from services.stores import database, schema_version
 from services.stores.migrate import migrate
 from services.stores.schema_version import LEDGER, SCHEMA_TABLE, TRAFFIC, Database, check
@@ -165,6 +169,16 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -
     with pytest.raises(CannotRun, match="is not a Flywheel ledger"):
         migrate(path, LEDGER)
     assert path.read_bytes() == content
+
+
+def test_a_damaged_database_is_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    migrate(path, LEDGER)
+    content = bytearray(path.read_bytes())
+    content[100:4096] = os.urandom(3996)  # the first page, behind the header
+    path.write_bytes(content)
+    assert "is damaged" in refused(path)
+    assert any("is damaged" in one.sentence for one in examine(Settings(data_dir=tmp_path), read_machine()) if one.part == "data")
 
 
 @pytest.mark.parametrize("statements", [["CREATE TABLE songs (name TEXT)"], ["CREATE TABLE alembic_version (version_num TEXT)"]])

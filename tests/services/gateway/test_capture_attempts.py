@@ -135,6 +135,21 @@ def test_an_attempt_that_cannot_be_redacted_is_dropped_alone(spool: CaptureSpool
     assert [event.id for event in spool.due()] == ["r0-1"]
 
 
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError()])
+def test_what_the_machine_lacks_for_a_moment_drops_nothing(spool: CaptureSpool, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    redactor = MailRedactor()
+
+    def lacks(text: str) -> tuple[str, int]:
+        raise error
+
+    with monkeypatch.context() as lacking:
+        lacking.setattr(redactor, "redact", lacks)
+        with pytest.raises(CannotRun, match="cannot be redacted at present"):
+            keep(attempts(2), redactor=redactor, encode=ENCODE, spool=spool, now=NOW)
+    keep(attempts(2), redactor=redactor, encode=ENCODE, spool=spool, now=NOW)
+    assert [event.id for event in spool.due()] == ["r0-1", "r1-1"]
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
