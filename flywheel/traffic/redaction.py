@@ -99,12 +99,7 @@ def redacted_json(value: Json, redact: Redact) -> Json:
             return redact(value)[0] if value else value
         return "".join(piece if REFERENCE.fullmatch(piece) else redact(piece)[0] for piece in REFERENCE.split(value) if piece)
     if isinstance(value, Mapping):
-        return {
-            redact(key)[0]: one
-            if key in NEVER_PERSONAL and isinstance(one, str) and _MACHINE_MADE.fullmatch(one)
-            else redacted_json(one, redact)
-            for key, one in value.items()
-        }
+        return {redact(key)[0]: one if _is_of_machine(key, one) else redacted_json(one, redact) for key, one in value.items()}
     if isinstance(value, list):
         return [redacted_json(one, redact) for one in value]
     return value

@@ -10,8 +10,9 @@ revision that old code cannot live with raises it (a constant ``minimum_version`
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from deploy import deploy_dir
 from flywheel.errors import CannotRun
 from services.stores.database import open_database, writing
-from services.stores.schema_version import FIRST_VERSION, SCHEMA_TABLE, Database, read_state, refuse_newer
+from services.stores.schema_version import FIRST_VERSION, SCHEMA_TABLE, TRAFFIC, Database, read_state, refuse_newer
 
 
 def migrate(path: Path, database: Database) -> tuple[str, ...]:
@@ -41,6 +42,21 @@ def migrate(path: Path, database: Database) -> tuple[str, ...]:
         finally:
             engine.dispose()
         return pending
+
+
+def require_ledger_of(traffic: Path, ledger: Path) -> None:
+    """Raises CannotRun where a record of traffic holds contents and its ledger, which has their keys, is gone. Asked before migrating."""
+    if ledger.exists() or not traffic.exists() or read_state(traffic, TRAFFIC) is None:
+        return
+    with closing(sqlite3.connect(f"{traffic.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "exchange_contents" not in tables or database.execute("SELECT 1 FROM exchange_contents LIMIT 1").fetchone() is None:
+            return
+    raise CannotRun(
+        f"the ledger is gone, and the contents in {traffic} can be opened with its keys only",
+        where=str(ledger),
+        remedy="Restore its backup; without one, move the record of traffic away too, and start anew.",
+    )
 
 
 def _run(engine: Engine, pending: tuple[str, ...], *, newest: str, scripts: Path) -> None:

@@ -32,7 +32,7 @@ from services.settings import Settings
 from services.settings.secrets import broker_fields, serving_key
 from services.stores.database import open_ledger, path_of
 from services.stores.ledger.subject_keys import open_subject_keys
-from services.stores.migrate import migrate
+from services.stores.migrate import migrate, require_ledger_of
 from services.stores.schema_version import LEDGER, TRAFFIC
 from services.stores.tokens import internal_key, redaction_key
 
@@ -105,6 +105,7 @@ def prepare(settings: Settings) -> None:
     if settings.redaction_key_file is None:
         redaction_key(settings.data_dir)
     _write_template(settings)
+    require_ledger_of(path_of(settings.traffic_url), path_of(settings.ledger_url))
     migrate(path_of(settings.ledger_url), LEDGER)
     migrate(path_of(settings.traffic_url), TRAFFIC)
     open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)

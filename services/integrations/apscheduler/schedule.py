@@ -6,8 +6,10 @@ A stored job names its function by module and takes strings only, so that any la
 """
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +30,8 @@ from flywheel.clock import lies_ahead
 from flywheel.retraining.crontab import WEEKDAYS, Crontab, parse_crontab
 
 UNWRITTEN_SECONDS = 5.0
+DAMAGED = {11, 26}
+"""SQLite's codes: CORRUPT, NOTADB."""
 log = structlog.get_logger()
 
 
@@ -50,6 +54,26 @@ class PlannedAnew:
     planned: datetime
 
 
+def _lay_aside_if_damaged(store: Path) -> None:
+    """It holds times only, which follow from the settings: a new one is made."""
+    if not store.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            why = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in DAMAGED:
+            raise
+        why = str(error)
+    if why == "ok":
+        return
+    aside = store.with_suffix(".unreadable")
+    store.replace(aside)
+    for more in ("-wal", "-shm", "-journal"):
+        store.with_name(store.name + more).unlink(missing_ok=True)
+    log.warning("The schedule's file is damaged; appointments are planned anew.", action="schedule_anew", aside=str(aside), error=why)
+
+
 class Schedule:
     """Starts at once. Jobs run one at a time in a thread; without an appointment it sleeps."""
 
@@ -57,6 +81,7 @@ class Schedule:
         """Calls ``on_error`` with the error of a job that raised."""
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
         store.parent.mkdir(parents=True, exist_ok=True)
+        _lay_aside_if_damaged(store)
         jobs = _PatientStore(url=f"sqlite:///{store}")
         self._scheduler = BackgroundScheduler(
             jobstores={"default": jobs},

@@ -2,11 +2,15 @@
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from flywheel.errors import CannotRun
 from services.cli.__main__ import run
+from services.cli.up.wiring import prepare
+from services.settings import load
 from services.stores.database import open_ledger, open_traffic
 from services.stores.schema_version import LEDGER, TRAFFIC
 from tests.contract.test_upgrade_of_966c45d import restored
@@ -28,6 +32,23 @@ def test_it_makes_both_databases_and_says_so(config: Path, capsys: pytest.Captur
     open_traffic(f"sqlite:///{data}/traffic.db")
     assert run(["migrate", "--config", str(config)]) == 0
     assert "ledger.db: is up to date" in capsys.readouterr().out
+
+
+def test_a_record_whose_ledger_is_gone_gets_no_new_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its contents are sealed under keys of that ledger."""
+    assert run(["migrate", "--config", str(config)]) == 0
+    data = config.parent / "var"
+    (data / "ledger.db").unlink()
+    assert run(["migrate", "--config", str(config)]) == 0, "it holds nothing"
+    with sqlite3.connect(data / "traffic.db") as database:
+        database.execute("INSERT INTO exchange_contents VALUES ('e', 1, 0, x'00')")
+    (data / "ledger.db").unlink()
+    capsys.readouterr()
+    assert run(["migrate", "--config", str(config)]) == 1
+    assert "the ledger is gone, and the contents in" in capsys.readouterr().err
+    assert not (data / "ledger.db").exists()
+    with pytest.raises(CannotRun, match="the ledger is gone"):
+        prepare(load(config))
 
 
 def test_it_upgrades_a_copy_of_an_older_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

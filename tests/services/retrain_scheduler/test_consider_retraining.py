@@ -355,6 +355,20 @@ def test_a_stored_job_whose_function_is_gone_is_dropped_without_an_error(tmp_pat
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("damaged", [0, 5_000], ids=["the header", "a page"])
+def test_a_damaged_schedule_is_laid_aside_and_made_anew(tmp_path: Path, damaged: int) -> None:
+    kept = Appointment(id="calendar-a", function=f"{__name__}:never", arguments=("a",), crontab="0 3 1 1 *")
+    store = tmp_path / "schedule.db"
+    Schedule(store, [kept], on_error=lambda error: None).stop()
+    content = bytearray(store.read_bytes())
+    content[damaged : damaged + 3_000] = b"x" * 3_000
+    store.write_bytes(content)
+    schedule = Schedule(store, [kept], on_error=lambda error: None)
+    assert [job.id for job in schedule._scheduler.get_jobs()] == ["calendar-a"]
+    schedule.stop()
+    assert store.with_suffix(".unreadable").read_bytes() == content
+
+
 class CountedCorrections:
     """Counts how often corrections are read, which is the expensive part of considering."""
 
