@@ -5,7 +5,6 @@ In: routes from disk, topic, api and admin port, in any order and repeatedly. Ou
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol
 
 import aiohttp
@@ -153,5 +152,9 @@ async def follow_topic(*, table: RouteTable, open_topic: Callable[[], RouteTopic
 
 
 def _apply_if_served(table: RouteTable, route: Route) -> None:
-    with suppress(NotFound):  # topic and api hold routes of every workload; this gateway serves those of its own flywheel.yaml
+    try:
         table.apply(route)
+    except NotFound:
+        pass  # topic and api hold routes of every workload; this gateway serves those of its own flywheel.yaml
+    except Exception as error:  # noqa: BLE001 (one route, whoever wrote it, must not end the gateway for all users)
+        log.error("A route cannot be applied; the last one stays.", action="route_not_applied", error=type(error).__name__)

@@ -53,7 +53,7 @@ def _read(raw: bytes) -> Route | InvalidInput:
     try:
         event = orjson.loads(raw)
         return from_wire(event["data"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return InvalidInput(
             f"is not a route event: {error!r}"[:300], where="releases topic", remedy="Only the api publishes to this topic."
         )

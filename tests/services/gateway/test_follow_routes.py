@@ -1,6 +1,8 @@
 """Routes on the wire, on the api and on the topic."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +47,7 @@ def test_a_route_comes_back_from_the_wire_as_it_was() -> None:
     [
         ("version", 0),
         ("version", "3"),
+        ("version", 1e30),
         ("version", True),
         ("workload", None),
         ("champion", ""),
@@ -115,7 +118,8 @@ async def test_every_route_of_the_topic_is_followed_from_the_beginning(tmp_path:
         return orjson.dumps({"data": to_wire(replace(ROUTE, version=version))})
 
     table = RouteTable(workloads=[WorkloadId("router")], disk=RouteFiles(tmp_path / "routes"))
-    for raw in (event(1), b"{rubbish", orjson.dumps({"data": {"adapter": "x"}}), event(2)):
+    huge = json.dumps({"data": {**to_wire(ROUTE), "version": 10**30}}).encode()  # what a foreign producer may write
+    for raw in (event(1), b"{rubbish", orjson.dumps({"data": {"adapter": "x"}}), huge, b"[1]", b"5", event(2)):
         await asyncio.to_thread(publish, raw)
     following = asyncio.create_task(follow_topic(table=table, open_topic=lambda: TopicRoutes(access=access, topic="releases")))
     try:
@@ -132,3 +136,23 @@ async def in_force(table: RouteTable, version: int) -> None:
     async with asyncio.timeout(40):
         while table.versions().get("router") != version:  # noqa: ASYNC110 (what it waits for happens outside this loop)
             await asyncio.sleep(0.05)
+
+
+async def test_a_route_that_cannot_be_applied_ends_nothing() -> None:
+    """Whatever makes it so: the last one stays, and the next one comes into force."""
+
+    class Fails(RouteFiles):
+        def save(self, route: Route) -> None:
+            if route.version == 2:
+                raise TypeError("Integer exceeds 64-bit range")
+
+    class Topic:
+        async def follow(self) -> AsyncIterator[Route]:
+            for version in (1, 2, 3):
+                yield replace(ROUTE, version=version)
+
+    table = RouteTable(workloads=[WorkloadId("router")], disk=Fails(Path("unused")))
+    following = asyncio.create_task(follow_topic(table=table, open_topic=Topic))
+    await in_force(table, 3)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
