@@ -87,14 +87,14 @@ class RouteTable:
         """The workloads whose route names the adapter as champion or challenger."""
         return frozenset(route.workload for route in self._routes.values() if adapter in (route.champion, route.challenger))
 
-    def apply(self, route: Route) -> int:
-        """The version in force afterwards. Raises NotFound for a workload that is not served here."""
+    def apply(self, route: Route, *, even_lower: bool = False) -> int:
+        """The version in force afterwards. Raises NotFound for a workload that is not served here. ``even_lower``: the ledger says so."""
         if route.workload not in self._workloads:
             raise NotFound(
                 "there is no such workload here", where="workload", value=route.workload, remedy="Add it to flywheel.yaml and restart."
             )
         before = self._routes.get(route.workload)
-        if before is not None and before.version >= route.version:
+        if before is not None and before.version >= route.version and not (even_lower and before != route):
             return before.version
         self._put_in_force(route)
         try:
@@ -119,13 +119,19 @@ class RouteTable:
 
 
 async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientSession) -> None:
-    """Runs until cancelled. With the api down the last routes stay."""
-    silent = False
+    """Runs until cancelled. With the api down the last routes stay.
+
+    The api reads the ledger, which has the last word: a higher version that somebody else wrote on the topic, or that a ledger from before
+    its restoration held, is replaced by the second poll that finds it so.
+    """
+    silent, lower_before = False, frozenset[Route]()
     while True:
         try:
-            for route in await api.read(session):
-                _apply_if_served(table, route)
-            silent = False
+            said = await api.read(session)
+            lower = frozenset(route for route in said if table.versions().get(route.workload, 0) > route.version)
+            for route in said:
+                _apply_if_served(table, route, even_lower=route in lower & lower_before)
+            silent, lower_before = False, lower
         except FlywheelError as error:
             if not silent:  # once per outage, not once per second
                 log.warning("The api gives no routes; the last ones stay.", action="route_poll_failed", error=str(error))
@@ -151,9 +157,9 @@ async def follow_topic(*, table: RouteTable, open_topic: Callable[[], RouteTopic
         await asyncio.sleep(TOPIC_RETRY_SECONDS)
 
 
-def _apply_if_served(table: RouteTable, route: Route) -> None:
+def _apply_if_served(table: RouteTable, route: Route, *, even_lower: bool = False) -> None:
     try:
-        table.apply(route)
+        table.apply(route, even_lower=even_lower)
     except NotFound:
         pass  # topic and api hold routes of every workload; this gateway serves those of its own flywheel.yaml
     except Exception as error:  # noqa: BLE001 (one route, whoever wrote it, must not end the gateway for all users)

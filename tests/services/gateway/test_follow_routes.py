@@ -17,7 +17,8 @@ from flywheel.errors import InvalidInput
 from flywheel.ids import BASE, AdapterName, WorkloadId
 from flywheel.rollout.release import Route
 from flywheel.traffic.inference import Arm
-from services.gateway.follow_routes import RouteTable, follow_topic
+from services.gateway import follow_routes
+from services.gateway.follow_routes import RouteTable, follow_topic, poll_api
 from services.integrations.api.published_routes import ApiRoutes, NoRoutes
 from services.integrations.kafka.route_topic import TopicRoutes
 from services.integrations.kafka.topics import KafkaAccess, create_topics, topic_spec
@@ -156,3 +157,33 @@ async def test_a_route_that_cannot_be_applied_ends_nothing() -> None:
     await in_force(table, 3)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_the_ledger_takes_back_a_route_that_another_wrote_on_the_topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the second poll: the first may have been under way while a newer route came by the topic."""
+    monkeypatch.setattr(follow_routes, "SLOW_POLL_SECONDS", 0.01)
+    foreign = replace(ROUTE, version=4_000_000, champion=AdapterName("evil"))
+    polls: list[int] = []
+    files = RouteFiles(tmp_path / "routes")
+    table = RouteTable(workloads=[WorkloadId("router")], disk=files)
+    table.apply(ROUTE)
+
+    class Api:
+        async def read(self, session: object) -> list[Route]:
+            polls.append(table.versions()["router"])
+            if len(polls) == 3:
+                table.apply(foreign)
+                assert table.versions() == {"router": 4_000_000}
+            return [ROUTE]
+
+    polling = asyncio.create_task(poll_api(table=table, api=Api(), session=None))  # type: ignore[arg-type]
+    while len(polls) < 7:  # noqa: ASYNC110 (polls follow each other after 10 ms)
+        await asyncio.sleep(0.01)
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+    assert polls[:6] == [3, 3, 3, 4_000_000, 3, 3]
+    assert table.versions() == {"router": ROUTE.version}
+    assert [route.champion for route in files.load()[0]] == [ROUTE.champion]
+    late = RouteTable(workloads=[WorkloadId("router")], disk=files)
+    late.apply(replace(ROUTE, version=9))
+    assert late.apply(ROUTE) == 9
