@@ -57,7 +57,7 @@ def main(process: str, run: Callable[[Start], object], *, purpose: str | None = 
 
 def collect_garbage_rarely() -> None:
     """Looks for cycles after ``YOUNG_OBJECTS`` new lists and objects instead of Python's 700: a batch of 500 events makes some 60,000, none
-    of them in a cycle, and looking through them again and again took a tenth of the recorder's time."""
+    of them in a cycle, and each look goes through them again."""
     gc.set_threshold(YOUNG_OBJECTS)
 
 
