@@ -2,7 +2,6 @@
 
 import os
 import random
-import select
 import signal
 import threading
 import time
@@ -34,6 +33,7 @@ from services.stores.sealing import sealing_key
 from services.stores.spooled_event import SpooledEvent
 from services.stores.tokens import internal_key
 from tests.brokers import running_broker
+from tests.crash_world import wait_for
 from tests.fakes.vllm_server import FakeVllm
 from tests.steady_users import Asked, SteadyUsers
 
@@ -64,7 +64,7 @@ def kill(gateway: Watched) -> tuple[float, float]:
     handle = os.pidfd_open(gateway.running.pid)
     before = time.monotonic()
     os.kill(gateway.running.pid, signal.SIGKILL)
-    select.select([handle], [], [])
+    wait_for(handle)
     os.close(handle)
     return before, time.monotonic()
 
