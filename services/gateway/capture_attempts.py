@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -54,7 +53,7 @@ RETRY_SECONDS = 1.0
 FSYNC_SECONDS = 1.0
 PACE_SECONDS = 60.0  # within it the broker acknowledges an event, when there is one
 SENDER_STOP_SECONDS = 0.2  # the sender may hang on a dead broker; what it has not sent is on disk
-WAITING = Gauge("flywheel_gateway_spool_events", "Events on disk and not known to be recorded; -1 when they cannot be read")
+WAITING = Gauge("flywheel_gateway_spool_events", "Events on disk and not known to be recorded")
 SEALED = Gauge("flywheel_gateway_sealed_attempts", "Attempts sealed on disk and not redacted yet")
 IN_MEMORY = Gauge("flywheel_gateway_memory_attempts", "Attempts that are in memory alone")
 UNWRITTEN = Counter("flywheel_gateway_answered_unwritten_total", "Answers that left before their exchange was on disk, though it should")
@@ -105,8 +104,8 @@ class Capture:
         self._keeper_of_large: threading.Thread | None = None
         self._sender: threading.Thread | None = None
         self._spool: CaptureSpool | None = None  # once it is open
+        self._refused = 0  # by the broker, since the start, which sends again what it refused before
         IN_MEMORY.set_function(lambda: len(self._arriving) + self._in_memory_alone())
-        SEALED.set_function(sealed.waiting)
         self.disk_wait = DiskWait("gateway")
         self.disk = Trouble("disk", said="Exchanges wait in memory.", over="Exchanges are written again.")
         self.redacted = Trouble("spool", said="Sealed exchanges wait to be redacted.", over="Exchanges are redacted again.")
@@ -122,12 +121,11 @@ class Capture:
 
     def trouble(self) -> str | None:
         """Why exchanges wait at the moment: no redactor, no room on disk, no broker, no api, or a broker that refuses them."""
-        return self.disk.reason or self.redacted.reason or self.waits.reason or self._refused()
+        return self.disk.reason or self.redacted.reason or self.waits.reason or self._why_refused()
 
-    def _refused(self) -> str | None:
-        refused = self._spool.refused() if self._spool is not None else 0
+    def _why_refused(self) -> str | None:
         remedy = "change its limits (the log says which), then restart the gateway"
-        return f"the broker refuses {refused} exchanges for good; {remedy}" if refused else None
+        return f"the broker refuses {self._refused} exchanges for good; {remedy}" if self._refused else None
 
     async def keep(self, attempt: UpstreamAttempt, *, size: int, rule: CaptureRule) -> None:
         """Returns when the attempt is on disk; with ``batched``, and on a disk that is full or does not answer, at once or soon."""
@@ -211,6 +209,7 @@ class Capture:
                 one.attempt = None  # it is read again from the disk
                 self._room.give_back(one.size)
             self._to_redact(one)
+        SEALED.set(self._sealed.waiting())
 
     def _to_redact(self, held: Held) -> None:
         (self._large if held.size > SMALL_BYTES else self._small).put(held)
@@ -231,7 +230,6 @@ class Capture:
                 self._stop.wait(RETRY_SECONDS)
                 continue
             self._spool = onward.spool
-            WAITING.set_function(partial(_or_unknown, onward.spool.waiting))
             self._sender = threading.Thread(target=self._send_all, args=(onward,), name="capture-sender", daemon=True)
             self._sender.start()
             self._keeper_of_large = threading.Thread(
@@ -265,6 +263,7 @@ class Capture:
                     return
             queue.in_hand = 0
             self._sealed.done([one.place for one in held if one.place is not None])
+            SEALED.set(self._sealed.waiting())
             for one in held:
                 if one.attempt is not None:
                     self._room.give_back(one.size)
@@ -294,13 +293,17 @@ class Capture:
     def _send_all(self, onward: Onward) -> None:
         """Wakes when events were kept, and every second while an event is not known to be recorded."""
         spool = onward.spool
-        self._take_back(spool)
-        asked = 0.0
+        asked, taken_back = 0.0, False
         unsettled = True  # events of an earlier run may be on disk
         while not self._stop.is_set():
             self._kept.wait(CONFIRM_SECONDS if unsettled else None)
             self._kept.clear()
             try:
+                if not taken_back:
+                    spool.take_back(now=datetime.now(UTC))  # the broker's limits may have changed
+                    taken_back = True
+                if time.monotonic() - asked >= CONFIRM_SECONDS:
+                    WAITING.set(spool.waiting())  # here: below, the broker or the api may be away
                 while self._publish_page(onward):
                     unsettled = True
                     if self._stop.is_set():
@@ -309,6 +312,7 @@ class Capture:
                     asked = time.monotonic()
                     confirm(spool=spool, question=onward.question, now=datetime.now(UTC))
                     waiting = spool.waiting()
+                    WAITING.set(waiting)
                     unsettled = waiting > 0
                 self.waits.tell(None)
             except Exception as error:  # noqa: BLE001 (the broker's library may raise anything, and the thread must go on; nothing is lost: the spool has it)
@@ -316,24 +320,12 @@ class Capture:
                 unsettled = True
                 self._stop.wait(RETRY_SECONDS)
 
-    def _take_back(self, spool: "CaptureSpool") -> None:
-        """Each start sends once more what the broker refused: its limits may have changed."""
-        try:
-            spool.take_back(now=datetime.now(UTC))
-        except FlywheelError as error:
-            self.waits.tell(str(error))
-
     def _publish_page(self, onward: Onward) -> int:
+        def refused(events: int) -> None:
+            self._refused += events
+
         now, moved = datetime.now(UTC), self.flow.moved
-        return publish(spool=onward.spool, publisher=onward.publisher, topic=onward.topic, now=now, moved=moved)
-
-
-def _or_unknown(count: Callable[[], int]) -> int:
-    """-1 where the spool cannot be read."""
-    try:
-        return count()
-    except Exception:  # noqa: BLE001 (whatever a damaged file makes of a query: the other metrics must be shown)
-        return -1
+        return publish(spool=onward.spool, publisher=onward.publisher, topic=onward.topic, now=now, moved=moved, told_refused=refused)
 
 
 def _as_bytes(held: Held) -> bytes | None:
@@ -390,10 +382,16 @@ def keep(attempts: Sequence[UpstreamAttempt], *, redactor: Redactor, encode: Enc
 
 
 def publish(
-    *, spool: "CaptureSpool", publisher: EventPublisher, topic: str, now: datetime, moved: Callable[[], None] = lambda: None
+    *,
+    spool: "CaptureSpool",
+    publisher: EventPublisher,
+    topic: str,
+    now: datetime,
+    moved: Callable[[], None] = lambda: None,
+    told_refused: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Sends one page of events; returns how many the broker acknowledged. Raises NotPublished unless all are settled. ``moved`` is called
-    where it acknowledged any."""
+    where it acknowledged any, ``told_refused`` with how many it refused for good."""
     events = spool.due(limit=PAGE)
     if not events:
         return 0
@@ -407,6 +405,7 @@ def publish(
     if refused := publisher.refused:
         spool.set_aside(refused, now=now)
         DROPPED.labels("refused_by_broker").inc(len(refused))
+        told_refused(len(refused))
         log.error("The broker refuses events for good.", action="capture_refused", events=len(refused), reason=next(iter(refused.values())))
     if open_ones := len(events) - len(arrived) - len(refused):
         raise NotPublished(

@@ -16,7 +16,7 @@ MOST_OF_A_MESSAGE = 200
 
 
 class ClientConnection(web.RequestHandler):
-    """Compressed bodies are not unpacked here, where no bound would hold: see ``read_request.unpacked``."""
+    """Compressed bodies are not unpacked here, where no bound would hold: see ``read_request.body_of``."""
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -94,7 +94,7 @@ class RouteTable:
                 "there is no such workload here", where="workload", value=route.workload, remedy="Add it to flywheel.yaml and restart."
             )
         before = self._routes.get(route.workload)
-        if before is not None and before.version >= route.version and not (even_lower and before != route):
+        if before is not None and before.version >= route.version and not even_lower:
             return before.version
         self._put_in_force(route)
         try:
@@ -121,8 +121,8 @@ class RouteTable:
 async def poll_api(*, table: RouteTable, api: RouteApi, session: aiohttp.ClientSession) -> None:
     """Runs until cancelled. With the api down the last routes stay.
 
-    The api reads the ledger, which has the last word: a higher version that somebody else wrote on the topic, or that a ledger from before
-    its restoration held, is replaced by the second poll that finds it so.
+    The api reads the ledger, which has the last word. A higher version that is not in it (somebody else wrote it on the topic, or the
+    ledger was restored from a backup) is replaced at the second poll that finds it.
     """
     silent, lower_before = False, frozenset[Route]()
     while True:
@@ -162,5 +162,5 @@ def _apply_if_served(table: RouteTable, route: Route, *, even_lower: bool = Fals
         table.apply(route, even_lower=even_lower)
     except NotFound:
         pass  # topic and api hold routes of every workload; this gateway serves those of its own flywheel.yaml
-    except Exception as error:  # noqa: BLE001 (one route, whoever wrote it, must not end the gateway for all users)
+    except (TypeError, ValueError, ArithmeticError) as error:  # a value that cannot be written: one route must not end the gateway
         log.error("A route cannot be applied; the last one stays.", action="route_not_applied", error=type(error).__name__)

@@ -151,11 +151,6 @@ class CaptureSpool:
                 connection.execute(insert(refused_table).on_conflict_do_nothing(index_elements=["id"]), values)
             connection.execute(delete(spool_table).where(spool_table.c.id.in_(refused)))
 
-    def refused(self) -> int:
-        """How many events are set aside."""
-        with reading(self._engine) as connection:
-            return int(connection.execute(select(func.count()).select_from(refused_table)).scalar_one())
-
     def take_back(self, *, now: datetime) -> None:
         """Makes what was set aside due again: the broker's limits may have changed."""
         kept = select(refused_table.c.id, refused_table.c.key, refused_table.c.body, literal(to_text(now)), literal(0))

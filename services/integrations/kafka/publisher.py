@@ -45,6 +45,13 @@ class KafkaEventPublisher:
 
     def send(self, message: OutboxMessage) -> None:
         try:
+            self._in_flight.append((message, self._begin(message)))
+        except REFUSED as error:
+            self._too_large[message.id] = _told(error)
+
+    def _begin(self, message: OutboxMessage) -> Any:
+        """The future of its arrival. Raises REFUSED as the client does, and NotPublished for every other failure."""
+        try:
             if self._producer is None:
                 self._producer = KafkaProducer(
                     acks="all",
@@ -55,10 +62,9 @@ class KafkaEventPublisher:
                     max_request_size=2_097_152,
                     **self._access.options(),
                 )
-            sent = self._producer.send(message.topic, value=message.value, key=message.key.encode())
-        except REFUSED as error:
-            self._too_large[message.id] = _told(error)
-            return
+            return self._producer.send(message.topic, value=message.value, key=message.key.encode())
+        except REFUSED:
+            raise
         except (KafkaError, OSError) as error:
             self._give_up(_told(error))
             raise NotPublished(
@@ -67,7 +73,6 @@ class KafkaEventPublisher:
                 value=self._access.bootstrap,
                 remedy="It is tried again; see that the broker runs.",
             ) from error
-        self._in_flight.append((message, sent))
 
     def flush(self) -> frozenset[str]:
         """A refusal is believed of a message that was sent alone: a producer that met one fails whatever it sends later, and a batch may
@@ -97,11 +102,9 @@ class KafkaEventPublisher:
     def _send_alone(self, message: OutboxMessage) -> BaseException | None:
         """Why it did not arrive."""
         try:
-            self.send(message)
-        except NotPublished as error:
+            sent = self._begin(message)
+        except (*REFUSED, NotPublished) as error:
             return error
-        ((_, sent),) = self._in_flight
-        self._in_flight = []
         self._flush()
         if sent.succeeded():
             return None

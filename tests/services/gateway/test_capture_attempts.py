@@ -328,3 +328,22 @@ def test_what_a_clock_that_ran_ahead_has_sent_is_sent_again(spool: CaptureSpool,
     spool.keep(spooled(1), now=NOW + ahead)
     assert publish(spool=spool, publisher=broker, topic="t", now=NOW + ahead) == 1
     assert confirm(spool=spool, question=api, now=NOW) == 1
+
+
+def test_what_the_broker_refuses_is_told_as_long_as_the_gateway_runs_and_sent_again_by_the_next(
+    spool: CaptureSpool, tmp_path: Path
+) -> None:
+    broker = FakeEventPublisher()
+    broker.most_bytes = 10
+    running = capture(spool, broker, RecordedSet(), tmp_path)
+    running.start()
+    for one in attempts(2):
+        running.offer(one, size=10)
+    until(lambda: "refuses 2 exchanges for good" in (running.trouble() or ""))
+    running.stop(within_seconds=5)
+    broker.most_bytes = 1_048_576
+    again = capture(spool, broker, RecordedSet(), tmp_path)
+    again.start()
+    until(lambda: {message.id for message in broker.arrived} == {"r0-1", "r1-1"})
+    until(lambda: again.trouble() is None)
+    again.stop(within_seconds=5)
