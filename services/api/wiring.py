@@ -145,6 +145,7 @@ def api_parts(settings: Settings) -> ApiParts:
     key = internal_key(settings.data_dir)
     subjects = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
     traffic = open_traffic(settings.traffic_url)
+    redaction_secret = redaction_key(settings.data_dir, configured=configured_redaction_key(settings), in_use=subjects.in_use())
     return ApiParts(
         workloads=rules(settings),
         access=Tokens(entries=known_tokens(settings), internal=key, issued=TokenFile(settings.data_dir)),
@@ -153,7 +154,7 @@ def api_parts(settings: Settings) -> ApiParts:
         letters=DeadLetterStore(traffic, key=subjects.sealing),
         gateways=GatewayAdmin(urls=gateway_urls(settings), key=key),
         open_publisher=lambda: KafkaEventPublisher(KafkaAccess(**broker_fields(settings))),
-        open_redactor=cache(lambda: PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))),
+        open_redactor=cache(lambda: PresidioRedactor(key=redaction_secret)),
         encode=encode,
         check_correction=check_correction,
         traffic_topic=settings.kafka.topics.traffic,

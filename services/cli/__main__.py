@@ -1,54 +1,19 @@
-"""``flywheel``: exit codes 0 ok, 1 failed, 2 usage, 3 refused, 4 cannot tell; never a stack trace for what a person can put right."""
+"""``flywheel``: where the process begins. It imports little, so that Ctrl-C is understood from the first moment."""
 
-import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
 
-import typer
-from typer.main import get_command
-
-from flywheel.errors import FlywheelError, InvalidSettings
-from services.cli.app import build_app
-from services.cli.output import json_scalar
+from services.process.interrupted import ends_quietly
 from services.process.private_files import make_files_private
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Ends the process with the exit code."""
     make_files_private()
     _open_standard_streams()
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
-
-
-def run(arguments: list[str]) -> int:
-    """The exit code."""
-    try:
-        result = get_command(build_app()).main(args=arguments, prog_name="flywheel", standalone_mode=True)
-        sys.stdout.flush()
-    except FlywheelError as error:
-        if "--json" in arguments:
-            body = {"where": error.where, "value": json_scalar(error.value), "reason": error.reason, "remedy": error.remedy}
-            typer.echo(json.dumps({"error": body | {"exit_code": error.exit_code} | _every_fault(error)}), err=True)
-        else:
-            typer.echo("\n".join(f"flywheel: {line}" for line in str(error).splitlines()), err=True)
-        return error.exit_code
-    except SystemExit as ended:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            pass
-        except OSError as error:
-            return _could_not_read_or_write(error)
-        return ended.code if isinstance(ended.code, int) else (0 if ended.code is None else 1)
-    except BrokenPipeError:  # the reader of our output went away: head, less
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        return _could_not_read_or_write(error)
-    return result if isinstance(result, int) else 0
+    with ends_quietly():
+        from services.cli.run_command import run
+    sys.exit(run(sys.argv[1:]))
 
 
 def _open_standard_streams() -> None:
@@ -59,25 +24,6 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 (open as long as the process)
-
-
-def _could_not_read_or_write(error: OSError) -> int:
-    """The exit code. What Python still holds of the output is let go: it would be tried again at the end."""
-    what = error.filename or "the output or the working directory"
-    with suppress(OSError):
-        typer.echo(f"flywheel: {what}: {error.strerror or error}. See that it is there, and that the disk has room.", err=True)
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 1
-
-
-def _every_fault(error: FlywheelError) -> dict[str, list[dict[str, object]]]:
-    """Of a configuration; other errors are one."""
-    if not isinstance(error, InvalidSettings):
-        return {}
-    from services.cli.check_config import faults_as_json  # here: an error that is not about settings needs none of this
-
-    return {"faults": faults_as_json(error)}
 
 
 if __name__ == "__main__":

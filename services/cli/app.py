@@ -23,6 +23,7 @@ from services.cli import (
     topics,
     training_set,
 )
+from services.process.interrupted import ends_quietly
 
 FAR = {
     "check-config": ("services.cli.check_config:check_config", "Check flywheel.yaml before anything starts."),
@@ -88,7 +89,8 @@ def _add_far(app: typer.Typer, name: str, function: str, sentence: str) -> None:
     def pass_on(context: typer.Context) -> None:
         try:
             module, _, attribute = function.partition(":")
-            command = getattr(importlib.import_module(module), attribute)
+            with ends_quietly():
+                command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             raise CannotRun(
                 "a package is missing", where=f"flywheel {name}", value=error.name, remedy="Install it, or run `make setup`."

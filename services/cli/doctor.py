@@ -21,7 +21,7 @@ from flywheel.errors import FlywheelError
 from flywheel.journal import JournalKind
 from services.cli.check_config import without_a_file
 from services.cli.output import with_config
-from services.cli.up.command import running
+from services.cli.up.command import running, silent_seconds
 from services.cli.up.wiring import DISK_GIB, ports, readyz, served, starts_vllm, template_file
 from services.integrations.gguf.base_model_files import SOURCE, why_damaged
 from services.integrations.kafka.topics import KafkaAccess, broker_answers, check_broker, differing_topics, topic_spec
@@ -38,6 +38,7 @@ from services.stores.schema_version import LEDGER, TRAFFIC, read_state
 
 SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
 IMPORT_SECONDS = 30.0
+SILENT_SECONDS = 60.0  # without a sign of `flywheel up`, which gives one each 15 s
 LIBRARIES = {
     "training (torch, trl, peft, bitsandbytes)": (("torch", "transformers", "trl", "peft", "bitsandbytes"), "train"),
     "drift reports (evidently)": (("evidently",), "drift"),
@@ -70,8 +71,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Report what this machine can run, which substitutes it uses, and what is wrong."""
+    runs = False
     try:
         settings, file = load(config), config_file(config)
+        runs = running(settings.data_dir) is not None
         sentence = f"{file} can be used" if file is not None else without_a_file(settings)
         diagnoses = [Diagnosis(part="settings", finding=CheckLevel.OK, sentence=sentence)]
         diagnoses += examine(settings, read_machine())
@@ -85,7 +88,10 @@ def doctor(
         for one in diagnoses:
             _print(f"{one.finding.value:<6} {one.part:<12} {one.sentence}" + (f". {one.remedy}" if one.remedy else ""))
         start, again = with_config("flywheel up", config), with_config("flywheel doctor", config)
-        _print(f"\nnext: `{start}`" if not _any_wrong(diagnoses) else f"\nnext: fix what is wrong, then `{again}` again")
+        if _any_wrong(diagnoses):
+            _print(f"\nnext: fix what is wrong, then `{again}` again")
+        else:
+            _print(f"\n`{start}` runs" if runs else f"\nnext: `{start}`")
     if _any_wrong(diagnoses):
         raise typer.Exit(1)
 
@@ -250,7 +256,12 @@ def _tools(settings: Settings) -> list[Diagnosis]:
 
 
 def _ports(settings: Settings) -> list[Diagnosis]:
-    if running(settings.data_dir) is not None:
+    if (page := running(settings.data_dir)) is not None:
+        if (silent := silent_seconds(settings.data_dir)) > SILENT_SECONDS:
+            pid = page["pid"]
+            sentence = f"`flywheel up` (process {pid}) has given no sign for {silent:.0f} s: a part that ends now is not started again"
+            remedy = f"If it was stopped, `kill -CONT {pid}`; else end it and all its parts with `kill -9 {pid}`, and start it again."
+            return [Diagnosis(part="ports", finding=CheckLevel.WRONG, sentence=sentence, remedy=remedy)]
         sentence = f"`flywheel up` runs on them; {settings.data_dir / 'up.json'} says what where"
         return [Diagnosis(part="ports", finding=CheckLevel.OK, sentence=sentence)]
     found = []
@@ -285,10 +296,12 @@ def examine_flows(settings: Settings) -> list[Diagnosis]:
         if clock := answer.get("clock"):
             remedy = "Set the clocks by NTP; windows of now are judged all the same."
             found.append(Diagnosis(part="clock", finding=CheckLevel.NOTE, sentence=clock, remedy=remedy))
-    if running(settings.data_dir) is not None:
+    if (page := running(settings.data_dir)) is not None:
         for process in sorted(answers.keys() - running_ones.keys()):
             remedy = f"See its log in {settings.data_dir / 'logs'}; `flywheel up` starts it again."
-            found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=f"{process} gives no answer", remedy=remedy))
+            reason = page.get("parts", {}).get(process, {}).get("reason", "")
+            sentence = f"{process} gives no answer" + (f": {reason.rstrip('.')}" if reason else "")
+            found.append(Diagnosis(part="flows", finding=CheckLevel.WRONG, sentence=sentence, remedy=remedy))
     sentence = f"{len(running_ones)} processes answer, and what waits in them moves"
     return found or [Diagnosis(part="flows", finding=CheckLevel.OK, sentence=sentence)]
 

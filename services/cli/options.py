@@ -8,6 +8,7 @@ from urllib.parse import quote
 import typer
 
 from flywheel.errors import InvalidInput
+from services.process.interrupted import ends_quietly
 
 if TYPE_CHECKING:  # imported at first use: `flywheel --help` needs neither settings nor HTTP
     from services.cli.client import ApiClient
@@ -25,8 +26,9 @@ Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; the journal ke
 
 def open_api(config: Path | None, token_file: Path | None) -> "tuple[ApiClient, Settings]":
     """The api that the configuration names, with the caller's token, and the settings."""
-    from services.cli.client import client, read_token
-    from services.settings import load
+    with ends_quietly():
+        from services.cli.client import client, read_token
+        from services.settings import load
 
     settings = load(config)
     return client(settings, token=read_token(token_file, os.environ.get("FLYWHEEL_TOKEN"))), settings

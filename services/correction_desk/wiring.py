@@ -82,13 +82,13 @@ class CorrectionStream:
 
 def correction_desk_parts(settings: Settings) -> CorrectionDeskParts:
     """Ledger, traffic, redaction, rules. CannotRun when Presidio is missing: unredacted text is never stored."""
-    key = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
     topic = settings.kafka.topics.knowledge_gaps
-    engine = open_ledger(settings.ledger_url)
+    engine, subjects = open_ledger(settings.ledger_url), _subject_keys(settings)
+    key = redaction_key(settings.data_dir, configured=configured_redaction_key(settings), in_use=subjects.in_use())
     return CorrectionDeskParts(
         ledger=LedgerCorrections(engine),
         suite=LedgerSuite(engine),
-        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), keys=_subject_keys(settings)),
+        traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), keys=subjects),
         redactor=RedactorAtFirstText(key=key),
         decode=decode_correction,
         pseudonym_of=lambda name: pseudonym(name, kind="AUTHOR", key=key),

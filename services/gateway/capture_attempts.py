@@ -7,6 +7,7 @@ keeps its id.
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,7 @@ class Capture:
         return self.disk.reason or self.redacted.reason or self.waits.reason or self._why_refused()
 
     def _why_refused(self) -> str | None:
-        remedy = "change its limits (the log says which), then restart the gateway"
+        remedy = f"change its limits (the log says which), then `kill {os.getpid()}`: the gateway is started again and sends them"
         return f"the broker refuses {self._refused} exchanges for good; {remedy}" if self._refused else None
 
     async def keep(self, attempt: UpstreamAttempt, *, size: int, rule: CaptureRule) -> None:
@@ -177,17 +178,19 @@ class Capture:
         """Seals and writes; many together while the disk is busy."""
         dirty_since: float | None = None
         while True:
-            held = self._arriving.take(BATCH, gather_seconds=BATCHED_SECONDS, timeout=FSYNC_SECONDS if dirty_since is not None else None)
-            if not held and self._arriving.closed:
-                break
+            until_fsync = max(0.0, dirty_since + FSYNC_SECONDS - time.monotonic()) if dirty_since is not None else None
+            held = self._arriving.take(BATCH, gather_seconds=BATCHED_SECONDS, timeout=until_fsync)
+            ends = not held and self._arriving.closed
             if held:
                 self._write(held)
                 if dirty_since is None and any(one.fsync is Fsync.EVERY_SECOND for one in held):
                     dirty_since = time.monotonic()
-            if dirty_since is not None and time.monotonic() - dirty_since >= FSYNC_SECONDS:
+            if dirty_since is not None and (ends or time.monotonic() - dirty_since >= FSYNC_SECONDS):
                 dirty_since = None
                 with suppress(OSError):  # the next write says what is wrong with the disk
                     self._sealed.fsync()
+            if ends:
+                return
 
     def _write(self, held: Sequence[Held]) -> None:
         """What cannot be written goes on in memory: the redactor may find room again."""

@@ -134,12 +134,16 @@ def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, b
     sealed = [spool / name, *(spool / numbered("sealed", one) for one in gone)]
     seals = sealing_key(settings.data_dir, configured=settings.sealing_key_file, in_use=any(_holds_files(folder) for folder in sealed))
     take_over(sealed[0], sealed[1:], key=seals)
-    secret = redaction_key(settings.data_dir, configured=configured_redaction_key(settings))
+    configured = configured_redaction_key(settings)
     file = spool / f"{numbered('gateway', number)}.db"
     left = [spool / f"{numbered('gateway', one)}.db" for one in gone]
+
+    def pseudonyms_key() -> bytes:  # while it is missing, exchanges wait sealed
+        return redaction_key(settings.data_dir, configured=configured, in_use=file.exists())
+
     return CaptureParts(
         sealed=SealedLog(sealed[0], key=seals, require_room=DiskReserve(settings.data_dir).require_half),
-        open_record=lambda: _record_parts(settings, file, left, api_url=api_url, key=key, broker=broker, redaction_secret=secret),
+        open_record=lambda: _record_parts(settings, file, left, api_url=api_url, key=key, broker=broker, pseudonyms_key=pseudonyms_key()),
     )
 
 
@@ -154,7 +158,7 @@ def _names(folder: Path) -> Sequence[str]:
 
 
 def _record_parts(
-    settings: Settings, file: Path, left: Sequence[Path], *, api_url: str, key: str, broker: "BrokerFields", redaction_secret: bytes
+    settings: Settings, file: Path, left: Sequence[Path], *, api_url: str, key: str, broker: "BrokerFields", pseudonyms_key: bytes
 ) -> RecordParts:
     """Imports for a second. Raises FlywheelError, e.g. where the spool cannot be written."""
     from services.integrations.api.recorded_ids import RecordedIds
@@ -164,12 +168,12 @@ def _record_parts(
     from services.integrations.presidio.redactor import RedactorAtFirstText
     from services.stores.capture_spool import CaptureSpool
 
-    fsyncs = any(workload.capture.fsync != "never" for workload in settings.workloads.values())
-    spool = CaptureSpool(file, survives_power_cuts=fsyncs, require_room=DiskReserve(settings.data_dir).require_room)
+    room = DiskReserve(settings.data_dir).require_room
+    spool = CaptureSpool(file, survives_power_cuts=settings.records_survive_power_cuts, require_room=room)
     for other in left:
         spool.take_over(other)
     return RecordParts(
-        redactor=RedactorAtFirstText(key=redaction_secret),
+        redactor=RedactorAtFirstText(key=pseudonyms_key),
         spool=spool,
         publisher=KafkaEventPublisher(KafkaAccess(**broker)),
         question=RecordedIds(api_url=api_url, key=key),

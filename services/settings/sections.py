@@ -395,8 +395,8 @@ class CaptureSettings(Section):
 
     # answered: before the last bytes of the answer leave (survives kill -9 of the gateway); batched: at most 0.05 s and one write later
     durability: Literal["answered", "batched"] = "answered"
-    # what a power cut may take: never: what the operating system has not written yet, on Linux about 30 s; every_second: 1 s;
-    # every_answer: nothing that was answered, with durability answered
+    # the last two make the gateway's spool and the recorder wait for the disk too, for all workloads
+    # what a power cut may take: never: what the disk has not got yet; every_second: 1 s; every_answer: nothing, with durability answered
     fsync: Literal["never", "every_second", "every_answer"] = "never"
 
 
@@ -445,6 +445,11 @@ class Settings(Section):
     @property
     def traffic_url(self) -> str:
         return f"sqlite:///{self.data_dir / 'traffic.db'}"
+
+    @property
+    def records_survive_power_cuts(self) -> bool:
+        """Whether a workload asks for it by capture.fsync. Then spool and recorder wait for the disk, for all workloads."""
+        return any(workload.capture.fsync != "never" for workload in self.workloads.values())
 
     @property
     def bootstrap(self) -> str:

@@ -21,7 +21,6 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    event,
     func,
     literal,
     or_,
@@ -74,12 +73,10 @@ class CaptureSpool:
         survives_power_cuts: bool = False,
         require_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """``survives_power_cuts``: each transaction waits until the disk has it. ``require_room`` raises OSError where there is none for
-        events. Raises SpoolUnwritable."""
+        """``survives_power_cuts``: as in ``open_database``. ``require_room`` raises OSError where there is none for events. Raises
+        SpoolUnwritable."""
         self._require_room = require_room
-        self._engine = open_database(f"sqlite:///{path}")
-        if survives_power_cuts:
-            event.listen(self._engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA synchronous=FULL"))
+        self._engine = open_database(f"sqlite:///{path}", survives_power_cuts=survives_power_cuts)
         with self._writing() as connection:
             metadata.create_all(connection)
         self._limit = limit_bytes

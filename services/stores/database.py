@@ -41,8 +41,11 @@ metadata = MetaData()
 """Every table of ``ledger.db``; each ``ledger_<part>`` adds its own."""
 
 
-def open_database(url: str) -> Engine:
-    """An engine that keeps its connections, so that a query costs neither a connection nor its settings. Checks nothing."""
+def open_database(url: str, *, survives_power_cuts: bool = False) -> Engine:
+    """An engine that keeps its connections, so that a query costs neither a connection nor its settings. Checks nothing.
+
+    A transaction survives the process; with ``survives_power_cuts`` it waits until the disk has it, and survives the machine too.
+    """
     path_of(url).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url)
 
@@ -52,7 +55,7 @@ def open_database(url: str) -> Engine:
         cursor = dbapi.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA synchronous={'FULL' if survives_power_cuts else 'NORMAL'}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
@@ -65,10 +68,10 @@ def open_database(url: str) -> Engine:
 
 
 @cache
-def open_ledger(url: str) -> Engine:
+def open_ledger(url: str, *, survives_power_cuts: bool = False) -> Engine:
     """ledger.db: everything but traffic. One engine a process. Raises CannotRun for a database that this code must not use."""
     check(path_of(url), LEDGER)
-    engine = open_database(url)
+    engine = open_database(url, survives_power_cuts=survives_power_cuts)
     reserve = DiskReserve(path_of(url).parent)
 
     @event.listens_for(engine, "handle_error")
@@ -94,10 +97,10 @@ def open_ledger_read_only(path: Path) -> Engine:
 
 
 @cache
-def open_traffic(url: str) -> Engine:
+def open_traffic(url: str, *, survives_power_cuts: bool = False) -> Engine:
     """traffic.db: rows, panes, offsets, dead letters. One engine a process. Raises CannotRun as ``open_ledger`` does."""
     check(path_of(url), TRAFFIC)
-    return open_database(url)
+    return open_database(url, survives_power_cuts=survives_power_cuts)
 
 
 def path_of(url: str) -> Path:

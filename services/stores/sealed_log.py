@@ -52,6 +52,8 @@ class SealedLog:
         self._sizes: dict[int, int] = {}
         self._file: int | None = None  # descriptor of the segment that is written
         self._current, self._began = 0, 0.0
+        self._unsynced: set[int] = set()  # segments that hold contents which only the operating system has yet
+        self._names_synced = True  # whether the disk has the names of all segments
 
     def left_over(self) -> Sequence[SealedPlace]:
         """What an earlier run has not done, oldest first; asked before the first ``append``."""
@@ -84,7 +86,7 @@ class SealedLog:
             try:
                 self._require_room()
                 if self._file is None or self._is_full():
-                    self._begin_segment(fsync=fsync)
+                    self._begin_segment()
                 return self._appended(contents, fsync=fsync)
             except OSError as error:
                 raise SpoolUnwritable(
@@ -94,10 +96,16 @@ class SealedLog:
                 ) from error
 
     def fsync(self) -> None:
-        """The same for what was appended without. Raises OSError."""
+        """The same for what was appended without, in segments that are ended too. Raises OSError."""
         with self._lock:
-            if self._file is not None:
-                os.fdatasync(self._file)
+            for segment in sorted(self._unsynced):
+                file = os.open(self._path(segment), os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fdatasync(file)
+                finally:
+                    os.close(file)
+                self._unsynced.discard(segment)
+            self._sync_names()
 
     def read(self, place: SealedPlace) -> bytes:
         """Raises SealBroken and OSError."""
@@ -144,10 +152,15 @@ class SealedLog:
             write_all(self._file, b"".join(pieces))
             if fsync:
                 os.fdatasync(self._file)
+                self._sync_names()
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, before)  # no half of a content before the next one
             raise
+        if fsync:
+            self._unsynced.discard(self._current)
+        else:
+            self._unsynced.add(self._current)
         self._sizes[self._current] = end
         self._open[self._current] += len(places)
         return places
@@ -155,7 +168,12 @@ class SealedLog:
     def _is_full(self) -> bool:
         return self._sizes[self._current] > SEGMENT_BYTES or time.monotonic() - self._began > SEGMENT_SECONDS
 
-    def _begin_segment(self, *, fsync: bool) -> None:
+    def _sync_names(self) -> None:
+        if not self._names_synced:
+            _fsync_folder(self._folder)
+            self._names_synced = True
+
+    def _begin_segment(self) -> None:
         self._end_segment()
         segment = self._current + 1
         secret = os.urandom(KEY_BYTES)
@@ -163,13 +181,12 @@ class SealedLog:
         file = os.open(self._path(segment), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             write_all(file, len(head).to_bytes(LENGTH_BYTES, "big") + head)
-            if fsync:
-                _fsync_folder(self._folder)
         except OSError:
             os.close(file)
             self._path(segment).unlink(missing_ok=True)
             raise
         self._file, self._current, self._began = file, segment, time.monotonic()
+        self._names_synced = False
         self._keys[segment], self._open[segment], self._sizes[segment] = DataKey(secret), 0, LENGTH_BYTES + len(head)
 
     def _end_segment(self) -> None:
@@ -188,6 +205,7 @@ class SealedLog:
         self._open.pop(segment, None)
         self._keys.pop(segment, None)
         self._sizes.pop(segment, None)
+        self._unsynced.discard(segment)
 
     def _places(self, file: Path, segment: int) -> list[SealedPlace]:
         """A process that ended while it wrote leaves a part of a content at the end; nobody had its answer yet."""
@@ -197,7 +215,7 @@ class SealedLog:
         while at + LENGTH_BYTES <= len(raw):
             length = int.from_bytes(raw[at : at + LENGTH_BYTES], "big")
             at += LENGTH_BYTES
-            if at + length > len(raw):
+            if not length or at + length > len(raw):  # a power cut can leave zeros at the end
                 break
             if segment not in self._keys:
                 self._keys[segment] = DataKey(self._key.open(raw[at : at + length], bound_to=_name(segment)))

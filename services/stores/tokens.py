@@ -135,12 +135,22 @@ def internal_key(data_dir: Path) -> str:
     return own_secret(data_dir / "keys" / "internal")
 
 
-def redaction_key(data_dir: Path, *, configured: bytes | None = None) -> bytes:
+def redaction_key(data_dir: Path, *, configured: bytes | None = None, in_use: bool) -> bytes:
     """The key of the pseudonyms: the configured one, else the daemon's own, made when it is missing.
 
-    Another key gives other pseudonyms for the same person.
+    Another key gives other pseudonyms for the same person. ``in_use``: there are some already; then a missing key is not replaced. Raises
+    CannotRun.
     """
-    return configured if configured is not None else own_secret(data_dir / "keys" / "redaction").encode()
+    if configured is not None:
+        return configured
+    file = data_dir / "keys" / "redaction"
+    if in_use and not file.exists():
+        raise CannotRun(
+            "the key of the pseudonyms is missing; with another one, the same person gets another pseudonym than before",
+            where=str(file),
+            remedy=f"Put the file back from its backup. If there is none, make one: `(umask 077; openssl rand -hex 32 > {file})`.",
+        )
+    return own_secret(file).encode()
 
 
 def own_secret(path: Path) -> str:
@@ -155,6 +165,7 @@ def own_secret(path: Path) -> str:
                     file.flush()
                     os.fsync(file.fileno())
                 os.link(made, path)  # unlike a rename it refuses to replace what another process has just made
+                _sync(path.parent)
             except FileExistsError:
                 pass
             finally:
@@ -167,3 +178,12 @@ def own_secret(path: Path) -> str:
     if not secret:
         raise CannotRun("the secret is empty", where=str(path), remedy="Delete the file; the next start makes a new one.")
     return secret
+
+
+def _sync(folder: Path) -> None:
+    """So that a power cut leaves the names in it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

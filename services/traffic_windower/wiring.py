@@ -55,8 +55,12 @@ class WindowerParts:
 def windower_parts(settings: Settings) -> WindowerParts:
     """Opens both databases and the sealing key; raises CannotRun when one of them cannot be used."""
     broker = KafkaAccess(**broker_fields(settings))
-    keys = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
-    DeadLetterStore(open_traffic(settings.traffic_url), key=keys.sealing).seal_older()
+    survives = settings.records_survive_power_cuts  # what is recorded is deleted from the gateway's spool
+    ledger = open_ledger(settings.ledger_url, survives_power_cuts=survives)
+    traffic = open_traffic(settings.traffic_url, survives_power_cuts=survives)
+    keys = open_subject_keys(ledger, data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    DeadLetterStore(traffic, key=keys.sealing).seal_older()
+    room = DiskReserve(settings.data_dir).require_room
     return WindowerParts(
         broker_is_back=topics.waits_for_broker(
             broker, topics=(settings.kafka.topics.traffic,), session_timeout_seconds=settings.kafka.session_timeout_seconds
@@ -68,11 +72,13 @@ def windower_parts(settings: Settings) -> WindowerParts:
             session_timeout_seconds=settings.kafka.session_timeout_seconds,
         ),
         topic_id=partial(topics.topic_id, broker),
-        recorder=_recorder(settings, keys),
-        journal=LedgerJournal(open_ledger(settings.ledger_url)),
+        recorder=RecordingStore(traffic, shapes=pane_shapes(settings), sealer=_sealer(settings, keys), require_room=room),
+        journal=LedgerJournal(ledger),
         decode=event_codec.decode_traffic,
         claimed_ids=event_codec.claimed_ids,
-        redactor=cache(partial(_redactor, settings)),
+        redactor=cache(
+            partial(_redactor, redaction_key(settings.data_dir, configured=configured_redaction_key(settings), in_use=keys.in_use()))
+        ),
         formats={WorkloadId(name): workload.format.json_schema for name, workload in settings.workloads.items()},
         of_machine=DATABASE_FAILURES,
         notes=WorkNotes(settings.data_dir / "in_work"),
@@ -82,15 +88,12 @@ def windower_parts(settings: Settings) -> WindowerParts:
     )
 
 
-def _recorder(settings: Settings, keys: LedgerSubjectKeys) -> RecordingStore:
-    subjects = {WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()}
-    sealer = ContentSealer(keys, subjects=subjects)
-    room = DiskReserve(settings.data_dir).require_room
-    return RecordingStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), sealer=sealer, require_room=room)
+def _sealer(settings: Settings, keys: LedgerSubjectKeys) -> ContentSealer:
+    return ContentSealer(keys, subjects={WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()})
 
 
-def _redactor(settings: Settings) -> Redactor:
+def _redactor(key: bytes) -> Redactor:
     """Imported at first use: the gateway redacts most events, and the import takes seconds."""
     from services.integrations.presidio.redactor import PresidioRedactor
 
-    return PresidioRedactor(key=redaction_key(settings.data_dir, configured=configured_redaction_key(settings)))
+    return PresidioRedactor(key=key)

@@ -1,92 +1,28 @@
 """The broker is killed and nothing else, while idle and under traffic: every flow that stands is told, moves again, and nothing is lost."""
 
 import os
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-import yaml
 
-from flywheel.ids import BASE, WorkloadId
-from flywheel.rollout.release import Route
-from services.cli.up.wiring import health_answer
 from services.integrations.kafka.publisher import KafkaEventPublisher
 from services.integrations.kafka.topics import KafkaAccess, differing_topics, topic_spec
 from services.ports.outbox import OutboxMessage
-from services.process.process_names import metrics_port
-from services.settings import Settings, load
+from services.settings import Settings
 from services.settings.secrets import broker_fields
-from services.stores.route_files import RouteFiles
 from tests.brokers import APACHE, KINDS, ApacheCluster, ApacheKafka, running_broker
-from tests.fakes.vllm_server import FakeVllm
+from tests.four_processes import ROUTER, Daemon, running_daemon, users
 from tests.learning import NOON
-from tests.opened import create_topics, learn_ledger, traffic_store
-from tests.ports import free_metrics_port, free_port
-from tests.told_flows import journalled, told, until
+from tests.opened import create_topics, learn_ledger
+from tests.ports import free_port
+from tests.told_flows import journalled, until
 
-ROOT = Path(__file__).resolve().parents[2]
-ROUTER = WorkloadId("router")
-PROCESSES = ("gateway", "api", "traffic_windower", "correction_desk")
 DEATHS = 3 if os.environ.get("FLYWHEEL_SOAK") else 1
-HEAD = {"Authorization": "Bearer secret"}
 
 pytestmark = pytest.mark.broker
-
-
-class Daemon:
-    """The four processes that use the broker, before a stub of the model server."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.settings, self._folder = settings, folder
-        self.answered: list[str] = []
-
-    def chat(self) -> None:
-        body = {"model": "router-alias", "messages": [{"role": "user", "content": f"hello {len(self.answered)}"}]}
-        answer = httpx.post(
-            f"http://127.0.0.1:{self.settings.http.gateway_port}/v1/chat/completions", json=body, headers=HEAD, timeout=30, trust_env=False
-        )
-        assert answer.status_code == 200, answer.text
-        self.answered.append(answer.headers["X-Flywheel-Request"])
-
-    def correct(self, name: str) -> None:
-        body: dict[str, Any] = {
-            "correction_id": name,
-            "workload_id": "router",
-            "source": "desk",
-            "kind": "edit",
-            "messages": [{"role": "user", "content": f"Where is parcel {name}?"}],
-            "corrected": f"At the depot {name}.",
-            "author": {"name": "Mia"},
-            "created_at": "2026-05-01T07:00:00Z",
-        }
-        url = f"http://127.0.0.1:{self.settings.http.api_port}/v1/corrections"
-        answer = httpx.post(url, json=body, headers=HEAD, timeout=30, trust_env=False)
-        assert answer.status_code == 202, answer.text
-
-    def recorded(self) -> int:
-        return traffic_store(self.settings).counts(ROUTER).recorded
-
-    def stands(self, process: str, flow: str) -> None:
-        places: dict[str, bool] = {}
-
-        def told_everywhere() -> bool:
-            places.update(told(self.settings, process, flow))
-            return all(places.values())
-
-        until(told_everywhere, what=lambda: (flow, places, self.logs()))
-
-    def moves(self, process: str, flow: str) -> None:
-        until(lambda: not any(told(self.settings, process, flow).values()), what=lambda: (flow, self.logs()))
-
-    def logs(self) -> str:
-        return "\n".join(f"{name}: {(self._folder / f'{name}.log').read_text()[-1500:]}" for name in PROCESSES)
 
 
 class Lives:
@@ -118,70 +54,6 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Lives:
 def daemon(broker: Lives, tmp_path: Path) -> Iterator[Daemon]:
     with running_daemon(tmp_path, {"bootstrap": f"127.0.0.1:{broker.port}"}, begin=broker.begin, kill=broker.kill) as found:
         yield found
-
-
-@contextmanager
-def running_daemon(
-    tmp_path: Path, kafka: dict[str, object], *, begin: Callable[[Settings], None], kill: Callable[[], None]
-) -> Iterator[Daemon]:
-    (tmp_path / "token").write_text("secret\n")
-    config = tmp_path / "flywheel.yaml"
-    with FakeVllm(answers=lambda model, messages: "yes") as vllm, ExitStack() as stack:
-        content = {
-            "data_dir": str(tmp_path / "var"),
-            "http": {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": free_metrics_port()},
-            "kafka": {**kafka, "session_timeout_seconds": 2.0},
-            "serving": {"url": vllm.url},
-            "tokens": [{"name": "desk", "scopes": ["infer", "submit"], "token_file": str(tmp_path / "token")}],
-            "workloads": {"router": {"alias": "router-alias", "corrections": {"trusted_sources": ["desk"]}}},
-        }
-        config.write_text(yaml.safe_dump(content))
-        settings = load(config)
-        stack.callback(kill)
-        begin(settings)
-        traffic_store(settings)  # makes the databases
-        RouteFiles(settings.data_dir / "routes").save(Route(workload=ROUTER, alias="router-alias", version=1, champion=BASE))
-        found = Daemon(tmp_path, settings)
-        for name in PROCESSES:
-            stack.enter_context(started(name, config, tmp_path / f"{name}.log"))
-        for name in PROCESSES:
-            address = f"http://127.0.0.1:{metrics_port(settings, name)}"
-            until(lambda address=address: health_answer(address) is None, what=found.logs)  # type: ignore[misc]
-        yield found
-
-
-@contextmanager
-def started(name: str, config: Path, log: Path) -> Iterator[None]:
-    command = [sys.executable, str(ROOT / "tests" / "hurried.py"), name, "--config", str(config)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def users(daemon: Daemon) -> Iterator[list[Exception]]:
-    """They ask one after the other until the block ends. Yields what failed."""
-    over = threading.Event()
-    failures: list[Exception] = []
-
-    def ask() -> None:
-        while not over.wait(0.05):
-            try:
-                daemon.chat()
-            except (httpx.HTTPError, AssertionError) as error:
-                failures.append(error)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    try:
-        yield failures
-    finally:
-        over.set()
-        asking.join()
 
 
 def test_the_broker_dies_while_idle_and_then_under_traffic(daemon: Daemon, broker: Lives) -> None:

@@ -1,7 +1,7 @@
 """The clock of the whole daemon jumps by an hour, a day and a year, forward and back, under traffic, and is right again.
 
-Real processes and the embedded broker; the answers are a stub's. A jump lasts some seconds: long enough that windows are closed, the
-calendar comes round and requests are recorded by the wrong clock.
+Real processes and the embedded broker, with FLYWHEEL_SOAK=1 Apache Kafka too; the broker's clock jumps as well. The answers are a stub's.
+A jump lasts some seconds: long enough that windows are closed, the calendar comes round and requests are recorded by the wrong clock.
 """
 
 import json
@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,9 @@ from services.cli.demo.people import make_tokens, token_of
 from services.cli.demo.stage_clock import wait_for
 from services.cli.doctor import CheckLevel, examine_flows
 from services.settings import Settings, load
+from tests.brokers import APACHE, KINDS, running_broker
 from tests.fakes.vllm_server import FakeVllm
+from tests.opened import create_topics
 from tests.ports import free_metrics_port, free_port
 from tests.shifted_clock import ShiftedClock, shifted_clock
 
@@ -84,22 +86,25 @@ def _end(line: JournalEntry) -> datetime:
     return datetime.fromisoformat(str(line.evidence["end"]))
 
 
-@pytest.fixture
-def jumping(tmp_path: Path) -> Iterator[JumpingDaemon]:
-    with FakeVllm() as vllm, shifted_clock(tmp_path) as clock:
-        settings, config = _configured(tmp_path, serving=vllm.url)
+@pytest.fixture(params=KINDS if os.environ.get("FLYWHEEL_SOAK") else KINDS[:1])
+def jumping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JumpingDaemon]:
+    with FakeVllm() as vllm, shifted_clock(tmp_path) as clock, ExitStack() as stack:
+        kafka = stack.enter_context(running_broker(tmp_path, kind=APACHE)) if request.param == APACHE else None
+        settings, config = _configured(tmp_path, serving=vllm.url, bootstrap=kafka)
+        if kafka is not None:
+            create_topics(settings)
         with Daemon(config=config, settings=settings) as daemon:
             daemon.start(show=lambda _: None)
             yield JumpingDaemon(daemon=daemon, settings=settings, clock=clock)
 
 
-def _configured(folder: Path, *, serving: str) -> tuple[Settings, Path]:
+def _configured(folder: Path, *, serving: str, bootstrap: str | None) -> tuple[Settings, Path]:
     """Windows of a second, a calendar that comes round each minute, and a first reference after 40 seconds with rows."""
     (folder / "keys").mkdir()
     content = {
         "data_dir": str(folder / "var"),
         "http": {"gateway_port": free_port(), "api_port": free_port(), "metrics_port": free_metrics_port()},
-        "kafka": {"embedded_port": free_port()},
+        "kafka": {"embedded_port": free_port(), "bootstrap": bootstrap},
         "serving": {"url": serving},
         "tokens": [{"name": "app", "scopes": ["infer"], "workloads": ["support"], "token_file": str(folder / "keys" / "app")}],
         "workloads": {

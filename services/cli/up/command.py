@@ -30,6 +30,7 @@ from services.integrations.vllm.server_process import server_version
 from services.process.child_process import ProcessGroup
 from services.process.machine import read_machine
 from services.process.start_stop import SignalOrTime, stop_event
+from services.process.systemd import ServiceState, notify
 from services.process.wait_for_disk import disk_trouble
 from services.settings import Settings, load
 from services.settings.loading import config_file
@@ -37,6 +38,7 @@ from services.stores.database import open_ledger
 from services.stores.disk_reserve import DiskReserve
 from services.stores.ledger.journal import LedgerJournal
 
+SIGN_SECONDS = 15.0  # between two signs of life
 RESERVE_SECONDS = 30.0  # between two looks whether the disk has room for the reserve
 PREDECESSOR_SECONDS = 15.0  # what a killed `flywheel up` leaves behind is ended within this
 
@@ -64,6 +66,15 @@ def running(data_dir: Path) -> dict[str, Any] | None:
     return page if _lives(str(page.get("pid"))) else None
 
 
+def silent_seconds(data_dir: Path) -> float:
+    """How long the running ``flywheel up`` has given no sign of life; 0 where it could leave none."""
+    file = data_dir / "up.pid"
+    try:
+        return time.time() - file.stat().st_mtime if os.access(file, os.W_OK) else 0.0
+    except OSError:
+        return 0.0
+
+
 def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
     """Blocks until SIGTERM or Ctrl-C. Raises FlywheelError when something cannot start or dies for good."""
     stop = stop_event()
@@ -77,7 +88,7 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
         if settings.serving.url is None and not starts_vllm(settings):
             show.say("no model is configured: set serving.url, or serving.python and serving.model")
         group = ProcessGroup(mark=secrets.token_hex(8), held_open=(lock,))
-        upkeep = _Upkeep(settings, show)
+        upkeep, life = _Upkeep(settings, show), SignOfLife(settings.data_dir)
         try:
             page = _Page(settings.data_dir / "up.json", say=show.say)
 
@@ -88,6 +99,7 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
             def each_look() -> None:
                 page.write_again(supervisor.watched)
                 upkeep.look()
+                life.look()
 
             def all_ready(seconds: float) -> None:
                 upkeep.note(_ready(settings))
@@ -96,13 +108,20 @@ def run(settings: Settings, *, config: Path | None, show: "_Screen") -> None:
                 show.ready(seconds, settings)
 
             supervisor = Supervisor(
-                parts(settings, config=named.absolute() if named else None, machine=machine, group=group),
+                parts(
+                    settings,
+                    config=named.absolute() if named else None,
+                    machine=machine,
+                    group=group,
+                    worked_before=_was_ready_before(settings),
+                ),
                 report=report,
                 stop=stop,
                 wait=SignalOrTime().wait,
             )
             supervisor.run(all_ready=all_ready, still_waiting=show.waiting, each_look=each_look)
         finally:
+            notify(ServiceState.STOPPING)
             group.release()
             with suppress(OSError):  # a disk that became read-only
                 (settings.data_dir / "up.json").unlink(missing_ok=True)
@@ -192,6 +211,31 @@ class _Upkeep:
                 raise
             return
         self._line = None
+
+
+class SignOfLife:
+    """Of ``flywheel up`` itself, which nobody starts again: the time of ``up.pid``, for `flywheel doctor`, and messages to systemd."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._file = data_dir / "up.pid"
+        self._gave: float | None = None
+
+    def look(self) -> None:
+        """Now and then."""
+        now = time.monotonic()
+        if self._gave is not None and now - self._gave < SIGN_SECONDS:
+            return
+        if self._gave is None:
+            notify(ServiceState.READY)
+        self._gave = now
+        notify(ServiceState.ALIVE)
+        with suppress(OSError):  # a disk that is read-only
+            os.utime(self._file)
+
+
+def _was_ready_before(settings: Settings) -> bool:
+    """Whether an earlier run on this data saw every part ready."""
+    return bool(LedgerJournal(open_ledger(settings.ledger_url)).entries(kind=JournalKind.DAEMON, subject="up", limit=1))
 
 
 def _ready(settings: Settings) -> JournalEntry:

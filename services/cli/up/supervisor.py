@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import isinf
 
 from flywheel.errors import CannotRun, FlywheelError
 from services.cli.up.wiring import NO_ANSWER, Running, StartTier, SupervisedPart
@@ -38,14 +39,15 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RestartPolicy:
-    """When to start again, and when to give up. A part that was ready once is never given up: that would end the gateway, and the users'
-    requests with it."""
+    """When to start again, and when to give up. A part that was ready once, or without which users are answered, is never given up: that
+    would end the gateway, and the users' requests with it."""
 
     settled_seconds: float = 5.0  # a part that was ready and lived so long is started again without a pause
     deaths: int = 5  # of a part that was never ready
     within_seconds: float = 60.0
     first_pause: float = 0.5
     longest_pause: float = 8.0
+    longest_pause_before_ready: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +94,19 @@ class Ended:
 
 
 def after_death(
-    *, deaths: Sequence[float], lived: float, was_ready: bool, restarts_before_ready: int, how: Ended, policy: RestartPolicy
+    *, deaths: Sequence[float], lived: float, was_ready: bool, restarts_before_ready: float, how: Ended, policy: RestartPolicy
 ) -> AfterDeath:
     """``deaths``: all times of death so far, the present one last; ``lived``: seconds since its start. A part that was never ready gets
-    fewer restarts than one that was."""
+    fewer restarts than one that was, unless ``restarts_before_ready`` is infinite."""
     all_deaths, now = list(deaths), deaths[-1]
+    recent = [moment for moment in all_deaths if now - moment <= policy.within_seconds]
+    if not was_ready and isinf(restarts_before_ready):
+        pause = min(policy.longest_pause_before_ready, policy.first_pause * 2 ** min(len(all_deaths) - 1, 30))
+        return AfterDeath(pause=pause, reason=f"it ended before it was ready ({how}), restart {len(all_deaths)} in {pause:g} s")
     if not was_ready and how.exit_code in OUR_REFUSALS:
         return AfterDeath(pause=None, reason=f"it refused to start ({how})")
     if not was_ready and len(all_deaths) > restarts_before_ready:
         return AfterDeath(pause=None, reason=f"it ended before it was ready ({how})")
-    recent = [moment for moment in all_deaths if now - moment <= policy.within_seconds]
     if not was_ready and len(recent) >= policy.deaths:
         return AfterDeath(pause=None, reason=f"it died {len(recent)} times within {policy.within_seconds:g} s ({how})")
     if was_ready and lived >= policy.settled_seconds:
@@ -184,7 +189,7 @@ class Supervisor:
         try:
             watched.running = watched.part.start()
         except FlywheelError as error:
-            if watched.was_ready:  # it could be started before: it is tried again
+            if self._is_kept(watched):
                 watched.restart_at = time.monotonic() + self._policy.longest_pause
                 self._becomes(watched, PartState.RESTARTING, f"it cannot be started: {error}")
                 return
@@ -217,18 +222,24 @@ class Supervisor:
             self._becomes(watched, PartState.NOT_READY, why_not)
         elif watched.was_ready or now - watched.started < watched.part.start_seconds:
             watched.reason = why_not
+        elif self._is_kept(watched):
+            self._becomes(watched, PartState.NOT_READY, why_not)
         else:
             reason = f"it was not ready after {watched.part.start_seconds:g} s: {why_not}"
             self._give_up(watched, reason)
 
+    def _is_kept(self, watched: Watched) -> bool:
+        """Whether it is tried again and again: it could be started before, or users are answered without it."""
+        return watched.was_ready or isinf(watched.part.restarts_before_ready)
+
     def _hangs(self, watched: Watched, why_not: str | None, now: float) -> bool:
-        """Whether it was ended because it gave no answer for its time. One that was never ready is given up after its start time."""
+        """Whether it was ended because it gave no answer for its time."""
         if why_not is None or NO_ANSWER not in why_not:
             watched.silent_since = None
             return False
         watched.silent_since = watched.silent_since or now
         patience = watched.part.hangs_after if watched.state is PartState.NOT_READY else watched.part.start_seconds
-        if not watched.was_ready or now - watched.silent_since < patience:
+        if not self._is_kept(watched) or now - watched.silent_since < patience:
             return False
         assert watched.running is not None
         watched.running.end(seconds=HANG_GRACE_SECONDS)
@@ -253,7 +264,8 @@ class Supervisor:
             self._give_up(watched, verdict.reason)
         else:
             watched.restart_at = now + verdict.pause
-            self._becomes(watched, PartState.RESTARTING, verdict.reason)
+            why = "" if watched.was_ready else f": {last_error(watched.part.log)}"
+            self._becomes(watched, PartState.RESTARTING, verdict.reason + why)
 
     def _give_up(self, watched: Watched, reason: str) -> None:
         why = last_error(watched.part.log)

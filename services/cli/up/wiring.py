@@ -85,7 +85,7 @@ class SupervisedPart:
     why_not_ready: Callable[[], str | None]
     log: Path
     start_seconds: float
-    restarts_before_ready: int  # a first start that dies mostly dies again: of its settings, its port, its model
+    restarts_before_ready: float  # a first start that dies mostly dies again: of its settings, its port, its model; inf: it never ends all
     address: str
     hosted: Mapping[str, str] = field(default_factory=dict)
     grace_seconds: float = GRACE_SECONDS  # between SIGTERM and SIGKILL
@@ -102,13 +102,13 @@ def prepare(settings: Settings) -> None:
         log.replace(log.with_suffix(".log.1"))  # so that the last error found in a log is of this start
     (settings.data_dir / "keys").chmod(0o700)
     internal_key(settings.data_dir)
-    if settings.redaction_key_file is None:
-        redaction_key(settings.data_dir)
     _write_template(settings)
     require_ledger_of(path_of(settings.traffic_url), path_of(settings.ledger_url))
     migrate(path_of(settings.ledger_url), LEDGER)
     migrate(path_of(settings.traffic_url), TRAFFIC)
-    open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    keys = open_subject_keys(open_ledger(settings.ledger_url), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    if settings.redaction_key_file is None:
+        redaction_key(settings.data_dir, in_use=keys.in_use())
 
 
 def check(settings: Settings, machine: Machine) -> None:
@@ -164,13 +164,22 @@ def template_file(settings: Settings) -> Path:
     return settings.data_dir.absolute() / "serving" / "chat_template.jinja"
 
 
-def parts(settings: Settings, *, config: Path | None, machine: Machine, group: ProcessGroup) -> tuple[SupervisedPart, ...]:
-    """Everything to start, in order."""
+def parts(
+    settings: Settings, *, config: Path | None, machine: Machine, group: ProcessGroup, worked_before: bool
+) -> tuple[SupervisedPart, ...]:
+    """Everything to start, in order.
+
+    ``worked_before``: every part was ready once on this data. Then a part without which users are answered ends nothing else when it fails
+    at its start. On new data it does: a person is at it, and the cause is most often in the settings.
+    """
     broker = [_broker(settings, group)] if settings.kafka.bootstrap is None else []
     serving = [_vllm(settings, machine, group)] if starts_vllm(settings) else []
     gateways = [_gateway(settings, number, config, group) for number in range(1, settings.gateway.processes + 1)]
     alone = [_process(settings, name, config, group) for name in PROCESSES if name not in (*HOSTED, "gateway")]
-    return (*broker, *serving, *gateways, *alone, _host(settings, config, group))
+    others = (*gateways[1:], *alone, _host(settings, config, group))
+    if worked_before:
+        others = tuple(replace(part, restarts_before_ready=inf) for part in others)
+    return (*broker, *serving, gateways[0], *others)
 
 
 def _write_template(settings: Settings) -> None:

@@ -53,6 +53,11 @@ class LedgerSubjectKeys:
         """What stands for a subject in the ledger: it cannot be guessed without the sealing key."""
         return self.sealing.digest(workload, *subject)
 
+    def in_use(self) -> bool:
+        """Whether some content was recorded and is not erased."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(subject_keys.c.id).limit(1)).first() is not None
+
     def held(self, ids: Collection[int]) -> dict[int, DataKey | None]:
         """Those of the keys that are there. None: it was not sealed by our sealing key, or was changed."""
         with reading(self._engine) as connection:

@@ -21,7 +21,7 @@ from flywheel.traffic.exchange import exchange_from_wire
 from flywheel.traffic.features import columns_of
 from services.api.app import build_app
 from services.api.wiring import ApiParts, api_parts
-from services.cli.__main__ import run
+from services.cli.run_command import run
 from services.ports.dead_letters import DeadLetter
 from services.ports.gate import GateRecord
 from services.ports.traffic import RecordedInference, RecordingBatch
@@ -434,7 +434,7 @@ def test_check_config_names_the_fault_and_the_known_keys(
 
 def test_help_imports_neither_settings_nor_http() -> None:
     """They take a second; help takes a tenth."""
-    code = "import sys; from services.cli.__main__ import run; run(['--help']); print([n for n in sys.argv[1:] if n in sys.modules])"
+    code = "import sys; from services.cli.run_command import run; run(['--help']); print([n for n in sys.argv[1:] if n in sys.modules])"
     heavy = ("services.settings", "pydantic", "numpy", "httpx", "rich", "sqlalchemy")
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert "check-config" in done.stdout
@@ -461,6 +461,14 @@ def test_a_working_directory_that_is_gone_is_one_sentence(tmp_path: Path) -> Non
     ended = in_shell("check-config", gone, before=f"rmdir {gone};")
     assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
     assert "No such file or directory" in ended.stderr
+
+
+@pytest.mark.parametrize(("module", "words"), [("typer", "--help"), ("sqlalchemy", "doctor"), ("httpx", "alerts list")])
+def test_ctrl_c_while_a_command_is_imported_ends_it_quietly(module: str, words: str, tmp_path: Path) -> None:
+    """The module that is imported sends the signal itself."""
+    (tmp_path / f"{module}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit('not ended')\n")
+    ended = in_shell(words, tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_a_token_file_without_an_end_is_refused(daemon: Daemon) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import CannotRun
-from services.cli.__main__ import run
+from services.cli.run_command import run
 from services.cli.up.wiring import prepare
 from services.settings import load
 from services.stores.database import open_ledger, open_traffic

@@ -10,9 +10,9 @@ from sqlalchemy.exc import OperationalError
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry
-from services.cli.__main__ import run
 from services.cli.demo.stage_clock import FACT, STAGE
 from services.cli.demo.write_report import write_demo_report
+from services.cli.run_command import run
 from services.settings import Settings
 from services.stores.database import open_ledger_read_only
 from services.stores.ledger.journal import LedgerJournal

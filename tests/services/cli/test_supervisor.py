@@ -3,26 +3,35 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import inf, isinf
 from pathlib import Path
 
 import pytest
 
 from flywheel.errors import CannotRun
+from services.cli import doctor
+from services.cli.doctor import CheckLevel
 from services.cli.up import command as up_command
 from services.cli.up import supervisor
 from services.cli.up.spare import WithSpare
 from services.cli.up.supervisor import Ended, PartState, RestartPolicy, Supervisor, Watched, after_death
-from services.cli.up.wiring import StartTier, SupervisedPart, health_answer
+from services.cli.up.wiring import StartTier, SupervisedPart, health_answer, parts, prepare
 from services.integrations.kafka.embedded_broker import EmbeddedBroker
 from services.process.child_process import ChildCommand, ProcessGroup, last_error
+from services.process.machine import read_machine
 from services.process.process_group import members
 from services.process.start_stop import SignalOrTime
+from services.settings import Settings
+from services.settings.sections import GatewaySettings
+from services.stores.database import open_ledger
+from services.stores.ledger.journal import LedgerJournal
 from tests.ports import free_port
 from tests.small_disk import fill, small_file_system
 
@@ -253,6 +262,91 @@ def test_a_part_that_keeps_dying_ends_everything_with_its_last_error(group: Proc
     assert "it died 3 times" in str(story.error)
     assert "ValueError: no such topic" in str(story.error)
     assert ("gateway", PartState.ENDED) in story.told
+
+
+@pytest.mark.parametrize("end", ["print('ValueError: damaged'); raise SystemExit(1)", "print('ValueError: damaged'); raise SystemExit(2)"])
+def test_a_part_that_others_do_not_need_ends_nothing_when_it_cannot_start(group: ProcessGroup, tmp_path: Path, end: str) -> None:
+    gateway = part(group, tmp_path, "gateway", SLEEPS, tier=StartTier.FRONT)
+    host = replace(part(group, tmp_path, "host", end, ready=lambda: "not yet"), restarts_before_ready=inf)
+    story = Story(gateway, host, policy=RestartPolicy(deaths=2, first_pause=0.01, longest_pause_before_ready=0.05))
+    until(lambda: story.told.count(("host", PartState.RESTARTING)) == 6)
+    assert ("gateway", PartState.ENDED) not in story.told
+    told = [reason for reason in story.reasons if "restart" in reason]
+    assert all(reason.startswith("it ended before it was ready (") and reason.endswith(": ValueError: damaged") for reason in told)
+    assert [reason.partition(" in ")[2].partition(" s")[0] for reason in told[:5]] == ["0.01", "0.02", "0.04", "0.05", "0.05"]
+    story.end()
+    assert story.error is None
+
+
+def test_a_part_that_others_do_not_need_may_take_long_to_start(group: ProcessGroup, tmp_path: Path) -> None:
+    """It is told after its time, and becomes ready all the same."""
+    reasons: list[str | None] = ["no database"]
+    slow = part(group, tmp_path, "host", SLEEPS, ready=lambda: reasons[0])
+    story = Story(replace(slow, start_seconds=0.1, restarts_before_ready=inf))
+    until(lambda: ("host", PartState.NOT_READY) in story.told)
+    assert story.reasons[-1] == "no database"
+    reasons[0] = None
+    until(lambda: ("host", PartState.READY) in story.told)
+    story.end()
+    assert (story.error, story.told.count(("host", PartState.STARTING))) == (None, 1)
+
+
+def test_after_one_complete_start_only_what_users_need_ends_all_when_it_cannot_start(tmp_path: Path, group: ProcessGroup) -> None:
+    settings = Settings(data_dir=tmp_path, gateway=GatewaySettings(processes=2))
+    given_up = {
+        before: [
+            one.name
+            for one in parts(settings, config=None, machine=read_machine(), group=group, worked_before=before)
+            if not isinf(one.restarts_before_ready)
+        ]
+        for before in (False, True)
+    }
+    assert given_up[True] == ["broker", "gateway"]
+    assert given_up[False] == ["broker", "gateway", "gateway-2", "api", "traffic_windower", "correction_desk", "host"]
+    prepare(settings)
+    assert not up_command._was_ready_before(settings)
+    LedgerJournal(open_ledger(settings.ledger_url)).append(up_command._ready(settings))
+    assert up_command._was_ready_before(settings)
+
+
+LIVES = """
+import sys, time
+from pathlib import Path
+from services.cli.up import command
+command.SIGN_SECONDS = 0.1
+(Path(sys.argv[1]) / "up.pid").touch()
+life = command.SignOfLife(Path(sys.argv[1]))
+while True:
+    life.look()
+    time.sleep(0.05)
+"""
+
+
+def test_a_stopped_supervisor_is_told_by_the_doctor_and_to_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SILENT_SECONDS", 2.0)
+    settings = Settings(data_dir=tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(DEADLINE)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with subprocess.Popen([sys.executable, "-c", LIVES, str(tmp_path)], env=environment) as lives:
+            try:
+                (tmp_path / "up.json").write_text(json.dumps({"pid": lives.pid, "parts": {}}))
+                assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+                def told() -> CheckLevel:
+                    (found,) = doctor._ports(settings)
+                    stopped = f"`flywheel up` (process {lives.pid}) has given no sign for" in found.sentence
+                    assert stopped == (f"kill -CONT {lives.pid}" in found.remedy) == (found.finding is CheckLevel.WRONG)
+                    return found.finding
+
+                assert told() is CheckLevel.OK
+                os.kill(lives.pid, signal.SIGSTOP)
+                until(lambda: told() is CheckLevel.WRONG)
+                os.kill(lives.pid, signal.SIGCONT)
+                until(lambda: told() is CheckLevel.OK)
+            finally:
+                lives.kill()
 
 
 def test_a_part_that_refuses_its_settings_is_not_started_again(group: ProcessGroup, tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from flywheel.errors import Refused
+from flywheel.errors import CannotRun, Refused
+from flywheel.ids import WorkloadId
 from services.cli.doctor import CheckLevel, Diagnosis, examine
 from services.cli.up import command
 from services.cli.up.command import _locked, _Page
@@ -22,6 +24,8 @@ from services.integrations.vllm.chat_template import served_template
 from services.process.machine import read_machine
 from services.process.process_group import MARK
 from services.settings import Settings
+from services.stores.database import open_ledger
+from services.stores.ledger.subject_keys import open_subject_keys
 from tests.ports import free_ports
 from tests.unit.integrations.test_chat_template import model, shipped
 
@@ -220,6 +224,22 @@ def test_the_doctor_says_how_to_start_a_vllm_of_ones_own(tmp_path: Path) -> None
 def test_the_doctor_names_a_template_that_cannot_be_used(tmp_path: Path) -> None:
     found = tools_of(tmp_path, None)
     assert (found.finding, "has no chat template" in found.sentence) == (CheckLevel.WRONG, True)
+
+
+def test_a_lost_key_of_the_pseudonyms_is_not_replaced_where_some_are_recorded(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    key = tmp_path / "keys" / "redaction"
+    prepare(settings)
+    key.unlink()
+    prepare(settings)  # nothing is recorded: a new one changes nothing
+    subjects = open_subject_keys(open_ledger(settings.ledger_url), data_dir=tmp_path, configured=None)
+    subjects.ensured({b"subject": WorkloadId("support")}, at=datetime.now(UTC))
+    key.unlink()
+    with pytest.raises(CannotRun, match="the key of the pseudonyms is missing") as missing:
+        prepare(settings)
+    assert (missing.value.where, str(key) in missing.value.remedy, key.exists()) == (str(key), True, False)
+    key.write_text("0" * 64)
+    prepare(settings)
 
 
 @pytest.mark.parametrize("url", [None, "http://127.0.0.1:9"])

@@ -98,7 +98,9 @@ def test_the_spare_takes_the_place_of_a_gateway_that_was_killed(tmp_path: Path, 
     with FakeVllm(answers=lambda model, messages: "yes") as vllm:
         config = configuration(tmp_path, vllm.url)
         settings = load(config)
-        wanted = [one for one in parts(settings, config=config, machine=read_machine(), group=group) if one.name == "gateway"]
+        wanted = [
+            one for one in parts(settings, config=config, machine=read_machine(), group=group, worked_before=False) if one.name == "gateway"
+        ]
         supervisor = Supervisor(wanted, report=lambda _: None, stop=stop)
         (gateway,) = supervisor.watched
         running = threading.Thread(target=supervisor.run, kwargs={"all_ready": lambda _: None})

@@ -132,3 +132,54 @@ def test_with_fsync_each_write_waits_for_the_disk(tmp_path: Path, monkeypatch: p
     log.append([b"1"], fsync=fsync)
     log.append([b"2", b"3"], fsync=fsync)
     assert len(synced) == calls
+
+
+class Platter:
+    """What a power cut leaves of a folder: each file as it was when it was synced last, where its name was synced too."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._synced: dict[str, bytes] = {}
+        self._names: set[str] = set()
+        for name in ("fsync", "fdatasync"):
+            monkeypatch.setattr(os, name, self._sync)
+
+    def _sync(self, file: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        if path.is_dir():
+            self._names = set(os.listdir(path))
+        else:
+            self._synced[path.name] = path.read_bytes()
+
+    def cut(self, *, torn: int = 0) -> list[bytes]:
+        """What a later run finds. ``torn``: so many bytes more of each file had reached the disk, as zeros."""
+        for file in files(self._folder):
+            file.unlink()
+        for name in self._names & self._synced.keys():
+            (self._folder / name).write_bytes(self._synced[name] + bytes(torn))
+        log = sealed_log(self._folder)
+        return [log.read(place) for place in log.left_over()]
+
+
+@pytest.mark.parametrize("torn", [0, 1, 3, 4, 50])
+def test_a_power_cut_leaves_what_was_written_with_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: int) -> None:
+    """Also in a segment that was begun without."""
+    platter, log = Platter(tmp_path, monkeypatch), sealed_log(tmp_path)
+    log.append([b"1"])
+    log.append([b"2"], fsync=True)
+    log.append([b"3"])
+    assert platter.cut(torn=torn) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_power_cut_leaves_what_was_synced_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: bool) -> None:
+    """Also in segments that had ended by then."""
+    monkeypatch.setattr(module, "SEGMENT_SECONDS", 0.0)
+    platter, log = Platter(tmp_path, monkeypatch), sealed_log(tmp_path)
+    places = [place for content in (b"1", b"2", b"3") for place in log.append([content])]
+    assert len({place.segment for place in places}) == 3
+    log.done(places[:1])
+    if synced:
+        log.fsync()
+    log.append([b"4"])
+    assert platter.cut() == ([b"2", b"3"] if synced else [])

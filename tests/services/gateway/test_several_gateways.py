@@ -45,7 +45,11 @@ NOW = datetime(2026, 11, 30, tzinfo=UTC)
 def two_gateways(tmp_path: Path, config: Path, settings: Settings) -> Iterator[tuple[Watched, ...]]:
     """Watched as `flywheel up` does it."""
     group, stop = ProcessGroup(mark=tmp_path.name), threading.Event()
-    wanted = [one for one in parts(settings, config=config, machine=read_machine(), group=group) if one.name.startswith("gateway")]
+    wanted = [
+        one
+        for one in parts(settings, config=config, machine=read_machine(), group=group, worked_before=False)
+        if one.name.startswith("gateway")
+    ]
     supervisor = Supervisor(wanted, report=lambda _: None, stop=stop)
     running = threading.Thread(target=supervisor.run, kwargs={"all_ready": lambda _: None})
     running.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import CannotRun, InvalidSettings, NotAllowed
+from services.gateway.wiring import gateway_parts
 from services.settings import Settings, Token
 from services.settings.secrets import KnownToken
 from services.stores.token_file import TokenFile
@@ -58,7 +59,20 @@ def test_many_that_start_at_once_read_one_secret(tmp_path: Path) -> None:
     file = tmp_path / "keys" / "internal"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in file.parent.iterdir()] == ["internal"]
-    assert redaction_key(tmp_path) != made.pop().encode()
+    assert redaction_key(tmp_path, in_use=False) != made.pop().encode()
+
+
+def test_a_gateway_that_had_the_key_of_the_pseudonyms_makes_no_other(tmp_path: Path) -> None:
+    """Exchanges wait until the file is back: ``open_record`` is asked again."""
+    parts = gateway_parts(Settings(data_dir=tmp_path)).capture
+    parts.open_record()
+    key = tmp_path / "keys" / "redaction"
+    key.rename(tmp_path / "backup")
+    with pytest.raises(CannotRun, match="the key of the pseudonyms is missing") as missing:
+        parts.open_record()
+    assert (missing.value.where, key.exists()) == (str(key), False)
+    (tmp_path / "backup").rename(key)
+    parts.open_record()
 
 
 def test_an_empty_secret_is_refused(tmp_path: Path) -> None:

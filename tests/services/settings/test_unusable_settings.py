@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import InvalidSettings
-from services.cli.__main__ import run
+from services.cli.run_command import run
 from services.process.process_names import PROCESSES
 from services.settings import METRICS_PORTS, Workload, load
 from services.settings.known_keys import keys_of, sections
