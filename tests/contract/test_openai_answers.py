@@ -8,6 +8,7 @@ import pytest
 from flywheel.ids import BASE, AdapterName
 from flywheel.traffic.exchange import Prompt
 from flywheel.traffic.message import Message, ToolCall
+from services.cli.demo.stage_clock import TookTooLong, wait_for
 from services.integrations.openai import answers as openai_answers
 from services.integrations.openai.answers import OpenAiAnswers
 from services.ports.gate import Answer
@@ -136,3 +137,36 @@ def test_no_server_is_a_status_and_no_exception() -> None:
     nobody = OpenAiAnswers("http://127.0.0.1:9", cache=KeptAnswers(), base_identity=lambda: "b")  # type: ignore[arg-type]
     (answer,) = nobody.ask(ADAPTER, PROMPTS[:1], max_tokens=16, concurrency=1)
     assert (answer.text, answer.status) == (None, 0)
+
+
+def test_a_gate_that_is_killed_goes_on_where_it_was(vllm: FakeVllm) -> None:
+    cache = KeptAnswers()
+
+    def killed_at_the_eighteenth(model: str, messages: list[dict[str, str]]) -> str:
+        if len(cache.kept) >= 16:
+            cache.cache_answers = dies  # type: ignore[method-assign]
+        return "fine"
+
+    def dies(answers: Mapping[str, Answer]) -> None:
+        raise ConnectionAbortedError
+
+    vllm.answers = killed_at_the_eighteenth  # type: ignore[assignment]
+    with pytest.raises(ConnectionAbortedError):
+        asking(vllm, cache).ask(ADAPTER, PROMPTS, max_tokens=16, concurrency=4)
+    kept = len(cache.kept)
+    assert 16 <= kept < 20
+    del cache.cache_answers  # type: ignore[method-assign]
+    asked = len(vllm.requests)
+    vllm.answers = lambda model, messages: "fine"
+    assert [one.text for one in asking(vllm, cache).ask(ADAPTER, PROMPTS, max_tokens=16, concurrency=4)] == ["fine"] * 20
+    assert len(vllm.requests) - asked == 20 - kept
+
+
+def test_a_wait_ends_only_when_nothing_moves() -> None:
+    looks = iter(range(100))
+    found = wait_for(
+        lambda: "it" if next(looks) == 5 else None, what="it", seconds=0.15, alive=lambda: None, moves=looks.__length_hint__, every=0.1
+    )
+    assert found == "it"
+    with pytest.raises(TookTooLong, match="it did not happen within 0 s"):
+        wait_for(lambda: None, what="it", seconds=0.15, alive=lambda: None, every=0.1)

@@ -89,6 +89,7 @@ class DemoCycle:
                 what="recording",
                 seconds=90,
                 alive=self._daemon.check,
+                moves=self._daemon.recorded,
             )
         return asked
 
@@ -124,6 +125,7 @@ class DemoCycle:
                 what="the decisions on them",
                 seconds=180,
                 alive=self._daemon.check,
+                moves=self._daemon.decided,
             )
         self._clock.fact("corrections", asdict(submitted))
 
@@ -140,7 +142,10 @@ class DemoCycle:
                     raise CannotRun(f"the run failed: {now.reason}", where=now.id, remedy="Read var/demo/logs/host.log.")
                 return now.adapter if now.state is RunState.TRAINED else None
 
-            return wait_for(trained, what="training", seconds=1500, alive=self._daemon.check, every=1.0)
+            def steps() -> int:
+                return self._daemon.runs()[0].steps
+
+            return wait_for(trained, what="training", seconds=900, alive=self._daemon.check, moves=steps, every=1.0)
 
     def _before_and_after(self, live: Sequence[Asked]) -> None:
         chosen = [one for one in live if one.ok][:COMPARED]

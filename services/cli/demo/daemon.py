@@ -123,6 +123,10 @@ class Daemon:
         """The release of this adapter."""
         return next((release for release in self._release.releases(self._workload) if release.adapter == adapter), None)
 
+    def gate_answers(self) -> int:
+        """How many answers gates have so far."""
+        return self._gates.answered()
+
     def gate_of(self, adapter: AdapterName) -> GateRecord | None:
         """Its newest gate."""
         return next(iter(self._gates.gates(self._workload, adapter=adapter)), None)

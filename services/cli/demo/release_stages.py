@@ -7,9 +7,9 @@ its reason.
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.table import Table
 
@@ -25,6 +25,7 @@ from services.cli.demo.tool_router import ToolItem
 SHADOWED = 22  # two more than the policy asks for
 CANARY_ROUND = 80
 ROUNDS = 20
+SILENT_SECONDS = 600.0  # without one more answer of a gate
 HARMS = (0.4, 0.12)  # nats a token: of the adapter that the gate must stop, and of the sabotage, most of whose answers are no JSON
 PATH_TO_LIVE = (
     ReleaseState.REGISTERED,
@@ -34,6 +35,13 @@ PATH_TO_LIVE = (
     ReleaseState.CANARY,
     ReleaseState.LIVE,
 )
+
+
+class GateWait(TypedDict):
+    """By what a wait is known to go on."""
+
+    alive: Callable[[], None]
+    moves: Callable[[], object]
 
 
 class ReleaseStages:
@@ -63,7 +71,7 @@ class ReleaseStages:
                 step(note=release.state.value)
                 return release if release.state not in (ReleaseState.REGISTERED, ReleaseState.PROBED) else None
 
-            release = wait_for(judged, what="the gate", seconds=1200, alive=self._daemon.check)
+            release = wait_for(judged, what="the gate", seconds=SILENT_SECONDS, **self._watched())
         self._show_gate(adapter)
         self._clock.say(f"{release.state.value}: {release.reason}")
         self._clock.fact("good_adapter", {"adapter": adapter, "passed_the_gate": release.state is not ReleaseState.REFUSED})
@@ -75,8 +83,8 @@ class ReleaseStages:
     def try_bad_adapters(self, good: AdapterName) -> None:
         (none, not_applied), (most, broken), (some, sabotage) = self._make_bad(good)
         self._until(not_applied, ReleaseState.REFUSED, f"lora_B x {none}: refused by the probe")
-        self._until(broken, ReleaseState.REFUSED, f"lora_B x {most}: refused by the gate", seconds=600)
-        refused = self._until(sabotage, ReleaseState.REFUSED, f"lora_B x {some}: refused by the gate too", seconds=600)
+        self._until(broken, ReleaseState.REFUSED, f"lora_B x {most}: refused by the gate")
+        refused = self._until(sabotage, ReleaseState.REFUSED, f"lora_B x {some}: refused by the gate too")
         self._sabotage(sabotage, refused)
 
     def _sabotage(self, bad: AdapterName, refused: Release) -> None:
@@ -91,11 +99,14 @@ class ReleaseStages:
         with self._clock.stage("the rollback is measured"):
             wait_for(lambda: self._daemon.rollback_measured(bad), what="the measurement", seconds=60, alive=self._daemon.check)
 
-    def _until(self, adapter: AdapterName, state: ReleaseState, name: str, *, seconds: float = 240) -> Release:
+    def _until(self, adapter: AdapterName, state: ReleaseState, name: str) -> Release:
         with self._clock.stage(name) as step:
-            release = wait_for(lambda: self._reached(adapter, state, step), what=name, seconds=seconds, alive=self._daemon.check)
+            release = wait_for(lambda: self._reached(adapter, state, step), what=name, seconds=SILENT_SECONDS, **self._watched())
         self._clock.say(f"{release.state.value}: {release.reason}")
         return release
+
+    def _watched(self) -> GateWait:
+        return {"alive": self._daemon.check, "moves": self._daemon.gate_answers}
 
     def _with_users(self, adapter: AdapterName, state: ReleaseState, name: str, *, at_a_time: int) -> None:
         """Sends ``at_a_time`` requests again and again, until the release has this state."""

@@ -111,15 +111,27 @@ class TookTooLong(CannotRun, TimeoutError):
     """What the demo waited for did not happen in time."""
 
 
-def wait_for(look: Callable[[], Found | None], *, what: str, seconds: float, alive: Callable[[], None], every: float = 0.5) -> Found:
-    """Calls ``look`` until it returns something. Raises TookTooLong after ``seconds``, or what ``alive`` raises."""
-    until = time.monotonic() + seconds
+def wait_for(
+    look: Callable[[], Found | None],
+    *,
+    what: str,
+    seconds: float,
+    alive: Callable[[], None],
+    moves: Callable[[], object] = lambda: None,
+    every: float = 0.5,
+) -> Found:
+    """Calls ``look`` until it returns something. Raises what ``alive`` raises, and TookTooLong ``seconds`` after ``moves`` last changed:
+    a slow machine may take its time while the work goes on.
+    """
+    until, moved = time.monotonic() + seconds, moves()
     while time.monotonic() < until:
         alive()
         found = look()
         if found is not None:
             return found
         time.sleep(every)  # another process works meanwhile
+        if (now := moves()) != moved:
+            until, moved = time.monotonic() + seconds, now
     raise TookTooLong(
         f"{what} did not happen within {seconds:.0f} s", where="demo", remedy="Read var/demo/logs; then run `make demo` again."
     )

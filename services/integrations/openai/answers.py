@@ -8,7 +8,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
@@ -42,25 +42,36 @@ class OpenAiAnswers:
         identity = self._base_identity() if adapter == BASE else adapter
         keys = [_key(identity, prompt, max_tokens, concurrency) for prompt in prompts]
         known = dict(self._cache.cached_answers(keys))
-        missing = [at for at, key in enumerate(keys) if key not in known]
-        answers = asyncio.run(self._ask_all(adapter, [prompts[at] for at in missing], max_tokens, concurrency)) if missing else []
-        fresh = {keys[at]: answer for at, answer in zip(missing, answers, strict=True)}
-        self._cache.cache_answers({key: answer for key, answer in fresh.items() if answer.status == httpx.codes.OK})
-        known.update(fresh)
+        missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
+        if missing:
+            known.update(asyncio.run(self._ask_all(adapter, missing, max_tokens, concurrency)))
         return [known[key] for key in keys]
 
-    async def _ask_all(self, adapter: AdapterName, prompts: Sequence[Prompt], max_tokens: int, concurrency: int) -> list[Answer]:
-        slots = asyncio.Semaphore(concurrency)
+    async def _ask_all(self, adapter: AdapterName, prompts: Mapping[str, Prompt], max_tokens: int, concurrency: int) -> dict[str, Answer]:
+        """Keeps answers as they come, some at a time: a gate that is killed goes on where it was."""
+        slots, answers, unsaved = asyncio.Semaphore(concurrency), dict[str, Answer](), dict[str, Answer]()
         limits = httpx.Limits(max_connections=concurrency)
         async with httpx.AsyncClient(
             timeout=self._timeout, headers=self._headers, limits=limits, trust_env=False, verify=self._tls
         ) as client:
 
-            async def one(prompt: Prompt) -> Answer:
+            async def one(key: str, prompt: Prompt) -> None:
                 async with slots:
-                    return await self._with_retries(client, adapter, prompt, max_tokens)
+                    answers[key] = await self._with_retries(client, adapter, prompt, max_tokens)
+                if answers[key].status == httpx.codes.OK:
+                    unsaved[key] = answers[key]
+                if len(unsaved) >= concurrency:
+                    save()
 
-            return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
+            def save() -> None:
+                self._cache.cache_answers(unsaved)
+                unsaved.clear()
+
+            try:
+                await asyncio.gather(*(one(key, prompt) for key, prompt in prompts.items()))
+            finally:
+                save()
+        return answers
 
     async def _with_retries(self, client: httpx.AsyncClient, adapter: AdapterName, prompt: Prompt, max_tokens: int) -> Answer:
         for attempt in range(ATTEMPTS):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Column, Engine, Integer, Row, String, Table, select
+from sqlalchemy import Column, Engine, Integer, Row, String, Table, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.gate.documents import decision_document, decision_of
@@ -77,6 +77,11 @@ class LedgerGates:
                 wanted = select(answers_table).where(answers_table.c.key.in_(part))
                 found.update({row.key: Answer(**json.loads(row.answer)) for row in connection.execute(wanted)})
         return found
+
+    def answered(self) -> int:
+        """How many answers are kept."""
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(func.count()).select_from(answers_table)).scalar_one())
 
     def cache_answers(self, answers: Mapping[str, Answer]) -> None:
         if not answers:
