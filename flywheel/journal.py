@@ -36,6 +36,7 @@ class JournalKind(StrEnum):
     TOKEN = "token"  # made or revoked  # noqa: S105 (a word)
     ACCESS = "access"  # attempts that a token did not open; at most one line a minute for a kind
     FLOW = "flow"  # a flow of work stands, or moves again
+    RETENTION = "retention"  # old records were deleted; or are not, because the clock was set
 
 
 class OtherKind(str):
@@ -131,6 +132,25 @@ class DaemonReady:
     def of(cls, entry: JournalEntry) -> "DaemonReady":
         """From the line that ``flywheel up`` wrote."""
         return cls(broker=_text(entry, "broker"), engine=_text(entry, "engine"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionNote:
+    """What a ``RETENTION`` line says: how long the machine had run, so that the next process can tell whether the clock was set since."""
+
+    running: float  # seconds since the machine started
+    boot: str  # names that start
+    deleted: Mapping[str, int] = field(default_factory=dict)  # records by kind, since the line before
+
+    @classmethod
+    def of(cls, entry: JournalEntry) -> "RetentionNote":
+        """From the line that the drift monitor wrote."""
+        running, deleted = entry.evidence.get("running"), entry.evidence.get("deleted")
+        return cls(
+            running=float(running) if isinstance(running, int | float) else 0.0,
+            boot=_text(entry, "boot"),
+            deleted=deleted if isinstance(deleted, dict) else {},
+        )
 
 
 def _text(entry: JournalEntry, name: str) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from flywheel.errors import FlywheelError
 from flywheel.journal import JournalKind
 from services.cli.check_config import without_a_file
 from services.cli.output import with_config
+from services.cli.records_kept import records_kept
 from services.cli.up.command import running, silent_seconds
 from services.cli.up.wiring import DISK_GIB, ports, readyz, served, starts_vllm, template_file
 from services.integrations.gguf.base_model_files import SOURCE, why_damaged
@@ -34,7 +36,7 @@ from services.settings.loading import config_file
 from services.settings.secrets import broker_fields, secret_from
 from services.stores.database import open_ledger_read_only, path_of
 from services.stores.ledger.journal import LedgerJournal
-from services.stores.schema_version import LEDGER, TRAFFIC, read_state
+from services.stores.schema_version import LEDGER, TRAFFIC, check, read_state
 
 SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
 IMPORT_SECONDS = 30.0
@@ -103,6 +105,7 @@ def examine(settings: Settings, machine: Machine) -> list[Diagnosis]:
         lambda: _data(settings),
         lambda: _broker(settings),
         lambda: _lost(settings),
+        lambda: _kept(settings),
         lambda: _serving(settings, machine),
         lambda: _tools(settings),
         lambda: _ports(settings),
@@ -201,6 +204,19 @@ def _lost(settings: Settings) -> list[Diagnosis]:
         sentence += f"; and {len(losses) - 1} times before"
     remedy = "Give the topic a longer retention, or end the lag of the recorder; what is lost cannot be recorded any more."
     return [Diagnosis(part="records", finding=CheckLevel.NOTE, sentence=sentence, remedy=remedy)]
+
+
+def _kept(settings: Settings) -> list[Diagnosis]:
+    """A database that cannot be used is told under ``data``."""
+    try:
+        check(path_of(settings.ledger_url), LEDGER)
+        check(path_of(settings.traffic_url), TRAFFIC)
+    except FlywheelError:
+        return []
+    return [
+        Diagnosis(part="old records", finding=CheckLevel.NOTE if one.remedy else CheckLevel.OK, sentence=one.sentence, remedy=one.remedy)
+        for one in records_kept(settings, now=datetime.now(UTC))
+    ]
 
 
 def _serving(settings: Settings, machine: Machine) -> list[Diagnosis]:

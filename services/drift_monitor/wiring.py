@@ -1,7 +1,8 @@
 """The stores and rules of the drift monitor, built from settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from flywheel.drift.alarm_budget import BudgetPolicy
@@ -10,6 +11,7 @@ from flywheel.drift.late_data import ReevaluationPolicy
 from flywheel.drift.pinning import PinningPolicy
 from flywheel.drift.thresholds import DriftPolicy
 from flywheel.ids import WorkloadId
+from flywheel.retention import ClockReading, Hold, RetentionPolicy
 from flywheel.rollout.release import Route
 from flywheel.traffic.features import COLUMNS
 from flywheel.windows.pane import WindowPolicy
@@ -17,15 +19,21 @@ from services.integrations.evidently.reports import EvidentlyReports
 from services.ports.alerts import AlertLedger
 from services.ports.drift import DriftLedger, DriftReports
 from services.ports.journal import Journal
+from services.ports.old_records import OldRecords
 from services.ports.traffic import TrafficReader
+from services.process.machine import read_clock
 from services.settings import Settings, Workload
 from services.settings.pane_shapes import pane_shapes
-from services.settings.policies import build_policies
+from services.settings.policies import build_policies, retention_policy
 from services.stores.database import open_ledger, open_traffic
 from services.stores.ledger.alerts import LedgerAlerts
 from services.stores.ledger.drift import LedgerDrift
 from services.stores.ledger.journal import LedgerJournal
+from services.stores.ledger.old_ledger import OldLedger
+from services.stores.ledger.records_held import RecordsHeld
 from services.stores.ledger.releases import LedgerReleases
+from services.stores.old_files import OldFiles
+from services.stores.traffic.old_traffic import OldTraffic
 from services.stores.traffic.traffic_store import TrafficStore
 
 
@@ -57,6 +65,46 @@ class MonitorParts:
     prepared: dict[tuple[object, ...], PreparedReference] = field(default_factory=dict)  # kept between ticks; see ``load_windows``
     ahead: dict[WorkloadId, str] = field(default_factory=dict)
     """Workloads whose newest closed window lies in the future, with a sentence that says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionParts:
+    """What old records are deleted from, by which policies. ``default``: for workloads that are not configured any more, and for what
+    belongs to all."""
+
+    stores: Sequence[OldRecords]
+    policies: Mapping[WorkloadId, RetentionPolicy]
+    default: RetentionPolicy
+    holds: Callable[[WorkloadId], Sequence[Hold]]
+    journal: Journal
+    read_clock: Callable[[], ClockReading]
+
+
+def retention_parts(settings: Settings, *, read_clock: Callable[[], ClockReading] = read_clock) -> RetentionParts:
+    """The databases and the files, and what keeps old records in them."""
+    ledger = open_ledger(settings.ledger_url)
+    held, windows = RecordsHeld(ledger), LedgerDrift(ledger, topic=settings.kafka.topics.drift)
+
+    def now() -> datetime:
+        return read_clock().wall
+
+    def workload_of(window_id: str) -> WorkloadId | None:
+        window = windows.window(window_id)
+        return window.workload if window is not None else None
+
+    samples = {WorkloadId(name): workload.watch.sample_rows for name, workload in settings.workloads.items()}
+    return RetentionParts(
+        stores=(
+            OldTraffic(open_traffic(settings.traffic_url), now=now),
+            OldLedger(ledger),
+            OldFiles(settings.data_dir, now=now, workload_of=workload_of),
+        ),
+        policies={WorkloadId(name): retention_policy(settings, name) for name in settings.workloads},
+        default=retention_policy(settings),
+        holds=lambda workload: held.holds(workload, sample_rows=samples.get(workload, 0)),
+        journal=LedgerJournal(ledger),
+        read_clock=read_clock,
+    )
 
 
 def monitor_parts(settings: Settings) -> tuple[MonitorParts, EvidentlyReports]:

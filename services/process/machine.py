@@ -9,12 +9,16 @@ import os
 import platform
 import shutil
 import socket
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flywheel.errors import CannotRun
+from flywheel.retention import ClockReading
 
 GIB = 2**30
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,14 @@ def read_machine(*, cpuinfo: Path = Path("/proc/cpuinfo"), meminfo: Path = Path(
         features=_features(cpuinfo),
         gpu=_gpu(),
     )
+
+
+def read_clock() -> ClockReading:
+    """The wall clock, beside the time since the machine started, which no setting of the clock moves."""
+    boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+    # without CLOCK_BOOTTIME, as on macOS, time in which the machine sleeps looks like a clock that was set
+    running = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return ClockReading(wall=datetime.now(UTC), running=running, boot=boot)
 
 
 def require_processor(machine: Machine) -> None:

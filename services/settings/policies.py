@@ -14,6 +14,7 @@ from flywheel.drift.late_data import ReevaluationPolicy
 from flywheel.drift.pinning import PinningPolicy
 from flywheel.drift.thresholds import DriftPolicy
 from flywheel.gate.axis_order import GatePolicy, axes_in_order
+from flywheel.retention import RetentionPolicy
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.readiness import ReadinessPolicy
 from flywheel.retraining.trigger import TriggerPolicy
@@ -24,7 +25,7 @@ from flywheel.training_set.curate import CurationPolicy
 from flywheel.windows.pane import WindowPolicy
 from flywheel.windows.slices import SlicePolicy
 from services.settings.faults import Fault, UnusableSettings, as_fault
-from services.settings.sections import AnswerComparison, Requests, StringDifferences, TextDifferences, Training, Watch, Workload
+from services.settings.sections import AnswerComparison, Requests, Settings, StringDifferences, TextDifferences, Training, Watch, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,14 @@ def build_policies(workload: Workload, *, where: str = "") -> WorkloadPolicies:
         gate=gate,
         rollout=rollout,
     )
+
+
+def retention_policy(settings: Settings, workload: str = "") -> RetentionPolicy:
+    """Of one workload; of the daemon without one."""
+    days = settings.retention.model_dump()
+    if workload in settings.workloads:
+        days |= settings.workloads[workload].retention.model_dump(exclude_none=True)
+    return RetentionPolicy(**{name.removesuffix("_days"): value for name, value in days.items()})
 
 
 def request_policy(requests: Requests) -> RequestPolicy:

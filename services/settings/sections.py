@@ -19,6 +19,7 @@ from flywheel.drift.late_data import ReevaluationPolicy
 from flywheel.drift.thresholds import DriftPolicy
 from flywheel.gate.axis_order import GatePolicy
 from flywheel.gate.exact_not_worse import LEAST_MARGIN, NUISANCE_CHANCE
+from flywheel.retention import RetentionPolicy
 from flywheel.retraining.plan import TrainingPolicy
 from flywheel.retraining.trigger import TriggerPolicy
 from flywheel.rollout.guards import LEAST_ALPHA, GuardAlphas, GuardPolicy
@@ -44,6 +45,7 @@ SecondsAboveZero = Annotated[float, Field(ge=0.001, le=1e9)]
 Minutes = Annotated[float, Field(ge=0, le=1e6)]
 Hours = Annotated[float, Field(ge=0, le=87_600)]  # ten years
 HoursAboveZero = Annotated[float, Field(ge=0.001, le=87_600)]
+Days = Annotated[float, Field(ge=1, le=36_500)]  # a century
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 ShareOfSessions = Annotated[float, Field(gt=0, lt=1)]  # of a canary: at 1 there is no control
@@ -400,6 +402,33 @@ class CaptureSettings(Section):
     fsync: Literal["never", "every_second", "every_answer"] = "never"
 
 
+class Retention(Section):
+    """For how many days what is recorded is kept. What an open alert, a reference, a release or a run needs stays until they end."""
+
+    rows_days: Days = RetentionPolicy.rows  # a row for each attempt: ids, column values, tokens, times
+    contents_days: Days = RetentionPolicy.contents  # requests and answers; they go with their row at the latest
+    # that an event was recorded; an event that is delivered again later than that is recorded again
+    ids_days: float = Field(default=RetentionPolicy.ids, ge=8, le=36_500)
+    panes_days: Days = RetentionPolicy.panes  # counts, from which windows and references are made; references look back 84 days
+    evidence_days: Days = RetentionPolicy.evidence  # judged windows with their verdicts; the newest of each workload stays
+    work_days: Days = RetentionPolicy.work  # items of work that are done or failed
+    dead_letters_days: Days = RetentionPolicy.dead_letters  # events that could not be recorded or decided; messages the broker refused
+    logs_days: Days = RetentionPolicy.logs  # lines of log files
+    reports_days: Days = RetentionPolicy.reports  # pages that Evidently wrote
+
+
+class WorkloadRetention(Section):
+    """Days for one workload; unset: those under ``retention``. Ids and logs belong to all workloads together."""
+
+    rows_days: Days | None = None  # as under ``retention``
+    contents_days: Days | None = None  # as under ``retention``
+    panes_days: Days | None = None  # as under ``retention``
+    evidence_days: Days | None = None  # as under ``retention``
+    work_days: Days | None = None  # as under ``retention``
+    dead_letters_days: Days | None = None  # as under ``retention``
+    reports_days: Days | None = None  # as under ``retention``
+
+
 class Workload(Section):
     """One stable task under one public model name."""
 
@@ -412,6 +441,7 @@ class Workload(Section):
     format: Format = Format()
     capture: CaptureSettings = CaptureSettings()
     recording: RecordingSettings = RecordingSettings()
+    retention: WorkloadRetention = WorkloadRetention()
     slices: Slices = Slices()
     watch: Watch = Watch()
     alerts: Alerts = Alerts()
@@ -433,6 +463,7 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     tokens: tuple[Token, ...] = ()
     workloads: dict[str, Workload] = {}
+    retention: Retention = Retention()
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # of all processes
     redaction_key_file: Path | None = None  # the key of the pseudonyms for personal data; made at the first start when unset
     # the key that seals recorded content: a file of mode 600 with at least 32 characters; made under data_dir/keys at first use when unset

@@ -11,7 +11,7 @@ from flywheel.retraining.crontab import parse_crontab
 from flywheel.traffic.subject import is_subject_field
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import nearest
-from services.settings.policies import build_policies
+from services.settings.policies import build_policies, retention_policy
 from services.settings.sections import METRICS_PORTS, GatewaySettings, Requests, Settings, Slices, Token, Workload
 from services.settings.vllm_arguments import argument_faults
 
@@ -41,6 +41,7 @@ def faults_between(settings: Settings) -> Iterator[Fault]:
         yield from _name(name)
         yield from _workload(workload, f"workloads.{name}")
         yield from _rank(workload.training.rank, settings.serving.max_lora_rank, f"workloads.{name}.training.rank")
+    yield from _retention(settings)
     aliases = ((f"workloads.{name}.alias", workload.alias) for name, workload in settings.workloads.items())
     for first, again, alias in repeated(aliases):
         reason = f"has the same value as {first}"
@@ -243,6 +244,21 @@ def _json_schema(schema: Mapping[str, Any] | None, where: str) -> Iterator[Fault
         path = ".".join((where, *(str(part) for part in error.absolute_path)))
         remedy = "See json-schema.org, draft 2020-12."
         yield Fault(where=path, reason=f"is not a JSON Schema: {error.message[:200]}", remedy=remedy)
+
+
+def _retention(settings: Settings) -> Iterator[Fault]:
+    """A content is a part of its row: one that is stated to stay longer would not."""
+    for name in ("", *settings.workloads):
+        policy, where = retention_policy(settings, name), f"workloads.{name}.retention" if name else "retention"
+        stated = settings.workloads[name].retention if name else settings.retention
+        if policy.contents > policy.rows and "contents_days" in stated.model_fields_set:
+            yield Fault(
+                where=f"{where}.contents_days",
+                reason=f"is above {where}.rows_days {policy.rows:g}",
+                value=policy.contents,
+                remedy="Lower it, or keep rows longer: a content goes with its row.",
+                compared_with=(f"{where}.rows_days", "retention"),
+            )
 
 
 def _json_values(values: Mapping[str, object], where: str) -> Iterator[Fault]:

@@ -6,13 +6,16 @@ process that starts after a kill half-way refuses. Running it again goes on wher
 
 Changes come as "expand, then contract": a revision that only adds leaves ``minimum_version`` as it is, so that older code goes on; a
 revision that old code cannot live with raises it (a constant ``minimum_version`` in the revision's file).
+
+Databases are made so that they can give the space of deleted records back; a small older one is written anew for that.
 """
 
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -20,7 +23,10 @@ from sqlalchemy import Connection, Engine
 from deploy import deploy_dir
 from flywheel.errors import CannotRun
 from services.stores.database import open_database, writing
+from services.stores.free_pages import gives_pages_back, write_anew
 from services.stores.schema_version import FIRST_VERSION, SCHEMA_TABLE, TRAFFIC, Database, read_state, refuse_newer
+
+WRITTEN_ANEW_BYTES = 1024**3
 
 
 def migrate(path: Path, database: Database) -> tuple[str, ...]:
@@ -36,12 +42,21 @@ def migrate(path: Path, database: Database) -> tuple[str, ...]:
         pending = database.revisions[done:]
         if not pending and not (state is not None and state.migrating_to):
             return ()
+        with suppress(sqlite3.OperationalError):  # others use it, or there is no room: it keeps its size, and migrating says what is wrong
+            if state is None or (pending and not gives_pages_back(path) and _may_be_written_anew(path)):
+                write_anew(path)
         engine = open_database(f"sqlite:///{path}")
         try:
             _run(engine, pending, newest=database.revisions[-1], scripts=deploy_dir() / "migrations" / database.name)
         finally:
             engine.dispose()
         return pending
+
+
+def _may_be_written_anew(path: Path) -> bool:
+    """Some seconds for each 100 MB, and as much free disk again. A larger file keeps its free space for what comes: `doctor` says so."""
+    size = path.stat().st_size
+    return size <= WRITTEN_ANEW_BYTES and shutil.disk_usage(path.parent).free >= 3 * size
 
 
 def require_ledger_of(traffic: Path, ledger: Path) -> None:

@@ -33,12 +33,12 @@ class Database:
 
 LEDGER = Database(
     name="ledger",
-    revisions=("l0001", "l0002", "l0003", "l0004", "l0005", "l0006", "l0007", "l0008", "l0009", "l0010"),
+    revisions=("l0001", "l0002", "l0003", "l0004", "l0005", "l0006", "l0007", "l0008", "l0009", "l0010", "l0011"),
     tables=frozenset({"journal", "outbox", "work"}),
 )
 TRAFFIC = Database(
     name="traffic",
-    revisions=("t0001", "t0002", "t0003", "t0004", "t0005", "t0006", "t0007"),
+    revisions=("t0001", "t0002", "t0003", "t0004", "t0005", "t0006", "t0007", "t0008"),
     tables=frozenset({"inferences", "panes", "positions"}),
 )
 

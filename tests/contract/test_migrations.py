@@ -25,6 +25,8 @@ from services.cli.doctor import examine
 from services.process.machine import read_machine
 from services.settings import Settings
 from services.stores import database, schema_version
+from services.stores import migrate as migrate_module
+from services.stores.free_pages import gives_pages_back
 from services.stores.migrate import migrate
 from services.stores.schema_version import LEDGER, SCHEMA_TABLE, TRAFFIC, Database, check
 from services.stores.traffic import tables as traffic_tables
@@ -192,3 +194,23 @@ def test_somebody_elses_database_is_refused(tmp_path: Path, statements: list[str
 def test_the_record_of_traffic_is_not_taken_for_a_ledger(tmp_path: Path) -> None:
     migrate(tmp_path / "ledger.db", TRAFFIC)
     assert "is not a Flywheel ledger" in refused(tmp_path / "ledger.db")
+
+
+def test_databases_are_made_so_that_they_can_give_space_back_and_small_old_ones_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "traffic.db"
+    migrate(path, TRAFFIC)
+    assert gives_pages_back(path)
+    for limit, expected in ((0, False), (2**30, True)):
+        old = tmp_path / f"{limit}.db"
+        with closing(sqlite3.connect(old)) as made:
+            made.execute("PRAGMA journal_mode=WAL")  # as older versions made it
+        monkeypatch.setattr(migrate_module, "write_anew", lambda _: None)
+        migrate(old, replace(TRAFFIC, revisions=TRAFFIC.revisions[:-1]))
+        assert not gives_pages_back(old)
+        monkeypatch.undo()
+        monkeypatch.setattr(migrate_module, "WRITTEN_ANEW_BYTES", limit)
+        assert migrate(old, TRAFFIC) == TRAFFIC.revisions[-1:]
+        assert gives_pages_back(old) is expected
+        check(old, TRAFFIC)

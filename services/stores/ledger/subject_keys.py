@@ -6,16 +6,16 @@ In: subjects, as keyed digests. Out: their data keys. A subject's name is not st
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, Row, String, Table, select
+from sqlalchemy import Column, Connection, Engine, Index, Integer, LargeBinary, Row, String, Table, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from flywheel.errors import CannotRun, FlywheelError
 from flywheel.ids import WorkloadId
-from services.stores.database import metadata, reading, rows_with, to_text, writing
+from services.stores.database import IDS_A_QUERY, metadata, reading, rows_with, to_text, writing
 from services.stores.sealing import KEY_BYTES, DataKey, SealBroken, SealingKey, sealing_key
 
 KEYS_TO_TRY = 50  # at the start; one damaged key among them says nothing of the sealing key
@@ -27,8 +27,12 @@ subject_keys = Table(
     Column("workload", String, nullable=False),
     Column("sealed_key", LargeBinary, nullable=False),
     Column("created_at", String, nullable=False),
+    Column("used_at", String, nullable=False, server_default=""),  # the first use of the last day; "" of a version that did not write it
+    Index("subject_keys_by_use", "workload", "used_at"),
     sqlite_autoincrement=True,
 )
+USED_WITHIN = timedelta(days=1, hours=1)
+"""A key may have sealed content up to so long after ``used_at``: it is written once a day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +71,18 @@ class LedgerSubjectKeys:
         """The key of each subject, or why it cannot be used; made where there is none. Processes that make one at once get the same."""
         with reading(self._engine) as connection:
             found = _rows(connection, "subject", sorted(subjects))
-        if missing := sorted(subjects.keys() - {row.subject for row in found}):
+        missing = sorted(subjects.keys() - {row.subject for row in found})
+        not_today = [row.id for row in found if row.used_at[:10] < to_text(at)[:10]]
+        if missing or not_today:
             made = [self._new(subject, subjects[subject], at) for subject in missing]
             with writing(self._engine) as connection:
-                connection.execute(insert(subject_keys).on_conflict_do_nothing(index_elements=["subject"]), made)
-                found += _rows(connection, "subject", missing)
+                if made:
+                    connection.execute(insert(subject_keys).on_conflict_do_nothing(index_elements=["subject"]), made)
+                    found += _rows(connection, "subject", missing)
+                if _use(connection, not_today, at=at) < len(not_today):
+                    found = []
+        if subjects and not found:  # a key was deleted after it was read, because it had not been used for long: a new one is made
+            return self.ensured(subjects, at=at)
         return {row.subject: self._usable(row) for row in found}
 
     def opens(self, row: Any) -> bool:
@@ -80,7 +91,7 @@ class LedgerSubjectKeys:
 
     def _new(self, subject: bytes, workload: WorkloadId, at: datetime) -> dict[str, object]:
         sealed = self.sealing.seal(os.urandom(KEY_BYTES), bound_to=subject)
-        return {"subject": subject, "workload": workload, "sealed_key": sealed, "created_at": to_text(at)}
+        return {"subject": subject, "workload": workload, "sealed_key": sealed, "created_at": to_text(at), "used_at": to_text(at)}
 
     def _opened(self, row: Any) -> DataKey | None:
         try:
@@ -113,5 +124,14 @@ def open_subject_keys(engine: Engine, *, data_dir: Path, configured: Path | None
     return keys
 
 
+def _use(connection: Connection, ids: Sequence[int], *, at: datetime) -> int:
+    """How many of them are there."""
+    there = 0
+    for start in range(0, len(ids), IDS_A_QUERY):
+        part = subject_keys.c.id.in_(ids[start : start + IDS_A_QUERY])
+        there += connection.execute(update(subject_keys).where(part).values(used_at=to_text(at))).rowcount
+    return there
+
+
 def _rows(connection: Connection, column: str, values: Sequence[object]) -> list[Row[tuple[Any, ...]]]:
-    return rows_with(connection, subject_keys, column=column, values=values, wanted=["id", "subject", "sealed_key"])
+    return rows_with(connection, subject_keys, column=column, values=values, wanted=["id", "subject", "sealed_key", "used_at"])

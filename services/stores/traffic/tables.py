@@ -124,6 +124,7 @@ dead_letters = Table(
     Column("sealed", LargeBinary),  # NULL without content
     Index("dead_letters_by_time", "at", "size", sqlite_where=HAS_CONTENT),
     Index("dead_letters_retried", "id", sqlite_where=IS_RETRIED),
+    Index("dead_letters_by_age", "workload", "at"),
 )
 
 _LENGTH = struct.Struct("<I")

@@ -11,10 +11,12 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from services.settings import Workload, known_keys, sections
+from flywheel.retention import RetentionPolicy
+from services.settings import Settings, Workload, known_keys, sections
 from services.settings.faults import UnusableSettings
-from services.settings.policies import WorkloadPolicies, build_policies
-from services.settings.sections import Limits, SamplingCaps, SamplingDefaults
+from services.settings.policies import WorkloadPolicies, build_policies, retention_policy
+from services.settings.sections import Limits, SamplingCaps, SamplingDefaults, WorkloadRetention
+from services.settings.validation import faults_between
 
 PLAIN = {"alias": "w"}
 OTHER_VALUES = {  # where a value that is merely larger or longer does not fit the others
@@ -53,6 +55,7 @@ BOUND_BY_NO_POLICY = {  # read by one process, and no decision depends on them
     *(f"requests.defaults.{name}" for name in SamplingDefaults.model_fields),
     *(f"requests.caps.{name}" for name in SamplingCaps.model_fields),
     *(f"limits.{name}" for name in Limits.model_fields),
+    *(f"retention.{name}" for name in WorkloadRetention.model_fields),  # of the daemon's policy, where a workload states none
 }
 
 
@@ -197,9 +200,24 @@ def test_every_key_of_a_workload_is_read_somewhere() -> None:
     settings = Path(sections.__file__).parent
     code = [file for file in settings.parent.rglob("*.py") if file.parent != settings or file.name in ("policies.py", "validation.py")]
     read = {node.attr for file in code for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
-    whole = ("release.guard_alphas.", "requests.defaults.", "requests.caps.")  # sections that are read as a whole
+    whole = ("release.guard_alphas.", "requests.defaults.", "requests.caps.", "retention.")  # sections that are read as a whole
     assert {name for path, (_, name) in KEYS.items() if name not in read and not path.startswith(whole)} == set()
 
 
 def test_every_key_says_what_it_means() -> None:
     assert [key.path for path, section in known_keys.sections() for key in known_keys.keys_of(section, path) if not key.meaning] == []
+
+
+def test_a_workload_keeps_as_long_as_it_states_and_else_as_the_daemon() -> None:
+    own = {"alias": "b", "retention": {"rows_days": 90}}
+    settings = Settings.model_validate({"retention": {"rows_days": 60, "logs_days": 5}, "workloads": {"a": PLAIN, "b": own}})
+    assert [retention_policy(settings, name).rows for name in ("", "a", "b")] == [60, 60, 90]
+    assert retention_policy(settings, "b").logs == 5
+    assert retention_policy(Settings()) == RetentionPolicy()
+
+
+def test_contents_that_are_stated_to_stay_longer_than_their_rows_are_a_fault() -> None:
+    short, contradicts = {"alias": "a", "retention": {"rows_days": 7}}, {"alias": "b", "retention": {"rows_days": 7, "contents_days": 14}}
+    settings = Settings.model_validate({"workloads": {"a": short, "b": contradicts, "c": {"alias": "c"}}})
+    found = [fault for fault in faults_between(settings) if "contents" in fault.where]
+    assert [(fault.where, fault.value) for fault in found] == [("workloads.b.retention.contents_days", 14.0)]
