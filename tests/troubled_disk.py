@@ -4,7 +4,6 @@ A real file system cannot be made read-only while a process has a file open for 
 before libc answers the calls that write; it is compiled here. Without a C compiler the test is not run, and says so.
 """
 
-import errno
 import shutil
 import struct
 import subprocess
@@ -30,9 +29,6 @@ class TroubledDisk:
         """``error``: of each call that writes, 0 for none; ``seconds``: how long each takes. In place: processes have mapped the file."""
         with self.state.open("r+b") as held:
             held.write(struct.pack("<qq", error, int(seconds * 1_000_000)))
-
-    def read_only(self) -> None:
-        self.becomes(error=errno.EROFS)
 
     def begin(self) -> None:
         """What stands in the folder now has been synced."""

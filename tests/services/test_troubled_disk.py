@@ -1,5 +1,6 @@
-"""The disk becomes read-only, becomes slow, and loses its power, under the processes that record: users are answered, nothing is lost."""
+"""The disk becomes read-only, full, broken or slow, or loses its power, under the recording processes: all is answered, nothing is lost."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from tests.troubled_disk import troubled_disk
 
 SOAK = bool(os.environ.get("FLYWHEEL_SOAK"))
 FEW, MANY = 5, 60 if SOAK else 10
+ERRORS = (errno.EROFS, errno.ENOSPC, errno.EIO) if SOAK else (errno.EROFS, errno.ENOSPC)
 SECONDS_A_CALL = 0.05  # a transaction makes some twenty such calls
 
 pytestmark = pytest.mark.broker
@@ -61,21 +63,22 @@ def all_is_recorded(daemon: Daemon, corrections: int) -> None:
     assert {name: process.poll() for name, process in daemon.processes.items()} == dict.fromkeys(PROCESSES), daemon.logs()
 
 
-def test_a_read_only_and_then_a_slow_disk_refuse_nobody_and_lose_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_is_read_only_full_broken_or_slow_refuses_nobody_and_loses_nothing(tmp_path: Path) -> None:
     with troubled_disk(tmp_path) as disk, daemon_on(tmp_path, disk.folder) as daemon:
         for _ in range(FEW):
             daemon.chat()
         daemon.correct("c-1")
         all_is_recorded(daemon, 1)
 
-        disk.read_only()
-        for _ in range(MANY):
+        for error in ERRORS:
+            disk.becomes(error=error)
+            for _ in range(MANY):
+                daemon.chat()
+            until(lambda: waits(daemon, "gateway"), what=daemon.logs)
+            disk.becomes()
             daemon.chat()
-        until(lambda: waits(daemon, "gateway"), what=daemon.logs)
-        disk.becomes()
-        daemon.chat()
-        all_is_recorded(daemon, 1)
-        until(lambda: not any(waits(daemon, process) for process in PROCESSES), what=daemon.logs)
+            all_is_recorded(daemon, 1)
+            until(lambda: not any(waits(daemon, process) for process in PROCESSES), what=daemon.logs)
 
         disk.becomes(seconds=SECONDS_A_CALL)
         for _ in range(MANY):
