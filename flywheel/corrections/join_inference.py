@@ -11,6 +11,7 @@ from enum import StrEnum
 from flywheel.corrections.correction import Correction, JoinedCorrection
 from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.inference import Inference
+from flywheel.traffic.redaction import CUT_MARK
 from flywheel.traffic.task_prompt import task_prompt
 
 
@@ -20,7 +21,7 @@ class JoinOutcome(StrEnum):
     JOINED = "joined"
     INLINE = "inline"  # the request came with the correction
     NOT_RECORDED = "not_recorded"  # the traffic may not have arrived yet
-    CUT = "cut"  # something of the request is not kept: it is never trained on
+    CUT = "cut"  # something of the request or of the answers is not kept: it is never trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,9 @@ class JoinDecision:
 
 def join(*, correction: Correction, request: Inference | None, entity_keys: Sequence[str]) -> JoinDecision:
     """The recorded request wins over an inline one: it is what the model was asked and answered. Half of an answer is no answer."""
+    if any(CUT_MARK in answer for answer in (correction.original, correction.corrected) if answer is not None):
+        why = "a part of its answers could not be searched for personal data and was cut"
+        return JoinDecision(outcome=JoinOutcome.CUT, reason=f"the correction cannot be trained on: {why}")
     if request is not None:
         if request.exchange.left_out:
             # Names no path: keys in it may be a user's words.
@@ -57,7 +61,7 @@ def join(*, correction: Correction, request: Inference | None, entity_keys: Sequ
     if inline.left_out:
         return JoinDecision(
             outcome=JoinOutcome.CUT,
-            reason=f"the request cannot be trained on: {inline.left_out[0]} is kept as a digest, not as it was sent",
+            reason=f"the request cannot be trained on: {inline.left_out[0]} is not kept as it was sent",
         )
     if inline.messages:
         return JoinDecision(

@@ -1,7 +1,8 @@
 """Replaces personal data by keyed pseudonyms: the same value always gets the same pseudonym.
 
 In: a text, the personal data that a recogniser found in it, and the key. Out: the text with pseudonyms, and their number. Recognising
-personal data is not done here. Without the key nobody can check a guess against a pseudonym.
+personal data is not done here. Without the key nobody can check a guess against a pseudonym. A part that could not be searched is cut, and
+a mark stands in its place.
 """
 
 import hmac
@@ -19,11 +20,21 @@ Redact = Callable[[str], tuple[str, int]]
 NEVER_PERSONAL = frozenset({"id", "object", "model", "role", "type", "finish_reason", "system_fingerprint", "tool_call_id"})
 """Keys whose values are made by machines: redacting ``chatcmpl-4155550134`` would only break it. A value that no machine makes, such as an
 address, is redacted there too."""
-_MACHINE_MADE = re.compile(r"[\w.:/+=~-]{0,200}", re.ASCII)
+_MACHINE_MADE = re.compile(
+    r"(?![A-Z]{2}\d\d[A-Z\d]{11,30}$|(?:bc1|BC1)[a-zA-Z\d]{25,}$|[13][a-zA-HJ-NP-Z1-9]{25,}$)"  # an IBAN, a wallet
+    r"(?=[^A-Za-z]{0,199}[A-Za-z])(?![^:]{0,4}(?::[^:]{0,4}){2,}$)"  # with a letter; no IPv6 address
+    r"[\w.:/+=~-]{1,200}",
+    re.ASCII,
+)
+"""With a letter: digits and dashes alone may be a telephone or card number."""
 PIECE, OVERLAP = 1_000, 256  # characters; an e-mail address has at most 254
 EMAIL = "EMAIL_ADDRESS"
+UNSEARCHED = "NOT_SEARCHED"
+"""The kind of a part that could not be searched for personal data."""
+CUT_MARK = f"<{UNSEARCHED}>"
+"""What stands in its place. A text that holds it never trains."""
 _PSEUDONYM = re.compile(r"<[A-Z][A-Z_]*:[0-9a-f]{8}>")
-_DIGIT = re.compile(r"\d")
+_DIGIT, _INDEX = re.compile(r"\d"), re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +47,12 @@ class PersonalDataSpan:
 
 
 def pseudonymise(text: str, findings: Sequence[PersonalDataSpan], key: bytes) -> tuple[str, int]:
-    """Of overlapping spans the longest is replaced; pseudonyms that are there already stay."""
-    taken = [(match.start(), match.end()) for match in _PSEUDONYM.finditer(text)]  # in order, none overlaps another
-    chosen: list[PersonalDataSpan] = []
+    """Of overlapping spans the longest is replaced; pseudonyms that are there already stay. What could not be searched is cut, with every
+    finding that reaches into it."""
+    there = [PersonalDataSpan(start=match.start(), end=match.end(), kind="") for match in _PSEUDONYM.finditer(text)]
+    chosen = _cuts([*there, *findings]) if any(finding.kind == UNSEARCHED for finding in findings) else []
+    uncut = (span for span in there if not _is_inside(span, chosen))
+    taken = sorted((span.start, span.end) for span in (*uncut, *chosen))  # none overlaps another
     for finding in sorted(findings, key=lambda f: (f.start - f.end, f.start, f.kind)):
         start, end = max(finding.start, 0), min(finding.end, len(text))
         at = bisect_left(taken, (start, end))
@@ -48,9 +62,30 @@ def pseudonymise(text: str, findings: Sequence[PersonalDataSpan], key: bytes) ->
         chosen.append(PersonalDataSpan(start=start, end=end, kind=finding.kind))
     parts, done = [], 0
     for finding in sorted(chosen, key=lambda f: f.start):
-        parts += [text[done : finding.start], pseudonym(text[finding.start : finding.end], kind=finding.kind, key=key)]
+        found = text[finding.start : finding.end]
+        parts += [text[done : finding.start], CUT_MARK if finding.kind == UNSEARCHED else pseudonym(found, kind=finding.kind, key=key)]
         done = finding.end
     return "".join((*parts, text[done:])), len(chosen)
+
+
+def _cuts(spans: Sequence[PersonalDataSpan]) -> list[PersonalDataSpan]:
+    """The parts to cut, in order, none overlaps another: each with all spans that overlap it."""
+    cuts: list[PersonalDataSpan] = []
+    start, end, is_cut = 0, 0, False
+    for span in (*sorted(spans, key=lambda one: one.start), None):
+        if span is not None and span.start < end:
+            end, is_cut = max(end, span.end), is_cut or span.kind == UNSEARCHED
+            continue
+        if is_cut:
+            cuts.append(PersonalDataSpan(start=start, end=end, kind=UNSEARCHED))
+        if span is not None:
+            start, end, is_cut = span.start, span.end, span.kind == UNSEARCHED
+    return cuts
+
+
+def _is_inside(span: PersonalDataSpan, cuts: Sequence[PersonalDataSpan]) -> bool:
+    at = bisect_left(cuts, span.end, key=lambda cut: cut.end)
+    return at < len(cuts) and cuts[at].start <= span.start
 
 
 def found_in_pieces(text: str, find: Callable[[str], Sequence[PersonalDataSpan]]) -> list[PersonalDataSpan]:
@@ -83,7 +118,7 @@ def _cut_out_of_a_number(text: str, found: PersonalDataSpan, start: int, end: in
     """Part of a longer number that goes on in the next piece, which has it whole. An address is kept: it may be longer than a piece."""
     begins = found.start == start > 0 and text[start - 1 : start + 1].isdecimal()
     ends = found.end == end < len(text) and text[end - 1 : end + 1].isdecimal()
-    return found.kind != EMAIL and (begins or ends)
+    return found.kind not in (EMAIL, UNSEARCHED) and (begins or ends)
 
 
 def pseudonym(value: str, *, kind: str, key: bytes) -> str:
@@ -106,11 +141,28 @@ def redacted_json(value: Json, redact: Redact) -> Json:
 
 
 def _is_of_machine(key: str, value: Json) -> bool:
-    return key in NEVER_PERSONAL and isinstance(value, str) and _MACHINE_MADE.fullmatch(value) is not None
+    return key in NEVER_PERSONAL and isinstance(value, str) and is_made_by_machine(value)
+
+
+def is_made_by_machine(id: str) -> bool:
+    """False for an id that may be an address, a number or a name of a person: it is redacted like any text."""
+    return _MACHINE_MADE.fullmatch(id) is not None
+
+
+def unsearched_paths(value: Json, where: str) -> list[str]:
+    """Paths of the texts in redacted JSON of which a part could not be searched. ``where``: the path of ``value``."""
+    if isinstance(value, str):
+        return [where] if CUT_MARK in value else []
+    if isinstance(value, list):
+        return [path for at, one in enumerate(value) for path in unsearched_paths(one, f"{where}[{at}]")]
+    if isinstance(value, Mapping):
+        return [path for key, one in value.items() for path in (unsearched_paths(key, where) or unsearched_paths(one, f"{where}.{key}"))]
+    return []
 
 
 def redacted_exchange(exchange: Exchange, redact: Redact) -> Exchange:
-    """The exchange with pseudonyms in all of its texts; the same exchange where nothing was replaced, as in most."""
+    """The exchange with pseudonyms in all of its texts; the same exchange where nothing was replaced, as in most. Where a part could not be
+    searched, its path is left out."""
     request, response = exchange.prompt.to_wire(), exchange.response_to_wire()
     redacted_request, redacted_response = redacted_json(request, redact), redacted_json(response, redact)
     if redacted_request == request and redacted_response == response:
@@ -120,8 +172,14 @@ def redacted_exchange(exchange: Exchange, redact: Redact) -> Exchange:
         redacted_response,
         where="$",
         added=exchange.added,
-        left_out=exchange.left_out,
+        left_out=(*exchange.left_out, *unsearched_paths(redacted_request, "request"), *unsearched_paths(redacted_response, "response")),
     )
+
+
+def redacted_fault(told: str, redact: Redact) -> str:
+    """The reason or path of a fault: either may repeat a key that a producer wrote. Most hold nothing to search for, and ``redact``, which
+    may have to import its recognisers, is not called."""
+    return redact(told)[0] if worth_searching(_INDEX.sub("", told)) else told
 
 
 def holds_pseudonym(text: str) -> bool:

@@ -25,7 +25,7 @@ from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
 from flywheel.traffic.dead_letter import LetterCause
 from flywheel.traffic.message import message_from_wire
-from flywheel.traffic.redaction import redacted_json
+from flywheel.traffic.redaction import redacted_fault, redacted_json, unsearched_paths
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import prompt_with_surrogates
 from services.correction_desk.attempt_twice import attempt_twice
@@ -76,7 +76,7 @@ class CorrectionDesk:
             return attempt_twice(attempt, start_anew=start_anew, of_machine=self._parts.of_machine)
 
     def _receive(self, raw: bytes, *, now: datetime) -> CorrectionResult:
-        correction, submitted_by = self._parts.decode(raw)
+        correction, submitted_by = self._decoded(raw)
         if correction.workload not in self._parts.rules:
             raise NoSuchWorkload(
                 "there is no such workload",
@@ -91,6 +91,13 @@ class CorrectionDesk:
             return CorrectionResult(state=known.state, reason=f"decided before: {known.reason}", new=False)
         since = self._waits_since(known, now) if known is not None else now
         return self._join_and_decide(self._redacted(correction), since=since, now=now, submitted_by=submitted_by)
+
+    def _decoded(self, raw: bytes) -> tuple[Correction, str]:
+        try:
+            return self._parts.decode(raw)
+        except InvalidInput as error:
+            reason, where = (redacted_fault(told, self._parts.redactor.redact) for told in (error.reason, error.where))
+            raise InvalidInput(reason, where=where, remedy=error.remedy) from None
 
     def retry_waiting(self, *, now: datetime) -> int:
         """Decides again on corrections that wait for their request; returns how many have an outcome now."""
@@ -179,14 +186,17 @@ class CorrectionDesk:
             return redact(text)[0]
 
         inline = correction.inline
-        messages = [message_from_wire(redacted_json(message.to_wire(), redact), where="messages") for message in inline.messages]
+        wire = [redacted_json(message.to_wire(), redact) for message in inline.messages]
+        tools = [redacted_json(tool, redact) for tool in inline.tools]
+        left_out = (*inline.left_out, *unsearched_paths(wire, "messages"), *unsearched_paths(tools, "tools"))
         return replace(
             correction,
             inline=replace(
                 inline,
-                messages=tuple(messages),
-                tools=tuple(redacted_json(tool, redact) for tool in inline.tools),
-                dimensions={name: clean(value) for name, value in inline.dimensions.items()},
+                messages=tuple(message_from_wire(message, where="messages") for message in wire),
+                tools=tuple(tools),
+                dimensions={clean(name): clean(value) for name, value in inline.dimensions.items()},
+                left_out=tuple(redacted_fault(path, self._parts.redactor.redact) for path in left_out),
             ),
             original=clean(correction.original) if correction.original is not None else None,
             corrected=clean(correction.corrected) if correction.corrected is not None else None,

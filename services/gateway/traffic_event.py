@@ -14,6 +14,8 @@ from flywheel.ids import AdapterName, Person, RequestId, WorkloadId, digest_of
 from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, Exchange, exchange_from_wire
 from flywheel.traffic.inference import Arm
+from flywheel.traffic.message import Json
+from flywheel.traffic.redaction import CUT_MARK, is_made_by_machine, unsearched_paths
 from services.gateway.cut_to_size import MOST_PATHS, redacted_to_size
 from services.ports.redaction import Redactor
 
@@ -22,8 +24,6 @@ LARGEST_DATA_BYTES = 1_000_000
 LONGEST_MS = 86_400_000.0  # the schema's: a day
 _PLAIN_PATH = re.compile(r"(?:request|response)(?:\.[A-Za-z_]+|\[\d+\])*")
 """Other paths hold keys that a user wrote."""
-_MACHINE_MADE = re.compile(r"(?=[^A-Za-z]{0,199}[A-Za-z])[\w.:/+=~-]{1,200}", re.ASCII)
-"""With a letter: digits and dashes alone may be a telephone or card number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +71,11 @@ class UpstreamAttempt:
 def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any]:
     """The event's data. Raises InvalidInput, with the path, for a request whose messages cannot be read.
 
-    Media become references first, so that nobody searches megabytes of base64 for personal data.
+    Media become references first, so that nobody searches megabytes of base64 for personal data. What could not be searched is left out.
     """
     reply = attempt.reply
     exchange = _exchange(attempt.body, reply)
-    request, response, cut = redacted_to_size(
-        exchange.prompt.to_wire(), exchange.response_to_wire(), redact=redactor.redact, most_bytes=LARGEST_DATA_BYTES
-    )
+    request, response, cut = _redacted(exchange, redactor)
 
     def clean(text: str) -> str:
         return redactor.redact(text)[0]
@@ -103,9 +101,27 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
         "outcome": reply.outcome.value,
         "error": clean(reply.error)[:2000] if reply.error is not None else None,
         "latency_ms": round(min(reply.latency_ms, LONGEST_MS), 3),
-        "dimensions": {name: clean(value)[:200] for name, value in attempt.dimensions.items()},
+        "dimensions": {clean(name)[:100]: clean(value)[:200] for name, value in attempt.dimensions.items()},
         "redacted": True,
     }
+
+
+def _redacted(exchange: Exchange, redactor: Redactor) -> tuple[Json, Json, tuple[str, ...]]:
+    """Request and answer with pseudonyms, and the paths of what is missing."""
+    unsearched = False
+
+    def redact(text: str) -> tuple[str, int]:
+        nonlocal unsearched
+        clean, found = redactor.redact(text)
+        unsearched = unsearched or (found > 0 and CUT_MARK in clean)
+        return clean, found
+
+    request, response, cut = redacted_to_size(
+        exchange.prompt.to_wire(), exchange.response_to_wire(), redact=redact, most_bytes=LARGEST_DATA_BYTES
+    )
+    if unsearched:
+        cut = (*cut, *unsearched_paths(request, "request"), *unsearched_paths(response, "response"))
+    return request, response, cut
 
 
 def _exchange(body: Mapping[str, Any], reply: Reply) -> Exchange:
@@ -118,7 +134,7 @@ def _exchange(body: Mapping[str, Any], reply: Reply) -> Exchange:
 
 def _client_id(sent: str, clean: Callable[[str], str]) -> str:
     """Ids that a machine makes stay as they are: a correction names them. Whatever else clients send is redacted."""
-    return (sent if _MACHINE_MADE.fullmatch(sent) else clean(sent))[:200]
+    return (sent if is_made_by_machine(sent) else clean(sent))[:200]
 
 
 def _short(session: str) -> str:

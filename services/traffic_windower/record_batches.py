@@ -28,7 +28,7 @@ from flywheel.traffic.recording import (
     Unreadable,
     UnusableRecord,
 )
-from flywheel.traffic.redaction import redacted_exchange
+from flywheel.traffic.redaction import is_made_by_machine, redacted_exchange, redacted_fault
 from services.observability.unexpected import place_of
 from services.ports.cloud_events import GATEWAY, source_of
 from services.ports.dead_letters import DeadLetter
@@ -45,6 +45,7 @@ from services.ports.traffic import (
 from services.process.cpu_budget import EVENT_CPU_SECONDS as EVENT_CPU_SECONDS
 
 MESSAGE_CHARACTERS = 300
+MARGIN = 256  # characters behind a cut that are redacted too: the cut may halve personal data
 log = structlog.get_logger()
 
 
@@ -147,7 +148,7 @@ def _in_halves(
 def _unexpected(record: RawRecord, error: Exception, parts: Recording) -> Unreadable:
     """The type, the place and the redacted message of the error; no message where it cannot be redacted."""
     try:
-        message, _ = parts.redactor().redact(str(error)[:MESSAGE_CHARACTERS])
+        message = parts.redactor().redact(str(error)[: MESSAGE_CHARACTERS + MARGIN])[0][:MESSAGE_CHARACTERS]
     except Exception:  # noqa: BLE001 (the redactor may be what failed)
         message = ""
     event_id, workload = parts.claimed_ids(record.value)
@@ -229,7 +230,8 @@ def _read(record: RawRecord, parts: Recording, now: datetime) -> ReadRecord:
         inference = parts.decode(record.value)
     except InvalidInput as error:
         event_id, workload = parts.claimed_ids(record.value)
-        why = Unreadable(reason=error.reason, path=error.where, event_id=event_id, workload=workload)
+        reason, path = (redacted_fault(told, lambda text: parts.redactor().redact(text)) for told in (error.reason, error.where))
+        why = Unreadable(reason=reason, path=path, event_id=event_id, workload=workload)
         return ReadRecord(record=record, outcome=why)
     ours = recording.is_of_the_future(inference, now=now) and source_of(record.value) == GATEWAY
     return ReadRecord(record=record, outcome=inference, by_gateway=ours)
@@ -248,10 +250,21 @@ def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
 
 
 def _redacted(inference: Inference, redactor: Redactor) -> Inference:
-    exchange, attempt = redacted_exchange(inference.exchange, redactor.redact), inference.attempt
-    if attempt.error:
-        attempt = replace(attempt, error=redactor.redact(attempt.error)[0])
-    return replace(inference, exchange=exchange, attempt=attempt, redacted=True)
+    """With pseudonyms in all that its producer wrote. A session that is the id of its request stays it, and so do ids made by machines."""
+
+    def clean(text: str) -> str:
+        return redactor.redact(text)[0]
+
+    attempt, client_id = inference.attempt, inference.client_request_id
+    return replace(
+        inference,
+        exchange=redacted_exchange(inference.exchange, redactor.redact),
+        attempt=replace(attempt, error=clean(attempt.error)) if attempt.error else attempt,
+        session=inference.session if inference.session == inference.request_id else clean(inference.session),
+        dimensions={clean(name): clean(value) for name, value in inference.dimensions.items()},
+        client_request_id=client_id if is_made_by_machine(client_id) else clean(client_id),
+        redacted=True,
+    )
 
 
 def _taken(read: Sequence[ReadRecord], decision: RecordingDecision, *, retried: frozenset[str]) -> Sequence[str]:

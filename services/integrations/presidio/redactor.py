@@ -1,22 +1,27 @@
 """Finds personal data by Presidio's pattern recognisers, and replaces it by keyed pseudonyms.
 
 In: a text. Out: the text with pseudonyms, and how many findings were replaced. Names of people are not found: that needs a
-language model. Fails closed: without Presidio, no process that stores text starts.
+language model. Fails closed: without Presidio, no process that stores text starts, and a piece of a text in which the search failed or gave
+up is cut and counted.
 """
 
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
-from flywheel.errors import CannotRun
-from flywheel.traffic.redaction import PersonalDataSpan, found_in_pieces, pseudonymise, worth_searching
+import structlog
+from prometheus_client import Counter
+
+from flywheel.errors import CannotRun, FlywheelError
+from flywheel.traffic.redaction import UNSEARCHED, PersonalDataSpan, found_in_pieces, pseudonymise, worth_searching
 
 RECOGNISERS = (
     "EmailRecognizer",
@@ -28,23 +33,26 @@ RECOGNISERS = (
 )
 """Beside telephone numbers, which ``phone_numbers`` finds. Without the recognisers of dates, URLs and licence numbers: they match ordinary
 numbers and addresses, and a request whose numbers were replaced is useless for training."""
-MINIMUM_SCORE = 0.4
 SHORT, SHORT_TEXTS = 200, 10_000
 """Characters, and how many such texts are remembered: sessions, tenants and keys of JSON come again and again, at up to 1 ms a search."""
+NOT_SEARCHED = Counter(
+    "flywheel_redaction_not_searched_total", "Pieces of text that could not be searched for personal data, and were cut", ["reason"]
+)
 _NOT_NEEDED = ("torch", "transformers", "stanza")
 _JSON_BEFORE = re.compile(r"[:\[,]\s*$")
 _JSON_AFTER = re.compile(r"^\s*[,\]}]")
+log = structlog.get_logger()
 
 
 class PresidioRedactor:
     """Thread-safe; the same text and key give the same pseudonyms, so that redacted sessions still join."""
 
     def __init__(self, *, key: bytes) -> None:
-        from services.integrations.presidio import candidates, phone_numbers  # here: they import regex and phonenumbers
+        from services.integrations.presidio import candidates, phone_numbers  # here: they import phonenumbers
 
         self._key = key
-        self._lock = threading.Lock()  # neither phonenumbers' matcher nor the registry is documented as thread-safe
-        self._analyzer = _analyzer()
+        self._lock = threading.Lock()  # phonenumbers' matcher is not documented as thread-safe
+        self._searches = _searches()
         self._kinds_in, self._phone, self._phone_numbers = candidates.kinds_in, phone_numbers.PHONE, phone_numbers.phone_numbers
         self._redact_short = lru_cache(maxsize=SHORT_TEXTS)(self._redacted)
 
@@ -56,18 +64,34 @@ class PresidioRedactor:
     def _redacted(self, text: str) -> tuple[str, int]:
         if not self._kinds_in(text):
             return text, 0
-        spans = [_without_brackets(text, span) for span in found_in_pieces(text, self._found)]
+        spans = [_without_brackets(text, span) for span in found_in_pieces(text, self._found_or_unsearched)]
         return pseudonymise(text, [span for span in spans if not _is_json_number(text, span)], self._key)
+
+    def _found_or_unsearched(self, piece: str) -> list[PersonalDataSpan]:
+        """What was found; the whole piece as unsearched where the search gave up or failed. Raises what the machine lacks for a moment: the
+        text waits."""
+        try:
+            return self._found(piece)
+        except TimeoutError:
+            NOT_SEARCHED.labels("gave_up").inc()
+            log.error("The search for personal data took too long; the piece of text is cut.", action="text_not_searched")
+        except (FlywheelError, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (a recogniser may raise anything; its text may quote the piece)
+            NOT_SEARCHED.labels("failed").inc()
+            log.error(
+                "The search for personal data failed; the piece of text is cut.", action="text_not_searched", error=type(error).__name__
+            )
+        return [PersonalDataSpan(start=0, end=len(piece), kind=UNSEARCHED)]
 
     def _found(self, piece: str) -> list[PersonalDataSpan]:
         """Locked for one piece, so that a short text of another thread does not wait for a long one."""
-        kinds = self._kinds_in(piece)
-        of_presidio = [kind for kind in kinds if kind != self._phone]
-        with self._lock:
-            results = self._analyzer.analyze(piece, "en", of_presidio, score_threshold=MINIMUM_SCORE) if of_presidio else []
-            numbers = self._phone_numbers(piece) if self._phone in kinds else []
-        found = [PersonalDataSpan(start=result.start, end=result.end, kind=result.entity_type) for result in results]
-        return found + [PersonalDataSpan(start=start, end=end, kind=self._phone) for start, end in numbers]
+        found: list[PersonalDataSpan] = []
+        for kind in self._kinds_in(piece):
+            with self._lock:
+                places = self._phone_numbers(piece) if kind == self._phone else self._searches[kind].places(piece)
+                found += [PersonalDataSpan(start=start, end=end, kind=kind) for start, end in places]
+        return found
 
 
 class RedactorAtFirstText:
@@ -97,37 +121,30 @@ def require_presidio() -> None:
 def _without_brackets(text: str, finding: PersonalDataSpan) -> PersonalDataSpan:
     """The finding without a leading [ or {, which the recogniser of phone numbers takes for the beginning of a number."""
     start = finding.start
-    while start < finding.end and text[start] in "[{":
+    while finding.kind != UNSEARCHED and start < finding.end and text[start] in "[{":
         start += 1
     return PersonalDataSpan(start=start, end=finding.end, kind=finding.kind)
 
 
 def _is_json_number(text: str, finding: PersonalDataSpan) -> bool:
     """Whether the finding is a bare number in JSON: a pseudonym would break the JSON, and phone numbers are written as strings."""
+    if finding.kind == UNSEARCHED:
+        return False
     before, after = text[max(0, finding.start - 8) : finding.start], text[finding.end : finding.end + 8]
     return text[finding.start : finding.end].isdecimal() and bool(_JSON_BEFORE.search(before)) and bool(_JSON_AFTER.search(after))
 
 
-def _analyzer() -> Any:
+def _searches() -> dict[str, Any]:
+    """A PatternSearch for each kind."""
+    from services.integrations.presidio.pattern_search import PatternSearch  # here: it imports regex
+
     require_presidio()
     with _absent(*_NOT_NEEDED):
-        presidio = importlib.import_module("presidio_analyzer")
-        engines = importlib.import_module("presidio_analyzer.nlp_engine")
         recognisers = importlib.import_module("presidio_analyzer.predefined_recognizers")
     _keep_offline()
-    registry = presidio.RecognizerRegistry(supported_languages=["en"])
-    for name in RECOGNISERS:
-        registry.add_recognizer(getattr(recognisers, name)(supported_language="en"))
-    engine = engines.NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
-    engine.load()
-    no_context = SimpleNamespace(enhance_using_context=_as_found)
-    return presidio.AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"], context_aware_enhancer=no_context)
-
-
-def _as_found(*, raw_results: list[Any], **_unused: object) -> list[Any]:
-    """Presidio's own raises scores by the words nearby. Without a language model it has no words, and copies all findings in vain, which
-    took a third of the time."""
-    return raw_results
+    logging.getLogger("presidio-analyzer").setLevel(logging.CRITICAL)  # some of its lines quote the text
+    made = [PatternSearch(getattr(recognisers, name)(supported_language="en")) for name in RECOGNISERS]
+    return {one.kind: one for one in made}
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from flywheel.regression_suite.grade import grade
 from flywheel.traffic.dead_letter import LetterCause, letter_id
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
+from flywheel.traffic.redaction import CUT_MARK
 from flywheel.training_set.curate import CurationPolicy, curate
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
@@ -60,6 +61,8 @@ class MailRedactor:
     error: Exception = ValueError("poison of ann@example.com")
 
     def redact(self, text: str) -> tuple[str, int]:
+        if "unsearchable" in text:
+            return CUT_MARK, 1
         if "poison" in text and self.failures:
             self.failures -= 1
             raise self.error
@@ -234,6 +237,37 @@ def test_personal_data_is_redacted_before_anything_is_saved() -> None:
     assert "Ada Lovelace" not in repr(story.ledger.__dict__)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"corrected": "unsearchable of Ann"},
+        {"original": "unsearchable of Ann"},
+        {"request_id": None, "messages": [{"role": "user", "content": "unsearchable of Ann"}]},
+    ],
+)
+def test_a_correction_that_cannot_be_searched_is_cut_and_never_trains(given: dict[str, object]) -> None:
+    story = Story()
+    story.recorded("r-a", "send it to Bob", dimensions={"function": "send"})
+    decided = story.receive("a", **given)
+    assert decided.state is CorrectionState.REJECTED
+    assert "cannot be trained on" in decided.reason
+    assert not story.ledger.cases(ROUTER)
+    assert "unsearchable" not in repr(story.ledger.__dict__)
+
+
+def test_names_of_dimensions_are_redacted_like_their_values() -> None:
+    story = Story()
+    story.receive("a", request_id=None, messages=[{"role": "user", "content": "send"}], dimensions={"ann@example.com": "ann@example.com"})
+    (kept,) = story.ledger.by_given_id("a")
+    assert kept.joined.correction.inline.dimensions == {"<EMAIL_ADDRESS:0a1b2c3d>": "<EMAIL_ADDRESS:0a1b2c3d>"}
+
+
+def test_a_fault_repeats_no_personal_data_of_a_key() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        Story().receive("a", dimensions={"ann@example.com": 7})
+    assert "ann@example.com" not in str(raised.value)
+
+
 MAIL = "ann@example.com"
 CONVERSATION: list[dict[str, object]] = [
     {"role": "developer", "content": f"You help {MAIL} ."},
@@ -322,7 +356,7 @@ def test_an_inline_request_with_a_picture_is_rejected_with_the_place_of_the_pict
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400}}
     decided = story.receive("a", request_id=None, messages=[{"role": "user", "content": [picture]}])
     assert decided.state is CorrectionState.REJECTED
-    assert "messages[0].content[0].image_url.url is kept as a digest" in decided.reason
+    assert "messages[0].content[0].image_url.url is not kept as it was sent" in decided.reason
 
 
 @pytest.mark.parametrize("id", ["req-1", "chatcmpl-1", "order-1"])

@@ -14,6 +14,7 @@ from flywheel.ids import WorkloadId
 from flywheel.traffic.dead_letter import LetterState, letter_id
 from flywheel.traffic.inference import Inference
 from flywheel.traffic.recording import RawRecord
+from flywheel.traffic.redaction import CUT_MARK
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.integrations.kafka.event_codec import claimed_ids, decode_traffic
@@ -34,6 +35,13 @@ class Masks:
 
     def redact(self, text: str) -> tuple[str, int]:
         return text.replace("@", "<EMAIL_ADDRESS:3f2a9c01>"), text.count("@")
+
+
+class Cuts(Masks):
+    """Cannot search what holds "poison"."""
+
+    def redact(self, text: str) -> tuple[str, int]:
+        return (CUT_MARK, 1) if "poison" in text else super().redact(text)
 
 
 def no_redactor() -> Masks:
@@ -94,6 +102,39 @@ def test_text_that_the_producer_did_not_redact_is_redacted_first(store: BothSide
     first, second = store.rows(workload=SUPPORT, start=NOON, end=NOW)
     assert first.inference.exchange.prompt.messages[0].text == "ann<EMAIL_ADDRESS:3f2a9c01>x"
     assert (first.features["personal_data"], second.features["personal_data"]) == (1.0, 0.0)
+
+
+def test_what_its_producer_wrote_beside_the_texts_is_redacted_too(store: BothSides) -> None:
+    who = "ann@x"
+    value = traffic_event(
+        1, redacted=False, session_id=who, dimensions={who: who, "tenant": "acme"}, client_request_id=who, error=f"no {who}"
+    )
+    run(store, [value, traffic_event(2, redacted=False, client_request_id="req-2")])
+    first, second = (row.inference for row in store.rows(workload=SUPPORT, start=NOON, end=NOW))
+    clean = "ann<EMAIL_ADDRESS:3f2a9c01>x"
+    assert (first.session, first.client_request_id, first.attempt.error) == (clean, clean, f"no {clean}")
+    assert first.dimensions == {clean: clean, "tenant": "acme"}
+    assert (second.client_request_id, second.exchange.left_out) == ("req-2", ())
+    assert who.encode() not in b"".join(path.read_bytes() for path in stored_files(store))
+
+
+def test_a_text_that_cannot_be_searched_is_cut_and_marked(store: BothSides) -> None:
+    messages = [{"role": "user", "content": "poison of ann@x"}]
+    run(store, [traffic_event(1, redacted=False, request={"messages": messages}, dimensions={"tenant": "poison"})], redactor=Cuts)
+    (row,) = (row.inference for row in store.rows(workload=SUPPORT, start=NOON, end=NOW))
+    assert (row.exchange.prompt.messages[0].text, row.exchange.left_out) == (CUT_MARK, ("request.messages[0].content",))
+    assert row.dimensions == {"tenant": CUT_MARK}
+
+
+def test_a_dead_letter_repeats_no_personal_data_of_a_key(store: BothSides) -> None:
+    run(store, [traffic_event(1, dimensions={"ann@x": 7}), traffic_event(2, **{"ann@y": 7})])
+    told = [(letter.path, letter.reason) for letter in store.dead_letters()]
+    assert "@" not in str(told)
+    assert str(told).count("<EMAIL_ADDRESS:") == 2
+
+
+def stored_files(store: BothSides) -> list[Path]:
+    return [path for path in Path(str(store.engine.url.database)).parent.iterdir() if path.is_file()]
 
 
 def test_without_a_redactor_nothing_unredacted_is_stored(store: BothSides) -> None:

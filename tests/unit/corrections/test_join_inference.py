@@ -45,7 +45,7 @@ def test_an_inline_request_with_a_picture_never_trains() -> None:
     inline = InlineRequest(messages=ask("what is it?"), left_out=("messages[1].content[0].image_url.url",))
     decision = join(correction=correction(request_id=None, inline=inline), request=None, entity_keys=())
     assert decision.outcome is JoinOutcome.CUT
-    assert "messages[1].content[0].image_url.url is kept as a digest" in decision.reason
+    assert "messages[1].content[0].image_url.url is not kept as it was sent" in decision.reason
 
 
 def test_a_request_that_is_not_recorded_yet_is_no_refusal() -> None:

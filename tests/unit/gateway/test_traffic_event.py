@@ -13,6 +13,7 @@ from flywheel.ids import RequestId
 from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.exchange import exchange_from_wire
 from flywheel.traffic.inference import Arm, Inference
+from flywheel.traffic.redaction import CUT_MARK
 from services.gateway.traffic_event import UpstreamAttempt, event_data
 from services.integrations.kafka.event_codec import MAX_EVENT_BYTES, TRAFFIC_TYPE, decode_traffic
 from services.ports.cloud_events import encode
@@ -113,6 +114,24 @@ def test_personal_data_is_redacted_wherever_it_stands() -> None:
     assert raw.count(b"<EMAIL_ADDRESS:") == 17
 
 
+def test_a_text_that_cannot_be_searched_is_left_out_of_the_event() -> None:
+    class Cuts(MailRedactor):
+        def redact(self, text: str) -> tuple[str, int]:
+            return (CUT_MARK, 1) if "poison" in text else super().redact(text)
+
+    one = attempt(body=asked("hello", "poison of Ann"), response=completion("poison of Bob"), session="poison", dimensions={"poison": "x"})
+    data = event_data(one, redactor=Cuts())
+    assert data["left_out"] == ["request.messages[1].content", "response.choices[0].message.content"]
+    assert (data["session_id"], data["dimensions"]) == (CUT_MARK, {CUT_MARK: "x"})
+    assert b"poison" not in orjson.dumps(data)
+
+
+def test_names_of_dimensions_are_redacted_like_their_values() -> None:
+    one, _ = on_the_wire(attempt(dimensions={"anna@example.com": "acme"}))
+    (name,) = one.dimensions
+    assert name.startswith("<EMAIL_ADDRESS:")
+
+
 def test_a_redacted_session_is_still_one_session() -> None:
     one, other = (on_the_wire(attempt(session=who, request_id=RequestId(who)))[0] for who in ("a@example.com", "a@example.com"))
     assert one.session == other.session
@@ -132,6 +151,8 @@ def test_a_number_as_a_clients_own_id_is_redacted(number: str) -> None:
 def test_ids_made_by_machines_stay_as_they_are() -> None:
     one, _ = on_the_wire(attempt(client_request_id="req_4155550134-a:7/b=="))
     assert (one.exchange.completion_id, one.client_request_id) == ("chatcmpl-4155550134", "req_4155550134-a:7/b==")
+    personal, _ = on_the_wire(attempt(response=completion("hi") | {"id": "joe@example.org"}))
+    assert personal.exchange.completion_id.startswith("<EMAIL_ADDRESS:")
 
 
 class Counting(MailRedactor):

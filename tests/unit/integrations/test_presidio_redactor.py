@@ -1,10 +1,16 @@
 """Presidio's recognisers, without spaCy models, torch or network."""
 
 import json
+import re
 import sys
 
 import pytest
+import regex
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
+from flywheel.errors import CannotRun
+from flywheel.traffic.redaction import CUT_MARK
 from services.integrations.presidio.redactor import PresidioRedactor
 
 
@@ -63,3 +69,67 @@ def test_a_short_text_is_searched_once(redactor: PresidioRedactor, monkeypatch: 
 
 def test_modules_hidden_during_the_import_can_be_imported_afterwards(redactor: PresidioRedactor) -> None:
     assert all(sys.modules.get(name, redactor) is not None for name in ("torch", "transformers", "stanza"))
+
+
+LONG = "write to anna@example.com 1 " + "word 7 " * 300 + "card 4111 1111 1111 1111 poison " + "word 7 " * 300 + "or to bob@example.com 1"
+
+
+def not_searched(reason: str) -> float:
+    return REGISTRY.get_sample_value("flywheel_redaction_not_searched_total", {"reason": reason}) or 0.0
+
+
+def cut_once(redactor: PresidioRedactor, reason: str) -> None:
+    """The piece with "poison" is cut and counted, what stands around it is kept, and no word of it is in the log."""
+    before = not_searched(reason)
+    with capture_logs() as logs:
+        clean, found = redactor.redact(LONG)
+    assert (clean.count(CUT_MARK), clean.count("<EMAIL_ADDRESS:"), found) == (1, 2, 3)
+    assert clean.startswith("write to <EMAIL_ADDRESS:")
+    assert clean.count("word 7 ") > 250
+    assert not {"4111", "poison", "anna", "bob"} & set(re.findall(r"\w+", clean))
+    assert 1 <= not_searched(reason) - before <= 2, "two pieces overlap"
+    assert {line["action"] for line in logs} == {"text_not_searched"}
+    assert "poison" not in str(logs)
+    assert "4111" not in str(logs)
+
+
+class Poisoned:
+    """Stands for a recogniser, and fails on a piece with "poison"."""
+
+    def places(self, piece: str) -> list[tuple[int, int]]:
+        if "poison" in piece:
+            raise ValueError(piece)
+        return []
+
+
+def test_a_piece_in_which_a_recogniser_fails_is_cut_and_counted(redactor: PresidioRedactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(redactor._searches, "CREDIT_CARD", Poisoned())
+    cut_once(redactor, "failed")
+
+
+def test_a_piece_on_which_a_pattern_gives_up_is_cut_and_counted(redactor: PresidioRedactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presidio logs the time-out and goes on as if nothing had been found."""
+    slow = regex.compile(r"(?:\w|\w\w|[a-z ]|[a-z ]{2})*poison[0-9]")
+    monkeypatch.setattr("services.integrations.presidio.pattern_search.PATTERN_SECONDS", 0.01)
+    monkeypatch.setattr(redactor._searches["CREDIT_CARD"], "_patterns", [(slow, 0.5)])
+    cut_once(redactor, "gave_up")
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), MemoryError(), CannotRun("no model", remedy="x")])
+def test_what_the_machine_lacks_for_a_moment_cuts_nothing(
+    redactor: PresidioRedactor, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def lacks(_piece: str) -> object:
+        raise error
+
+    monkeypatch.setattr(redactor._searches["EMAIL_ADDRESS"], "places", lacks)
+    with pytest.raises(type(error)):
+        redactor.redact("write to carl@example.com")
+
+
+def test_no_line_of_the_log_quotes_a_text(redactor: PresidioRedactor, caplog: pytest.LogCaptureFixture) -> None:
+    """Presidio's recogniser of account numbers logs a number that it cannot convert."""
+    with caplog.at_level("DEBUG"):
+        redactor.redact("iban DE8937040044053201300０ or GB29 NWBK 6016 1331 9268 1９ and DEÄ9 3704 0044 0532 0130 00")
+    assert "3704" not in caplog.text
+    assert "6016" not in caplog.text

@@ -1,0 +1,61 @@
+"""Presidio's patterns without Presidio's engine: the same findings."""
+
+import os
+import random
+from typing import Any
+
+import pytest
+from faker import Faker
+
+from services.integrations.presidio.pattern_search import MINIMUM_SCORE
+from services.integrations.presidio.redactor import PresidioRedactor, _searches
+from tests.personal_texts import random_text
+
+TEXTS = 20_000 if os.environ.get("FLYWHEEL_SOAK") else 1_000
+Found = set[tuple[str, int, int]]
+
+
+@pytest.fixture(scope="module")
+def searches() -> dict[str, Any]:
+    return _searches()
+
+
+@pytest.fixture(scope="module")
+def engine(searches: dict[str, Any]) -> Any:
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import NoOpNlpEngine
+
+    no_model = NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
+    no_model.load()
+    registry = RecognizerRegistry(supported_languages=["en"])
+    for search in searches.values():
+        registry.add_recognizer(search._recogniser)
+    return AnalyzerEngine(registry=registry, nlp_engine=no_model, supported_languages=["en"])
+
+
+def without_contained(found: Found) -> Found:
+    """Presidio leaves out what another finding of the kind contains."""
+    return {
+        one
+        for one in found
+        if not any(other != one and other[0] == one[0] and other[1] <= one[1] and one[2] <= other[2] for other in found)
+    }
+
+
+def test_the_same_is_found_as_by_presidios_engine(searches: dict[str, Any], engine: Any) -> None:
+    seed = int(os.environ.get("FLYWHEEL_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"seed {seed}")
+    rng, fake, compared = random.Random(seed), Faker(["en_US", "de_DE", "en_GB"]), 0
+    fake.seed_instance(seed)
+    for _ in range(TEXTS):
+        text = random_text(rng, fake)
+        results = engine.analyze(text, "en", list(searches), score_threshold=MINIMUM_SCORE)
+        expected = without_contained({(one.entity_type, one.start, one.end) for one in results})
+        found = {(kind, start, end) for kind, search in searches.items() for start, end in search.places(text)}
+        assert without_contained(found) == expected, text
+        compared += len(expected)
+    assert compared > TEXTS / 3
+
+
+def test_every_recogniser_has_its_search() -> None:
+    assert set(PresidioRedactor(key=b"k")._searches) == {"EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "CRYPTO"}
