@@ -54,6 +54,14 @@ def personal(rng: random.Random, fake: Faker) -> str:
     return rng.choice([value.upper(), value.lower()]) if written < 0.4 else value
 
 
+def secret(rng: random.Random) -> str:
+    """A secret or a part of one; in pieces, for scanners of repositories."""
+    value = "".join(rng.choice("abcXYZ012789_-") for _ in range(rng.choice([8, 20, 36, 60])))
+    token = rng.choice(["sk" + "-", "gh" + "p_", "AK" + "IA", "hf" + "_", "xo" + "xb-", "ey" + "J"]) + value
+    named = rng.choice(["password", "api_key", "Token", "pwd", "contraseña"]) + rng.choice(["=", ": ", " is ", '="', " "]) + value
+    return rng.choice([token, named, "letmein", f"https://u:{value}@h", f"Bearer {value}", "-----BEGIN " + f"PRIVATE KEY-----\n{value}"])
+
+
 def random_text(rng: random.Random, fake: Faker) -> str:
     def part() -> str:
         kind = rng.random()
@@ -61,6 +69,8 @@ def random_text(rng: random.Random, fake: Faker) -> str:
             return personal(rng, fake)
         if kind < 0.6:
             return "".join(rng.choice("0123456789" * 3 + "abcXYZſK -.:/@+()[]x٣０") for _ in range(rng.randint(1, 40)))
+        if kind < 0.75:
+            return secret(rng)
         return rng.choice(
             ["order 4521", "std::string", "a[::2]", "12:30:05", "1.2.3", "v10.0.1", "https://a.example", "<A:", '{"n": 41}', "的"]
         )

@@ -9,11 +9,13 @@ import hmac
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from flywheel.traffic.exchange import Exchange, exchange_from_wire
 from flywheel.traffic.media import REFERENCE
 from flywheel.traffic.message import Json
+from flywheel.traffic.secrets import begins_like_token, holds_digit, names_secret
 
 Redact = Callable[[str], tuple[str, int]]
 """A text -> the text with pseudonyms, and their number."""
@@ -34,11 +36,10 @@ UNSEARCHED = "NOT_SEARCHED"
 CUT_MARK = f"<{UNSEARCHED}>"
 """What stands in its place. A text that holds it never trains."""
 _PSEUDONYM = re.compile(r"<[A-Z][A-Z_]*:[0-9a-f]{8}>")
-_DIGIT, _INDEX = re.compile(r"\d"), re.compile(r"\[\d+\]")
+_INDEX = re.compile(r"\[\d+\]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PersonalDataSpan:
+class PersonalDataSpan(NamedTuple):
     """Where in a text personal data is. ``end`` is exclusive."""
 
     start: int
@@ -88,14 +89,15 @@ def _is_inside(span: PersonalDataSpan, cuts: Sequence[PersonalDataSpan]) -> bool
     return at < len(cuts) and cuts[at].start <= span.start
 
 
-def found_in_pieces(text: str, find: Callable[[str], Sequence[PersonalDataSpan]]) -> list[PersonalDataSpan]:
+def found_in_pieces(text: str, find: Callable[[str], Sequence[PersonalDataSpan]], *, every: bool = False) -> list[PersonalDataSpan]:
     """What ``find`` finds in overlapping pieces of the text: a recogniser whose time grows with the square of a text's length then takes a
-    time that grows with the length. Personal data of up to ``OVERLAP`` characters is whole in one of the pieces.
+    time that grows with the length. Personal data of up to ``OVERLAP`` characters is whole in one of the pieces. ``every``: also pieces
+    without a digit or an at sign.
     """
     found: dict[PersonalDataSpan, None] = {}
     for start, end in _pieces(text):
         piece = text[start:end]
-        if worth_searching(piece):
+        if every or worth_searching(piece):
             whole = (PersonalDataSpan(start=start + one.start, end=start + one.end, kind=one.kind) for one in find(piece))
             found |= {one: None for one in whole if not _cut_out_of_a_number(text, one, start, end)}
     return list(found)
@@ -124,7 +126,14 @@ def _cut_out_of_a_number(text: str, found: PersonalDataSpan, start: int, end: in
 def pseudonym(value: str, *, kind: str, key: bytes) -> str:
     """``<KIND:8 hex digits>``; the same for any case and spacing of the value."""
     normal = "".join(value.split()).casefold()
-    return f"<{kind}:{hmac.new(key, f'{kind}:{normal}'.encode(), 'sha256').hexdigest()[:8]}>"
+    keyed = _keyed(key).copy()
+    keyed.update(f"{kind}:{normal}".encode())
+    return f"<{kind}:{keyed.hexdigest()[:8]}>"
+
+
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> "hmac.HMAC":
+    return hmac.new(key, digestmod="sha256")
 
 
 def redacted_json(value: Json, redact: Redact) -> Json:
@@ -134,19 +143,29 @@ def redacted_json(value: Json, redact: Redact) -> Json:
             return redact(value)[0] if value else value
         return "".join(piece if REFERENCE.fullmatch(piece) else redact(piece)[0] for piece in REFERENCE.split(value) if piece)
     if isinstance(value, Mapping):
-        return {redact(key)[0]: one if _is_of_machine(key, one) else redacted_json(one, redact) for key, one in value.items()}
+        return {redact(key)[0]: _redacted_field(key, one, redact) for key, one in value.items()}
     if isinstance(value, list):
         return [redacted_json(one, redact) for one in value]
     return value
 
 
-def _is_of_machine(key: str, value: Json) -> bool:
-    return key in NEVER_PERSONAL and isinstance(value, str) and is_made_by_machine(value)
+def _redacted_field(key: str, value: Json, redact: Redact) -> Json:
+    """The value under a key of a mapping. One such as `password` says of its text that it is a secret."""
+    if not isinstance(value, str):
+        return redacted_json(value, redact)
+    if key in NEVER_PERSONAL and is_made_by_machine(value):
+        return value
+    if names_secret(key):
+        named = f'{key}="'
+        told = redact(f'{named}{value}"')[0]
+        if told.startswith(named) and _PSEUDONYM.fullmatch(told[len(named) : -1]):
+            return told[len(named) : -1]
+    return redacted_json(value, redact)
 
 
 def is_made_by_machine(id: str) -> bool:
-    """False for an id that may be an address, a number or a name of a person: it is redacted like any text."""
-    return _MACHINE_MADE.fullmatch(id) is not None
+    """False for an id that may be an address, a number or a token: it is redacted like any text."""
+    return _MACHINE_MADE.fullmatch(id) is not None and not begins_like_token(id)
 
 
 def unsearched_paths(value: Json, where: str) -> list[str]:
@@ -189,4 +208,4 @@ def holds_pseudonym(text: str) -> bool:
 
 def worth_searching(text: str) -> bool:
     """A cheap test before the recogniser runs: every kind that it finds has an at sign, a digit or ``://``."""
-    return "@" in text or "://" in text or _DIGIT.search(text) is not None
+    return "@" in text or "://" in text or holds_digit(text)

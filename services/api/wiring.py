@@ -154,7 +154,7 @@ def api_parts(settings: Settings) -> ApiParts:
         letters=DeadLetterStore(traffic, key=subjects.sealing),
         gateways=GatewayAdmin(urls=gateway_urls(settings), key=key),
         open_publisher=lambda: KafkaEventPublisher(KafkaAccess(**broker_fields(settings))),
-        open_redactor=cache(lambda: PresidioRedactor(key=redaction_secret)),
+        open_redactor=cache(lambda: PresidioRedactor(key=redaction_secret, **settings.redaction.model_dump())),
         encode=encode,
         check_correction=check_correction,
         traffic_topic=settings.kafka.topics.traffic,

@@ -8,6 +8,7 @@ not done here.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 
 import structlog
@@ -24,8 +25,10 @@ from flywheel.journal import JournalEntry, JournalKind
 from flywheel.regression_suite.case import Case
 from flywheel.regression_suite.case_of_correction import case_of
 from flywheel.traffic.dead_letter import LetterCause
+from flywheel.traffic.exchange import Prompt
 from flywheel.traffic.message import message_from_wire
-from flywheel.traffic.redaction import redacted_fault, redacted_json, unsearched_paths
+from flywheel.traffic.names import names_of, people
+from flywheel.traffic.redaction import Redact, redacted_fault, redacted_json, unsearched_paths
 from flywheel.training_set.example import example_id
 from flywheel.training_set.surrogates import prompt_with_surrogates
 from services.correction_desk.attempt_twice import attempt_twice
@@ -174,18 +177,19 @@ class CorrectionDesk:
 
     def _redacted(self, correction: Correction) -> Correction:
         """The correction without personal data; the author gets a pseudonym. Runs before anything is stored."""
-        found = 0
+        inline, found = correction.inline, 0
+        names = tuple(dict.fromkeys((*people([correction.author]), *names_of(Prompt(messages=inline.messages)))))
+        search: Redact = partial(self._parts.redactor.redact, names=names) if names else self._parts.redactor.redact
 
         def redact(text: str) -> tuple[str, int]:
             nonlocal found
-            redacted, count = self._parts.redactor.redact(text)
+            redacted, count = search(text)
             found += count
             return redacted, count
 
         def clean(text: str) -> str:
             return redact(text)[0]
 
-        inline = correction.inline
         wire = [redacted_json(message.to_wire(), redact) for message in inline.messages]
         tools = [redacted_json(tool, redact) for tool in inline.tools]
         left_out = (*inline.left_out, *unsearched_paths(wire, "messages"), *unsearched_paths(tools, "tools"))
@@ -196,7 +200,7 @@ class CorrectionDesk:
                 messages=tuple(message_from_wire(message, where="messages") for message in wire),
                 tools=tuple(tools),
                 dimensions={clean(name): clean(value) for name, value in inline.dimensions.items()},
-                left_out=tuple(redacted_fault(path, self._parts.redactor.redact) for path in left_out),
+                left_out=tuple(redacted_fault(path, search) for path in left_out),
             ),
             original=clean(correction.original) if correction.original is not None else None,
             corrected=clean(correction.corrected) if correction.corrected is not None else None,

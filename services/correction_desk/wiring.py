@@ -89,7 +89,7 @@ def correction_desk_parts(settings: Settings) -> CorrectionDeskParts:
         ledger=LedgerCorrections(engine),
         suite=LedgerSuite(engine),
         traffic=TrafficStore(open_traffic(settings.traffic_url), shapes=pane_shapes(settings), keys=subjects),
-        redactor=RedactorAtFirstText(key=key),
+        redactor=RedactorAtFirstText(key=key, **settings.redaction.model_dump()),
         decode=decode_correction,
         pseudonym_of=lambda name: pseudonym(name, kind="AUTHOR", key=key),
         knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic=topic, now=now),

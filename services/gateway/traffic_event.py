@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from flywheel.errors import InvalidInput
@@ -15,7 +16,8 @@ from flywheel.traffic.attempt_outcome import AttemptOutcome, outcome_of
 from flywheel.traffic.exchange import CUT, Exchange, exchange_from_wire
 from flywheel.traffic.inference import Arm
 from flywheel.traffic.message import Json
-from flywheel.traffic.redaction import CUT_MARK, is_made_by_machine, unsearched_paths
+from flywheel.traffic.names import names_of
+from flywheel.traffic.redaction import CUT_MARK, Redact, is_made_by_machine, unsearched_paths
 from services.gateway.cut_to_size import MOST_PATHS, redacted_to_size
 from services.ports.redaction import Redactor
 
@@ -75,10 +77,12 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
     """
     reply = attempt.reply
     exchange = _exchange(attempt.body, reply)
-    request, response, cut = _redacted(exchange, redactor)
+    names = names_of(exchange.prompt)
+    search: Redact = partial(redactor.redact, names=names) if names else redactor.redact
+    request, response, cut = _redacted(exchange, search)
 
     def clean(text: str) -> str:
-        return redactor.redact(text)[0]
+        return search(text)[0]
 
     left_out = [(path if _PLAIN_PATH.fullmatch(path) else clean(path))[:200] for path in dict.fromkeys((*exchange.left_out, *cut))]
     return {
@@ -106,13 +110,13 @@ def event_data(attempt: UpstreamAttempt, *, redactor: Redactor) -> dict[str, Any
     }
 
 
-def _redacted(exchange: Exchange, redactor: Redactor) -> tuple[Json, Json, tuple[str, ...]]:
+def _redacted(exchange: Exchange, search: Redact) -> tuple[Json, Json, tuple[str, ...]]:
     """Request and answer with pseudonyms, and the paths of what is missing."""
     unsearched = False
 
     def redact(text: str) -> tuple[str, int]:
         nonlocal unsearched
-        clean, found = redactor.redact(text)
+        clean, found = search(text)
         unsearched = unsearched or (found > 0 and CUT_MARK in clean)
         return clean, found
 

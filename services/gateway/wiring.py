@@ -128,7 +128,7 @@ def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
 
 def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, broker: "BrokerFields") -> CaptureParts:
     """The first gateway takes over the files of those that are no more, after ``gateway.processes`` was lowered."""
-    require_presidio()
+    require_presidio(settings.redaction.engine)
     spool, name = settings.data_dir / "spool", numbered("sealed", number)
     gone = _of_gone_processes(settings) if number == 1 else ()
     sealed = [spool / name, *(spool / numbered("sealed", one) for one in gone)]
@@ -173,7 +173,7 @@ def _record_parts(
     for other in left:
         spool.take_over(other)
     return RecordParts(
-        redactor=RedactorAtFirstText(key=pseudonyms_key),
+        redactor=RedactorAtFirstText(key=pseudonyms_key, **settings.redaction.model_dump()),
         spool=spool,
         publisher=KafkaEventPublisher(KafkaAccess(**broker)),
         question=RecordedIds(api_url=api_url, key=key),

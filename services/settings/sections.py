@@ -453,6 +453,16 @@ class Workload(Section):
     release: ReleaseSettings = ReleaseSettings()
 
 
+class Redaction(Section):
+    """What is replaced beside patterns of personal data and secrets: names of people. See redaction.md."""
+
+    # off: none; known: those that the exchange itself, a correction and known_names give; model: also those that the engine finds
+    names: Literal["off", "known", "model"] = "known"
+    known_names: tuple[str, ...] = ()  # of people, as they are written, e.g. of the staff
+    # for model: package.module:function, which returns a Presidio AnalyzerEngine
+    engine: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -465,6 +475,7 @@ class Settings(Section):
     workloads: dict[str, Workload] = {}
     retention: Retention = Retention()
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # of all processes
+    redaction: Redaction = Redaction()
     redaction_key_file: Path | None = None  # the key of the pseudonyms for personal data; made at the first start when unset
     # the key that seals recorded content: a file of mode 600 with at least 32 characters; made under data_dir/keys at first use when unset
     sealing_key_file: Path | None = None

@@ -12,7 +12,7 @@ from flywheel.traffic.subject import is_subject_field
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import nearest
 from services.settings.policies import build_policies, retention_policy
-from services.settings.sections import METRICS_PORTS, GatewaySettings, Requests, Settings, Slices, Token, Workload
+from services.settings.sections import METRICS_PORTS, GatewaySettings, Redaction, Requests, Settings, Slices, Token, Workload
 from services.settings.vllm_arguments import argument_faults
 
 ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
@@ -34,6 +34,7 @@ def faults_between(settings: Settings) -> Iterator[Fault]:
         yield from _url(settings.serving.url, "serving.url")
     yield from _gateway(settings.gateway)
     yield from argument_faults(settings.serving.extra_args, "serving.extra_args")
+    yield from _redaction(settings.redaction)
     yield from _json_values(settings.serving.chat_template_kwargs, "serving.chat_template_kwargs")
     yield from _tokens(settings.tokens)
     yield from _workloads_of_tokens(settings)
@@ -71,6 +72,16 @@ def _ports(settings: Settings) -> Iterator[Fault]:
     for first, again, port in repeated(wanted):
         reason = f"has the same value as {first}"
         yield Fault(where=again, reason=reason, value=port, remedy="Give each its own port.", compared_with=(first, *uses))
+
+
+def _redaction(redaction: Redaction) -> Iterator[Fault]:
+    where, engine = "redaction.engine", redaction.engine
+    if redaction.names == "model" and engine is None:
+        remedy = "Name package.module:function, or set redaction.names to known."
+        yield Fault(where=where, reason="is missing", remedy=remedy, compared_with=("redaction.names",))
+    elif engine is not None and redaction.names != "model":
+        remedy = "Set redaction.names to model, or remove the engine."
+        yield Fault(where=where, reason="is used by redaction.names model only", remedy=remedy, compared_with=("redaction.names",))
 
 
 def _gateway(gateway: GatewaySettings) -> Iterator[Fault]:

@@ -7,6 +7,7 @@ way becomes a dead letter; all others are recorded. A failure of the machine (di
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -18,6 +19,7 @@ from flywheel.traffic.attempt_outcome import AttemptOutcome
 from flywheel.traffic.dead_letter import LetterCause, letter_id
 from flywheel.traffic.features import columns_of
 from flywheel.traffic.inference import Inference
+from flywheel.traffic.names import names_of
 from flywheel.traffic.recording import (
     KeptInference,
     LostPartition,
@@ -28,7 +30,7 @@ from flywheel.traffic.recording import (
     Unreadable,
     UnusableRecord,
 )
-from flywheel.traffic.redaction import is_made_by_machine, redacted_exchange, redacted_fault
+from flywheel.traffic.redaction import Redact, is_made_by_machine, redacted_exchange, redacted_fault
 from services.observability.unexpected import place_of
 from services.ports.cloud_events import GATEWAY, source_of
 from services.ports.dead_letters import DeadLetter
@@ -252,13 +254,16 @@ def _measured(kept: KeptInference, parts: Recording) -> RecordedInference:
 def _redacted(inference: Inference, redactor: Redactor) -> Inference:
     """With pseudonyms in all that its producer wrote. A session that is the id of its request stays it, and so do ids made by machines."""
 
+    names = names_of(inference.exchange.prompt)
+    redact: Redact = partial(redactor.redact, names=names) if names else redactor.redact
+
     def clean(text: str) -> str:
-        return redactor.redact(text)[0]
+        return redact(text)[0]
 
     attempt, client_id = inference.attempt, inference.client_request_id
     return replace(
         inference,
-        exchange=redacted_exchange(inference.exchange, redactor.redact),
+        exchange=redacted_exchange(inference.exchange, redact),
         attempt=replace(attempt, error=clean(attempt.error)) if attempt.error else attempt,
         session=inference.session if inference.session == inference.request_id else clean(inference.session),
         dimensions={clean(name): clean(value) for name, value in inference.dimensions.items()},

@@ -77,7 +77,11 @@ def windower_parts(settings: Settings) -> WindowerParts:
         decode=event_codec.decode_traffic,
         claimed_ids=event_codec.claimed_ids,
         redactor=cache(
-            partial(_redactor, redaction_key(settings.data_dir, configured=configured_redaction_key(settings), in_use=keys.in_use()))
+            partial(
+                _redactor,
+                redaction_key(settings.data_dir, configured=configured_redaction_key(settings), in_use=keys.in_use()),
+                **settings.redaction.model_dump(),
+            )
         ),
         formats={WorkloadId(name): workload.format.json_schema for name, workload in settings.workloads.items()},
         of_machine=DATABASE_FAILURES,
@@ -92,8 +96,8 @@ def _sealer(settings: Settings, keys: LedgerSubjectKeys) -> ContentSealer:
     return ContentSealer(keys, subjects={WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()})
 
 
-def _redactor(key: bytes) -> Redactor:
+def _redactor(key: bytes, **names: Any) -> Redactor:
     """Imported at first use: the gateway redacts most events, and the import takes seconds."""
     from services.integrations.presidio.redactor import PresidioRedactor
 
-    return PresidioRedactor(key=key)
+    return PresidioRedactor(key=key, **names)

@@ -42,7 +42,7 @@ TIMES = 5 if soak() else 2
 class Unchanged:
     """A redactor that finds nothing and searches nothing."""
 
-    def redact(self, text: str) -> tuple[str, int]:
+    def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
         return text, 0
 
 

@@ -15,43 +15,10 @@ from flywheel.traffic.message import message_from_wire
 from flywheel.traffic.redaction import OVERLAP, PIECE, PersonalDataSpan, found_in_pieces, holds_pseudonym, pseudonymise, redacted_json
 from services.gateway.error_responses import MARKUP
 from services.integrations.presidio.redactor import PresidioRedactor
+from tests.hostile_texts import OF_REDACTION, UNITS, hostile
 
-UNITS = {
-    "line breaks": "\n",
-    "returns": "\r\n",
-    "spaces": " ",
-    "tabs": "\t",
-    "digits": "7",
-    "at signs": "@",
-    "dots": ".",
-    "quotes": '"',
-    "open brackets": "(",
-    "open square brackets": "[",
-    "open angle brackets": "<",
-    "open tags": "<a ",
-    "backslashes": "\\",
-    "letters": "a",
-    "capitals": "A",
-    "addresses": "a@a.",
-    "dates": "1/2/",
-    "numbers": "1-",
-    "foreign numbers": "+1 ",
-    "decimals": "1.",
-    "groups": "4111 ",
-    "account numbers": "AB12",
-    "hexadecimals": "1:",
-    "bullets": "- \n",
-    "pseudonyms": "<EMAIL_ADDRESS:3f2a9c01",
-    "data urls": "data:a/",
-    "fences": "```\n",
-    "functions": "function ",
-}
 DOUBLINGS = 2
 GROWTH = 4.0**DOUBLINGS / 2  # linear: 4; quadratic: 16
-
-
-def hostile(unit: str, length: int) -> str:
-    return (unit * (length // len(unit) + 1))[:length] + "@ 1"
 
 
 def cpu_seconds(work: Callable[[str], object], text: str) -> float:
@@ -96,9 +63,9 @@ def redactor() -> PresidioRedactor:
     return PresidioRedactor(key=b"k" * 32)
 
 
-@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("kind", OF_REDACTION)
 def test_a_hostile_text_is_redacted_in_linear_time(redactor: PresidioRedactor, kind: str) -> None:
-    assert grows_by(redactor.redact, UNITS[kind], 1_500) < GROWTH
+    assert grows_by(redactor.redact, OF_REDACTION[kind], 1_500) < GROWTH
 
 
 def test_many_findings_are_replaced_in_linear_time() -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import regex  # Presidio's own engine: what it calls a digit or the same letter, Python's re need not
 
-from services.integrations.presidio.phone_numbers import PHONE, SHORTEST
+from flywheel.traffic.secrets import may_hold_secret as may_hold_secret
+from services.integrations.presidio.phone_numbers import CHAIN, PHONE
 
 EMAIL, CARD, IBAN, IP, SSN, CRYPTO = "EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "CRYPTO"
 _CARD = regex.compile(r"[13-6]\d{3}[- ]?\d{3,4}[- ]?\d{3,4}[- ]?\d{3}")
@@ -17,7 +18,6 @@ _IBAN = regex.compile(r"[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{4}")
 _IP_4 = regex.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _SSN = regex.compile(r"[0-9]{3}[- .][0-9]{2}[- .][0-9]{4}")
 _CRYPTO = regex.compile(r"(?:bc1|[13])[a-zA-HJ-NP-Z0-9]{25}", regex.IGNORECASE)
-_PHONE = regex.compile(r".{0,4}?".join([r"\d"] * SHORTEST), regex.DOTALL)  # phonenumbers allows four characters between two digits
 
 _MAY_HOLD: Mapping[str, Callable[[str], object]] = {
     EMAIL: lambda text: "@" in text,
@@ -26,7 +26,7 @@ _MAY_HOLD: Mapping[str, Callable[[str], object]] = {
     IP: lambda text: "::" in text or text.count(":") >= 6 or (text.count(".") >= 3 and _IP_4.search(text)),
     SSN: _SSN.search,
     CRYPTO: _CRYPTO.search,
-    PHONE: _PHONE.search,
+    PHONE: CHAIN.search,
 }
 
 

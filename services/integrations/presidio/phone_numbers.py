@@ -20,6 +20,7 @@ from phonenumbers import (
     PhoneNumberMatcher,
     is_valid_number,
     parse,
+    phonenumberutil,
 )
 
 REGIONS = ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR")
@@ -32,6 +33,10 @@ LENIENCY = Leniency.VALID
 CACHED, RUNS_CACHED = 16_384, 512  # numbers and runs of digits that were judged last: hostile texts repeat them
 MINUTES = len(":59")  # so far behind a run the matcher looks: with minutes there, the run is a time
 KINDS = ("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan", "voicemail")
+CHAIN = re.compile(rf"\d(?:[{phonenumberutil._VALID_PUNCTUATION}]{{0,4}}\d){{{SHORTEST - 1}}}", re.IGNORECASE)
+"""The digits of the shortest number, with what phonenumbers allows between two of them; every run in which it finds a number has them."""
+LEAD = 10  # characters: two brackets or plus signs, each with four more, may stand before the first digit of a run
+_ANY = PhoneNumberMatch(0, "0", PhoneNumber())  # ends the search of ``_find``
 _NO_EXTENSION = re.compile(r"[+＋]?[\d\-‐-―−ー－-／ \u00a0\u00ad\u200b\u2060\u3000()（）［］.\[\]/]*")
 """A part whose meaning lies in its digits and its plus sign alone: no extension, no letters."""
 
@@ -80,14 +85,24 @@ class _Parts(PhoneNumberMatcher):
                     break
 
     def _run_after(self, at: int) -> tuple[int, str] | None:
-        """The next run of digits, and its start."""
+        """The next run with enough digits for a number, and its start."""
         if at not in self._known:
-            self._known[at] = self._run if self._find(at) is not None else None
+            self._known[at] = self._next_run(at)
         return self._known[at]
+
+    def _next_run(self, at: int) -> tuple[int, str] | None:
+        digits = CHAIN.search(self.text, at)
+        at = max(at, digits.start() - LEAD) if digits is not None else at
+        while digits is not None and self._find(at) is not None:
+            start, run = self._run
+            at = start + len(run)
+            if at > digits.start():
+                return self._run
+        return None
 
     def _extract_match(self, candidate: str, offset: int) -> PhoneNumberMatch | None:
         self._run = (offset, candidate)
-        return PhoneNumberMatch(offset, candidate, PhoneNumber())  # any match ends the search of ``_find``
+        return _ANY
 
     def _is_number(self, start: int, part: str, region: str) -> bool:
         end = start + len(part)

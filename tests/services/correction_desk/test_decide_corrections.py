@@ -60,7 +60,7 @@ class MailRedactor:
     failures = 0
     error: Exception = ValueError("poison of ann@example.com")
 
-    def redact(self, text: str) -> tuple[str, int]:
+    def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
         if "unsearchable" in text:
             return CUT_MARK, 1
         if "poison" in text and self.failures:
@@ -266,6 +266,17 @@ def test_a_fault_repeats_no_personal_data_of_a_key() -> None:
     with pytest.raises(InvalidInput) as raised:
         Story().receive("a", dimensions={"ann@example.com": 7})
     assert "ann@example.com" not in str(raised.value)
+
+
+def test_the_authors_name_is_known_in_the_texts_of_a_correction() -> None:
+    story, asked = Story(), []
+    story.redactor.redact = lambda text, names=(): (asked.append(names), (text, 0))[1]  # type: ignore[method-assign]
+    messages = [
+        {"role": "user", "name": "Bob Ray", "content": "send"},
+        {"role": "tool", "name": "Sender", "tool_call_id": "1", "content": ""},
+    ]
+    story.receive("a", request_id=None, messages=messages, comment="as Ada said")
+    assert set(asked) == {("Ada Lovelace", "Bob Ray")}
 
 
 MAIL = "ann@example.com"

@@ -23,7 +23,7 @@ MAIL = re.compile(r"\b\w{1,40}@\w{1,40}\.[a-z]{2,10}")
 class MailRedactor:
     """Finds e-mail addresses, as a real one would."""
 
-    def redact(self, text: str) -> tuple[str, int]:
+    def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
         found = [PersonalDataSpan(start=match.start(), end=match.end(), kind="EMAIL_ADDRESS") for match in MAIL.finditer(text)]
         return pseudonymise(text, found, b"key")
 

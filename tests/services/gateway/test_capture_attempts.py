@@ -123,7 +123,7 @@ def test_a_full_spool_says_how_many_it_refused_and_empties_again(tmp_path: Path)
 
 
 class Stumbles(MailRedactor):
-    def redact(self, text: str) -> tuple[str, int]:
+    def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
         if "stumble" in text:
             raise ZeroDivisionError
         return super().redact(text)
@@ -216,7 +216,7 @@ class Slow(MailRedactor):
     def __init__(self) -> None:
         self.may_end, self.started = threading.Event(), threading.Event()
 
-    def redact(self, text: str) -> tuple[str, int]:
+    def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
         if len(text) > 500_000:
             self.started.set()
             assert self.may_end.wait(60)
@@ -245,7 +245,7 @@ class Missing(MailRedactor):
     def __init__(self) -> None:
         self.installed = False
 
-    def redact(self, text: str) -> tuple[str, int]:
+    def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
         if not self.installed:
             raise CannotRun("presidio is not installed", remedy="Install it.")
         return super().redact(text)

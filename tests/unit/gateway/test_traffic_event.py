@@ -116,7 +116,7 @@ def test_personal_data_is_redacted_wherever_it_stands() -> None:
 
 def test_a_text_that_cannot_be_searched_is_left_out_of_the_event() -> None:
     class Cuts(MailRedactor):
-        def redact(self, text: str) -> tuple[str, int]:
+        def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
             return (CUT_MARK, 1) if "poison" in text else super().redact(text)
 
     one = attempt(body=asked("hello", "poison of Ann"), response=completion("poison of Bob"), session="poison", dimensions={"poison": "x"})
@@ -132,6 +132,16 @@ def test_names_of_dimensions_are_redacted_like_their_values() -> None:
     assert name.startswith("<EMAIL_ADDRESS:")
 
 
+def test_names_that_a_request_gives_are_known_in_all_of_its_texts() -> None:
+    class Names(MailRedactor):
+        def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
+            return super().redact(text.replace("Anna", "<PERSON:01234567>") if names == ("Anna Schmidt",) else text)
+
+    one = attempt(body=asked("I am Anna") | {"user": "Anna Schmidt"}, response=completion("Hello Anna"), session="Anna-1")
+    data = event_data(one, redactor=Names())
+    assert b"Anna" not in orjson.dumps(data)
+
+
 def test_a_redacted_session_is_still_one_session() -> None:
     one, other = (on_the_wire(attempt(session=who, request_id=RequestId(who)))[0] for who in ("a@example.com", "a@example.com"))
     assert one.session == other.session
@@ -141,7 +151,7 @@ def test_a_redacted_session_is_still_one_session() -> None:
 @pytest.mark.parametrize("number", ["4155550134", "+1-415-555-0134", "4111-1111-1111-1111"])
 def test_a_number_as_a_clients_own_id_is_redacted(number: str) -> None:
     class Numbers:
-        def redact(self, text: str) -> tuple[str, int]:
+        def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
             return text.replace(number, "<PHONE_NUMBER:01234567>"), text.count(number)
 
     data = event_data(attempt(client_request_id=number), redactor=Numbers())
@@ -161,7 +171,7 @@ class Counting(MailRedactor):
     def __init__(self) -> None:
         self.searched = 0
 
-    def redact(self, text: str) -> tuple[str, int]:
+    def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
         self.searched += len(text)
         return super().redact(text)
 
@@ -282,7 +292,7 @@ def test_a_session_that_is_the_request_itself_is_not_searched() -> None:
     searched: list[str] = []
 
     class Noting(MailRedactor):
-        def redact(self, text: str) -> tuple[str, int]:
+        def redact(self, text: str, names: tuple[str, ...] = ()) -> tuple[str, int]:
             searched.append(text)
             return super().redact(text)
 

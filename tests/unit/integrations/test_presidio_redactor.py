@@ -111,7 +111,7 @@ def test_a_piece_on_which_a_pattern_gives_up_is_cut_and_counted(redactor: Presid
     """Presidio logs the time-out and goes on as if nothing had been found."""
     slow = regex.compile(r"(?:\w|\w\w|[a-z ]|[a-z ]{2})*poison[0-9]")
     monkeypatch.setattr("services.integrations.presidio.pattern_search.PATTERN_SECONDS", 0.01)
-    monkeypatch.setattr(redactor._searches["CREDIT_CARD"], "_patterns", [(slow, 0.5)])
+    monkeypatch.setattr(redactor._searches["CREDIT_CARD"], "_patterns", [(slow, 0.5, "")])
     cut_once(redactor, "gave_up")
 
 
@@ -133,3 +133,60 @@ def test_no_line_of_the_log_quotes_a_text(redactor: PresidioRedactor, caplog: py
         redactor.redact("iban DE8937040044053201300０ or GB29 NWBK 6016 1331 9268 1９ and DEÄ9 3704 0044 0532 0130 00")
     assert "3704" not in caplog.text
     assert "6016" not in caplog.text
+
+
+def test_known_names_are_replaced_and_off_leaves_them() -> None:
+    text = "Anna Schmidt called, Anna wants a refund"
+    clean, found = PresidioRedactor(key=b"k").redact(text, ("Anna Schmidt",))
+    assert (found, "Anna" in clean, clean.count("<PERSON:")) == (2, False, 2)
+    assert PresidioRedactor(key=b"k").redact(text) == (text, 0)
+    assert PresidioRedactor(key=b"k", names="off", known_names=("Anna",)).redact(text, ("Anna Schmidt",)) == (text, 0)
+    assert PresidioRedactor(key=b"k", known_names=("Anna Schmidt",)).redact(text) == (clean, found)
+
+
+class Place:
+    def __init__(self, start: int, end: int) -> None:
+        self.start, self.end = start, end
+
+
+class SmallEngine:
+    """Stands for a Presidio AnalyzerEngine: one name, and a failure on "poison"."""
+
+    def analyze(self, *, text: str, language: str, entities: list[str], score_threshold: float) -> list[Place]:
+        assert (language, entities) == ("en", ["PERSON"])
+        if "poison" in text:
+            raise RuntimeError(text)
+        return [Place(match.start(), match.end()) for match in re.finditer("Ada Lovelace", text)]
+
+
+def presidio_engine() -> object:
+    """A real AnalyzerEngine without a language model."""
+    from presidio_analyzer import AnalyzerEngine, PatternRecognizer, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import NoOpNlpEngine
+
+    engine = NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
+    engine.load()
+    registry = RecognizerRegistry(supported_languages=["en"])
+    registry.add_recognizer(PatternRecognizer(supported_entity="PERSON", deny_list=["Ada Lovelace"]))
+    return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
+
+
+@pytest.mark.parametrize("engine", ["SmallEngine", "presidio_engine"])
+def test_an_engine_finds_names_that_nobody_gave(engine: str) -> None:
+    redactor = PresidioRedactor(key=b"k", names="model", engine=f"{__name__}:{engine}")
+    long = "word " * 400 + "Ada Lovelace" + " word" * 400
+    for text in ("ask Ada Lovelace", long, "ask Ada Lovelace and Anna"):
+        clean, found = redactor.redact(text, ("Anna",))
+        assert ("Ada" in clean, "Anna" in clean, found) == (False, False, 2 if "Anna" in text else 1)
+    assert redactor.redact("ask nobody") == ("ask nobody", 0)
+
+
+def test_a_piece_in_which_the_engine_fails_is_cut() -> None:
+    redactor = PresidioRedactor(key=b"k", names="model", engine=f"{__name__}:SmallEngine")
+    assert redactor.redact("poison of Ada Lovelace") == (CUT_MARK, 1)
+
+
+@pytest.mark.parametrize("engine", [None, "", "no_such_module:make", f"{__name__}:no_such", f"{__name__}:not_searched", "json:loads"])
+def test_without_its_engine_nothing_is_redacted_by_a_model(engine: str | None) -> None:
+    with pytest.raises(CannotRun, match="engine"):
+        PresidioRedactor(key=b"k", names="model", engine=engine)
