@@ -165,6 +165,16 @@ def test_panes_and_dead_letters_have_times_of_their_own(store: BothSides, old: O
     assert len(ids(store)) == 6
 
 
+def test_a_look_for_old_records_waits_for_no_writer(store: BothSides, old: OldTraffic) -> None:
+    """Where nothing is old, no write lock is taken: it would wait for the writer here, and for the recorder's batches in the daemon."""
+    record(store, range(3), at=NOON)
+    with writing(store.engine):
+        for kind in (RecordKind.ROWS, RecordKind.CONTENTS, RecordKind.PANES, RecordKind.DEAD_LETTERS):
+            assert old.delete_some(kind, SUPPORT, EVER, at_most=10) == 0
+        assert old.delete_some(RecordKind.IDS, None, EVER, at_most=10) == 0
+        assert not old.give_back()
+
+
 def test_the_space_of_deleted_rows_is_given_back(store: BothSides, old: OldTraffic, tmp_path: Path) -> None:
     path = tmp_path / "traffic.db"
     assert gives_pages_back(path)

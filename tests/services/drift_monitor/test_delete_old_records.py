@@ -1,7 +1,7 @@
 """The hourly pass over old records, on real databases with a clock that the test moves."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,12 +11,13 @@ from sqlalchemy import Engine, select
 
 from flywheel.ids import WorkloadId
 from flywheel.journal import JournalEntry, JournalKind, RetentionNote
-from flywheel.retention import ClockReading, Hold, RecordKind, RetentionPolicy
+from flywheel.retention import ClockReading, Hold, OldPeriod, RecordKind, RetentionPolicy
 from flywheel.traffic.features import columns_of
 from flywheel.windows.pane_shape import PaneShape
 from flywheel.windows.slices import SlicePolicy
 from services.drift_monitor.delete_old_records import DELETIONS, PASS_SECONDS, OldRecordsSweep
 from services.drift_monitor.wiring import RetentionParts
+from services.ports.old_records import OldRecords
 from services.ports.traffic import RecordedInference, RecordingBatch
 from services.stores.database import open_database, reading
 from services.stores.ledger.journal import LedgerJournal
@@ -52,11 +53,11 @@ class World:
     holds: Callable[[WorkloadId], list[Hold]] = lambda _: []
     policies: tuple[tuple[WorkloadId, RetentionPolicy], ...] = ((SUPPORT, RetentionPolicy()),)
 
-    def sweep(self) -> OldRecordsSweep:
+    def sweep(self, stores: Sequence[OldRecords] = ()) -> OldRecordsSweep:
         """As a process that has just started has it."""
         return OldRecordsSweep(
             RetentionParts(
-                stores=(OldTraffic(self.store.engine, now=lambda: self.machine.wall),),
+                stores=stores or (OldTraffic(self.store.engine, now=lambda: self.machine.wall),),
                 policies=dict(self.policies),
                 default=RetentionPolicy(),
                 holds=self.holds,
@@ -102,8 +103,8 @@ def records_deleted() -> float:
     return sum(one.value for metric in DELETIONS.collect() for one in metric.samples if one.name.endswith("_total"))
 
 
-def after_the_first_day(world: World) -> OldRecordsSweep:
-    sweep = world.sweep()
+def after_the_first_day(world: World, stores: Sequence[OldRecords] = ()) -> OldRecordsSweep:
+    sweep = world.sweep(stores)
     one_pass(sweep, world.machine)
     world.machine.passes(DAY)
     return sweep
@@ -225,3 +226,40 @@ def test_a_step_is_small_and_grows_only_while_it_is_quick(world: World) -> None:
     assert sizes[0] == 10
     assert all(after <= 2 * size for size, after in itertools.pairwise(sizes))
     assert sum(sizes) == 300
+
+
+class SlowRecords:
+    """A store whose deletions take 1 ms for each record."""
+
+    kinds = frozenset({RecordKind.IDS})
+
+    def __init__(self, left: int) -> None:
+        self.left, self.monotonic, self.steps = left, 0.0, list[int]()
+
+    def workloads(self) -> set[WorkloadId]:
+        return set()
+
+    def delete_some(self, kind: RecordKind, workload: WorkloadId | None, period: OldPeriod, *, at_most: int) -> int:
+        deleted = min(at_most, self.left)
+        self.left, self.monotonic, self.steps = self.left - deleted, self.monotonic + deleted / 1_000, [*self.steps, deleted]
+        return deleted
+
+    def start_anew(self) -> None: ...
+
+    def give_back(self) -> bool:
+        return False
+
+
+def test_a_step_takes_a_twentieth_of_a_second_and_four_times_as_long_is_paused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowRecords(left=2_000)
+    monkeypatch.setattr("services.drift_monitor.delete_old_records.time.monotonic", lambda: slow.monotonic)
+    sweep = after_the_first_day(world, stores=(slow,))
+    world.machine.passes(2 * HOUR)
+    pauses = []
+    while (pause := sweep.tick(world.machine.wall)) is not None:
+        pauses.append(pause)
+    assert slow.left == 0
+    steps = slow.steps[: len(pauses)]
+    assert max(steps) <= 50
+    assert sum(steps[3:-1]) / len(steps[3:-1]) > 30  # and it uses the time
+    assert all(pause > 3.999 * step / 1_000 for pause, step in zip(pauses, steps, strict=True))
