@@ -17,6 +17,7 @@ from services.process.loop import run_loop
 from services.process.progress import FlowWatch
 from services.process.run_together import run_together
 from services.process.start_stop import Start, main
+from services.process.tls import server_context
 
 PROCESS = "api"
 END_SECONDS = 3  # requests in flight get this long
@@ -47,7 +48,7 @@ def run(start: Start) -> None:
         lifespan="off",
         timeout_graceful_shutdown=END_SECONDS,
     )
-    server = HttpServer(config, stop=stop)
+    server = HttpServer(config, stop=stop, tls=server_context(settings.http))
     watch = FlowWatch(PROCESS, [relay.flow], journal=lambda: parts.ledger.journal)
     health = serve_health(settings, PROCESS, ready=lambda: relay.trouble, watch=watch)
 

@@ -1,6 +1,7 @@
 """The HTTP server: uvicorn that ends with the process, and closes connections that send nothing."""
 
 import asyncio
+import ssl
 import threading
 
 import uvicorn
@@ -12,8 +13,10 @@ LOOK_SECONDS = 0.5  # between two looks whether the process is to end
 class HttpServer(uvicorn.Server):  # type: ignore[misc]
     """Ends with ``stop``, and looks for it twice a second instead of ten times."""
 
-    def __init__(self, config: uvicorn.Config, *, stop: threading.Event) -> None:
+    def __init__(self, config: uvicorn.Config, *, stop: threading.Event, tls: ssl.SSLContext | None) -> None:
         super().__init__(config)
+        config.load()
+        config.ssl = tls  # uvicorn's own settings take the names of files, which it reads once
         self._stop = stop
 
     async def main_loop(self) -> None:

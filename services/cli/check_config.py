@@ -67,6 +67,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path | None]]:
     serving = settings.serving
     yield from (("serving.python", serving.python), ("serving.model", serving.model), ("serving.key_file", serving.key_file))
     yield "serving.chat_template", serving.chat_template
+    yield from (("http.certificate_file", settings.http.certificate_file), ("http.key_file", settings.http.key_file))
     yield from (("kafka.ssl_cafile", settings.kafka.ssl_cafile), ("kafka.sasl_password_file", settings.kafka.sasl_password_file))
     yield from (("redaction_key_file", settings.redaction_key_file), ("sealing_key_file", settings.sealing_key_file))
     for index, token in enumerate(settings.tokens):

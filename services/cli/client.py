@@ -3,6 +3,7 @@
 In: the api's URL, a token. Out: parsed JSON, or the api's error with its exit code.
 """
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import httpx
 
 from flywheel.errors import CannotRun, FlywheelError, InvalidInput
 from services.cli.output import Json
+from services.process.tls import api_trust
 from services.settings import Settings
 from services.settings.small_files import SECRET_BYTES, read_at_most
 
@@ -27,9 +29,12 @@ class ApiError(FlywheelError):
 class ApiClient:
     """One base URL and one token."""
 
-    def __init__(self, *, url: str, token: str) -> None:
+    def __init__(self, *, url: str, token: str, tls: ssl.SSLContext | None = None) -> None:
+        """``tls``: what is trusted, where the URL is https."""
+        verify: ssl.SSLContext | bool = tls or True
+        headers = {"Authorization": f"Bearer {token}"}
         # trust_env=False: a proxy in the environment must not stand between the command line and its own host
-        self._client = httpx.Client(base_url=url, timeout=ANSWER_SECONDS, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=ANSWER_SECONDS, headers=headers, trust_env=False, verify=verify)
         self._url = url
 
     def get(self, path: str, **query: object) -> dict[str, Json]:
@@ -62,7 +67,7 @@ class ApiClient:
             raise CannotRun(
                 f"the api does not answer: {error}",
                 where=self._url,
-                remedy="Start the daemon with `flywheel up`, or correct http.host and http.api_port.",
+                remedy="Start the daemon with `flywheel up`, or correct http.host, http.api_port and http.certificate_file.",
             ) from error
         if answer.status_code >= 400:
             raise _error(answer)
@@ -71,7 +76,7 @@ class ApiClient:
 
 def client(settings: Settings, *, token: str) -> ApiClient:
     """The client of the api that this configuration names."""
-    return ApiClient(url=f"http://{settings.http.host}:{settings.http.api_port}", token=token)
+    return ApiClient(url=settings.http.api_url, token=token, tls=api_trust(settings.http)())
 
 
 def read_token(token_file: Path | None, from_environment: str | None) -> str:

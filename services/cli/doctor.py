@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.x509 import load_pem_x509_certificate
 
 from flywheel.errors import FlywheelError
 from flywheel.journal import JournalKind
@@ -30,10 +31,12 @@ from services.integrations.kafka.topics import KafkaAccess, broker_answers, chec
 from services.integrations.vllm import server_process as vllm_process
 from services.process.machine import Machine, free_gib, port_is_free, read_machine, require_processor
 from services.process.process_names import PROCESSES, gateway_names, gateway_port, metrics_port
-from services.settings import Settings, load
+from services.process.tls import server_context
+from services.settings import Http, Settings, load
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.loading import config_file
 from services.settings.secrets import broker_fields, secret_from
+from services.settings.small_files import CERTIFICATE_BYTES, read_at_most
 from services.stores.database import open_ledger_read_only, path_of
 from services.stores.ledger.journal import LedgerJournal
 from services.stores.schema_version import LEDGER, TRAFFIC, check, read_state
@@ -41,6 +44,7 @@ from services.stores.schema_version import LEDGER, TRAFFIC, check, read_state
 SMALL_MEMORY_GIB = 7.0  # vLLM with the small model 3.5, a training run 2, our ten processes 1.5
 IMPORT_SECONDS = 30.0
 SILENT_SECONDS = 60.0  # without a sign of `flywheel up`, which gives one each 15 s
+RENEW_WITHIN = timedelta(days=14)
 LIBRARIES = {
     "training (torch, trl, peft, bitsandbytes)": (("torch", "transformers", "trl", "peft", "bitsandbytes"), "train"),
     "drift reports (evidently)": (("evidently",), "drift"),
@@ -109,6 +113,7 @@ def examine(settings: Settings, machine: Machine) -> list[Diagnosis]:
         lambda: _serving(settings, machine),
         lambda: _tools(settings),
         lambda: _ports(settings),
+        lambda: _certificate(settings.http),
         lambda: examine_flows(settings),
         lambda: _workloads(settings),
         _libraries,
@@ -290,6 +295,24 @@ def _ports(settings: Settings) -> list[Diagnosis]:
             remedy = f"Stop the process that uses this port, or set {where}."
             found.append(Diagnosis(part="ports", finding=CheckLevel.WRONG, sentence=f"{host}:{port} for {what} is taken", remedy=remedy))
     return found or [Diagnosis(part="ports", finding=CheckLevel.OK, sentence="all free")]
+
+
+def _certificate(http: Http) -> list[Diagnosis]:
+    if http.certificate_file is None:
+        return []
+    try:
+        server_context(http)
+        ends = load_pem_x509_certificate(read_at_most(http.certificate_file, CERTIFICATE_BYTES)).not_valid_after_utc
+    except FlywheelError as error:
+        return [_wrong("tls", error)]
+    left, sentence = ends - datetime.now(UTC), f"{http.certificate_file} is valid until {ends:%d %B %Y %H:%M} UTC"
+    if left <= timedelta(0):
+        finding, remedy = CheckLevel.WRONG, "Renew it: clients refuse it. It is in force as soon as the files are replaced."
+    elif left < RENEW_WITHIN:
+        finding, remedy = CheckLevel.NOTE, "Renew it. It is in force as soon as the files are replaced."
+    else:
+        finding, remedy = CheckLevel.OK, ""
+    return [Diagnosis(part="tls", finding=finding, sentence=sentence, remedy=remedy)]
 
 
 def examine_flows(settings: Settings) -> list[Diagnosis]:

@@ -25,6 +25,7 @@ from services.process.process_names import gateway_port, numbered
 from services.process.progress import FlowWatch
 from services.process.refused_attempts import RefusedAttempts
 from services.process.start_stop import main, stop_event_of_loop
+from services.process.tls import server_context
 from services.settings import Settings
 
 PROCESS = "gateway"
@@ -37,6 +38,7 @@ LOOK_SECONDS = 0.05
 async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: int = 1) -> None:
     """Wires, listens, and ends in the mirror order of its start. ``number``: of several gateways that share the users' port."""
     stop = stop_event_of_loop(asked_to_stop)
+    tls = server_context(settings.http)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # follow_topic logs once that the broker is down
     parts = gateway_parts(settings, number=number)
     table = RouteTable(workloads=[one.workload for one in parts.workloads.values()], disk=parts.route_files)
@@ -63,7 +65,8 @@ async def serve(settings: Settings, asked_to_stop: threading.Event, *, number: i
     await runner.setup()
     http = settings.http
     with _taken(http.host, http.gateway_port, remedy="set http.gateway_port"):
-        port = await open_port(runner, http.host, http.gateway_port, idle_seconds=http.idle_seconds, shared=settings.gateway.processes > 1)
+        shared = settings.gateway.processes > 1
+        port = await open_port(runner, http.host, http.gateway_port, idle_seconds=http.idle_seconds, shared=shared, tls=tls)
     capture.start()
     watch.start()
     tasks = [

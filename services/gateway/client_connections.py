@@ -4,11 +4,13 @@ An error of the HTTP itself has OpenAI's form like all others, and one line of t
 """
 
 import asyncio
+import ssl
 
 import structlog
 from aiohttp import HttpVersion11, web
 
 from services.gateway.error_responses import error_response
+from services.process.tls import HANDSHAKE_SECONDS
 
 log = structlog.get_logger()
 WAITING_CONNECTIONS = 128
@@ -31,7 +33,9 @@ class ClientConnection(web.RequestHandler):
         return answer
 
 
-async def open_port(runner: web.AppRunner, host: str, port: int, *, idle_seconds: float, shared: bool = False) -> asyncio.Server:
+async def open_port(
+    runner: web.AppRunner, host: str, port: int, *, idle_seconds: float, shared: bool = False, tls: ssl.SSLContext | None = None
+) -> asyncio.Server:
     """A connection that has sent no whole head of a request for ``idle_seconds`` is closed.
 
     ``shared``: the kernel spreads connections over all processes that listen there, and leaves out one that died. Raises OSError.
@@ -48,7 +52,10 @@ async def open_port(runner: web.AppRunner, host: str, port: int, *, idle_seconds
             keepalive_timeout=idle_seconds,  # aiohttp's counts for a head that does not end too
         )
 
-    return await loop.create_server(connection, host, port, reuse_port=shared or None, backlog=WAITING_CONNECTIONS)
+    handshake = HANDSHAKE_SECONDS if tls is not None else None
+    return await loop.create_server(
+        connection, host, port, ssl=tls, ssl_handshake_timeout=handshake, reuse_port=shared or None, backlog=WAITING_CONNECTIONS
+    )
 
 
 async def expectation(request: web.Request) -> None:

@@ -25,6 +25,7 @@ from services.ports.redaction import Redactor
 from services.ports.route_on_the_wire import from_wire, to_wire
 from services.process.process_names import numbered
 from services.process.request_limits import RequestLimiter
+from services.process.tls import ApiTrust, api_trust
 from services.settings import Settings
 from services.settings.policies import request_policy
 from services.settings.secrets import broker_fields, configured_redaction_key, known_tokens, serving_key
@@ -105,8 +106,7 @@ class GatewayParts:
 def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
     """``number``: of several gateways, each with files of its own. Raises InvalidSettings and CannotRun; opens no connection."""
     key = internal_key(settings.data_dir)
-    api_url = f"http://{settings.http.host}:{settings.http.api_port}"
-    broker = broker_fields(settings)
+    broker, tls = broker_fields(settings), api_trust(settings.http)
     return GatewayParts(
         workloads={workload.alias: _served(WorkloadId(name), workload) for name, workload in settings.workloads.items()},
         tokens=Tokens(entries=known_tokens(settings), internal=key, issued=TokenFile(settings.data_dir)),
@@ -116,17 +116,17 @@ def gateway_parts(settings: Settings, *, number: int = 1) -> GatewayParts:
             share=settings.gateway.processes,
         ),
         route_files=RouteFiles(settings.data_dir / "routes"),
-        route_api=ApiRoutes(api_url=api_url, key=key),
+        route_api=ApiRoutes(api_url=settings.http.api_url, key=key, tls=tls),
         open_topic=lambda: _route_topic(broker, topic=settings.kafka.topics.releases),
         read_route=from_wire,
-        capture=_capture_parts(settings, number=number, api_url=api_url, key=key, broker=broker),
+        capture=_capture_parts(settings, number=number, tls=tls, key=key, broker=broker),
         upstream=Upstream(url=settings.serving_url.rstrip("/"), key=serving_key(settings), deadlines=_deadlines(settings.gateway)),
         journal=partial(_journal, settings),
         http=HttpPolicy(cors_origins=settings.gateway.cors_origins, passed_on=settings.gateway.passed_on),
     )
 
 
-def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, broker: "BrokerFields") -> CaptureParts:
+def _capture_parts(settings: Settings, *, number: int, tls: ApiTrust, key: str, broker: "BrokerFields") -> CaptureParts:
     """The first gateway takes over the files of those that are no more, after ``gateway.processes`` was lowered."""
     require_presidio(settings.redaction.engine)
     spool, name = settings.data_dir / "spool", numbered("sealed", number)
@@ -143,7 +143,7 @@ def _capture_parts(settings: Settings, *, number: int, api_url: str, key: str, b
 
     return CaptureParts(
         sealed=SealedLog(sealed[0], key=seals, require_room=DiskReserve(settings.data_dir).require_half),
-        open_record=lambda: _record_parts(settings, file, left, api_url=api_url, key=key, broker=broker, pseudonyms_key=pseudonyms_key()),
+        open_record=lambda: _record_parts(settings, file, left, tls=tls, key=key, broker=broker, pseudonyms_key=pseudonyms_key()),
     )
 
 
@@ -158,7 +158,7 @@ def _names(folder: Path) -> Sequence[str]:
 
 
 def _record_parts(
-    settings: Settings, file: Path, left: Sequence[Path], *, api_url: str, key: str, broker: "BrokerFields", pseudonyms_key: bytes
+    settings: Settings, file: Path, left: Sequence[Path], *, tls: ApiTrust, key: str, broker: "BrokerFields", pseudonyms_key: bytes
 ) -> RecordParts:
     """Imports for a second. Raises FlywheelError, e.g. where the spool cannot be written."""
     from services.integrations.api.recorded_ids import RecordedIds
@@ -176,7 +176,7 @@ def _record_parts(
         redactor=RedactorAtFirstText(key=pseudonyms_key, **settings.redaction.model_dump()),
         spool=spool,
         publisher=KafkaEventPublisher(KafkaAccess(**broker)),
-        question=RecordedIds(api_url=api_url, key=key),
+        question=RecordedIds(api_url=settings.http.api_url, key=key, tls=tls),
         encode=partial(encode, type=TRAFFIC_TYPE, source=GATEWAY),
         topic=settings.kafka.topics.traffic,
     )

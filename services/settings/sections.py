@@ -87,11 +87,26 @@ class Http(Section):
     host: str = "127.0.0.1"  # address or name to listen on; 0.0.0.0: every address of this host
     gateway_port: Port = 8400  # the OpenAI-compatible API that applications call
     api_port: Port = 8401  # corrections, alerts, releases; the command line calls it
+    # PEM, the server's own certificate first, then its chain; set: gateway and api speak HTTPS only. A renewed file is in force at once
+    certificate_file: Path | None = None
+    key_file: Path | None = None  # PEM, the certificate's key, without a password
     idle_seconds: SecondsAboveZero = 75.0  # a connection that has sent no whole head of a request for so long is closed
     body_seconds: SecondsAboveZero = 60.0  # within which the body of a request must arrive; then 408
     # the first of ten consecutive ports, one for each process, in the order of services.process.process_names.PROCESSES; behind them one
     # for each further process of gateway.processes
     metrics_port: int = Field(default=8420, ge=1, le=65_500)
+
+    @property
+    def gateway_url(self) -> str:
+        return f"{self._scheme}://{self.host}:{self.gateway_port}"
+
+    @property
+    def api_url(self) -> str:
+        return f"{self._scheme}://{self.host}:{self.api_port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.certificate_file is not None else "http"
 
 
 class Topics(Section):

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 SECRET_BYTES = 65_536
+CERTIFICATE_BYTES = 1_048_576  # with its chain
 SETTINGS_BYTES = 1_048_576
 
 

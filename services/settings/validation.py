@@ -12,7 +12,7 @@ from flywheel.traffic.subject import is_subject_field
 from services.settings.faults import Fault, UnusableSettings
 from services.settings.messages import nearest
 from services.settings.policies import build_policies, retention_policy
-from services.settings.sections import METRICS_PORTS, GatewaySettings, Redaction, Requests, Settings, Slices, Token, Workload
+from services.settings.sections import METRICS_PORTS, GatewaySettings, Http, Redaction, Requests, Settings, Slices, Token, Workload
 from services.settings.vllm_arguments import argument_faults
 
 ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
@@ -28,6 +28,7 @@ def faults_between(settings: Settings) -> Iterator[Fault]:
     """Every fault of values that are right by themselves."""
     yield from _ports(settings)
     yield from _host(settings.http.host)
+    yield from _certificate(settings.http)
     if "\0" in str(settings.data_dir):
         yield Fault(where="data_dir", reason="contains a NUL character", value=str(settings.data_dir), remedy="Name a folder.")
     if settings.serving.url is not None:
@@ -82,6 +83,14 @@ def _redaction(redaction: Redaction) -> Iterator[Fault]:
     elif engine is not None and redaction.names != "model":
         remedy = "Set redaction.names to model, or remove the engine."
         yield Fault(where=where, reason="is used by redaction.names model only", remedy=remedy, compared_with=("redaction.names",))
+
+
+def _certificate(http: Http) -> Iterator[Fault]:
+    if (http.certificate_file is None) != (http.key_file is None):
+        given, other = ("certificate_file", "key_file") if http.key_file is None else ("key_file", "certificate_file")
+        reason, remedy = f"is there without http.{other}", "Give both, or none."
+        value = str(http.certificate_file or http.key_file)
+        yield Fault(where=f"http.{given}", reason=reason, value=value, remedy=remedy, compared_with=(f"http.{other}",))
 
 
 def _gateway(gateway: GatewaySettings) -> Iterator[Fault]:

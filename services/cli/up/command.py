@@ -158,7 +158,7 @@ class _Screen:
         self._print({"waiting_for": by_reason}, f"waiting     {line}")
 
     def ready(self, seconds: float, settings: Settings) -> None:
-        gateway = f"http://{settings.http.host}:{settings.http.gateway_port}/v1"
+        gateway = f"{settings.http.gateway_url}/v1"
         self._print(
             {"ready": True, "seconds": round(seconds, 1), "gateway": gateway},
             f"everything is ready after {seconds:.0f} s: point an OpenAI client at {gateway}; Ctrl-C ends it",

@@ -1,6 +1,7 @@
 """The routes that the api publishes, as the gateway reads them."""
 
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 
 import aiohttp
 import orjson
@@ -17,16 +18,17 @@ class NoRoutes(FlywheelError):
 
 
 class ApiRoutes:
-    """``GET /v1/routes``."""
+    """``GET /v1/routes``. ``tls``: what is trusted, where the URL is https."""
 
-    def __init__(self, *, api_url: str, key: str) -> None:
+    def __init__(self, *, api_url: str, key: str, tls: Callable[[], ssl.SSLContext | None] = lambda: None) -> None:
+        self._tls = tls
         self._url, self._headers = f"{api_url}/v1/routes", {"Authorization": f"Bearer {key}"}
 
     async def read(self, session: aiohttp.ClientSession) -> Sequence[Route]:
         """Raises NoRoutes when the api does not answer, InvalidInput when its answer is no list of routes."""
         timeout = aiohttp.ClientTimeout(total=API_TIMEOUT_SECONDS)
         try:
-            async with session.get(self._url, headers=self._headers, timeout=timeout) as answer:
+            async with session.get(self._url, headers=self._headers, timeout=timeout, ssl=self._tls() or True) as answer:
                 answer.raise_for_status()
                 content = orjson.loads(await answer.read())
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:

@@ -3,7 +3,8 @@
 In: event ids. Out: those that are recorded. Raises NoAnswer when the api does not answer; the events stay in the spool then.
 """
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 
 import httpx
 
@@ -19,13 +20,15 @@ class NoAnswer(FlywheelError):
 class RecordedIds:
     """One connection, kept open; used by one thread."""
 
-    def __init__(self, *, api_url: str, key: str) -> None:
-        # trust_env=False: a proxy in the environment must not stand between two processes of one host
-        self._client = httpx.Client(base_url=api_url, timeout=TIMEOUT_SECONDS, headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    def __init__(self, *, api_url: str, key: str, tls: Callable[[], ssl.SSLContext | None] = lambda: None) -> None:
+        """``tls``: what is trusted, where the URL is https."""
+        self._url, self._headers, self._tls = api_url, {"Authorization": f"Bearer {key}"}, tls
+        self._trusted: ssl.SSLContext | None = None
+        self._client: httpx.Client | None = None
 
     def recorded(self, ids: Sequence[str]) -> frozenset[str]:
         try:
-            answer = self._client.post("/v1/recorded", json={"ids": list(ids)})
+            answer = self._connected().post("/v1/recorded", json={"ids": list(ids)})
             answer.raise_for_status()
             return frozenset(str(one) for one in answer.json()["recorded"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -36,4 +39,15 @@ class RecordedIds:
             ) from error
 
     def close(self) -> None:
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
+
+    def _connected(self) -> httpx.Client:
+        trusted = self._tls()
+        if self._client is None or trusted is not self._trusted:
+            self.close()
+            verify: ssl.SSLContext | bool = trusted or True
+            # trust_env=False: a proxy in the environment must not stand between two processes of one host
+            self._client = httpx.Client(base_url=self._url, timeout=TIMEOUT_SECONDS, headers=self._headers, trust_env=False, verify=verify)
+            self._trusted = trusted
+        return self._client

@@ -29,7 +29,7 @@ def port() -> Iterator[int]:
         return "taken"
 
     config = uvicorn.Config(app, host="127.0.0.1", port=found, http=closing_idle(IDLE), timeout_keep_alive=60, lifespan="off")
-    server = HttpServer(config, stop=stop)
+    server = HttpServer(config, stop=stop, tls=None)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

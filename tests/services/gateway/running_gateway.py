@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -138,6 +139,7 @@ async def running(
     key: str | None = None,
     body_seconds: float = 60,
     limiter: RequestLimiter | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Running]:
     """``requests`` and ``policy`` are of the workload ``router``; ``other`` has no route."""
     refusals: list[NotAllowed] = []
@@ -165,7 +167,7 @@ async def running(
     )
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    port = await open_port(runner, "127.0.0.1", 0, idle_seconds=75)
+    port = await open_port(runner, "127.0.0.1", 0, idle_seconds=75, tls=tls)
     shadow = asyncio.create_task(gateway.shadow.run())
     async with aiohttp.ClientSession() as client:
         yield Running("http://{}:{}".format(*port.sockets[0].getsockname()[:2]), client, noted, table)
