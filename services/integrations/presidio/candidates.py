@@ -13,8 +13,8 @@ from flywheel.traffic.secrets import may_hold_secret as may_hold_secret
 from services.integrations.presidio.phone_numbers import CHAIN, PHONE
 
 EMAIL, CARD, IBAN, IP, SSN, CRYPTO = "EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "CRYPTO"
-_CARD = regex.compile(r"[13-6]\d{3}[- ]?\d{3,4}[- ]?\d{3,4}[- ]?\d{3}")
-_IBAN = regex.compile(r"[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{4}")
+_CARD = regex.compile(r"[13-6１３-６]\d{3}[- \n]?\d{3,4}[- \n]?\d{3,4}[- \n]?\d{3}|[2-6２-６]\d{3}(?:[- \n]?\d){8}")
+_IBAN = regex.compile(r"[A-Z]{2}\d{2}[ \n-]?[A-Z\d]{4}[ \n-]?[A-Z\d]{4}")
 _IP_4 = regex.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _SSN = regex.compile(r"[0-9]{3}[- .][0-9]{2}[- .][0-9]{4}")
 _CRYPTO = regex.compile(r"(?:bc1|[13])[a-zA-HJ-NP-Z0-9]{25}", regex.IGNORECASE)
