@@ -31,9 +31,11 @@ class CorrectionState(StrEnum):
     REJECTED = "rejected"
 
 
-def qualified_id(source: str, given_id: str) -> CorrectionId:
-    """``<source>:<id>``: tools number their corrections from 1. A colon in the source is written %3A, so that no two are the same."""
-    return CorrectionId(f"{source.replace('%', '%25').replace(':', '%3A')}:{given_id}")
+def qualified_id(workload: WorkloadId, source: str, given_id: str) -> CorrectionId:
+    """``<workload>/<source>:<id>``: tools number their corrections from 1, and a source is only a claim, so that no workload can take
+    another's ids. A colon in the source is written %3A, so that no two are the same.
+    """
+    return CorrectionId(f"{workload}/{source.replace('%', '%25').replace(':', '%3A')}:{given_id}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ class Correction:
     @property
     def given_id(self) -> str:
         """The id that the source gave."""
-        return self.id.removeprefix(qualified_id(self.source, ""))
+        return self.id.removeprefix(qualified_id(self.workload, self.source, ""))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ def _submission(
 ) -> tuple[Submission, OutboxMessage]:
     """Digest and event. The digest is of the canonical form, so that the order of keys makes no difference."""
     given_id, source = str(body["correction_id"]), str(body["source"])
-    identity = qualified_id(source, given_id)
+    identity = qualified_id(workload, source, given_id)
     key = str(body.get("request_id") or body.get("ticket") or given_id)
     submission = Submission(
         id=identity,

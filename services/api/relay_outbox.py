@@ -123,7 +123,8 @@ class Relay:
             return False
         with suppress(orjson.JSONDecodeError, KeyError, TypeError):  # a damaged one is sent: the correction desk says what is wrong with it
             submitted = orjson.loads(message.value)["data"]
-            if self._corrections.by_given_id(submitted["correction_id"], source=submitted["source"]):
+            workload = WorkloadId(submitted["workload_id"])
+            if self._corrections.by_given_id(submitted["correction_id"], source=submitted["source"], workload=workload):
                 return True
         return bool(self._journal.entries(kind=JournalKind.DEAD_LETTER, subject=letter_id(message.topic, message.value), limit=1))
 

@@ -87,7 +87,8 @@ class CorrectionDesk:
                 value=correction.workload,
                 remedy=f"Known: {', '.join(sorted(self._parts.rules)) or 'none'}.",
             )
-        known = next(iter(self._ledger.by_given_id(correction.given_id, source=correction.source)), None)
+        found = self._ledger.by_given_id(correction.given_id, source=correction.source, workload=correction.workload)
+        known = next(iter(found), None)
         if known is not None:
             correction = replace(correction, id=known.joined.correction.id)  # an older version stored it under another id
         if known is not None and known.state is not CorrectionState.SUBMITTED:

@@ -53,11 +53,20 @@ class CorrectionLedger(Protocol):
     def correction(self, correction_id: CorrectionId) -> KeptCorrection | None:
         """One, or None."""
 
-    def by_given_id(self, given_id: str, *, source: str | None = None) -> Sequence[KeptCorrection]:
-        """Those to which a source gave this id: at most one of each source."""
+    def by_given_id(self, given_id: str, *, source: str | None = None, workload: WorkloadId | None = None) -> Sequence[KeptCorrection]:
+        """Those to which a source gave this id: at most one of each source of each workload."""
 
     def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int = 100_000) -> Sequence[KeptCorrection]:
         """Oldest first."""
+
+    def newest(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int) -> Sequence[KeptCorrection]:
+        """Newest decision first. Costs the same however many there are."""
+
+    def state_counts(self, workload: WorkloadId) -> Mapping[CorrectionState, int]:
+        """How many are in each state; states without any are left out."""
+
+    def trainable(self, workload: WorkloadId, *, since: datetime | None = None) -> int:
+        """How many are accepted and not held out, of those decided after ``since``."""
 
     def keep(self, kept: KeptCorrection, case: Case | None, entry: JournalEntry, messages: Sequence[OutboxMessage] = ()) -> bool:
         """One transaction: correction, its case when accepted, journal line, events. False when the id was decided before.

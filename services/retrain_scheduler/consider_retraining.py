@@ -3,7 +3,6 @@
 Safe to repeat: the ids of trigger, snapshot, plan and run follow from their causes, so asking twice asks once.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +26,6 @@ from flywheel.training_set.curate import curate
 from flywheel.training_set.example import Example
 from flywheel.training_set.snapshot import Snapshot
 from flywheel.training_set.token_rows import TokenRows, TooManyLeftOut, too_many_left_out
-from services.ports.corrections import KeptCorrection
 from services.ports.work_queue import RetrainCommand, SnapshotCommand, TrainCommand, WorkItem
 from services.retrain_scheduler.wiring import SchedulerParts, TrainedWorkload
 
@@ -47,10 +45,9 @@ def consider_retraining(
     why: str = "",
 ) -> str:
     """Returns the outcome in one sentence."""
-    kept = parts.corrections.corrections(workload.id)
     runs = [run for run in parts.runs.runs(workload.id) if run.plan.method != EDITED]
     _queue_again(runs, parts, now)
-    facts = _facts(workload, parts, kept, runs, calendar=calendar, asked_by=asked_by, now=now)
+    facts = _facts(workload, parts, runs, calendar=calendar, asked_by=asked_by, now=now)
     decision = trigger.decide(workload=workload.id, facts=facts, policy=workload.trigger, now=now)
     if not decision.retrain:
         return decision.reason
@@ -68,7 +65,7 @@ def consider_retraining(
         evidence=decision.evidence,
     )
     _journal(parts, asked)
-    ready = _readiness(workload, parts, kept)
+    ready = _readiness(workload, parts)
     _journal(parts, _readiness_entry(workload, ready, cause, now))
     if ready.light is Light.RED:
         return f"not ready: {ready.reason}"
@@ -175,7 +172,6 @@ def _serve(item: WorkItem[SnapshotCommand] | WorkItem[RetrainCommand], parts: Sc
 def _facts(
     workload: TrainedWorkload,
     parts: SchedulerParts,
-    kept: Sequence[KeptCorrection],
     runs: Sequence[Run],
     *,
     calendar: bool,
@@ -188,16 +184,11 @@ def _facts(
     """
     trained = (run.requested_at for run in runs if run.state is RunState.TRAINED)
     learnt_until = max((at for at in trained if not lies_ahead(at, now=now)), default=None)
-    new = [
-        one
-        for one in kept
-        if one.state is CorrectionState.ACCEPTED and not one.held_out and (learnt_until is None or one.decided_at > learnt_until)
-    ]
     alerts = parts.alerts.alerts(workload=workload.id, open_only=True)
     return TriggerFacts(
         mode=workload.mode,
         drift_alerts=tuple(alert.id for alert in alerts if _is_drift(alert)),
-        new_corrections=len(new),
+        new_corrections=parts.corrections.trainable(workload.id, since=learnt_until),
         last_ended=max((run.ended_at for run in runs if run.ended_at is not None), default=None),
         in_progress=any(run.state in (RunState.QUEUED, RunState.TRAINING) for run in runs),
         calendar=calendar,
@@ -209,13 +200,13 @@ def _is_drift(alert: Alert) -> bool:
     return alert.labels.get("kind") == "drift"
 
 
-def _readiness(workload: TrainedWorkload, parts: SchedulerParts, kept: Sequence[KeptCorrection]) -> Readiness:
-    states = Counter(one.state for one in kept)
+def _readiness(workload: TrainedWorkload, parts: SchedulerParts) -> Readiness:
+    states = parts.corrections.state_counts(workload.id)
     golden = parts.suite.golden(workload.id)
     facts = ReadinessFacts(
-        training_corrections=sum(one.state is CorrectionState.ACCEPTED and not one.held_out for one in kept),
-        contradictions=states[CorrectionState.CONTRADICTION],
-        knowledge_gaps=states[CorrectionState.KNOWLEDGE_GAP],
+        training_corrections=parts.corrections.trainable(workload.id),
+        contradictions=states.get(CorrectionState.CONTRADICTION, 0),
+        knowledge_gaps=states.get(CorrectionState.KNOWLEDGE_GAP, 0),
         decided=sum(count for state, count in states.items() if state is not CorrectionState.DUPLICATE),
         golden=len(golden.cases) if golden else 0,
         safety=len(parts.suite.cases(workload.id, tier=Tier.SAFETY)),

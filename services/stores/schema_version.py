@@ -33,7 +33,7 @@ class Database:
 
 LEDGER = Database(
     name="ledger",
-    revisions=("l0001", "l0002", "l0003", "l0004", "l0005", "l0006", "l0007", "l0008", "l0009", "l0010", "l0011"),
+    revisions=("l0001", "l0002", "l0003", "l0004", "l0005", "l0006", "l0007", "l0008", "l0009", "l0010", "l0011", "l0012"),
     tables=frozenset({"journal", "outbox", "work"}),
 )
 TRAFFIC = Database(

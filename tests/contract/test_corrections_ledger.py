@@ -11,7 +11,7 @@ from sqlalchemy import select
 from flywheel.comparison import ComparisonPolicy
 from flywheel.corrections.correction import CorrectionState, InlineRequest, qualified_id
 from flywheel.errors import CannotRun, Conflict
-from flywheel.ids import CorrectionId, Person, SnapshotId
+from flywheel.ids import CorrectionId, Person, SnapshotId, WorkloadId
 from flywheel.journal import JournalEntry
 from flywheel.regression_suite.case import Tier
 from flywheel.regression_suite.golden import freeze
@@ -60,9 +60,9 @@ def message(name: str) -> OutboxMessage:
     return OutboxMessage(id=name, topic="t", key="k", value=b"{}", created_at=NOON)
 
 
-def submission(name: str = "c1", digest: str = "d", source: str = "support-desk") -> Submission:
-    identity = qualified_id(source, name)
-    return Submission(id=identity, given_id=name, workload=ROUTER, source=source, submitted_by="ada", body_digest=digest, at=NOON)
+def submission(name: str = "c1", digest: str = "d", source: str = "support-desk", workload: WorkloadId = ROUTER) -> Submission:
+    identity = qualified_id(workload, source, name)
+    return Submission(id=identity, given_id=name, workload=workload, source=source, submitted_by="ada", body_digest=digest, at=NOON)
 
 
 def snapshot_of(count: int = 3) -> Snapshot:
@@ -119,17 +119,31 @@ def test_two_sources_may_give_the_same_id(opened: Opened) -> None:
     assert (caught.value.value, "ada used the id" in caught.value.reason) == ("1", True)
 
 
+def test_two_workloads_may_use_the_same_source_and_id(opened: Opened) -> None:
+    other = WorkloadId("second")
+    assert opened.ledger.submit(submission("1"), message("m1")) == "accepted"
+    assert opened.ledger.submit(submission("1", digest="other", workload=other), message("m2")) == "accepted"
+    assert opened.ledger.submit(submission("1", digest="other", workload=other), message("m2")) == "duplicate"
+    for workload in (ROUTER, other):
+        text = f"{workload} asks for something of its own"
+        one = kept("1", text)
+        mine = correction("1", id=qualified_id(workload, "support-desk", "1"), workload=workload)
+        assert opened.ledger.keep(replace(one, joined=replace(one.joined, correction=mine)), None, entry(mine.id))
+        assert [found.joined.correction.id for found in opened.ledger.by_given_id("1", workload=workload)] == [mine.id]
+    assert len(opened.ledger.by_given_id("1")) == 2
+
+
 def test_a_correction_is_found_by_the_id_that_its_source_gave(opened: Opened) -> None:
     for source in ("support-desk", "labels", "crm:eu", "crm%3Aeu"):
         one = kept("1", f"{source} asks for something of its own")
-        one = replace(one, joined=replace(one.joined, correction=correction("1", id=qualified_id(source, "1"), source=source)))
+        one = replace(one, joined=replace(one.joined, correction=correction("1", id=qualified_id(ROUTER, source, "1"), source=source)))
         assert opened.ledger.keep(one, None, entry(one.joined.correction.id))
     found = opened.ledger.by_given_id("1")
     assert [one.joined.correction.source for one in found] == ["crm%3Aeu", "crm:eu", "labels", "support-desk"]
     assert len({one.joined.correction.id for one in found}) == 4
-    assert [one.joined.correction.id for one in opened.ledger.by_given_id("1", source="crm:eu")] == ["crm%3Aeu:1"]
+    assert [one.joined.correction.id for one in opened.ledger.by_given_id("1", source="crm:eu")] == ["router/crm%3Aeu:1"]
     assert opened.ledger.by_given_id("2") == []
-    assert opened.ledger.correction(qualified_id("labels", "1")) == found[2]
+    assert opened.ledger.correction(qualified_id(ROUTER, "labels", "1")) == found[2]
 
 
 def test_submissions_are_counted(opened: Opened) -> None:
@@ -184,6 +198,23 @@ def test_corrections_come_oldest_first_and_by_state(opened: Opened) -> None:
     assert [one.joined.correction.id for one in opened.ledger.corrections(ROUTER)] == ["early", "late", "gap"]
     assert [one.joined.correction.id for one in opened.ledger.corrections(ROUTER, state=CorrectionState.KNOWLEDGE_GAP)] == ["gap"]
     assert len(opened.ledger.corrections(ROUTER, limit=1)) == 1
+
+
+def test_corrections_are_counted_and_the_newest_come_first(opened: Opened) -> None:
+    for number in range(3):
+        one = kept(f"c{number}", f"{number * 7919} quite another", after=timedelta(minutes=number))
+        opened.ledger.keep(replace(one, held_out=number == 1), None, entry(f"c{number}"))
+    opened.ledger.keep(kept("gap", "p3", state=CorrectionState.KNOWLEDGE_GAP, after=timedelta(hours=1)), None, entry("gap"))
+    assert opened.ledger.state_counts(ROUTER) == {CorrectionState.ACCEPTED: 3, CorrectionState.KNOWLEDGE_GAP: 1}
+    assert opened.ledger.state_counts(WorkloadId("second")) == {}
+    newest = opened.ledger.newest(ROUTER, limit=3)
+    assert [one.joined.correction.id for one in newest] == ["gap", "c2", "c1"]
+    accepted = opened.ledger.newest(ROUTER, state=CorrectionState.ACCEPTED, limit=2)
+    assert [one.joined.correction.id for one in accepted] == ["c2", "c1"]
+    assert opened.ledger.trainable(ROUTER) == 2
+    since = opened.ledger.newest(ROUTER, limit=4)[-1].decided_at
+    assert opened.ledger.trainable(ROUTER, since=since) == 1
+    assert opened.ledger.trainable(WorkloadId("second")) == 0
 
 
 def test_imported_cases_and_general_rows_are_kept_once(opened: Opened) -> None:

@@ -63,7 +63,7 @@ def test_the_migrations_make_exactly_the_declared_tables(tmp_path: Path, migrate
 def test_the_database_itself_accepts_one_correction_per_prompt(tmp_path: Path) -> None:
     indexes = {str(index["name"]): index for index in inspect(migrated_ledger(tmp_path)).get_indexes("corrections") if index["unique"]}
     assert "accepted" in str(indexes["corrections_one_per_prompt"]["dialect_options"]["sqlite_where"])
-    assert indexes["corrections_by_given_id"]["column_names"] == ["given_id", "source"]
+    assert indexes["corrections_by_given_id"]["column_names"] == ["given_id", "source", "workload"]
 
 
 @pytest.mark.parametrize("ours", [LEDGER, TRAFFIC], ids=lambda one: one.name)

@@ -216,7 +216,13 @@ def test_corrections_of_before_are_found_by_the_id_that_their_source_gave_and_su
 
     def again(name: str, digest: str, source: str = "support-desk") -> str:
         submission = Submission(
-            id=qualified_id(source, name), given_id=name, workload=ROUTER, source=source, submitted_by="ada", body_digest=digest, at=NOON
+            id=qualified_id(ROUTER, source, name),
+            given_id=name,
+            workload=ROUTER,
+            source=source,
+            submitted_by="ada",
+            body_digest=digest,
+            at=NOON,
         )
         return learn.submit(submission, OutboxMessage(id="m", topic="t", key="k", value=b"{}", created_at=NOON))
 

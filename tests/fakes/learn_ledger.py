@@ -1,5 +1,6 @@
 """The learning part of the ledger in memory, held to the same contract tests as the real one."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -33,7 +34,12 @@ class FakeLearnLedger:
 
     def submit(self, submission: Submission, message: OutboxMessage) -> str:
         known = next(
-            (one for one in self._submissions.values() if (one.given_id, one.source) == (submission.given_id, submission.source)), None
+            (
+                one
+                for one in self._submissions.values()
+                if (one.given_id, one.source, one.workload) == (submission.given_id, submission.source, submission.workload)
+            ),
+            None,
         )
         if known is None:
             self._submissions[submission.id] = submission
@@ -56,15 +62,29 @@ class FakeLearnLedger:
     def correction(self, correction_id: CorrectionId) -> KeptCorrection | None:
         return self._kept.get(correction_id)
 
-    def by_given_id(self, given_id: str, *, source: str | None = None) -> Sequence[KeptCorrection]:
-        found = [kept for kept in self._kept.values() if kept.joined.correction.given_id == given_id]
-        return sorted(
-            (kept for kept in found if source in (None, kept.joined.correction.source)), key=lambda kept: kept.joined.correction.source
-        )
+    def by_given_id(self, given_id: str, *, source: str | None = None, workload: WorkloadId | None = None) -> Sequence[KeptCorrection]:
+        found = [
+            kept
+            for kept in self._kept.values()
+            if kept.joined.correction.given_id == given_id
+            and source in (None, kept.joined.correction.source)
+            and workload in (None, kept.joined.correction.workload)
+        ]
+        return sorted(found, key=lambda kept: (kept.joined.correction.source, kept.joined.correction.workload))
 
     def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int = 100_000) -> Sequence[KeptCorrection]:
         found = [kept for kept in self._kept.values() if kept.joined.correction.workload == workload and state in (None, kept.state)]
         return sorted(found, key=lambda kept: (kept.decided_at, kept.joined.correction.id))[:limit]
+
+    def newest(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int) -> Sequence[KeptCorrection]:
+        return [*reversed(self.corrections(workload, state=state))][:limit]
+
+    def state_counts(self, workload: WorkloadId) -> Mapping[CorrectionState, int]:
+        return Counter(kept.state for kept in self.corrections(workload))
+
+    def trainable(self, workload: WorkloadId, *, since: datetime | None = None) -> int:
+        accepted = self.corrections(workload, state=CorrectionState.ACCEPTED)
+        return sum(not kept.held_out and (since is None or kept.decided_at > since) for kept in accepted)
 
     def keep(self, kept: KeptCorrection, case: Case | None, entry: JournalEntry, messages: Sequence[OutboxMessage] = ()) -> bool:
         known = self._kept.get(kept.joined.correction.id)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from flywheel.corrections.correction import CorrectionState
 from flywheel.errors import Conflict, FlywheelError, NotFound
-from flywheel.ids import CorrectionId
+from flywheel.ids import CorrectionId, WorkloadId
 from services.api.accept_submissions import LineReceipt, count_refusals, submit, submit_many
 from services.api.access import SUBMIT, SUBMITTER_READS, CallerOf, guarded_routes, opened_by
 from services.api.error_responses import error_json
@@ -38,15 +38,16 @@ def correction_routes(parts: ApiParts) -> APIRouter:
         state: CorrectionState | None = None,
         limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     ) -> dict[str, Json]:
-        found: list[KeptCorrection] = []
-        for name in caller.visible(workload):
-            found.extend(parts.ledger.corrections.corrections(name, state=state))
-        newest = sorted(found, key=lambda kept: kept.decided_at, reverse=True)[:limit]
-        return {"corrections": [_summary(kept) for kept in newest], "total": len(found)}
+        ledger, names = parts.ledger.corrections, caller.visible(workload)
+        found = [kept for name in names for kept in ledger.newest(name, state=state, limit=limit)]
+        found.sort(key=lambda kept: (kept.decided_at, kept.joined.correction.id), reverse=True)
+        counts = [ledger.state_counts(name) for name in names]
+        total = sum(sum(by_state.values()) if state is None else by_state.get(state, 0) for by_state in counts)
+        return {"corrections": [_summary(kept) for kept in found[:limit]], "total": total}
 
     @routes.get("/v1/corrections/{correction_id:path}", openapi_extra=opened_by(SUBMITTER_READS))
     def show_correction(correction_id: str, caller: CallerOf, source: str | None = None) -> Json:
-        """``correction_id``: as the source gave it, or ``<source>:<id>``."""
+        """``correction_id``: as the source gave it, ``<source>:<id>``, or ``<workload>/<source>:<id>``."""
         found = _found(parts.ledger.corrections, correction_id, source)
         kept = _only_one([one for one in found if caller.covers(one.joined.correction.workload)], correction_id)
         view = json_of(kept)
@@ -57,12 +58,15 @@ def correction_routes(parts: ApiParts) -> APIRouter:
 
 
 def _found(corrections: CorrectionLedger, text: str, source: str | None) -> list[KeptCorrection]:
-    """Those that a person may mean by an id: as the source gave it, or with the source before it."""
+    """Those that a person may mean by an id: as the source gave it, with the source before it, or with workload and source."""
     exact = corrections.correction(CorrectionId(text))
-    found = [*([exact] if exact is not None else []), *corrections.by_given_id(text, source=source)]
-    for at, sign in enumerate(text):
-        if sign == ":":
-            found.extend(corrections.by_given_id(text[at + 1 :], source=text[:at]))
+    found = [exact] if exact is not None else []
+    workload, slash, rest = text.partition("/")
+    for named, of in [(text, None), *([(rest, WorkloadId(workload))] if slash else [])]:
+        found.extend(corrections.by_given_id(named, source=source, workload=of))
+        for at, sign in enumerate(named):
+            if sign == ":":
+                found.extend(corrections.by_given_id(named[at + 1 :], source=named[:at], workload=of))
     unique = {kept.joined.correction.id: kept for kept in found}
     return [kept for kept in unique.values() if source in (None, kept.joined.correction.source)]
 
@@ -74,7 +78,10 @@ def _only_one(seen: list[KeptCorrection], text: str) -> KeptCorrection:
     if len(seen) > 1:
         listed = ", ".join(sorted(kept.joined.correction.id for kept in seen))
         raise Conflict(
-            f"{len(seen)} sources gave this id", where="correction", value=text, remedy=f"Ask for one of {listed}, or name its ?source=."
+            f"{len(seen)} corrections have this id",
+            where="correction",
+            value=text,
+            remedy=f"Ask for one of {listed}, or name its ?source=.",
         )
     return seen[0]
 

@@ -27,9 +27,7 @@ def _status(parts: ApiParts, workload: WorkloadId) -> dict[str, Json]:
     now = parts.clock()
     windows = parts.ledger.drift.windows(workload, until=now, limit=1)
     references = parts.ledger.drift.references(workload)
-    states: dict[str, int] = {}
-    for kept in parts.ledger.corrections.corrections(workload):
-        states[kept.state.value] = states.get(kept.state.value, 0) + 1
+    states: dict[str, Json] = {state.value: count for state, count in parts.ledger.corrections.state_counts(workload).items()}
     return {
         "workload": workload,
         "alias": rules.alias,

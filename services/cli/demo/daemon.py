@@ -113,7 +113,8 @@ class Daemon:
 
     def decided(self) -> int:
         """Corrections with an outcome."""
-        return sum(kept.state is not CorrectionState.SUBMITTED for kept in self._corrections.corrections(self._workload))
+        counts = self._corrections.state_counts(self._workload)
+        return sum(count for state, count in counts.items() if state is not CorrectionState.SUBMITTED)
 
     def runs(self) -> Sequence[Run]:
         """Newest first."""

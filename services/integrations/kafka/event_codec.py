@@ -93,9 +93,10 @@ def check_correction(data: object) -> None:
 
 def correction_of(data: Mapping[str, Any], *, where: str) -> Correction:
     """The value of a body that fits the schema. Raises InvalidInput where its parts cannot be read, or do not fit together."""
+    workload = WorkloadId(data["workload_id"])
     return Correction(
-        id=qualified_id(data["source"], data["correction_id"]),
-        workload=WorkloadId(data["workload_id"]),
+        id=qualified_id(workload, data["source"], data["correction_id"]),
+        workload=workload,
         source=data["source"],
         author=data["author"]["name"],
         kind=CorrectionKind(data["kind"]),

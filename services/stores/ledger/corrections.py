@@ -32,7 +32,7 @@ submission_table = Table(
     Column("at", String, nullable=False),
     Column("repeats", Integer, nullable=False),  # how often the same body came again
     Column("given_id", String, nullable=False, server_default=""),  # as the source gave it; rows of older versions have it as their id
-    Index("submissions_by_given_id", "given_id", "source", unique=True),
+    Index("submissions_by_given_id", "given_id", "source", "workload", unique=True),
 )
 
 
@@ -61,8 +61,9 @@ correction_table = Table(
     Column("body", String, nullable=False),
     Column("source", String, nullable=False, server_default=""),
     Column("given_id", String, nullable=False, server_default=""),
-    Index("corrections_by_state", "workload", "state"),
-    Index("corrections_by_given_id", "given_id", "source", unique=True),
+    Index("corrections_by_state", "workload", "state", "decided_at", "id", "held_out"),
+    Index("corrections_by_time", "workload", "decided_at", "id"),
+    Index("corrections_by_given_id", "given_id", "source", "workload", unique=True),
     # Two accepted fixes of one prompt are a duplicate or a contradiction: the database itself lets only one in.
     Index(
         "corrections_one_per_prompt", "workload", "prompt_key", unique=True, sqlite_where=text("state = 'accepted' AND prompt_key <> ''")
@@ -79,7 +80,8 @@ class LedgerCorrections:
     def submit(self, submission: Submission, message: OutboxMessage) -> str:
         table = submission_table
         with writing(self._engine) as connection:
-            same_id = (table.c.given_id == submission.given_id) & (table.c.source == submission.source)
+            same_id = table.c.given_id == submission.given_id
+            same_id &= (table.c.source == submission.source) & (table.c.workload == submission.workload)
             known = connection.execute(select(table).where(same_id)).first()
             if known is None:
                 values = {
@@ -98,9 +100,8 @@ class LedgerCorrections:
             if known.body_digest == submission.body_digest:
                 connection.execute(update(table).where(same_id).values(repeats=table.c.repeats + 1))
                 return "duplicate"
-        who = known.submitted_by if known.workload == submission.workload else "somebody"  # who works elsewhere is not told
         raise Conflict(
-            f"{who} used the id for another correction of {submission.source}",
+            f"{known.submitted_by} used the id for another correction of {submission.source}",
             where="correction_id",
             value=submission.given_id,
             remedy="Give each correction of a source its own id.",
@@ -127,11 +128,13 @@ class LedgerCorrections:
             row = connection.execute(select(correction_table).where(correction_table.c.id == correction_id)).first()
         return kept_from(row) if row is not None else None
 
-    def by_given_id(self, given_id: str, *, source: str | None = None) -> Sequence[KeptCorrection]:
+    def by_given_id(self, given_id: str, *, source: str | None = None, workload: WorkloadId | None = None) -> Sequence[KeptCorrection]:
         table = correction_table
-        query = select(table).where(table.c.given_id == given_id).order_by(table.c.source)
+        query = select(table).where(table.c.given_id == given_id).order_by(table.c.source, table.c.workload)
         if source is not None:
             query = query.where(table.c.source == source)
+        if workload is not None:
+            query = query.where(table.c.workload == workload)
         with reading(self._engine) as connection:
             return [kept_from(row) for row in connection.execute(query)]
 
@@ -142,6 +145,29 @@ class LedgerCorrections:
             query = query.where(table.c.state == state.value)
         with reading(self._engine) as connection:
             return [kept_from(row) for row in connection.execute(query)]
+
+    def newest(self, workload: WorkloadId, *, state: CorrectionState | None = None, limit: int) -> Sequence[KeptCorrection]:
+        table = correction_table
+        query = select(table).where(table.c.workload == workload).order_by(table.c.decided_at.desc(), table.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(table.c.state == state.value)
+        with reading(self._engine) as connection:
+            return [kept_from(row) for row in connection.execute(query)]
+
+    def state_counts(self, workload: WorkloadId) -> Mapping[CorrectionState, int]:
+        table = correction_table
+        query = select(table.c.state, func.count()).where(table.c.workload == workload).group_by(table.c.state)
+        with reading(self._engine) as connection:
+            return {CorrectionState(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def trainable(self, workload: WorkloadId, *, since: datetime | None = None) -> int:
+        table = correction_table
+        query = select(func.count()).where(table.c.workload == workload, table.c.state == CorrectionState.ACCEPTED.value)
+        query = query.where(table.c.held_out.is_(False))
+        if since is not None:
+            query = query.where(table.c.decided_at > to_text(since))
+        with reading(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
 
     def keep(self, kept: KeptCorrection, case: Case | None, entry: JournalEntry, messages: Sequence[OutboxMessage] = ()) -> bool:
         values = kept_values(kept)

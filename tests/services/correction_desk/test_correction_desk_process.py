@@ -129,7 +129,7 @@ def test_a_killed_process_loses_nothing_and_counts_nothing_twice(broker: str, tm
         assert second.wait(timeout=DEADLINE_SECONDS) == 0
 
     lines = journal.entries(kind="correction")
-    assert sorted(line.subject for line in lines) == sorted(f"support-desk:c{number}" for number in range(42))
+    assert sorted(line.subject for line in lines) == sorted(f"router/support-desk:c{number}" for number in range(42))
     assert {line.state for line in lines} == {CorrectionState.ACCEPTED.value}
     assert len(ledger.cases(ROUTER)) == 42
     assert len(journal.entries(kind="dead_letter")) == 2

@@ -39,6 +39,7 @@ from tests.fakes.learn_ledger import FakeLearnLedger
 from tests.learning import NOON, ROUTER, case, inference
 from tests.traffic_stores import recording_store
 
+SECOND = WorkloadId("second")
 JOURNAL_LINE = JournalEntry(at=NOON, workload=ROUTER, kind=JournalKind.CORRECTION, subject="a", state="submitted", reason="waits")
 CALL = '{"tool": "send", "arguments": {"to": "Ann"}}'
 
@@ -90,7 +91,10 @@ class Story:
                 decode=decode_correction,
                 pseudonym_of=lambda name: f"<AUTHOR:{len(name):08x}>",
                 knowledge_gap=lambda kept, now: knowledge_gap_message(kept, topic="gaps", now=now),
-                rules={ROUTER: CorrectionRules(policy=policy, entity_keys=("dim:function",), slice_dimensions=("tenant",))},
+                rules={
+                    workload: CorrectionRules(policy=policy, entity_keys=("dim:function",), slice_dimensions=("tenant",))
+                    for workload in (ROUTER, SECOND)
+                },
             )
         )
 
@@ -101,7 +105,7 @@ class Story:
         return self.desk.receive(event(name, corrected=corrected, **changes), now=now)
 
     def state(self, name: str) -> CorrectionState:
-        found = self.ledger.correction(qualified_id("support-desk", name))
+        found = self.ledger.correction(qualified_id(ROUTER, "support-desk", name))
         assert found is not None
         return found.state
 
@@ -130,7 +134,7 @@ def test_an_accepted_correction_is_a_case_and_a_journal_line() -> None:
     (made,) = story.ledger.cases(ROUTER)
     assert (made.tier, made.entity, made.slice, made.grader.kind) == (Tier.RECURRENCE, "function=send", "tenant=acme", "tool_call")
     (line,) = story.ledger.journal.values()
-    assert (line.kind, line.subject, line.state, line.caused_by) == ("correction", "support-desk:a", "accepted", "r-a")
+    assert (line.kind, line.subject, line.state, line.caused_by) == ("correction", "router/support-desk:a", "accepted", "r-a")
     assert line.evidence["submitted_by"] == "support-tool"
 
 
@@ -148,7 +152,7 @@ def test_two_sources_number_their_corrections_from_one() -> None:
     assert story.receive("1", request_id="r-a").state is CorrectionState.ACCEPTED
     assert story.receive("1", request_id="r-b", source="labels").state is CorrectionState.REVIEW
     assert story.receive("1", request_id="r-a").new is False
-    assert [line.subject for line in story.ledger.journal.values()] == ["support-desk:1", "labels:1"]
+    assert [line.subject for line in story.ledger.journal.values()] == ["router/support-desk:1", "router/labels:1"]
 
 
 def test_a_correction_that_an_older_version_stored_goes_on_under_its_id() -> None:
@@ -208,12 +212,22 @@ def test_a_correction_waits_until_its_request_is_recorded() -> None:
     assert [line.state for line in story.ledger.journal.values()] == ["submitted", "accepted"]
 
 
+def test_a_workload_cannot_take_another_ones_ids() -> None:
+    story = Story()
+    theirs: dict[str, object] = {"request_id": None, "messages": [{"role": "user", "content": "and theirs?"}], "workload_id": "second"}
+    assert story.receive("a", **theirs).new
+    story.recorded("r-a", "send it")
+    own = story.receive("a")
+    assert (own.state, own.new) == (CorrectionState.ACCEPTED, True)
+    assert {one.joined.correction.workload for one in story.ledger.by_given_id("a")} == {ROUTER, SECOND}
+
+
 def test_a_request_that_never_comes_means_review_with_a_reason() -> None:
     story = Story()
     story.receive("a")
     story.receive("a", now=NOON + timedelta(minutes=9))  # sent again: the wait does not start anew
     assert story.desk.retry_waiting(now=NOON + timedelta(minutes=10)) == 1
-    found = story.ledger.correction(qualified_id("support-desk", "a"))
+    found = story.ledger.correction(qualified_id(ROUTER, "support-desk", "a"))
     assert found is not None
     assert found.state is CorrectionState.REVIEW
     assert "not recorded within 10 minutes" in found.reason
@@ -230,7 +244,7 @@ def test_personal_data_is_redacted_before_anything_is_saved() -> None:
     story.receive(
         "a", corrected="write to ann@example.com", request_id=None, messages=[{"role": "user", "content": "mail ann@example.com"}]
     )
-    found = story.ledger.correction(qualified_id("support-desk", "a"))
+    found = story.ledger.correction(qualified_id(ROUTER, "support-desk", "a"))
     assert found is not None
     assert found.joined.correction.redactions == 2
     assert "ann@example.com" not in repr(story.ledger.__dict__)
@@ -513,7 +527,7 @@ def test_a_waiting_correction_that_fails_twice_is_reviewed_and_the_others_are_de
     monkeypatch.setattr(story.traffic, "by_request", by_request)
     assert story.desk.retry_waiting(now=NOON + timedelta(seconds=1)) == 2
     assert (story.state("a"), story.state("b")) == (CorrectionState.REVIEW, CorrectionState.ACCEPTED)
-    found = story.ledger.correction(qualified_id("support-desk", "a"))
+    found = story.ledger.correction(qualified_id(ROUTER, "support-desk", "a"))
     assert found is not None
     assert found.reason.startswith("it cannot be decided: KeyError at ")
 

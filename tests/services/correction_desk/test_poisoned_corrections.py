@@ -105,7 +105,7 @@ def test_a_poisoned_correction_is_a_letter_and_decided_once_when_its_cause_is_go
         )
     assert {one.state for one in store.dead_letters()} == {LetterState.TAKEN}
     lines = api_parts(settings).ledger.journal.entries(kind=JournalKind.CORRECTION)
-    assert sorted(line.subject for line in lines) == sorted(f"support-desk:c{number}" for number in range(EVENTS))
+    assert sorted(line.subject for line in lines) == sorted(f"router/support-desk:c{number}" for number in range(EVENTS))
     assert {line.state for line in lines} == {CorrectionState.ACCEPTED.value}
 
 

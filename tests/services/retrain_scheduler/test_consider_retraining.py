@@ -1,7 +1,7 @@
 """From an open alert and accepted corrections to a queued run, on a real ledger."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -318,9 +318,15 @@ class Noted:
     def __init__(self, learn: CorrectionAndTrainingLedger, considered: list[WorkloadId]) -> None:
         self._learn, self._considered = learn, considered
 
-    def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None) -> Sequence[KeptCorrection]:
+    def trainable(self, workload: WorkloadId, *, since: datetime | None = None) -> int:
         self._considered.append(workload)
+        return self._learn.trainable(workload, since=since)
+
+    def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None) -> Sequence[KeptCorrection]:
         return self._learn.corrections(workload, state=state)
+
+    def state_counts(self, workload: WorkloadId) -> Mapping[CorrectionState, int]:
+        return self._learn.state_counts(workload)
 
 
 def never(argument: str) -> None:
@@ -370,14 +376,14 @@ def test_a_damaged_schedule_is_laid_aside_and_made_anew(tmp_path: Path, damaged:
 
 
 class CountedCorrections:
-    """Counts how often corrections are read, which is the expensive part of considering."""
+    """Counts how often corrections are counted, once for each look."""
 
     def __init__(self, learn: CorrectionAndTrainingLedger) -> None:
         self._learn, self.reads = learn, 0
 
-    def corrections(self, workload: WorkloadId, *, state: CorrectionState | None = None) -> Sequence[KeptCorrection]:
+    def trainable(self, workload: WorkloadId, *, since: datetime | None = None) -> int:
         self.reads += 1
-        return self._learn.corrections(workload, state=state)
+        return self._learn.trainable(workload, since=since)
 
 
 def test_an_unchanged_ledger_is_considered_every_tenth_check_only(world: SchedulerWorld) -> None:

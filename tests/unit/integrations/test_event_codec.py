@@ -138,7 +138,13 @@ def correction(**changes: Any) -> bytes:
 
 def test_a_correction_comes_with_who_submitted_it() -> None:
     read, submitted_by = decode_correction(correction())
-    assert (read.id, read.given_id, read.corrected, read.author, submitted_by) == ("desk:c-1", "c-1", "Tomorrow.", "Ann", "support-tool")
+    assert (read.id, read.given_id, read.corrected, read.author, submitted_by) == (
+        "support/desk:c-1",
+        "c-1",
+        "Tomorrow.",
+        "Ann",
+        "support-tool",
+    )
 
 
 @pytest.mark.parametrize("chat", CHATS, ids=range(len(CHATS)))
