@@ -26,7 +26,7 @@ from tests.contract.test_traffic_store import letter
 from tests.traffic_events import NOON, inference
 from tests.traffic_stores import recording_store
 
-DAY, STEP, STEPS = timedelta(days=1), timedelta(days=3.75), 100
+DAY, STEP, STEPS = timedelta(days=1), timedelta(days=7.5), 50
 SHORT = RetentionPolicy(rows=20, contents=19, panes=90, evidence=40, work=40, dead_letters=20, reports=15)
 DEFAULT = RetentionPolicy(panes=100, contents=30)
 TIMES = {  # table: (kind, column of its time)
