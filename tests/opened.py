@@ -15,7 +15,7 @@ from services.stores.ledger.releases import LedgerReleases
 from services.stores.ledger.runs import LedgerRuns
 from services.stores.ledger.subject_keys import open_subject_keys
 from services.stores.token_file import TokenFile
-from services.stores.tokens import Tokens, internal_key
+from services.stores.tokens import Tokens, internal_key, redaction_key
 from tests.databases import empty_databases
 from tests.ledgers import CorrectionAndTrainingLedger, DriftAndAlertLedger
 from tests.traffic_stores import BothSides
@@ -53,6 +53,7 @@ def release_ledger(settings: Settings) -> LedgerReleases:
 
 def traffic_store(settings: Settings) -> BothSides:
     keys = open_subject_keys(open_ledger(settings), data_dir=settings.data_dir, configured=settings.sealing_key_file)
+    redaction_key(settings.data_dir, in_use=False)  # as `flywheel up` makes it, before anything is recorded
     subjects = {WorkloadId(name): workload.recording.subject for name, workload in settings.workloads.items()}
     return BothSides(open_traffic(settings), shapes=pane_shapes(settings), keys=keys, subjects=subjects)
 
