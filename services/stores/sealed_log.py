@@ -123,9 +123,10 @@ class SealedLog:
                 self._delete_if_done(segment)
 
     def tidy(self) -> None:
-        """For idle times: nothing else ends the last segment."""
+        """For idle times: nothing else ends the last segment, or deletes what could not be deleted before."""
         with self._lock:
-            self._delete_if_done(self._current)
+            for segment in list(self._open):
+                self._delete_if_done(segment)
 
     def waiting(self) -> int:
         """How many contents are not done."""
@@ -201,7 +202,10 @@ class SealedLog:
         if segment == self._current and self._file is not None:
             os.close(self._file)
             self._file = None
-        self._path(segment).unlink(missing_ok=True)
+        try:
+            self._path(segment).unlink(missing_ok=True)
+        except OSError:  # a disk that is read-only: ``tidy`` tries it again
+            return
         self._open.pop(segment, None)
         self._keys.pop(segment, None)
         self._sizes.pop(segment, None)

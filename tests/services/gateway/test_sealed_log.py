@@ -45,6 +45,25 @@ def test_a_segment_is_deleted_when_all_of_it_is_done(tmp_path: Path, monkeypatch
     assert len(files(tmp_path)) == 1
 
 
+def test_what_a_read_only_disk_cannot_delete_is_deleted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever says that a content is done goes on."""
+    monkeypatch.setattr(module, "SEGMENT_SECONDS", 0.0)
+    log = sealed_log(tmp_path)
+    first, second = log.append([b"1"])[0], log.append([b"2"])[0]
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system", str(self))
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "unlink", refused)
+        log.done([first])
+        log.done([second])
+        log.tidy()
+    assert (len(files(tmp_path)), log.waiting()) == (2, 0)
+    log.tidy()
+    assert files(tmp_path) == []
+
+
 @pytest.mark.parametrize("cut", [1, 3, 10, 20])
 def test_a_half_of_a_content_at_the_end_is_passed_over(tmp_path: Path, cut: int) -> None:
     sealed_log(tmp_path).append([b"whole", b"half"])
