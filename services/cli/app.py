@@ -1,7 +1,8 @@
 """The command tree."""
 
 import importlib
-from typing import Any
+import importlib.metadata
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -47,6 +48,12 @@ class InReadingOrder(TyperGroup):
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"flywheel {importlib.metadata.version('flywheel-daemon')}")
+        raise typer.Exit
+
+
 def build_app() -> typer.Typer:
     """All commands."""
     app = typer.Typer(
@@ -58,6 +65,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    app.callback()(_options)
     for name, (function, sentence) in FAR.items():
         _add_far(app, name, function, sentence)
     app.add_typer(topics.commands, name="topics")
@@ -74,6 +82,12 @@ def build_app() -> typer.Typer:
     app.add_typer(dead_letters.commands, name="dlq")
     app.add_typer(tokens.commands, name="token")
     return app
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and end.", callback=_print_version)] = False,
+) -> None:
+    """Options before a command."""
 
 
 def _add_far(app: typer.Typer, name: str, function: str, sentence: str) -> None:

@@ -29,3 +29,11 @@ def test_the_manual_has_every_metric() -> None:
     page = (ROOT / "deploy" / "docs" / "operations.md").read_text(encoding="utf-8")
     assert len(found) > 20
     assert sorted(name for name in found if name not in page) == []
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
+    tests = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"def (test_\w+)", tests))
+    assert len(named) > 20
+    assert sorted(named - defined) == []

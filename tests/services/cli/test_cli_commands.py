@@ -26,6 +26,7 @@ from services.ports.dead_letters import DeadLetter
 from services.ports.gate import GateRecord
 from services.ports.traffic import RecordedInference, RecordingBatch
 from services.settings import Settings, load
+from services.stores.schema_version import CODE_VERSION
 from services.stores.tokens import sha256_of
 from tests.databases import empty_databases
 from tests.opened import traffic_store
@@ -439,6 +440,11 @@ def test_help_imports_neither_settings_nor_http() -> None:
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert "check-config" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"flywheel {CODE_VERSION}\n"
 
 
 @pytest.mark.parametrize("words", ["--help", "check-config --json", "doctor --json"])
