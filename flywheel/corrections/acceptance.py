@@ -132,11 +132,16 @@ def decide(*, joined: JoinedCorrection, so_far: AcceptedSoFar, golden: Exclusion
     return _accepted(joined, key, reviewed.reason, so_far=so_far, golden=golden, policy=policy)
 
 
+def wait_is_over(*, since: datetime, now: datetime, policy: AcceptancePolicy) -> bool:
+    """Whether a correction has waited for its request long enough."""
+    return has_passed(policy.wait_for_request, since=since, now=now)
+
+
 def decide_without_request(*, join: JoinDecision, since: datetime, now: datetime, policy: AcceptancePolicy) -> CorrectionOutcome:
     """Decides on a correction that could not be joined: it waits for its request, then a person reviews it."""
     if join.outcome is JoinOutcome.CUT:
         return CorrectionOutcome(state=CorrectionState.REJECTED, reason=join.reason)
-    if has_passed(policy.wait_for_request, since=since, now=now):
+    if wait_is_over(since=since, now=now, policy=policy):
         minutes = policy.wait_for_request.total_seconds() / 60
         reason = f"its request was not recorded within {minutes:g} minutes: {join.reason}"
         return CorrectionOutcome(state=CorrectionState.REVIEW, reason=reason)

@@ -104,12 +104,27 @@ class CorrectionDesk:
             raise InvalidInput(reason, where=where, remedy=error.remedy) from None
 
     def retry_waiting(self, *, now: datetime) -> int:
-        """Decides again on corrections that wait for their request; returns how many have an outcome now."""
+        """Decides again on corrections whose request has come, or whose wait is over; returns how many have an outcome now.
+
+        Of the others nothing is read but the ids: many may wait for requests that never come.
+        """
         if not self.may_wait:
             return 0
-        waiting = [kept for workload in self._parts.rules for kept in self._ledger.corrections(workload, state=CorrectionState.SUBMITTED)]
         self.may_wait = False  # a correction that goes on waiting sets it again
-        return sum(self._decide_again(kept, now=now).new for kept in waiting)
+        return sum(self._decide_again(kept, now=now).new for workload in self._parts.rules for kept in self._due(workload, now=now))
+
+    def _due(self, workload: WorkloadId, *, now: datetime) -> list[KeptCorrection]:
+        waiting = self._ledger.corrections(workload, state=CorrectionState.SUBMITTED)
+        asked = [kept.joined.correction.request_id for kept in waiting]
+        arrived = self._parts.traffic.named([one for one in asked if one is not None], workload=workload)
+        policy = self._parts.rules[workload].policy
+        due = [
+            kept
+            for kept, request in zip(waiting, asked, strict=True)
+            if request is None or request in arrived or acceptance.wait_is_over(since=self._waits_since(kept, now), now=now, policy=policy)
+        ]
+        self.may_wait = self.may_wait or len(due) < len(waiting)
+        return due
 
     def _decide_again(self, kept: KeptCorrection, *, now: datetime) -> CorrectionResult:
         """What cannot be decided is left to a person: its event was acknowledged, so that it is no dead letter."""

@@ -64,6 +64,9 @@ class TrafficReader(Protocol):
     def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
         """The attempt that answered the user. ``id``: our request id, else the completion's, else the client's own (its newest)."""
 
+    def named(self, ids: Sequence[str], *, workload: WorkloadId) -> frozenset[str]:
+        """Under which of these ids ``by_request`` finds something."""
+
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         """Which of these ids are recorded (dead-lettered ones count: nothing more will come of them)."""
 

@@ -70,6 +70,16 @@ def test_rows_come_back_as_they_were_recorded_by_time(traffic: Traffic) -> None:
     assert traffic.reader.recorded([EventId("event-3"), EventId("event-4"), EventId("event-9")]) == {"event-3", "event-4"}
 
 
+def test_which_ids_are_known_is_asked_of_many_at_once(traffic: Traffic) -> None:
+    traffic.record(*(answered(n, completion=f"chatcmpl-{n}", client=f"client-{n}") for n in range(3)), inference(4, arm=Arm.SHADOW))
+    traffic.record(inference(5, workload=OTHER))
+    ids = ["req-1", "chatcmpl-2", "client-0", "req-4", "req-5", "", *(f"none-{n}" for n in range(1_200))]
+    found = traffic.reader.named(ids, workload=SUPPORT)
+    assert found == {"req-1", "chatcmpl-2", "client-0"}
+    assert found == {id for id in ids[:6] if traffic.found(id) is not None}
+    assert traffic.reader.named([], workload=SUPPORT) == frozenset()
+
+
 def test_rows_are_a_sample_by_slice_and_adapter(traffic: Traffic) -> None:
     traffic.record(*(inference(n, adapter=AdapterName("even" if n % 2 == 0 else "odd")) for n in range(40)))
     asked = {"workload": SUPPORT, "start": NOON, "end": LATER}

@@ -77,6 +77,9 @@ class TrafficInMemory:
             return max(found, key=latest)
         return max(of_client, key=lambda row: (row.inference.occurred_at, *latest(row)), default=None)
 
+    def named(self, ids: Sequence[str], *, workload: WorkloadId) -> frozenset[str]:
+        return frozenset(id for id in ids if self.by_request(id, workload=workload) is not None)
+
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         return frozenset(ids) & {row.inference.event_id for row in self.held}
 
@@ -358,6 +361,9 @@ class CountedTraffic:
 
     def by_request(self, id: str, *, workload: WorkloadId) -> RecordedInference | None:
         return None
+
+    def named(self, ids: Sequence[str], *, workload: WorkloadId) -> frozenset[str]:
+        return frozenset()
 
     def recorded(self, ids: Sequence[EventId]) -> frozenset[EventId]:
         return frozenset()

@@ -20,7 +20,7 @@ from services.ports.traffic import RecordedInference, TrafficCounts
 from services.stores.database import in_parts, reading, rows_with, to_json, to_moment, to_text
 from services.stores.ledger.subject_keys import LedgerSubjectKeys
 from services.stores.traffic.contents import opened_contents, without_content
-from services.stores.traffic.find_exchange import row_named
+from services.stores.traffic.find_exchange import named_among, row_named
 from services.stores.traffic.rows import from_row, outcome_in
 from services.stores.traffic.tables import (
     dead_letters,
@@ -91,6 +91,10 @@ class TrafficStore:
         with reading(self._engine) as connection:
             row = row_named(connection, id, workload=workload)
             return self._with_contents(connection, [row])[0] if row is not None else None
+
+    def named(self, ids: Sequence[str], *, workload: WorkloadId) -> frozenset[str]:
+        with reading(self._engine) as connection:
+            return frozenset(named_among(connection, ids, workload=workload))
 
     def _with_contents(self, connection: Connection, rows: Sequence[Any]) -> list[RecordedInference]:
         if self._keys is None:

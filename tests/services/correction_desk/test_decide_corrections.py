@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -45,12 +45,17 @@ CALL = '{"tool": "send", "arguments": {"to": "Ann"}}'
 
 
 class Traffic:
-    """Answers ``by_request``, the only question of the correction desk."""
+    """Answers what the correction desk asks, and counts it."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Inference] = {}
+        self.read = 0
+
+    def named(self, ids: Sequence[str], *, workload: WorkloadId) -> frozenset[str]:
+        return frozenset(id for id in ids if id in self.rows and self.rows[id].workload == workload)
 
     def by_request(self, request_id: RequestId, *, workload: WorkloadId) -> RecordedInference | None:
+        self.read += 1
         row = self.rows.get(request_id)
         return RecordedInference(inference=row, features={}) if row is not None and row.workload == workload else None
 
@@ -188,6 +193,20 @@ def test_duplicates_and_contradictions_are_found_after_a_restart() -> None:
     assert story.receive("b").state is CorrectionState.DUPLICATE
     assert story.receive("c", corrected='{"tool": "send", "arguments": {"to": "Bob"}}').state is CorrectionState.CONTRADICTION
     assert len(story.ledger.cases(ROUTER)) == 1
+
+
+def test_corrections_that_go_on_waiting_are_neither_read_nor_written() -> None:
+    story = Story()
+    for number in range(100):
+        story.receive(f"w{number}")
+    story.receive("a")
+    story.recorded("r-a", "send it to Ann")
+    read, lines = story.traffic.read, len(story.ledger.journal)
+    assert story.desk.retry_waiting(now=NOON + timedelta(minutes=1)) == 1
+    assert (story.traffic.read - read, len(story.ledger.journal) - lines) == (1, 1)
+    assert story.desk.may_wait
+    assert story.desk.retry_waiting(now=NOON + timedelta(minutes=11)) == 100
+    assert not story.desk.may_wait
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1), timedelta(days=365)])
