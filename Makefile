@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MODEL := var/models/smollm2-135m-instruct
 # In this order: what is fast and near the decisions first, the full cycle last.
-SUITES := tests/unit tests/contract tests/schemas tests/services tests/loop tests/e2e
+SUITES := tests/unit tests/contract tests/schemas tests/fuzz tests/services tests/loop tests/e2e
 HEAVY := broker or training or serving or evidently or e2e
 PYTEST := .venv/bin/python -m pytest -p tests.ran_table
 SUITES_HERE = $(wildcard $(SUITES))
@@ -41,6 +41,9 @@ lint: setup ## ruff, strict types, import contracts
 	@.venv/bin/ruff format --check -q flywheel services schemas tests deploy
 	@.venv/bin/mypy -p flywheel -p services -p schemas
 	@.venv/bin/lint-imports
+
+fuzz: setup ## each border that reads bytes from outside, by coverage; SECONDS a target (10), one: make fuzz NAME=traffic
+	@FLYWHEEL_FUZZ_SECONDS=$(or $(SECONDS),10) $(PYTEST) tests/fuzz $(if $(NAME),-k "[$(NAME)]")
 
 kafka: setup ## Apache Kafka on loopback, by Maven and Java; another port: make kafka PORT=19092
 	@.venv/bin/python deploy/kafka/apache_kafka.py --port $(or $(PORT),9092)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-ORDER = ("unit", "contract", "schemas", "services", "loop", "gpu", "e2e")
+ORDER = ("unit", "contract", "schemas", "fuzz", "services", "loop", "gpu", "e2e")
 MEANING = {
     "unit": "decisions of flywheel/, no I/O",
     "contract": "ports: the real part and its fake alike",
     "schemas": "what crosses a process boundary",
+    "fuzz": "borders, driven by coverage",
     "services": "steps and processes",
     "loop": "several processes on one record",
     "gpu": "CUDA paths",
