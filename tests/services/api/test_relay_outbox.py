@@ -68,8 +68,8 @@ def test_a_correction_is_sent_again_until_it_is_saved(api: Any, relay: Relay) ->
     assert relay.step(api.now) == 0  # acknowledged a moment ago: not again yet
     api.later(seconds=10)
     relay.step(api.now)
-    assert [message.id for message in api.publisher.arrived] == ["correction:desk:c-1"] * 2
-    assert left(api) == ["correction:desk:c-1"]
+    assert [message.id for message in api.publisher.arrived] == ["correction:tool-router/desk:c-1"] * 2
+    assert left(api) == ["correction:tool-router/desk:c-1"]
 
 
 def test_a_dead_lettered_correction_is_deleted(api: Any, relay: Relay) -> None:
@@ -137,7 +137,7 @@ def test_a_submission_cannot_replace_another_message(api: Any, relay: Relay) -> 
     api.parts.ledger.outbox.put(alert_event(api, "a-1"))
     submit(api, "a-1")
     relay.step(api.now)
-    assert sorted(message.id for message in api.publisher.arrived) == ["a-1", "correction:desk:a-1"]
+    assert sorted(message.id for message in api.publisher.arrived) == ["a-1", "correction:tool-router/desk:a-1"]
 
 
 @pytest.mark.broker

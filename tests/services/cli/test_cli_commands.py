@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -486,7 +487,14 @@ def in_shell(words: str, folder: Path, *, before: str = "") -> "subprocess.Compl
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("FLYWHEEL_CONFIG", None)
     command = f"{before} exec {sys.executable} -m services.cli {words}"
-    return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, env=environment, check=False, preexec_fn=interruptible
+    )
+
+
+def interruptible() -> None:
+    """A run of the tests in the background of a shell ignores SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_token_is_made_listed_and_revoked(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
