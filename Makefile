@@ -26,7 +26,7 @@ setup: ## both environments, the small model, the demo's items; says the sizes f
 	  && deploy/setup/environment.sh main && deploy/setup/environment.sh vllm && deploy/setup/packages.sh \
 	  && .venv/bin/python deploy/setup/base_model.py var/packages $(MODEL)
 
-demo: setup ## one full cycle on real parts, some 17 minutes
+demo: setup ## one full cycle on real parts, some 17 minutes; over an hour on a slow processor
 	@.venv/bin/flywheel demo
 
 test: setup lint ## every kind of test, and a table of what ran

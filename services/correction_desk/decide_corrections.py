@@ -106,7 +106,7 @@ class CorrectionDesk:
     def retry_waiting(self, *, now: datetime) -> int:
         """Decides again on corrections whose request has come, or whose wait is over; returns how many have an outcome now.
 
-        Of the others nothing is read but the ids: many may wait for requests that never come.
+        Of the others no request is read and nothing is written: many may wait for requests that never come.
         """
         if not self.may_wait:
             return 0

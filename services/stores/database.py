@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     ExceptionContext,
@@ -140,9 +141,14 @@ def rows_with(
     return found
 
 
+def row_number(table: Table) -> ColumnElement[int]:
+    """SQLite's own number of a row, in the order of insertion."""
+    return literal_column(f"{table.name}.rowid", Integer)
+
+
 def newest_row(table: Table) -> UnaryExpression[int]:
     """The order of insertion, newest first. The order of stored times is another one where a clock ran ahead."""
-    return literal_column(f"{table.name}.rowid", Integer).desc()
+    return row_number(table).desc()
 
 
 def to_text(moment: datetime) -> str:

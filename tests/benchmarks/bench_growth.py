@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -82,7 +83,7 @@ def looks(grown: Grown) -> Iterator[tuple[str, Callable[[], object]]]:
     api = grown.api
     for name in EXAMPLES:
         if name.startswith("GET ") and name not in BUILT:
-            yield name, lambda name=name: _asked(api, name)  # type: ignore[misc]
+            yield name, partial(_asked, api, name)
     yield "GET /v1/exchanges of a grown one", lambda: api.ask("GET", "/v1/exchanges/grown-7")
     store, settings = traffic_store(api.settings), api.settings
     parts = scheduler_parts(settings)
@@ -117,13 +118,12 @@ def measured(folder: Path) -> Mapping[str, list[float]]:
     settings = settings_in(folder)
     open_ledger(settings)
     open_traffic(settings)
-    held: list[Api] = []
     parts = replace(api_parts(settings), open_publisher=FakeEventPublisher, open_redactor=MailRedactor, clock=lambda: NOW)
     found: dict[str, list[float]] = {}
     with TestClient(build_app(parts, ready=lambda: None), raise_server_exceptions=False) as http:
-        held.append(Api(settings=settings, parts=parts, http=http, publisher=FakeEventPublisher()))
-        seed(held[0])
-        grown = Grown(held[0])
+        api = Api(settings=settings, parts=parts, http=http, publisher=FakeEventPublisher())
+        seed(api)
+        grown = Grown(api)
         for exchanges, corrections in SIZES:
             grown.grow(exchanges, corrections)
             for name, look in looks(grown):

@@ -31,7 +31,7 @@ class RecordedIds:
             answer = self._connected().post("/v1/recorded", json={"ids": list(ids)})
             answer.raise_for_status()
             return frozenset(str(one) for one in answer.json()["recorded"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx.HTTPError, FlywheelError, ValueError, KeyError, TypeError) as error:  # FlywheelError: of the certificate
             raise NoAnswer(
                 f"the api does not say what is recorded: {error!r}"[:300],
                 where="POST /v1/recorded",

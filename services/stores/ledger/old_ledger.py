@@ -6,11 +6,11 @@ In: a kind, a workload, a period, how many at most. Out: how many were deleted. 
 from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Engine, Integer, Table, and_, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Engine, Table, and_, delete, func, select
 
 from flywheel.ids import WorkloadId
 from flywheel.retention import OldPeriod, RecordKind
-from services.stores.database import reading, to_text, writing
+from services.stores.database import newest_row, reading, row_number, to_text, writing
 from services.stores.free_pages import give_pages_back
 from services.stores.ledger.corrections import turned_away_table
 from services.stores.ledger.drift import window_table
@@ -64,12 +64,12 @@ class OldLedger:
     def _delete_windows(self, workload: WorkloadId, period: OldPeriod, at_most: int) -> int:
         """The newest window stays, by its end and by the order of closing: closing goes on from there."""
         window = window_table.c
-        of_workload = select(_rowid(window_table)).select_from(window_table).where(window.workload == workload)
+        of_workload = select(row_number(window_table)).select_from(window_table).where(window.workload == workload)
         newest = [
             of_workload.order_by(order).limit(1).correlate(None).scalar_subquery()
-            for order in (window.end.desc(), _rowid(window_table).desc())
+            for order in (window.end.desc(), newest_row(window_table))
         ]
-        others = and_(_of(window_table, workload, "end", period), *(_rowid(window_table) != one for one in newest))
+        others = and_(_of(window_table, workload, "end", period), *(row_number(window_table) != one for one in newest))
         last_judgement = select(func.max(judgement_table.c.seq)).correlate(None).scalar_subquery()
         judgements = and_(_of(judgement_table, workload, "end", period), judgement_table.c.seq != last_judgement)
         return self._delete(window_table, others, at_most) or self._delete(judgement_table, judgements, at_most)
@@ -83,7 +83,7 @@ class OldLedger:
 
     def _delete(self, table: Table, condition: ColumnElement[bool], at_most: int) -> int:
         """Looked up in a read transaction, which holds up nobody, and deleted by key."""
-        number = _rowid(table)
+        number = row_number(table)
         with reading(self._engine) as connection:
             found = list(connection.execute(select(number).select_from(table).where(condition).limit(min(at_most, 500))).scalars())
         if not found:
@@ -99,7 +99,3 @@ def _of(table: Table, workload: WorkloadId, column: str, period: OldPeriod) -> C
 def _in(table: Table, column: str, period: OldPeriod) -> ColumnElement[bool]:
     since = [table.c[column] >= to_text(period.start)] if period.start is not None else []
     return and_(table.c[column] < to_text(period.end), *since)
-
-
-def _rowid(table: Table) -> ColumnElement[int]:
-    return literal_column(f"{table.name}.rowid", Integer)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Engine, Integer, Select, Table, and_, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Engine, Select, Table, and_, delete, exists, func, or_, select, update
 
 from flywheel.clock import CLOCKS_DIFFER_BY
 from flywheel.ids import WorkloadId
 from flywheel.retention import OldPeriod, RecordKind
 from flywheel.traffic.inference import Arm
-from services.stores.database import reading, to_text, writing
+from services.stores.database import reading, row_number, to_text, writing
 from services.stores.free_pages import give_pages_back
 from services.stores.traffic.tables import dead_letters, exchange_contents, inferences, panes, seen_ids, session_firsts, traffic_counts
 from services.stores.traffic.traffic_store import UNATTRIBUTED
@@ -117,7 +117,7 @@ class OldTraffic:
         return len(found)
 
     def _delete_by_rowid(self, table: Table, condition: ColumnElement[bool], at_most: int) -> int:
-        number = _rowid(table)
+        number = row_number(table)
         with reading(self._engine) as connection:
             found = list(connection.execute(select(number).select_from(table).where(condition).limit(at_most)).scalars())
         if found:
@@ -129,7 +129,7 @@ class OldTraffic:
     def _delete_ids(self, period: OldPeriod, at_most: int) -> int:
         """In the order of insertion, which is that of time: there is no index for it. The id of a row that stays stays too: its event
         must not be recorded twice."""
-        number = _rowid(seen_ids)
+        number = row_number(seen_ids)
         gone = ~exists().where(inferences.c.event_id == seen_ids.c.event_id)
         while (last := self._last_before(seen_ids, "at", period.end, after=self._ids_of_held_rows)) is not None:
             next_ones = and_(number > self._ids_of_held_rows, number <= last, gone)
@@ -141,12 +141,12 @@ class OldTraffic:
     def _delete_firsts(self, period: OldPeriod, at_most: int) -> int:
         """Days that ended before the period's end, in the order of insertion."""
         last = self._last_before(session_firsts, "day", period.end - timedelta(days=1), after=0)
-        return self._delete_by_rowid(session_firsts, _rowid(session_firsts) <= last, at_most) if last is not None else 0
+        return self._delete_by_rowid(session_firsts, row_number(session_firsts) <= last, at_most) if last is not None else 0
 
     def _last_before(self, table: Table, column: str, before: datetime, *, after: int) -> int | None:
         """The last row of the next ``ROWS_A_LOOK`` that was written before that time. A time of the future is not believed: such a row is
         as old as the rows around it."""
-        number, young_since, latest = _rowid(table), to_text(before), to_text(self._now() + CLOCKS_DIFFER_BY)
+        number, young_since, latest = row_number(table), to_text(before), to_text(self._now() + CLOCKS_DIFFER_BY)
         last = None
         while True:
             query = select(number.label("number"), table.c[column].label("at")).where(number > after).order_by(number).limit(ROWS_A_LOOK)
@@ -166,10 +166,6 @@ def _within(table: Table, workload: WorkloadId, column: str, period: OldPeriod) 
     held = table.c[column]
     since = [held >= to_text(period.start)] if period.start is not None else []
     return and_(table.c.workload == workload, *since, held < to_text(period.end))
-
-
-def _rowid(table: Table) -> ColumnElement[int]:
-    return literal_column(f"{table.name}.rowid", Integer)
 
 
 def _parts(keys: Sequence[Key]) -> list[Sequence[Key]]:

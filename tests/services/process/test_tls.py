@@ -164,6 +164,18 @@ async def read(routes: ApiRoutes) -> object:
         return await routes.read(session)
 
 
+def test_a_certificate_that_is_away_for_a_moment_is_no_answer_and_read_when_it_is_back(http: Http, tmp_path: Path) -> None:
+    assert http.certificate_file is not None
+    ids = RecordedIds(api_url=f"https://{HOST}:{http.api_port}", key="k", tls=api_trust(http))
+    with api(http):
+        http.certificate_file.rename(tmp_path / "aside")
+        with pytest.raises(NoAnswer, match="the certificate cannot be read"):
+            ids.recorded(["one"])
+        (tmp_path / "aside").rename(http.certificate_file)
+        assert ids.recorded(["one"]) == {"one"}
+    ids.close()
+
+
 @pytest.mark.parametrize("fault", ["away", "no PEM", "another key", "a password"])
 def test_files_that_cannot_be_used_are_one_sentence_with_their_names(http: Http, fault: str) -> None:
     assert http.certificate_file is not None
